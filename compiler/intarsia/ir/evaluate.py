@@ -1,0 +1,58 @@
+"""The meaning of a graph, in NumPy. Slow, and the definition: compiled code, simulators and RTL are compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.ops import OPS
+
+
+def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
+    """Outputs of one node, in order. Ops without a row in the op table are given to onnx.reference."""
+    op = OPS.get(node.op) if node.domain == "" else None
+    if op is not None and op.evaluate is not None:
+        return op.evaluate(node, inputs)
+    from intarsia.ir.onnx_reference import evaluate_with_onnx
+
+    return evaluate_with_onnx(node, inputs)
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    *,
+    observe: Callable[[Value, Array], None] | None = None,
+) -> list[Array]:
+    """Run a graph.
+
+    inputs   an array for each graph input, by name
+    observe  called with every value a node makes, in order, for calibration and comparison
+    returns  the outputs, in order
+
+    Intermediate arrays are dropped after their last use, so that memory stays near the widest cut of the graph.
+    """
+    live: dict[Value, Array] = {value: np.asarray(inputs[value.name]) for value in graph.inputs}
+    last_use: dict[Value, Node] = {value: node for node in graph.nodes for value in node.inputs if value is not None}
+
+    def read(value: Value | None) -> Array | None:
+        if value is None or value.data is not None:
+            return None if value is None else value.data
+        return live[value]
+
+    for node in graph.nodes:
+        results = evaluate_node(node, [read(value) for value in node.inputs])
+        for value, result in zip(node.outputs, results):
+            if value is None:
+                continue
+            live[value] = result
+            if observe is not None:
+                observe(value, result)
+        for value in node.inputs:
+            if value is not None and last_use[value] is node and not graph.is_output(value):
+                live.pop(value, None)
+    outputs = [read(value) for value in graph.outputs]
+    return [output for output in outputs if output is not None]

@@ -1,0 +1,26 @@
+"""Types of outputs from types of inputs, by the op table's own strict rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Node
+from intarsia.ir.ops import OPS
+from intarsia.ir.types import TensorType
+
+
+def infer_node(node: Node, known: Sequence[Array | None] | None = None) -> list[TensorType] | None:
+    """Types of a node's outputs, or None where the op table has no rule for the op.
+
+    known  elements of inputs known at compile time; constants among the inputs are found without being told
+
+    Raises CompileError, naming the node, where its inputs and attributes do not fit each other.
+    """
+    op = OPS.get(node.op) if node.domain == "" else None
+    if op is None:
+        return None
+    types = [None if value is None else value.type for value in node.inputs]
+    if known is None:
+        known = [None if value is None else value.data for value in node.inputs]
+    return op.infer(node, types, known)

@@ -1,0 +1,116 @@
+"""Integer arithmetic that every engine repeats bit for bit: fixed-point scales, rounding, clamping.
+
+One rule serves all integer ops. An int32 accumulator is multiplied by a 17-bit integer, shifted right rounding half to
+even, the zero point is added and the sum clamped. 17 bits because one DSP48E1 port takes them, and because
+2**31 * 2**17 = 2**48 is exact in a float64, so that code without wide integers may multiply and round there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from intarsia.dtypes import Array
+
+MULTIPLIER_BITS = 17
+SHIFT_MAX = 47
+INT8_MIN, INT8_MAX = -128, 127
+WEIGHT_MIN, WEIGHT_MAX = -127, 127
+"""Weights leave out -128: two products share one DSP48E1 only then."""
+
+
+def fixed_point(scale: float) -> tuple[int, int]:
+    """The nearest `multiplier / 2**shift` to a positive scale.
+
+    scale    real factor, 0 <= scale < 2**16
+    returns  multiplier in [2**16, 2**17) and shift in [1, 47]; for scales under 2**-31 the multiplier is smaller
+
+    Raises ValueError for a negative, infinite or too large scale.
+    """
+    if not (math.isfinite(scale) and 0.0 <= scale < 2.0 ** (MULTIPLIER_BITS - 1)):
+        raise ValueError(f"scale {scale} is not in [0, 65536)")
+    if scale == 0.0:
+        return 0, 1
+    _, exponent = math.frexp(scale)  # scale = mantissa * 2**exponent, mantissa in [0.5, 1)
+    shift = min(MULTIPLIER_BITS - exponent, SHIFT_MAX)
+    multiplier = round(math.ldexp(scale, shift))
+    if multiplier == 1 << MULTIPLIER_BITS:
+        multiplier, shift = multiplier >> 1, shift - 1
+    if shift < 1:
+        raise ValueError(f"scale {scale} is not in [0, 65536)")
+    return multiplier, shift
+
+
+def fixed_point_pair(first: float, second: float) -> tuple[int, int, int]:
+    """Two scales over one shift: the larger gets all 17 bits.
+
+    returns  multipliers in [0, 2**17) and the shift in [1, 47]
+    """
+    larger, shift = fixed_point(max(first, second))
+    smaller = min(round(math.ldexp(min(first, second), shift)), larger)
+    return (larger, smaller, shift) if first >= second else (smaller, larger, shift)
+
+
+def scale_and_round(accumulator: Array, multiplier: Array | int, shift: Array | int) -> Array:
+    """accumulator * multiplier / 2**shift, rounded half to even.
+
+    accumulator  integers with |accumulator| < 2**31
+    multiplier   [0, 2**17), shift [1, 47]; both broadcast against the accumulator
+    returns      float64 holding whole numbers: every step is exact in it
+    """
+    factor = np.ldexp(np.asarray(multiplier, np.float64), -np.asarray(shift, np.int32))
+    return np.asarray(np.rint(np.asarray(accumulator, np.float64) * factor))
+
+
+def requantize(
+    accumulator: Array,
+    multiplier: Array | int,
+    shift: Array | int,
+    zero_point: int,
+    clamp_min: int = INT8_MIN,
+    clamp_max: int = INT8_MAX,
+) -> Array:
+    """Scale accumulators to int8: (accumulator * multiplier) >> shift, half to even, plus zero point, clamped.
+
+    accumulator  int32 (any integer type), any shape
+    multiplier   17 bits, shift 1 to 47: scalars, or arrays that broadcast against the accumulator
+    zero_point   added after the shift
+    returns      int8, clamped to [clamp_min, clamp_max]
+    """
+    scaled = scale_and_round(accumulator, multiplier, shift)
+    scaled += zero_point
+    return np.clip(scaled, clamp_min, clamp_max, out=scaled).astype(np.int8)
+
+
+def wrap_int32(accumulator: Array) -> Array:
+    """Accumulators as 32-bit registers hold them (two's complement)."""
+    return np.asarray(accumulator).astype(np.int64).astype(np.int32)
+
+
+def integer_matmul(left: Array, right: Array) -> Array:
+    """Exact product of two matrices of small integers, by whichever float type is exact and fastest.
+
+    left     int8 or differences of int8 (|x| <= 255), [..., M, K]
+    right    int8, [..., K, N]
+    returns  float array of whole numbers, exact: |sum| < 2**24 in float32, else float64
+    """
+    depth = left.shape[-1]
+    kind = np.float32 if depth * 255 * 128 < 1 << 24 else np.float64
+    return np.asarray(np.matmul(left.astype(kind), right.astype(kind)))
+
+
+def quantize_linear(real: Array, scale: float, zero_point: int) -> Array:
+    """ONNX QuantizeLinear to int8: rint(real / scale) + zero_point, saturated; the division is one of float32.
+
+    NaN becomes the zero point.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.rint(np.asarray(real, np.float32) / np.float32(scale))
+    steps = np.where(np.isnan(steps), np.float32(0), steps)
+    return np.clip(steps.astype(np.float64) + zero_point, INT8_MIN, INT8_MAX).astype(np.int8)
+
+
+def dequantize_linear(integer: Array, scale: float, zero_point: int) -> Array:
+    """ONNX DequantizeLinear: (integer - zero_point) * scale, the product in float32."""
+    return np.asarray((integer.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale))

@@ -1,0 +1,12 @@
+"""The op table: one module a family, each giving a tuple OPS of rows; an op without a row keeps ONNX's own meaning."""
+
+from __future__ import annotations
+
+from intarsia.ir.op import Op
+from intarsia.ir.ops import quantized
+
+_FAMILIES = (quantized.OPS,)
+
+OPS: dict[str, Op] = {op.name: op for family in _FAMILIES for op in family}
+
+INTEGER_OPS = tuple(name for name, op in OPS.items() if op.integer)

@@ -1,0 +1,124 @@
+"""The build side of a backend: what a target must answer, and how targets are found.
+
+A target names a system, such as "cpu" or "pynq-z2" (an overlay and the CPU beside it). It is asked, node by node,
+what it takes; the partitioner makes regions of the answers; then it compiles each region to a blob of files for the
+artifact. Targets arrive by the entry point group `intarsia.targets`; each entry is a callable that returns a Target.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from intarsia.errors import CompileError
+from intarsia.ir.graph import Graph, Node
+
+GROUP = "intarsia.targets"
+
+
+@dataclass(frozen=True)
+class Support:
+    """A target's answer about one node.
+
+    rule    short name of the rule that decided, e.g. "kernel-size"; empty for yes
+    reason  what was found against the limit, e.g. "kernel 17x17, at most 16x16"
+    fix     what the user may change, e.g. "split the kernel, or use stride 2 twice"
+    """
+
+    ok: bool
+    rule: str = ""
+    reason: str = ""
+    fix: str = ""
+
+
+YES = Support(True)
+
+
+def no(rule: str, reason: str, fix: str) -> Support:
+    """Refuse a node: which rule, the value found against the limit, what to change."""
+    return Support(False, rule, reason, fix)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A compiled region.
+
+    device    the kind of device that runs it ("overlay", "cpu", ...): devices say which kinds they run
+    files     what goes into the artifact, by file name without folders
+    metadata  JSON-able facts for the device and for reports
+    layers    one row a layer for reports: at least {"name", "op", "macs"}; JSON-able
+    """
+
+    device: str
+    files: Mapping[str, bytes]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A quick estimate, without compiling.
+
+    cycles      clock cycles of the accelerator; 0 for a CPU
+    seconds     time on a CPU; 0 for an accelerator
+    """
+
+    cycles: int = 0
+    seconds: float = 0.0
+
+
+class Target(ABC):
+    """A system that runs regions.
+
+    name        what --target takes
+    description one line for `intarsia targets`
+    host        name of the target that takes what this one refuses, on the same board; None for a CPU
+    precisions  those that it can compile, the default first
+    """
+
+    name: str
+    description: str
+    host: str | None = None
+    precisions: tuple[str, ...] = ("float32", "int8")
+
+    @abstractmethod
+    def supports(self, node: Node) -> Support:
+        """Whether a node of the partitioned stage can run here. Looks at the node and its neighbours, changes nothing."""
+
+    @abstractmethod
+    def compile(self, region: Graph) -> Blob:
+        """Compile a region: every node in it was answered with yes. Region inputs and outputs keep their value names."""
+
+    def cost(self, node: Node) -> Cost:
+        """Estimate for one node that `supports` answered with yes; zero where unknown."""
+        return Cost()
+
+    def facts(self) -> Mapping[str, Any]:
+        """JSON-able facts for the manifest and `intarsia targets --json` (clock assumption, array shape, memory)."""
+        return {}
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def available_targets() -> tuple[str, ...]:
+    """Names of all targets that are installed, sorted."""
+    return tuple(sorted(_entries()))
+
+
+def find_target(name: str) -> Target:
+    """The target of that name; CompileError with the names that exist where there is none."""
+    entries = _entries()
+    if name not in entries:
+        raise CompileError(
+            where=f"target '{name}'",
+            what="no installed backend offers it",
+            help=f"targets here: {', '.join(sorted(entries)) or 'none'}",
+        )
+    target = entries[name].load()()
+    assert isinstance(target, Target)
+    return target

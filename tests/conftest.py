@@ -1,0 +1,49 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from today's output")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Compare text with the file named after the test; `--update-golden` rewrites it, and a reviewer reads it."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in request.node.name)
+    path = Path(__file__).parent / "golden" / request.path.stem / f"{safe}.txt"
+
+    def check(actual: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(actual)
+        assert path.exists(), f"no golden file {path.name}; look at the output, then run with --update-golden"
+        assert actual == path.read_text()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """The folder of large real models that the repository may not ship; a test that needs it skips without it."""
+    folder = SHARED / "models"
+    if not folder.is_dir():
+        pytest.skip("needs the shared models, which are not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Labelled inputs for the shared models."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the shared data, which is not part of the repository")
+    return folder
