@@ -86,11 +86,11 @@ class Target(ABC):
 
     @abstractmethod
     def supports(self, node: Node) -> Support:
-        """Whether a node of the partitioned stage can run here. Looks at the node and its neighbours, changes nothing."""
+        """Whether a node of the partitioned stage can run here. It may look at its neighbours."""
 
     @abstractmethod
     def compile(self, region: Graph) -> Blob:
-        """Compile a region: every node in it was answered with yes. Region inputs and outputs keep their value names."""
+        """Compile a region: each node was answered with yes; region inputs and outputs keep their value names."""
 
     def cost(self, node: Node) -> Cost:
         """Estimate for one node that `supports` answered with yes; zero where unknown."""

@@ -18,7 +18,7 @@ class Value:
     Made by Graph.add_input, Graph.add_constant and Graph.add_node, never by hand.
     """
 
-    __slots__ = ("name", "type", "quantization", "data", "producer", "_users")
+    __slots__ = ("_users", "data", "name", "producer", "quantization", "type")
 
     def __init__(self, name: str, type: TensorType) -> None:
         self.name = name
@@ -60,7 +60,7 @@ class Node:
     domain   "" for ONNX's standard ops and ours
     """
 
-    __slots__ = ("op", "name", "_inputs", "outputs", "attributes", "opset", "domain")
+    __slots__ = ("_inputs", "attributes", "domain", "name", "op", "opset", "outputs")
 
     def __init__(
         self,
@@ -316,10 +316,10 @@ class Graph:
             inputs = [None if value is None else of(value) for value in node.inputs]
             twin = Node(node.op, node.name, inputs, node.attributes, node.opset, node.domain)
             graph._node_names.add(node.name)
-            for value in node.outputs:
-                if value is not None:
-                    of(value).producer = twin
-                twin.outputs.append(None if value is None else of(value))
+            for output in node.outputs:
+                if output is not None:
+                    of(output).producer = twin
+                twin.outputs.append(None if output is None else of(output))
             graph.nodes.append(twin)
         graph.outputs = [of(value) for value in self.outputs]
         return graph

@@ -344,7 +344,9 @@ def _evaluate_quantize(node: Node, inputs: Sequence[Array | None]) -> list[Array
     return [quantize_linear(x, attribute(node, QUANTIZE, "scale"), attribute(node, QUANTIZE, "zero_point"))]
 
 
-QUANTIZE = Op("quantize", _infer_quantize, _evaluate_quantize, {"scale": required, "zero_point": required}, integer=True)
+QUANTIZE = Op(
+    "quantize", _infer_quantize, _evaluate_quantize, {"scale": required, "zero_point": required}, integer=True
+)
 """Input x float32, any shape: rint(x / scale) + zero_point, saturated to int8 (float32 division, half to even)."""
 
 
@@ -364,5 +366,33 @@ DEQUANTIZE = Op(
 """Input x int8, any shape: (x - zero_point) * scale in float32."""
 
 
-OPS = (QCONV, QMATMUL, QADD, QMUL, QAVERAGEPOOL, REQUANTIZE, LOOKUP, QUANTIZE, DEQUANTIZE)
+# ---- qsoftmax
 
+
+def _infer_qsoftmax(node: Node, types: Types, known: Known) -> list[TensorType]:
+    x, table = _type(node, types, 0, "int8"), known[1]
+    if table is None or table.shape != (256,) or table.dtype != np.int32 or table[0] < 1 or table.min() < 0:
+        raise refuse(node, "the table is not a constant of 256 weights, int32, the first at least 1", _BUG)
+    if not -x.rank <= attribute(node, QSOFTMAX, "axis") < x.rank:
+        raise refuse(node, f"axis {attribute(node, QSOFTMAX, 'axis')} is outside {x}", _BUG)
+    return [x]
+
+
+def _evaluate_qsoftmax(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    x, table = inputs
+    assert x is not None and table is not None
+    axis = attribute(node, QSOFTMAX, "axis")
+    weight = table[x.max(axis=axis, keepdims=True).astype(np.int32) - x].astype(np.int64)
+    total = weight.sum(axis=axis, keepdims=True)
+    return [np.minimum((weight * 512 + total) // (2 * total) - 128, INT8_MAX).astype(np.int8)]
+
+
+QSOFTMAX = Op("qsoftmax", _infer_qsoftmax, _evaluate_qsoftmax, {"axis": -1}, integer=True)
+"""Inputs x int8, any shape; table int32 [256], table[d] = round(2**23 * exp(-d * scale of x)).
+
+weight = table[max(x) - x] along the axis; out = floor(256 * weight / sum(weight) + 1/2) - 128, at most 127. The output
+has scale 1/256 and zero point -128, the convention of TFLite's int8 softmax. All in integers (64 bits): no exp at run time.
+"""
+
+
+OPS = (QSOFTMAX, QCONV, QMATMUL, QADD, QMUL, QAVERAGEPOOL, REQUANTIZE, LOOKUP, QUANTIZE, DEQUANTIZE)

@@ -34,7 +34,7 @@ def windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: 
     spatial = len(kernel)
     axes = tuple(range(x.ndim - spatial, x.ndim))
     reach = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations)]
-    view = sliding_window_view(x, reach, axis=axes)  # type: ignore[call-overload]
+    view = sliding_window_view(x, reach, axis=axes)
     steps = tuple(slice(None, None, stride) for stride in strides)
     taps = tuple(slice(None, None, dilation) for dilation in dilations)
     return np.asarray(view[(slice(None),) * (x.ndim - spatial) + steps + taps])
