@@ -1,0 +1,102 @@
+"""Regions: as few as possible groups of nodes with one place each, such that no region waits for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx
+
+from intarsia.ir.graph import Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes that one target compiles together.
+
+    name   unique; says the order of running and the place: "0_cpu"
+    place  see Placement.place
+    graph  the nodes alone; its inputs and outputs have the names of the values that cross the border
+    """
+
+    name: str
+    place: str
+    graph: Graph
+
+
+def group_nodes(graph: Graph, places: Mapping[Node, str]) -> list[list[Node]]:
+    """Groups of equal place, in an order in which they can run.
+
+    A node joins a group of its place unless some other group that it waits for waits for that group in turn: then the
+    group would have to run both before and after it. Groups that make its inputs come first, then the latest one.
+    """
+    members: list[list[Node]] = []
+    place_of: list[str] = []
+    waits: list[set[int]] = []  # for each group all groups that must run before it
+    group_of: dict[Node, int] = {}
+
+    for node in graph.nodes:
+        needed = {group_of[value.producer] for value in node.inputs if value is not None and value.producer}
+        before = needed.union(*(waits[index] for index in needed)) if needed else set()
+        candidates = sorted(needed, reverse=True) + sorted(set(range(len(members))) - needed, reverse=True)
+        for index in candidates:
+            others = needed - {index}
+            if place_of[index] == places[node] and not any(index in waits[other] for other in others):
+                break
+        else:
+            index = len(members)
+            members.append([])
+            place_of.append(places[node])
+            waits.append(set())
+        members[index].append(node)
+        group_of[node] = index
+        gained = before - {index} - waits[index]
+        if gained:
+            waits[index] |= gained
+            for later in waits:
+                if index in later:
+                    later |= gained
+    order = networkx.DiGraph()
+    order.add_nodes_from(range(len(members)))
+    order.add_edges_from((before, after) for after, earlier in enumerate(waits) for before in earlier)
+    return [members[index] for index in networkx.lexicographical_topological_sort(order)]
+
+
+def extract(graph: Graph, nodes: Sequence[Node], name: str) -> Graph:
+    """A graph of its own from some nodes of another.
+
+    Its inputs are the values read from outside, in order of first use; its outputs the values read outside or given to
+    the caller, in order of making. Constants come along; names are kept.
+    """
+    inside = set(nodes)
+    region = Graph(name)
+    twins: dict[Value, Value] = {}
+
+    def twin(value: Value) -> Value:
+        if value not in twins:
+            if value.data is not None:
+                twins[value] = region.add_constant(value.name, value.data)
+                twins[value].quantization = value.quantization
+            else:
+                twins[value] = region.add_input(value.name, value.type, value.quantization)
+        return twins[value]
+
+    for node in nodes:
+        made = region.add_node(
+            node.op,
+            [None if value is None else twin(value) for value in node.inputs],
+            [None if value is None else value.type for value in node.outputs],
+            node.attributes,
+            name=node.name,
+            output_names=["" if value is None else value.name for value in node.outputs],
+            opset=node.opset,
+            domain=node.domain,
+        )
+        for value, copied in zip(node.outputs, made.outputs):
+            if value is None or copied is None:
+                continue
+            copied.quantization = value.quantization
+            twins[value] = copied
+            if graph.is_output(value) or any(user not in inside for user in value.users):
+                region.outputs.append(copied)
+    return region
