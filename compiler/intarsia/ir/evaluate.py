@@ -1,24 +1,34 @@
-"""The meaning of a graph, in NumPy. Slow, and the definition: compiled code, simulators and RTL are compared with it."""
+"""The meaning of a graph, in NumPy: the definition that compiled code, simulators and RTL are compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.ir.activations import apply_activation
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import OPS
 
 
 def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
-    """Outputs of one node, in order. Ops without a row in the op table are given to onnx.reference."""
+    """Outputs of one node, in order, after its fused activation where it has one.
+
+    Ops without a row in the op table are given to onnx.reference.
+    """
     op = OPS.get(node.op) if node.domain == "" else None
     if op is not None and op.evaluate is not None:
-        return op.evaluate(node, inputs)
-    from intarsia.ir.onnx_reference import evaluate_with_onnx
+        results = op.evaluate(node, inputs)
+    else:
+        from intarsia.ir.onnx_reference import evaluate_with_onnx
 
-    return evaluate_with_onnx(node, inputs)
+        results = evaluate_with_onnx(node, inputs)
+    activation = node.attributes.get("activation") if node.domain == "" else None
+    if activation is not None:
+        results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
+    return results
 
 
 def evaluate(
@@ -35,7 +45,7 @@ def evaluate(
 
     Intermediate arrays are dropped after their last use, so that memory stays near the widest cut of the graph.
     """
-    live: dict[Value, Array] = {value: np.asarray(inputs[value.name]) for value in graph.inputs}
+    live: dict[Value, Array] = {value: _as_given(inputs[value.name]) for value in graph.inputs}
     last_use: dict[Value, Node] = {value: node for node in graph.nodes for value in node.inputs if value is not None}
 
     def read(value: Value | None) -> Array | None:
@@ -56,3 +66,8 @@ def evaluate(
                 live.pop(value, None)
     outputs = [read(value) for value in graph.outputs]
     return [output for output in outputs if output is not None]
+
+
+def _as_given(data: Any) -> Any:
+    """An array; a sequence (a list of arrays) stays a list."""
+    return data if data is None or isinstance(data, list) else np.asarray(data)

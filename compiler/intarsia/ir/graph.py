@@ -60,7 +60,7 @@ class Node:
     domain   "" for ONNX's standard ops and ours
     """
 
-    __slots__ = ("_inputs", "attributes", "domain", "name", "op", "opset", "outputs")
+    __slots__ = ("__weakref__", "_inputs", "attributes", "domain", "name", "op", "opset", "outputs")
 
     def __init__(
         self,
@@ -212,10 +212,10 @@ class Graph:
             seen.add(id(value))
             yield value
         for node in self.nodes:
-            for value in (*node.inputs, *node.outputs):
-                if value is not None and id(value) not in seen:
-                    seen.add(id(value))
-                    yield value
+            for operand in (*node.inputs, *node.outputs):
+                if operand is not None and id(operand) not in seen:
+                    seen.add(id(operand))
+                    yield operand
         for value in self.outputs:
             if id(value) not in seen:
                 seen.add(id(value))

@@ -1,6 +1,6 @@
 """Integer ops: what quantized networks are made of. Their NumPy meaning here is the definition for every engine.
 
-Activations are int8, NC* like ONNX's. Accumulators are int32. Each output is scaled by `intarsia.ir.integer.requantize`:
+Activations are int8, NC* like ONNX's. Accumulators are int32. Each output is scaled by `ir.integer.requantize`:
 multiply by a 17-bit integer, shift right rounding half to even, add the zero point, clamp. Padding has the value of the
 input's zero point (the real number 0). A fused activation is the clamp.
 """
@@ -391,7 +391,7 @@ QSOFTMAX = Op("qsoftmax", _infer_qsoftmax, _evaluate_qsoftmax, {"axis": -1}, int
 """Inputs x int8, any shape; table int32 [256], table[d] = round(2**23 * exp(-d * scale of x)).
 
 weight = table[max(x) - x] along the axis; out = floor(256 * weight / sum(weight) + 1/2) - 128, at most 127. The output
-has scale 1/256 and zero point -128, the convention of TFLite's int8 softmax. All in integers (64 bits): no exp at run time.
+has scale 1/256 and zero point -128, the convention of TFLite's int8 softmax. All of it in 64-bit integers.
 """
 
 
