@@ -1,0 +1,29 @@
+"""Changes of the graph that keep its meaning: passes, the order in which they run, and what can watch them."""
+
+from __future__ import annotations
+
+from intarsia.passes.base import Pass
+
+
+def all_passes() -> tuple[type[Pass], ...]:
+    """Every pass that a pipeline may name."""
+    from intarsia.passes import fuse, simplify
+
+    return (*simplify.PASSES, *fuse.PASSES)
+
+
+def simplify_passes(prequantized: bool = False) -> tuple[Pass, ...]:
+    """The pipeline from an imported graph to a simplified one.
+
+    prequantized  keep DequantizeLinear of constants: the model brings scales of its own
+    """
+    from intarsia.passes import simplify
+
+    return simplify.passes(prequantized)
+
+
+def fuse_passes(prequantized: bool = False) -> tuple[Pass, ...]:
+    """The pipeline from a simplified graph to a fused one: biases, `dense`, activations in the ops before them."""
+    from intarsia.passes import fuse
+
+    return fuse.passes(prequantized)

@@ -1,0 +1,223 @@
+"""What can watch a pipeline: dumps, timing, verification, comparison. All are hooks for `run_passes`."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.errors import CompileError
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph, Value
+from intarsia.ir.text import text
+from intarsia.passes.base import Hook, Pass
+
+
+class Hooks(Hook):
+    """Several hooks as one, called in order; on failure every one of them hears of it."""
+
+    def __init__(self, *hooks: Hook) -> None:
+        self.hooks = hooks
+
+    def start(self, graph: Graph) -> None:
+        for hook in self.hooks:
+            hook.start(graph)
+
+    def before(self, step: Pass, graph: Graph) -> None:
+        for hook in self.hooks:
+            hook.before(step, graph)
+
+    def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
+        for hook in self.hooks:
+            hook.after(step, graph, changes, seconds)
+
+    def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
+        for hook in self.hooks:
+            hook.failed(step, graph, error)
+
+
+class Dump(Hook):
+    """Writes the graph as text after every pass that changed something: 00_imported.txt, 01_fuse-activation.txt, ...
+
+    When a pass fails, `crash/` holds the graph before it (text, and JSON with weights), the pass as text and the
+    traceback; `replay` runs it again.
+
+    folder  made if need be
+    first   what the graph is called before the first pass
+    """
+
+    def __init__(self, folder: str | Path, first: str = "imported") -> None:
+        self.folder = Path(folder)
+        self.first = first
+        self._count = 0
+        self._before: Graph | None = None
+
+    def start(self, graph: Graph) -> None:
+        if self._count == 0:
+            self._write(self.first, graph)
+
+    def before(self, step: Pass, graph: Graph) -> None:
+        self._before = graph.copy()
+
+    def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
+        if changes:
+            self._write(step.name, graph)
+
+    def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
+        from intarsia.ir.serialize import to_data
+
+        assert self._before is not None
+        folder = self.folder / "crash"
+        folder.mkdir(parents=True, exist_ok=True)
+        data, weights = to_data(self._before)
+        (folder / "graph.json").write_text(json.dumps(data))
+        (folder / "weights.bin").write_bytes(weights)
+        (folder / "graph.txt").write_text(text(self._before))
+        (folder / "pass.txt").write_text(f"{step}\n")
+        (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
+
+    def _write(self, stage: str, graph: Graph) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{self._count:02}_{stage}.txt").write_text(text(graph))
+        self._count += 1
+
+
+def replay(folder: str | Path, *, hook: Hook | None = None) -> Graph:
+    """Run the pass that failed again, on the graph that it failed on; returns the graph if it goes well this time.
+
+    folder  the `crash` folder that `Dump` left
+    """
+    from intarsia.ir.serialize import from_data
+    from intarsia.passes.base import run_passes
+    from intarsia.passes.pipeline import parse_pipeline
+
+    folder = Path(folder)
+    try:
+        data = json.loads((folder / "graph.json").read_text())
+        weights = (folder / "weights.bin").read_bytes()
+        passes = parse_pipeline((folder / "pass.txt").read_text().strip())
+    except FileNotFoundError as error:
+        raise CompileError(
+            where=f"crash folder '{folder}'",
+            what=f"there is no {Path(error.filename).name}",
+            help="give the folder 'crash' that --dump left beside the listings",
+        ) from None
+    graph = from_data(data, weights)
+    run_passes(graph, passes, hook=hook)
+    return graph
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One pass of a pipeline as it ran."""
+
+    step: str
+    changes: int
+    seconds: float
+
+
+class Timing(Hook):
+    """Seconds and changes of every pass, in `rows`."""
+
+    def __init__(self) -> None:
+        self.rows: list[Timed] = []
+
+    def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
+        self.rows.append(Timed(str(step), changes, seconds))
+
+    def table(self) -> str:
+        """The rows as text, slowest first."""
+        rows = sorted(self.rows, key=lambda row: -row.seconds)
+        return "".join(f"{row.seconds * 1e3:9.1f} ms {row.changes:6} changes  {row.step}\n" for row in rows)
+
+
+class VerifyEach(Hook):
+    """Checks the whole graph after every pass that changed something.
+
+    stage  what the passes make the graph into, as `ir.verify` names stages
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
+        from intarsia.ir.verify import verify
+
+        if changes:
+            verify(graph, self.stage)
+
+
+class Compare(Hook):
+    """Evaluates the graph after every pass that changed something and fails at the first value that drifts.
+
+    Values are compared by name: passes see to it that a name stands for the same elements before and after them.
+
+    inputs   an array for each graph input, by name
+    drifts   after the run: for each pass the largest drift that it caused, relative to the range of the value
+    """
+
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        self.inputs = inputs
+        self.drifts: dict[str, float] = {}
+        self._former: dict[str, Array] = {}
+
+    def start(self, graph: Graph) -> None:
+        self._former = self._values(graph)
+
+    def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
+        if not changes:
+            return
+        values = self._values(graph)
+        worst = 0.0
+        for name, array in values.items():
+            former = self._former.get(name)
+            if former is None:
+                continue
+            drift = relative_drift(former, array)
+            if drift > step.tolerance:
+                raise CompileError(
+                    where=f"value '{name}' after pass {step}",
+                    what=f"it drifts by {drift:.3g} of its range, and the pass may cause {step.tolerance:.3g}",
+                    help="this is a fault of the pass: please report it with the model and the folder of --dump",
+                )
+            worst = max(worst, drift)
+        self.drifts[str(step)] = max(worst, self.drifts.get(str(step), 0.0))
+        self._former = values
+
+    def _values(self, graph: Graph) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+
+        def observe(value: Value, array: Array) -> None:
+            if isinstance(array, np.ndarray):
+                values[value.name] = array
+
+        results = evaluate(graph, self.inputs, observe=observe)
+        for value, array in zip(graph.outputs, results):
+            observe(value, array)
+        return values
+
+
+def relative_drift(before: Array, after: Array) -> float:
+    """The largest |after - before|, over the largest finite |before|; 0 where all are equal, inf where shapes differ.
+
+    Equal infinities and NaN in the same place count as no drift. Values all below 1e-6 are measured against 1e-6.
+    """
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return float("inf")
+    if before.dtype.kind not in "fc":
+        return 0.0 if np.array_equal(before, after) else float("inf")
+    if not before.size:
+        return 0.0
+    finite = np.isfinite(before) & np.isfinite(after)
+    rest_equal = np.array_equal(before[~finite], after[~finite], equal_nan=True)
+    if not rest_equal:
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    first, second = before[finite].astype(np.complex128), after[finite].astype(np.complex128)
+    return float(np.abs(second - first).max() / max(float(np.abs(first).max()), 1e-6))

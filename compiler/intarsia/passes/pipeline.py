@@ -1,0 +1,68 @@
+"""A pipeline as text, and back: `fold-constants{keep_dequantize=False}, remove-noops, fuse-activation`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+
+from intarsia.errors import CompileError
+from intarsia.passes.base import Pass
+
+_PASS = re.compile(r"\s*(?P<name>[a-z0-9-]+)\s*(?:\{(?P<options>[^{}]*)\})?\s*(?:,|$)")
+_OPTION = re.compile(r"\s*(?P<name>[a-z_0-9]+)\s*=\s*(?P<value>'[^']*'|\"[^\"]*\"|\([^()]*\)|[^,]+?)\s*(?:,|$)")
+
+
+def pipeline_text(passes: Iterable[Pass]) -> str:
+    """Text that `parse_pipeline` turns into equal passes."""
+    return ", ".join(str(step) for step in passes)
+
+
+def parse_pipeline(text: str, known: Sequence[type[Pass]] | None = None) -> tuple[Pass, ...]:
+    """Passes from text; options left out keep their defaults.
+
+    known  the passes that may stand in the text; by default all of `intarsia.passes.all_passes`
+
+    Raises CompileError for an unknown pass or option and for text that is no pipeline.
+    """
+    if known is None:
+        from intarsia.passes import all_passes
+
+        known = all_passes()
+    by_name = {kind.name: kind for kind in known}
+    passes: list[Pass] = []
+    position = 0
+    while position < len(text.rstrip()):
+        match = _PASS.match(text, position)
+        if match is None:
+            raise _error(text, f"no pass stands at {text[position : position + 20]!r}", "write name{option=value}, ...")
+        kind = by_name.get(match["name"])
+        if kind is None:
+            raise _error(text, f"no pass is called {match['name']!r}", f"there are: {', '.join(sorted(by_name))}")
+        passes.append(_make(kind, match["options"] or "", text))
+        position = match.end()
+    return tuple(passes)
+
+
+def _make(kind: type[Pass], options: str, text: str) -> Pass:
+    names = {field.name for field in fields(kind)}
+    chosen: dict[str, object] = {}
+    position = 0
+    while position < len(options.rstrip()):
+        match = _OPTION.match(options, position)
+        if match is None:
+            raise _error(text, f"no option stands at {options[position:]!r}", "write option=value")
+        if match["name"] not in names:
+            offer = ", ".join(sorted(names)) or "none"
+            raise _error(text, f"{kind.name} has no option {match['name']!r}", f"its options: {offer}")
+        try:
+            chosen[match["name"]] = ast.literal_eval(match["value"])
+        except (ValueError, SyntaxError):
+            raise _error(text, f"{match['value']!r} is no value", "write it as Python would: 1, 0.5, True") from None
+        position = match.end()
+    return kind(**chosen)
+
+
+def _error(text: str, what: str, help: str) -> CompileError:
+    return CompileError(where=f"pipeline '{text.strip()}'", what=what, help=help)
