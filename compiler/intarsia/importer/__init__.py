@@ -1,0 +1,46 @@
+"""The only reader of ONNX: a model, from a file or from memory, becomes a Graph or a CompileError that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from intarsia.importer.limits import Limits
+from intarsia.ir.graph import Graph
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Limits", "import_model"]
+
+_DEFAULT = Limits()
+
+
+def import_model(
+    model: str | PathLike[str] | bytes | onnx.ModelProto,
+    *,
+    batch: int = 1,
+    limits: Limits = _DEFAULT,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dimensions: Mapping[str, int] | None = None,
+) -> Graph:
+    """Read an ONNX model (opset 7 or newer) into a graph with static shapes wherever they do not depend on data.
+
+    model       a path, the bytes of a file, or a ModelProto (which is left as it was)
+    batch       the size given to symbolic first axes of inputs
+    limits      what the model may ask for
+    shapes      a whole shape for an input, by name, instead of the declared one
+    dimensions  a size for a symbolic dimension, by its name
+
+    Every name is unique; initializers and Constant nodes are constants; old forms of ops are rewritten to those of
+    opset 18; convolutions and pools carry kernel_shape, strides, pads, dilations and group. Subgraphs of If, Loop and
+    Scan stay serialized GraphProtos; what they read of the outer graph stands as trailing inputs, named in the
+    attribute `captured`.
+
+    Raises CompileError for whatever is wrong with the model, naming the place; no file outside of the model's own
+    folder is read.
+    """
+    from intarsia.importer.build import build_graph  # imports onnx, a quarter of a second
+
+    return build_graph(model, batch=batch, limits=limits, shapes=shapes or {}, dimensions=dimensions or {})

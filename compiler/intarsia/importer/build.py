@@ -1,0 +1,204 @@
+"""The journey of an import: read, check, then node by node into a graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from intarsia.dtypes import Array
+from intarsia.errors import CompileError
+from intarsia.importer.attributes import read_attributes
+from intarsia.importer.draft import Draft
+from intarsia.importer.inference import Inference
+from intarsia.importer.inputs import InputShapes
+from intarsia.importer.limits import Limits
+from intarsia.importer.names import node_name, node_where
+from intarsia.importer.opsets import check_ops, opset_versions
+from intarsia.importer.read import read_model
+from intarsia.importer.signature import check_signature
+from intarsia.importer.structure import captured_names, check_single_assignment, in_order, initializer_names
+from intarsia.importer.tensors import TensorReader
+from intarsia.importer.types import contradiction, merged, tensor_type
+from intarsia.importer.upgrades import upgrade
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.onnx_reference import CAPTURED
+from intarsia.ir.types import TensorType
+
+_UNTYPED = TensorType("float32", None)
+
+
+def build_graph(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    *,
+    batch: int,
+    limits: Limits,
+    shapes: Mapping[str, Sequence[int]],
+    dimensions: Mapping[str, int],
+) -> Graph:
+    """What `intarsia.importer.import_model` says."""
+    proto, where, folder = read_model(model, limits)
+    opsets = opset_versions(proto, where)
+    check_ops(proto.graph, opsets, where, limits)
+    check_single_assignment(proto.graph)
+    builder = Builder(proto.graph, opsets, TensorReader(folder, limits), limits)
+    builder.add_constants()
+    builder.add_inputs(InputShapes(batch, shapes, dimensions))
+    for node in in_order(proto.graph, builder.values):
+        builder.add(node)
+    builder.add_outputs()
+    return builder.graph
+
+
+class Builder:
+    """The graph as far as it stands, and what upgrades may ask and add."""
+
+    def __init__(self, proto: onnx.GraphProto, opsets: Mapping[str, int], reader: TensorReader, limits: Limits) -> None:
+        self.proto = proto
+        self.opsets = opsets
+        self.reader = reader
+        self.graph = Graph(proto.name or "model")
+        self.values: dict[str, Value] = {}
+        self.inference = Inference(limits)
+        self.declared = {value.name: value.type for value in (*proto.value_info, *proto.output)}
+        self.trust_declared_sizes = True
+
+    # ---- what the graph starts from
+
+    def add_constants(self) -> None:
+        for tensor in self.proto.initializer:
+            self._initializer(tensor.name, self.reader.read(tensor, f"initializer '{tensor.name}'"))
+        for sparse in self.proto.sparse_initializer:
+            name = sparse.values.name
+            self._initializer(name, self.reader.read_sparse(sparse, f"sparse initializer '{name}'"))
+
+    def _initializer(self, name: str, data: Array) -> None:
+        if not name:
+            raise CompileError(where="an initializer", what="it has no name", help="export the model again")
+        self.values[name] = self.graph.add_constant(name, data)
+
+    def add_inputs(self, bound: InputShapes) -> None:
+        constants = set(initializer_names(self.proto))
+        inputs = [value for value in self.proto.input if value.name not in constants]
+        for value, type in zip(inputs, bound.types(inputs)):
+            self.values[value.name] = self.graph.add_input(value.name, type)
+            if type.dtype.endswith(")"):
+                self.inference.protos[self.values[value.name]] = value.type
+            self.inference.check_size(type, f"input '{value.name}'")
+        self.trust_declared_sizes = not bound.overrules
+
+    # ---- nodes
+
+    def add(self, proto: onnx.NodeProto) -> None:
+        """Read one node, check it, bring it to the newest form and append it."""
+        where = node_where(proto)
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        opset = self.opsets[domain]
+        attributes = read_attributes(proto, opset, domain, where, self.reader)
+        if proto.op_type == "Constant" and domain == "":
+            self._constant(proto, attributes)
+            return
+        captured = captured_names(proto)
+        inputs = [self.values[name] if name else None for name in proto.input]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        check_signature(proto, opset, domain, inputs)
+        inputs += [self.values[name] for name in captured]
+        if captured:
+            attributes[CAPTURED] = tuple(captured)
+        draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, list(proto.output), attributes)
+        upgrade(self, draft)
+        self._append(draft, self._wished_types(draft))
+
+    def _constant(self, proto: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        where = node_where(proto)
+        if len(attributes) != 1 or len(proto.output) != 1 or proto.input:
+            raise CompileError(
+                where=where,
+                what=f"it has {len(attributes)} values, {len(proto.output)} outputs and {len(proto.input)} inputs",
+                help="a Constant has exactly one value attribute, one output and no input",
+            )
+        ((kind, value),) = attributes.items()
+        dtypes = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+        data = value if isinstance(value, np.ndarray) else np.array(value, dtypes.get(kind, object))
+        name = proto.output[0]
+        self.values[name] = self.graph.add_constant(name, data)
+        self._compare(self.values[name], where)
+
+    def emit(self, draft: Draft) -> Value:
+        """Append a node that an upgrade needs in front of the one it rewrites."""
+        draft.outputs = [self.graph.fresh_name(draft.name)]
+        return self._append(draft, {}).output
+
+    def constant(self, wish: str, data: Array) -> Value:
+        """A new constant under a name like `wish`."""
+        return self.graph.add_constant(self.graph.fresh_name(wish), data)
+
+    def _append(self, draft: Draft, declared: Mapping[str, TensorType]) -> Node:
+        node = self.graph.add_node(
+            draft.op,
+            draft.inputs,
+            [_UNTYPED if name else None for name in draft.outputs],
+            draft.attributes,
+            name=draft.name,
+            output_names=draft.outputs,
+            opset=draft.opset,
+            domain=draft.domain,
+        )
+        self.inference.infer(node)
+        for name, value in zip(draft.outputs, node.outputs):
+            if value is not None:
+                self.values[name] = value
+                if name in declared:
+                    self._agree(value, declared[name], node.where)
+        return node
+
+    def _wished_types(self, draft: Draft) -> dict[str, TensorType]:
+        """What the model declares of a node's outputs."""
+        found = {}
+        for name in draft.outputs:
+            if name in self.declared:
+                type = tensor_type(self.declared[name], f"value '{name}'")
+                if type is not None:
+                    found[name] = type
+        return found
+
+    def _compare(self, value: Value, where: str) -> None:
+        if value.name in self.declared:
+            type = tensor_type(self.declared[value.name], f"value '{value.name}'")
+            if type is not None:
+                self._agree(value, type, where)
+
+    def _agree(self, value: Value, declared: TensorType, where: str) -> None:
+        if not self.trust_declared_sizes:
+            declared = TensorType(declared.dtype, None)
+        if contradiction(value.type, declared):
+            raise CompileError(
+                where=where,
+                what=f"it makes '{value.name}' as {value.type}, but the model declares {declared}",
+                help="the model contradicts itself; export it again, or remove its stale value_info",
+            )
+        if value.data is None:
+            value.type = merged(value.type, declared)
+
+    # ---- the end
+
+    def add_outputs(self) -> None:
+        if not self.proto.output:
+            raise CompileError(
+                where=f"graph '{self.graph.name}'", what="it has no outputs", help="name the outputs when exporting"
+            )
+        for output in self.proto.output:
+            if output.name not in self.values:
+                raise CompileError(
+                    where=f"output '{output.name}'",
+                    what="no node, input or initializer makes it",
+                    help="the file is incomplete, or the name is wrong",
+                )
+            value = self.values[output.name]
+            if value.producer is None:
+                self._compare(value, f"output '{output.name}'")
+            self.graph.outputs.append(value)

@@ -1,0 +1,125 @@
+"""Sizes for the symbolic dimensions of a model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from intarsia.errors import CompileError
+from intarsia.importer.names import listed, near
+from intarsia.importer.types import tensor_type
+from intarsia.ir.types import TensorType
+
+
+class InputShapes:
+    """Binds symbolic sizes: a first axis to the batch, others as the caller says.
+
+    batch       for symbolic first axes
+    shapes      whole shapes by input name
+    dimensions  sizes by symbolic name
+    overrules   True once a given shape contradicts a declared one, so that sizes declared further on are stale
+    """
+
+    def __init__(self, batch: int, shapes: Mapping[str, Sequence[int]], dimensions: Mapping[str, int]) -> None:
+        self.batch = batch
+        self.shapes = shapes
+        self.dimensions = dict(dimensions)
+        self.overrules = False
+        self._bound = False
+
+    def types(self, inputs: Sequence[onnx.ValueInfoProto]) -> list[TensorType]:
+        """A static type for each tensor among the inputs."""
+        self._check_arguments(inputs)
+        for value in inputs:
+            self._bind_first_axis(value)
+        types = [self._type(value) for value in inputs]
+        if self.batch != 1 and not self._bound and not self.shapes:
+            raise CompileError(
+                where="the model's inputs",
+                what=f"a batch of {self.batch} was asked for, but no input leaves its first size open",
+                help="export the model with a dynamic first axis, or compile it with batch=1",
+            )
+        return types
+
+    def _check_arguments(self, inputs: Sequence[onnx.ValueInfoProto]) -> None:
+        if self.batch < 1:
+            raise CompileError(where="batch", what=f"{self.batch} is not positive", help="pass batch=1 or more")
+        names = [value.name for value in inputs]
+        for name in self.shapes:
+            if name not in names:
+                raise CompileError(
+                    where=f"shapes['{name}']",
+                    what="the model has no such input",
+                    help=f"its inputs are {listed(names)}{near(name, names)}",
+                )
+        symbols = sorted({size.dim_param for value in inputs for size in _sizes(value) if size.dim_param})
+        for name, size in self.dimensions.items():
+            if name not in symbols:
+                raise CompileError(
+                    where=f"dimensions['{name}']",
+                    what="no input has a dimension of that name",
+                    help=f"the symbolic dimensions are {listed(symbols) or 'none'}{near(name, symbols)}",
+                )
+            if size < 0:
+                raise CompileError(where=f"dimensions['{name}']", what=f"{size} is negative", help="pass a size")
+
+    def _bind_first_axis(self, value: onnx.ValueInfoProto) -> None:
+        sizes = _sizes(value)
+        if sizes and not sizes[0].HasField("dim_value") and value.name not in self.shapes:
+            self._bound = True
+            if sizes[0].dim_param:
+                self.dimensions.setdefault(sizes[0].dim_param, self.batch)
+
+    def _type(self, value: onnx.ValueInfoProto) -> TensorType:
+        where = f"input '{value.name}'"
+        declared = tensor_type(value.type, where)
+        if declared is None:
+            raise CompileError(where=where, what="it declares no type", help="export the model again with typed inputs")
+        if declared.dtype.endswith(")"):
+            return declared
+        if value.name in self.shapes:
+            return self._given(value.name, declared)
+        if declared.shape is None:
+            raise CompileError(
+                where=where,
+                what="it declares no shape",
+                help=f"say it: shapes={{'{value.name}': (1, ...)}}",
+            )
+        shape = tuple(self._size(value.name, axis, size) for axis, size in enumerate(_sizes(value)))
+        return TensorType(declared.dtype, shape)
+
+    def _given(self, name: str, declared: TensorType) -> TensorType:
+        shape = tuple(int(size) for size in self.shapes[name])
+        if any(size < 0 for size in shape) or (declared.shape is not None and len(shape) != len(declared.shape)):
+            raise CompileError(
+                where=f"shapes['{name}']",
+                what=f"{list(shape)} does not fit the declared {declared}",
+                help="give every size, outermost first",
+            )
+        if declared.shape is not None and any(b is not None and a != b for a, b in zip(shape, declared.shape)):
+            self.overrules = True
+        return TensorType(declared.dtype, shape)
+
+    def _size(self, name: str, axis: int, size: onnx.TensorShapeProto.Dimension) -> int:
+        if size.HasField("dim_value") and size.dim_value >= 0:
+            return int(size.dim_value)
+        symbol = size.dim_param
+        if symbol in self.dimensions:
+            return self.dimensions[symbol]
+        if axis == 0:
+            return self.batch
+        called = f"the symbol '{symbol}'" if symbol else "open"
+        say = f"dimensions={{'{symbol}': 64}} or " if symbol else ""
+        raise CompileError(
+            where=f"input '{name}'",
+            what=f"the size of axis {axis} is {called}; shapes are fixed when a model is compiled",
+            help=f"say it, for example {say}shapes={{'{name}': (...)}}",
+        )
+
+
+def _sizes(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    if value.type.WhichOneof("value") != "tensor_type":
+        return ()
+    sizes: Sequence[onnx.TensorShapeProto.Dimension] = value.type.tensor_type.shape.dim
+    return sizes

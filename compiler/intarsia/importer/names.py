@@ -1,0 +1,29 @@
+"""Names in errors: what a node is called, and what somebody may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import onnx
+
+
+def node_name(proto: onnx.NodeProto) -> str:
+    """A node's own name, else that of its first output."""
+    return proto.name or next((name for name in proto.output if name), "without a name")
+
+
+def node_where(proto: onnx.NodeProto) -> str:
+    return f"{proto.op_type} '{node_name(proto)}'"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where a known name looks like the unknown one, else nothing."""
+    matches = difflib.get_close_matches(name, list(known), n=2, cutoff=0.75)
+    return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+def listed(items: list[str], limit: int = 10) -> str:
+    """At most `limit` items, and how many more there are."""
+    rest = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,161 @@
+"""The wiring of a model: who makes each name, who reads it, and an order in which nodes can run."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+
+import onnx
+
+from intarsia.errors import CompileError
+from intarsia.importer.names import listed, near, node_where
+
+MAX_DEPTH = 32
+"""Subgraphs in subgraphs. Real models have three levels or so."""
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node carries as attributes."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def all_nodes(graph: onnx.GraphProto, depth: int = 0) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph and of the graphs inside its nodes."""
+    if depth > MAX_DEPTH:
+        raise CompileError(
+            where=f"graph '{graph.name}'",
+            what=f"subgraphs stand more than {MAX_DEPTH} deep in each other",
+            help="flatten the control flow of the model",
+        )
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from all_nodes(inner, depth + 1)
+
+
+def initializer_names(graph: onnx.GraphProto) -> list[str]:
+    return [item.name for item in graph.initializer] + [item.values.name for item in graph.sparse_initializer]
+
+
+def captured_names(node: onnx.NodeProto) -> list[str]:
+    """Names that a node's subgraphs read from outside of them, in order of first reading."""
+    found: dict[str, None] = {}
+    for graph in subgraphs(node):
+        found.update(dict.fromkeys(_free_names(graph)))
+    return list(found)
+
+
+def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
+    inside = {value.name for value in graph.input} | set(initializer_names(graph))
+    inside.update(name for node in graph.node for name in node.output)
+    for node in graph.node:
+        for name in (*node.input, *captured_names(node)):
+            if name and name not in inside:
+                yield name
+    for value in graph.output:
+        if value.name not in inside:
+            yield value.name
+
+
+def check_single_assignment(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -> None:
+    """Every name made once; a subgraph may not make a name again that it can see."""
+    makers: dict[str, str] = {}
+
+    def make(name: str, maker: str) -> None:
+        if name in makers or name in outer:
+            raise CompileError(
+                where=maker,
+                what=f"it makes '{name}', which {makers.get(name, 'the outer graph')} makes already",
+                help="give every value a name of its own",
+            )
+        makers[name] = maker
+
+    for value in graph.input:
+        make(value.name, f"input '{value.name}'")
+    inputs = set(makers)
+    for name in initializer_names(graph):
+        if name in inputs:  # the default of an input, as old exporters write every weight
+            inputs.discard(name)
+        else:
+            make(name, f"initializer '{name}'")
+    for node in graph.node:
+        for name in node.output:
+            if name:
+                make(name, node_where(node))
+    visible = outer | set(makers)
+    for node in graph.node:
+        for inner in subgraphs(node):
+            check_single_assignment(inner, visible)
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """Every name that a node needs, captured ones last."""
+    return [name for name in node.input if name] + captured_names(node)
+
+
+def in_order(graph: onnx.GraphProto, given: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes, makers before readers, otherwise as the file has them.
+
+    given  names that stand there before the first node runs
+    Raises CompileError for names that nobody makes, and for cycles.
+    """
+    ready = set(given)
+    made = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    needs = [reads(node) for node in graph.node]
+    _refuse_dangling(graph, ready, made, needs)
+    waiting = [0] * len(graph.node)
+    readers: list[list[int]] = [[] for _ in graph.node]
+    for index, names in enumerate(needs):
+        for maker in {made[name] for name in names if name in made and name not in ready}:
+            waiting[index] += 1
+            readers[maker].append(index)
+    order = _sorted_order(waiting, readers)
+    if len(order) != len(waiting):
+        _refuse_cycle(graph, set(range(len(waiting))) - set(order), made, needs)
+    return [graph.node[index] for index in order]
+
+
+def _sorted_order(waiting: list[int], readers: list[list[int]]) -> list[int]:
+    """Indices, each after all that it waits for, the lowest first; those in or behind a cycle are missing."""
+    waiting = list(waiting)
+    heap = [index for index, count in enumerate(waiting) if not count]
+    order = []
+    while heap:
+        index = heapq.heappop(heap)
+        order.append(index)
+        for reader in readers[index]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(heap, reader)
+    return order
+
+
+def _refuse_dangling(graph: onnx.GraphProto, ready: set[str], made: dict[str, int], needs: list[list[str]]) -> None:
+    for node, names in zip(graph.node, needs):
+        for name in names:
+            if name not in made and name not in ready:
+                readers = [node_where(other) for other, others in zip(graph.node, needs) if name in others]
+                raise CompileError(
+                    where=node_where(node),
+                    what=f"it reads '{name}', which no node, input or initializer makes"
+                    + (f" (also read by {listed(readers[1:], 3)})" if len(readers) > 1 else ""),
+                    help=f"the file is incomplete, or the name is wrong{near(name, ready | set(made))}",
+                )
+
+
+def _refuse_cycle(graph: onnx.GraphProto, stuck: set[int], made: dict[str, int], needs: list[list[str]]) -> None:
+    """Follow makers backwards from any stuck node until one comes twice."""
+    path = [min(stuck)]
+    while len(set(path)) == len(path):
+        path.append(next(made[name] for name in needs[path[-1]] if made.get(name) in stuck))
+    loop = path[path.index(path[-1]) :][::-1]
+    names = [node_where(graph.node[index]) for index in loop]
+    raise CompileError(
+        where=names[0],
+        what=f"it needs its own result: {' -> '.join(names) if len(names) < 9 else listed(names, 8)}",
+        help="ONNX graphs have no cycles; a recurrence is written with Loop or Scan",
+    )
