@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import Array, dtype_name
+from intarsia.dtypes import EXTENDED, NATIVE, Array, dtype_name
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Attribute, Node
 
@@ -97,21 +97,32 @@ def _type_of(value: Any) -> Any:
     return helper.make_tensor_type_proto(element_type(dtype_name(value.dtype)), value.shape)
 
 
+_RENAMED = {
+    "float": "float32",
+    "double": "float64",
+    "float8e4m3fn": "float8_e4m3fn",
+    "float8e4m3fnuz": "float8_e4m3fnuz",
+    "float8e5m2": "float8_e5m2",
+    "float8e5m2fnuz": "float8_e5m2fnuz",
+    "float8e8m0": "float8_e8m0fnu",
+    "float4e2m1": "float4_e2m1fn",
+}
+
+
+def element_name(onnx_name: str) -> str:
+    """Our name of an element type that onnx calls `onnx_name` ("FLOAT" in TensorProto, "float" in a schema)."""
+    lower = onnx_name.lower()
+    return _RENAMED.get(lower, lower)
+
+
 @functools.cache
 def element_types() -> dict[int, str]:
-    """From onnx's number of an element type to our name of it."""
+    """From onnx's number of an element type to our name of it, as far as we have one."""
     from onnx import TensorProto
 
-    renamed = {"float": "float32", "double": "float64"}
-    names = {}
-    for name, number in TensorProto.DataType.items():
-        lower = name.lower()
-        for family in ("float8", "float4"):
-            if lower.startswith(family):
-                lower = f"{family}_{lower[len(family) :]}"
-        names[number] = renamed.get(lower, lower)
-    del names[TensorProto.UNDEFINED]
-    return names
+    ours = {*NATIVE, *EXTENDED, "string"}
+    names = {number: element_name(name) for name, number in TensorProto.DataType.items()}
+    return {number: name for number, name in names.items() if name in ours}
 
 
 def element_type(name: str) -> int:

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from intarsia.ir.op import Op
-from intarsia.ir.ops import quantized
+from intarsia.ir.ops import (
+    activation,
+    convolution,
+    elementwise,
+    joining,
+    linear,
+    pooling,
+    quantized,
+    reduction,
+    scaling,
+    shaping,
+)
 
-_FAMILIES = (quantized.OPS,)
+_FAMILIES = (
+    activation.OPS,
+    convolution.OPS,
+    elementwise.OPS,
+    joining.OPS,
+    linear.OPS,
+    pooling.OPS,
+    quantized.OPS,
+    reduction.OPS,
+    scaling.OPS,
+    shaping.OPS,
+)
 
 OPS: dict[str, Op] = {op.name: op for family in _FAMILIES for op in family}
 
