@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import read_attributes
 from intarsia.importer.draft import Draft
+from intarsia.importer.functions import inline
 from intarsia.importer.inference import Inference
 from intarsia.importer.inputs import InputShapes
 from intarsia.importer.limits import Limits
@@ -20,7 +22,15 @@ from intarsia.importer.names import node_name, node_where
 from intarsia.importer.opsets import check_ops, opset_versions
 from intarsia.importer.read import read_model
 from intarsia.importer.signature import check_signature
-from intarsia.importer.structure import captured_names, check_single_assignment, in_order, initializer_names
+from intarsia.importer.structure import (
+    captured_names,
+    check_single_assignment,
+    check_subgraphs,
+    check_text,
+    in_order,
+    initializer_names,
+)
+from intarsia.importer.subgraphs import chosen_branch, embed
 from intarsia.importer.tensors import TensorReader
 from intarsia.importer.types import contradiction, merged, tensor_type
 from intarsia.importer.upgrades import upgrade
@@ -41,12 +51,32 @@ def build_graph(
 ) -> Graph:
     """What `intarsia.importer.import_model` says."""
     proto, where, folder = read_model(model, limits)
+    try:
+        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions))
+    except UnicodeDecodeError as error:
+        raise CompileError(
+            where=where,
+            what=f"a name in it is no UTF-8 text: {error.object[:20]!r}",
+            help="the file is damaged; copy or export it again",
+        ) from error
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise CompileError(
+            where=where,
+            what=f"it asks for too much: {type(error).__name__} {error}".rstrip(),
+            help="the file is damaged, or its graphs or numbers are far too large; export it again",
+        ) from error
+
+
+def _build(proto: onnx.ModelProto, where: str, folder: Path | None, limits: Limits, bound: InputShapes) -> Graph:
+    check_text(proto.graph)
     opsets = opset_versions(proto, where)
+    proto = inline(proto, where, limits)
     check_ops(proto.graph, opsets, where, limits)
     check_single_assignment(proto.graph)
+    check_subgraphs(proto.graph)
     builder = Builder(proto.graph, opsets, TensorReader(folder, limits), limits)
-    builder.add_constants()
-    builder.add_inputs(InputShapes(batch, shapes, dimensions))
+    builder.add_constants(proto.graph)
+    builder.add_inputs(bound)
     for node in in_order(proto.graph, builder.values):
         builder.add(node)
     builder.add_outputs()
@@ -68,17 +98,17 @@ class Builder:
 
     # ---- what the graph starts from
 
-    def add_constants(self) -> None:
-        for tensor in self.proto.initializer:
+    def add_constants(self, proto: onnx.GraphProto) -> None:
+        for tensor in proto.initializer:
             self._initializer(tensor.name, self.reader.read(tensor, f"initializer '{tensor.name}'"))
-        for sparse in self.proto.sparse_initializer:
+        for sparse in proto.sparse_initializer:
             name = sparse.values.name
             self._initializer(name, self.reader.read_sparse(sparse, f"sparse initializer '{name}'"))
 
     def _initializer(self, name: str, data: Array) -> None:
         if not name:
             raise CompileError(where="an initializer", what="it has no name", help="export the model again")
-        self.values[name] = self.graph.add_constant(name, data)
+        self.values[name] = self.constant(name, data)
 
     def add_inputs(self, bound: InputShapes) -> None:
         constants = set(initializer_names(self.proto))
@@ -101,11 +131,14 @@ class Builder:
         if proto.op_type == "Constant" and domain == "":
             self._constant(proto, attributes)
             return
+        proto = embed(proto, self.reader)
         captured = captured_names(proto)
         inputs = [self.values[name] if name else None for name in proto.input]
         while inputs and inputs[-1] is None:
             inputs.pop()
         check_signature(proto, opset, domain, inputs)
+        if proto.op_type == "If" and domain == "" and self._inlined_if(proto, inputs):
+            return
         inputs += [self.values[name] for name in captured]
         if captured:
             attributes[CAPTURED] = tuple(captured)
@@ -125,8 +158,30 @@ class Builder:
         dtypes = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
         data = value if isinstance(value, np.ndarray) else np.array(value, dtypes.get(kind, object))
         name = proto.output[0]
-        self.values[name] = self.graph.add_constant(name, data)
-        self._compare(self.values[name], where)
+        self.values[name] = self.constant(name, data)
+        self._compare(name, where)
+
+    def _inlined_if(self, proto: onnx.NodeProto, inputs: Sequence[Value | None]) -> bool:
+        """Put the branch that is taken in the place of an If whose condition is known; False where it is not."""
+        condition = self.inference.elements(inputs[0])
+        if condition is None or condition.size != 1:
+            return False
+        branch = chosen_branch(proto, bool(condition.item()))
+        if len(branch.output) != len(proto.output):
+            return False  # the type rule of If says what is wrong
+        outer, declared = self.values, self.declared
+        self.values = dict(outer)
+        self.declared = {value.name: value.type for value in (*branch.value_info, *branch.output)}
+        self.add_constants(branch)
+        for node in in_order(branch, self.values):
+            self.add(node)
+        results = [self.values[output.name] for output in branch.output]
+        self.values, self.declared = outer, declared
+        for name, result in zip(proto.output, results):
+            if name:  # an Identity gives the result its public name; it goes when the graph is simplified
+                draft = Draft("Identity", node_name(proto), "", self.opsets[""], [result], [name])
+                self._append(draft, self._wished_types(draft))
+        return True
 
     def emit(self, draft: Draft) -> Value:
         """Append a node that an upgrade needs in front of the one it rewrites."""
@@ -166,11 +221,11 @@ class Builder:
                     found[name] = type
         return found
 
-    def _compare(self, value: Value, where: str) -> None:
-        if value.name in self.declared:
-            type = tensor_type(self.declared[value.name], f"value '{value.name}'")
+    def _compare(self, name: str, where: str) -> None:
+        if name in self.declared:
+            type = tensor_type(self.declared[name], f"value '{name}'")
             if type is not None:
-                self._agree(value, type, where)
+                self._agree(self.values[name], type, where)
 
     def _agree(self, value: Value, declared: TensorType, where: str) -> None:
         if not self.trust_declared_sizes:
@@ -200,5 +255,5 @@ class Builder:
                 )
             value = self.values[output.name]
             if value.producer is None:
-                self._compare(value, f"output '{output.name}'")
+                self._compare(output.name, f"output '{output.name}'")
             self.graph.outputs.append(value)

@@ -16,11 +16,12 @@ from intarsia.dtypes import NATIVE, Array, dtype_name, itemsize_bytes, numpy_dty
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.limits import Limits
+from intarsia.importer.tensors import MAX_RANK
 from intarsia.importer.types import tensor_type, type_proto
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.onnx_reference import CAPTURED, node_proto, opset_imports
+from intarsia.ir.onnx_reference import CAPTURED, element_name, node_proto, opset_imports
 from intarsia.ir.types import TensorType
 
 KNOWN_ELEMENTS = 4096
@@ -66,8 +67,13 @@ class Inference:
         """Refuse a computed tensor over the limit."""
         if type.shape is None:
             return
-        sizes = [size for size in type.shape if size is not None]
-        size_bytes = math.prod(sizes) * itemsize_bytes(type.dtype)
+        if len(type.shape) > MAX_RANK:
+            raise CompileError(
+                where=where,
+                what=f"its result has {len(type.shape)} axes; NumPy takes {MAX_RANK}",
+                help="merge some of them",
+            )
+        size_bytes = math.prod(max(size, 1) for size in type.shape if size is not None) * itemsize_bytes(type.dtype)
         if size_bytes > self.limits.tensor_bytes and type.is_static:
             raise CompileError(
                 where=where,
@@ -109,7 +115,7 @@ class Inference:
             found = onnx.shape_inference.infer_node_outputs(
                 schema, node_proto(node, names, outputs), types, data, opset_imports=opset_imports(node)
             )
-        except onnx.shape_inference.InferenceError as error:
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, IndexError, TypeError) as error:
             raise CompileError(
                 where=node.where, what=_reason(error), help="check what feeds this node; export the model again"
             ) from error
@@ -129,8 +135,7 @@ class Inference:
         if len(formal.types) == 1:
             only = next(iter(formal.types))
             if only.startswith("tensor("):
-                name = {"float": "float32", "double": "float64"}.get(only[7:-1], only[7:-1])
-                return TensorType(name, None)
+                return TensorType(element_name(only[7:-1]), None)
         for position, value in enumerate(node.inputs[: len(node.inputs) - len(node.attributes.get(CAPTURED, ()))]):
             if value is not None:
                 row = schema.inputs[min(position, len(schema.inputs) - 1)]
@@ -163,7 +168,8 @@ class Inference:
             if not static and not depends_on_data:
                 return
         try:
-            results = evaluate_node(node, inputs)
+            with np.errstate(all="ignore"):
+                results = evaluate_node(node, inputs)
         except (ArithmeticError, LookupError, ValueError) as error:
             raise CompileError(
                 where=node.where,

@@ -10,7 +10,7 @@ from intarsia.errors import CompileError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.limits import Limits
 from intarsia.importer.names import listed, near, node_where
-from intarsia.importer.structure import all_nodes
+from intarsia.importer.structure import nodes_below
 
 OLDEST = 7
 """Before opset 7, broadcasting and many attributes meant something else."""
@@ -19,7 +19,10 @@ _KNOWN_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training
 
 
 def opset_versions(model: onnx.ModelProto, where: str) -> dict[str, int]:
-    """The opset of each domain that the model imports, "" for the standard one."""
+    """The opset of each domain that the model imports, "" for the standard one.
+
+    A model older than OLDEST counts as OLDEST where all its ops mean then what they mean now.
+    """
     if not model.opset_import:
         raise CompileError(
             where=where,
@@ -35,16 +38,29 @@ def opset_versions(model: onnx.ModelProto, where: str) -> dict[str, int]:
                 what=f"it imports domain '{domain}' at opset {versions[domain]} and at {entry.version}",
                 help="export the model again",
             )
+        if not isinstance(domain, str) or not 0 < entry.version < 1 << 31:
+            raise CompileError(
+                where=where,
+                what=f"it imports domain {domain!r} at opset {entry.version}",
+                help="the file is damaged; copy or export it again",
+            )
         versions[domain] = entry.version
     newest = onnx.defs.onnx_opset_version()
-    if "" in versions and not OLDEST <= versions[""] <= newest:
-        old = versions[""] < OLDEST
+    if versions.get("", OLDEST) < OLDEST:
+        changed = _changed_ops(model.graph, versions[""])
+        if changed:
+            raise CompileError(
+                where=where,
+                what=f"it is written for opset {versions['']}; opsets {OLDEST} to {newest} are supported "
+                f"(older ones where no op has changed; here {listed(changed)} did)",
+                help="convert it with onnx.version_converter.convert_version, or export it for opset 17",
+            )
+        versions[""] = OLDEST
+    if versions.get("", OLDEST) > newest:
         raise CompileError(
             where=where,
             what=f"it is written for opset {versions['']}; opsets {OLDEST} to {newest} are supported",
-            help="convert it with onnx.version_converter.convert_version, or export it for opset 17"
-            if old
-            else "export it for an older opset (17 is read everywhere), or install a newer onnx package",
+            help="export it for an older opset (17 is read everywhere), or install a newer onnx package",
         )
     if model.ir_version > onnx.IR_VERSION:
         raise CompileError(
@@ -56,11 +72,22 @@ def opset_versions(model: onnx.ModelProto, where: str) -> dict[str, int]:
     return versions
 
 
+def _changed_ops(graph: onnx.GraphProto, version: int) -> list[str]:
+    """Standard ops of the graph whose definition in force at that opset is not the one at OLDEST."""
+    changed: dict[str, None] = {}
+    for node in nodes_below(graph.node):
+        if node.domain in ("", "ai.onnx"):
+            then, now = schema_of(node.op_type, version, ""), schema_of(node.op_type, OLDEST, "")
+            if then is None or now is None or then.since_version != now.since_version:
+                changed[node.op_type] = None
+    return list(changed)
+
+
 def check_ops(graph: onnx.GraphProto, opsets: Mapping[str, int], where: str, limits: Limits) -> None:
     """Refuse all unknown ops and domains at once."""
     unknown: dict[tuple[str, str], list[str]] = {}
     count = 0
-    for node in all_nodes(graph):
+    for node in nodes_below(graph.node):
         count += 1
         domain = "" if node.domain == "ai.onnx" else node.domain
         schema = schema_of(node.op_type, opsets[domain], domain) if domain in opsets else None

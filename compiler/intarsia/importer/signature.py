@@ -12,8 +12,7 @@ from intarsia.errors import CompileError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.names import listed, node_where
 from intarsia.ir.graph import Value
-
-_OURS = {"float": "float32", "double": "float64"}
+from intarsia.ir.onnx_reference import element_name
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,11 @@ def _dtype(text: str) -> str:
     container, _, inner = text.partition("(")
     inner = inner.removesuffix(")")
     if container == "tensor":
-        for family in ("float8", "float4"):
-            if inner.startswith(family):
-                return f"{family}_{inner[len(family) :]}"
-        return _OURS.get(inner, inner)
+        return element_name(inner)
     if container == "map":
         key, _, value = inner.partition(",")
         value = value.strip()
-        return f"map({key},{_dtype(value) if '(' in value else _OURS.get(value, value)})"
+        return f"map({key},{_dtype(value) if '(' in value else element_name(value)})"
     return f"{'sequence' if container == 'seq' else container}({_dtype(inner)})"
 
 

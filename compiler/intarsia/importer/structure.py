@@ -23,18 +23,47 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attribute.graphs
 
 
-def all_nodes(graph: onnx.GraphProto, depth: int = 0) -> Iterator[onnx.NodeProto]:
-    """Every node of a graph and of the graphs inside its nodes."""
-    if depth > MAX_DEPTH:
-        raise CompileError(
-            where=f"graph '{graph.name}'",
-            what=f"subgraphs stand more than {MAX_DEPTH} deep in each other",
-            help="flatten the control flow of the model",
-        )
-    for node in graph.node:
+def nodes_below(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes, each followed by those of the graphs that it carries."""
+    for node in nodes:
         yield node
         for inner in subgraphs(node):
-            yield from all_nodes(inner, depth + 1)
+            yield from nodes_below(inner.node)
+
+
+def check_text(graph: onnx.GraphProto, depth: int = 0) -> None:
+    """Refuse names that are no UTF-8 text (protobuf hands them over as bytes), and subgraphs too deep in each other."""
+    for text in _texts(graph):
+        if not isinstance(text, str):
+            raise CompileError(
+                where="the model",
+                what=f"a name in it is no UTF-8 text: {text[:20]!r}",
+                help="the file is damaged; copy or export it again",
+            )
+    for node in graph.node:
+        for inner in subgraphs(node):
+            if depth >= MAX_DEPTH:
+                raise CompileError(
+                    where=node_where(node),
+                    what=f"subgraphs stand more than {MAX_DEPTH} deep in each other",
+                    help="flatten the control flow of the model",
+                )
+            check_text(inner, depth + 1)
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    yield graph.name
+    yield from initializer_names(graph)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        if value.type.WhichOneof("value") == "tensor_type":
+            for size in value.type.tensor_type.shape.dim:
+                yield size.dim_param
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            yield attribute.ref_attr_name
 
 
 def initializer_names(graph: onnx.GraphProto) -> list[str]:
@@ -90,6 +119,25 @@ def check_single_assignment(graph: onnx.GraphProto, outer: frozenset[str] = froz
     for node in graph.node:
         for inner in subgraphs(node):
             check_single_assignment(inner, visible)
+
+
+def check_subgraphs(graph: onnx.GraphProto, visible: frozenset[str] = frozenset()) -> None:
+    """Refuse subgraphs with cycles, or with outputs that nobody makes; `visible` stands there before the graph runs."""
+    made = visible | {name for node in graph.node for name in node.output}
+    made |= {*initializer_names(graph), *(value.name for value in graph.input)}
+    for node in graph.node:
+        for inner in subgraphs(node):
+            own = {*made, *initializer_names(inner), *(value.name for value in inner.input)}
+            in_order(inner, own)
+            own.update(name for other in inner.node for name in other.output)
+            for output in inner.output:
+                if output.name not in own:
+                    raise CompileError(
+                        where=f"{node_where(node)}, graph '{inner.name}'",
+                        what=f"nothing makes its output '{output.name}'",
+                        help=f"the file is incomplete, or the name is wrong{near(output.name, own)}",
+                    )
+            check_subgraphs(inner, made)
 
 
 def reads(node: onnx.NodeProto) -> list[str]:

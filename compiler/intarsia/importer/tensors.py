@@ -31,6 +31,10 @@ _FIELD = {
 }
 
 
+MAX_RANK = 32
+"""Axes of a tensor, in every NumPy that boards may have."""
+
+
 class TensorReader:
     """Turns TensorProtos into arrays.
 
@@ -82,7 +86,11 @@ class TensorReader:
         """Refuse negative sizes, and more bytes than the limit."""
         if any(size < 0 for size in dims):
             raise CompileError(where=where, what=f"its dims {list(dims)} hold a negative size", help=_AGAIN)
-        size_bytes = math.prod(dims) * itemsize_bytes(dtype)
+        if len(dims) > MAX_RANK:
+            raise CompileError(
+                where=where, what=f"it has {len(dims)} axes; NumPy takes {MAX_RANK}", help="merge some of them"
+            )
+        size_bytes = math.prod(max(size, 1) for size in dims) * itemsize_bytes(dtype)  # NumPy wants room for empty ones
         if size_bytes > self.limits.tensor_bytes:
             raise CompileError(
                 where=where,
@@ -148,6 +156,8 @@ class TensorReader:
 
     def _inside(self, location: str, where: str) -> Path:
         """The regular file of that name below the model's folder, reached without `..` or links."""
+        if not isinstance(location, str):
+            raise CompileError(where=where, what="the place of its data is no UTF-8 text", help=_AGAIN)
         if self.folder is None:
             raise CompileError(
                 where=where,
@@ -212,7 +222,7 @@ def _from_field(tensor: onnx.TensorProto, dtype: str, dims: tuple[int, ...], whe
 
 
 def _whole_number(text: str, key: str, where: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+    if not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 20):
         raise CompileError(where=where, what=f"the {key} of its external data is {text!r}, no number", help=_AGAIN)
     return int(text)
 

@@ -200,6 +200,14 @@ def _scatter(shop: Workshop, draft: Draft) -> None:
     _done(draft)
 
 
+def _range(shop: Workshop, draft: Draft) -> None:
+    """ONNX wants scalars; exporters write [1] too, and every engine reads it."""
+    for index, value in enumerate(draft.inputs):
+        if value is not None and value.type.shape is not None and value.type.shape == (1,):
+            squeeze = Draft("Squeeze", f"{draft.name}_scalar", "", max(draft.opset, FORM), [value], [])
+            draft.inputs[index] = shop.emit(squeeze)
+
+
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 _WINDOWS = (
     "Conv",
@@ -231,6 +239,7 @@ _UPGRADES: dict[str, Upgrade] = {
     "LogSoftmax": _softmax,
     "Hardmax": _softmax,
     "Scatter": _scatter,
+    "Range": _range,
     **{f"Reduce{name}": _axes_to_input for name in _REDUCTIONS},
     **{name: explicit_window for name in _WINDOWS},
 }
