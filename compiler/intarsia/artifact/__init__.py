@@ -1,0 +1,91 @@
+"""Artifacts: what a compilation makes, as a folder or its zip. Read on boards, with NumPy alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from intarsia.artifact import storage
+from intarsia.artifact.manifest import (
+    DIGEST_NAME,
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    Manifest,
+    digest_file,
+    from_json,
+    parse,
+    producer,
+    to_json,
+)
+from intarsia.artifact.report import Report, ReportRow, make_report
+
+__all__ = ["Artifact", "Manifest", "Report", "ReportRow"]
+
+
+class Artifact:
+    """A compiled model.
+
+    manifest     what it holds, as JSON has it; see `intarsia.artifact.manifest` for the entries
+    contents     the same with types, checked
+    files        contents by path, e.g. "regions/0_cpu/program.so"
+
+    Equal manifests and files give equal bytes on disk, wherever and whenever they are saved.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Put an artifact together. `format_version`, `producer` and `files` are filled in where they are missing.
+
+        Raises RunError where manifest and files do not fit each other.
+        """
+        listed = {
+            path: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for path, data in sorted(files.items())
+        }
+        whole = {"format_version": FORMAT_VERSION, "producer": producer(), "files": listed, **manifest}
+        self.manifest: dict[str, Any] = json.loads(to_json(whole))
+        self.contents: Manifest = parse(self.manifest, "manifest")
+        self.files: dict[str, bytes] = dict(files)
+        storage.check_files(self.files, self.contents, "artifact")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Artifact:
+        """Read a zip or a folder that `save` wrote.
+
+        Every byte is compared with its hash. Raises RunError, naming the file, where anything was changed, is missing
+        or is there besides, and where a newer version wrote it.
+        """
+        where = f"artifact {os.fspath(path)}"
+        files = storage.read(Path(path))
+        text = storage.guarded_manifest(files, where)
+        artifact = cls.__new__(cls)
+        artifact.manifest = from_json(text, f"{where}, file '{MANIFEST_NAME}'")
+        artifact.contents = parse(artifact.manifest, f"{where}, file '{MANIFEST_NAME}'")
+        artifact.files = {name: data for name, data in files.items() if name not in (MANIFEST_NAME, DIGEST_NAME)}
+        storage.check_files(artifact.files, artifact.contents, where)
+        return artifact
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as one zip file, or as a folder where `path` ends with a slash or is a folder.
+
+        What stands there is replaced in one step; a process that dies before leaves it as it was. Raises RunError where
+        the place cannot be written, or is a folder that holds anything but an artifact.
+        """
+        text = to_json(self.manifest)
+        files = {**self.files, MANIFEST_NAME: text, DIGEST_NAME: digest_file(text)}
+        ends_as_folder = os.fspath(path).endswith(("/", os.sep))
+        storage.write(Path(path), files, folder=ends_as_folder or Path(path).is_dir())
+
+    def report(self, counters: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Report:
+        """Every layer with its place and its cost, as recorded at compile time.
+
+        counters  by region name, layers as a run counted them for one image; they replace the recorded figures
+        """
+        return make_report(self.contents, sum(map(len, self.files.values())), counters)
+
+    def __repr__(self) -> str:
+        contents = self.contents
+        return f"<Artifact {contents.model_name!r} for {contents.target}, {contents.precision}>"

@@ -43,7 +43,8 @@ class RegionResult:
     """Outputs of one run, and its figures.
 
     counters  JSON-able: {"cycles": int, "bytes_read": int, "bytes_written": int, "layers": [{...}, ...]} on an
-              overlay engine; {"seconds": float} on a CPU; {} where nothing is counted
+              overlay engine; {"seconds": float} on a CPU; {} where nothing is counted. Over the images of a batch
+              the session adds numbers up, save those whose name begins with "peak_": of them it keeps the largest
     """
 
     outputs: list[Array]
@@ -56,6 +57,9 @@ class LoadedRegion(ABC):
     @abstractmethod
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         """Run once. Inputs are C-contiguous, of the declared dtype and shape; outputs are fresh arrays."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what the region holds outside of memory. It is not run afterwards."""
 
 
 class Device(ABC):

@@ -1,0 +1,327 @@
+"""The manifest: what an artifact holds, in typed form. Its JSON has these names and no others.
+
+    {"format_version": 1, "producer": "intarsia 0.1.0", "model_name", "target", "precision", "batch",
+     "inputs": [tensor], "outputs": [tensor], "regions": [region], "placements": [{"name", "op", "place", ...}],
+     "vectors": [vector], "files": {path: {"sha256", "bytes"}}, "metadata"?: {...}}
+    tensor = {"name", "dtype", "shape": [size or null] or null, "quantization"?: {"scale", "zero_point"},
+              "value"?: name of the value it is, where that is another, "file"?: .npy of an output that is a constant}
+    region = {"name", "kind", "inputs": [tensor], "outputs": [tensor], "files": [name], "metadata"?, "layers"?: [{...}]}
+    vector = {"inputs": [path], "outputs": [path], "absolute_tolerance"?, "relative_tolerance"?}
+
+A region's files lie at regions/<region>/<file>. Its inputs are inputs of the model or outputs of earlier regions, by
+the name of the value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata as packages
+from typing import Any
+
+import numpy as np
+
+from intarsia.artifact.names import clash, complaint
+from intarsia.artifact.schema import Entry
+from intarsia.dtypes import EXTENDED, NATIVE
+from intarsia.errors import RunError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+DIGEST_NAME = "manifest.sha256"
+MANIFEST_LIMIT_BYTES = 64 << 20
+BATCH_LIMIT = 1 << 20
+SIZE_LIMIT = 1 << 40
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def producer() -> str:
+    """This program, as manifests name it: "intarsia 0.1.0"."""
+    try:
+        return f"intarsia {packages.version('intarsia')}"
+    except packages.PackageNotFoundError:
+        return "intarsia, not installed"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of the model, or a value that crosses the border of a region.
+
+    shape         sizes; None for one that depends on data; None altogether where not even the rank is known
+    quantization  (scale, zero point) of integers that stand for real numbers
+    value         the name of the value inside the graph
+    file          for a model output that is a constant: the .npy file that holds it
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    quantization: tuple[float, int] | None
+    value: str
+    file: str | None
+
+
+@dataclass(frozen=True)
+class Region:
+    """A piece of the model for one kind of device; see `intarsia.targets.Blob` for the fields."""
+
+    name: str
+    kind: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    files: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    layers: tuple[Mapping[str, Any], ...]
+
+    def path(self, file: str) -> str:
+        """Where the artifact holds one of its files."""
+        return f"regions/{self.name}/{file}"
+
+
+@dataclass(frozen=True)
+class VectorEntry:
+    """A test vector: .npy files of inputs and expected outputs. Tolerances of 0 mean equal bytes."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    absolute_tolerance: float
+    relative_tolerance: float
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole manifest; see the module for the meaning of its parts."""
+
+    producer: str
+    model_name: str
+    target: str
+    precision: str
+    batch: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    regions: tuple[Region, ...]
+    placements: tuple[Mapping[str, Any], ...]
+    vectors: tuple[VectorEntry, ...]
+    files: Mapping[str, FileEntry]
+    metadata: Mapping[str, Any]
+
+
+# ---- text
+
+
+def to_json(manifest: Mapping[str, Any]) -> bytes:
+    """The one spelling of a manifest: sorted names, one entry a line, ASCII, no NaN."""
+    text = json.dumps(manifest, default=_plain, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a manifest cannot hold {type(value).__name__}")
+
+
+def digest_file(manifest: bytes) -> bytes:
+    """Contents of the file that guards the manifest."""
+    return hashlib.sha256(manifest).hexdigest().encode("ascii") + b"\n"
+
+
+def from_json(text: bytes, where: str) -> dict[str, Any]:
+    """The object that a manifest's text spells, in a format that this version reads."""
+    if len(text) > MANIFEST_LIMIT_BYTES:
+        raise _broken(where, f"it has {len(text)} bytes, at most {MANIFEST_LIMIT_BYTES}")
+    try:
+        data = json.loads(text.decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise _broken(where, f"it is not JSON: {type(error).__name__}: {error}") from error
+    if not isinstance(data, dict):
+        raise _broken(where, "it is not a JSON object")
+    check_version(data, where)
+    return data
+
+
+def check_version(data: Mapping[str, Any], where: str) -> None:
+    """Refuse formats that this version does not read, before looking at anything else in them."""
+    version = data.get("format_version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise _broken(where, f"format_version is {str(version)[:40]}, not a whole number from 1")
+    if version > FORMAT_VERSION:
+        raise RunError(
+            where=where,
+            what=f"it has format {version}, written by {str(data.get('producer'))[:80]!r}; "
+            f"this is {producer()!r}, which reads formats up to {FORMAT_VERSION}",
+            help="install a newer intarsia here, or compile the model again with this version",
+        )
+
+
+def _broken(where: str, what: str) -> RunError:
+    return RunError(where=where, what=what, help="the artifact was not written by intarsia; compile the model again")
+
+
+# ---- from JSON to types
+
+
+def parse(data: Mapping[str, Any], where: str) -> Manifest:
+    """Check a manifest and give it types. Raises RunError that says which entry is wrong."""
+    check_version(data, where)
+    entry = Entry(data, where)
+    entry.take("format_version")
+    manifest = Manifest(
+        producer=entry.text("producer"),
+        model_name=entry.text("model_name"),
+        target=entry.text("target"),
+        precision=entry.text("precision"),
+        batch=entry.whole("batch", 1, BATCH_LIMIT),
+        inputs=entry.each("inputs", _tensor),
+        outputs=entry.each("outputs", _tensor),
+        regions=entry.each("regions", _region),
+        placements=entry.each("placements", _placement),
+        vectors=entry.each("vectors", _vector),
+        files=_files(entry.take("files"), f"{where}, files"),
+        metadata=entry.object("metadata"),
+    )
+    entry.done()
+    _check_flow(manifest, entry)
+    _check_files(manifest, entry)
+    return manifest
+
+
+def _tensor(data: Any, where: str) -> Tensor:
+    entry = Entry(data, where)
+    name, dtype = entry.text("name"), entry.text("dtype")
+    if dtype not in NATIVE + EXTENDED + ("string",) and not dtype.startswith(("sequence(", "optional(")):
+        entry.refuse(f"no element type is called {dtype!r}")
+    shape = entry.take("shape")
+    if shape is not None:
+        if not isinstance(shape, (list, tuple)) or len(shape) > 64 or not all(map(_is_size, shape)):
+            entry.refuse(f"{shape!r:.80} is not a shape")
+        shape = tuple(shape)
+    quantization = None
+    if entry.rest.get("quantization") is not None:
+        scale = Entry(entry.take("quantization"), f"{where}, quantization")
+        quantization = (scale.number("scale", -1.0), scale.whole("zero_point", -(1 << 31), 1 << 32))
+        scale.done()
+    entry.rest.pop("quantization", None)
+    value = entry.text("value") if "value" in entry.rest else name
+    file = entry.text("file") if "file" in entry.rest else None
+    entry.done()
+    return Tensor(name, dtype, shape, quantization, value, file)
+
+
+def _is_size(size: Any) -> bool:
+    return size is None or (isinstance(size, int) and not isinstance(size, bool) and 0 <= size < SIZE_LIMIT)
+
+
+def _region(data: Any, where: str) -> Region:
+    entry = Entry(data, where)
+    name = entry.text("name")
+    trouble = complaint(name) or ("it holds a slash" if "/" in name else None)
+    if trouble:
+        entry.refuse(f"a region is called {name[:80]!r}: {trouble}")
+    layers = entry.objects("layers") if "layers" in entry.rest else ()
+    region = Region(
+        name,
+        entry.text("kind"),
+        entry.each("inputs", _tensor),
+        entry.each("outputs", _tensor),
+        entry.texts("files"),
+        entry.object("metadata"),
+        layers,
+    )
+    entry.done()
+    return region
+
+
+def _placement(data: Any, where: str) -> Mapping[str, Any]:
+    entry = Entry(data, where)
+    for key in ("name", "op", "place"):
+        entry.text(key)
+    return dict(data)
+
+
+def _vector(data: Any, where: str) -> VectorEntry:
+    entry = Entry(data, where)
+    vector = VectorEntry(
+        entry.texts("inputs"),
+        entry.texts("outputs"),
+        entry.number("absolute_tolerance", 0.0),
+        entry.number("relative_tolerance", 0.0),
+    )
+    entry.done()
+    return vector
+
+
+def _files(data: Any, where: str) -> dict[str, FileEntry]:
+    entry, files = Entry(data, where), {}
+    for path in sorted(entry.rest, key=str):
+        trouble = complaint(path)
+        if trouble is None and path in (MANIFEST_NAME, DIGEST_NAME):
+            trouble = "the name is taken"
+        if trouble is not None:
+            entry.refuse(f"{path[:80]!r} may not be a file of an artifact: {trouble}")
+        facts = Entry(entry.rest[path], f"{where}, '{path}'")
+        file = FileEntry(facts.text("sha256"), facts.whole("bytes", 0, SIZE_LIMIT))
+        if not _SHA256.fullmatch(file.sha256):
+            facts.refuse(f"{file.sha256[:80]!r} is not a SHA-256")
+        facts.done()
+        files[path] = file
+    pair = clash(files)
+    if pair is not None:
+        entry.refuse(f"the names '{pair[0]}' and '{pair[1]}' cannot stand in one folder")
+    return files
+
+
+def _check_flow(manifest: Manifest, entry: Entry) -> None:
+    """Every value is made once, and before it is read."""
+    known: set[str] = set()
+    for tensor in manifest.inputs:
+        if tensor.name in known or tensor.value != tensor.name or tensor.file is not None:
+            entry.refuse(f"the input '{tensor.name}' stands twice, or is not a value that the caller gives")
+        known.add(tensor.name)
+    names: set[str] = set()
+    for region in manifest.regions:
+        if region.name in names:
+            entry.refuse(f"two regions are called '{region.name}'")
+        names.add(region.name)
+        for tensor in region.inputs:
+            if tensor.name not in known:
+                entry.refuse(f"region '{region.name}' reads '{tensor.name}', which nothing before it makes")
+        for tensor in region.outputs:
+            if tensor.name in known:
+                entry.refuse(f"region '{region.name}' makes '{tensor.name}', which exists already")
+            known.add(tensor.name)
+    for tensor in manifest.outputs:
+        if tensor.file is None and tensor.value not in known:
+            entry.refuse(f"the output '{tensor.name}' is '{tensor.value}', which nothing makes")
+    if len({tensor.name for tensor in manifest.outputs}) != len(manifest.outputs):
+        entry.refuse("two outputs have the same name")
+
+
+def _check_files(manifest: Manifest, entry: Entry) -> None:
+    """Whatever the manifest names is there."""
+    wanted = [region.path(file) for region in manifest.regions for file in region.files]
+    wanted += [path for vector in manifest.vectors for path in vector.inputs + vector.outputs]
+    wanted += [tensor.file for tensor in manifest.outputs if tensor.file is not None]
+    for path in wanted:
+        if path not in manifest.files:
+            entry.refuse(f"the file {path[:120]!r} is used, and is not among the files")
+    counts = (len(manifest.inputs), len(manifest.outputs))
+    for vector in manifest.vectors:
+        if (len(vector.inputs), len(vector.outputs)) != counts:
+            entry.refuse("a test vector does not have a file for each input and output")

@@ -1,0 +1,86 @@
+"""Pieces that artifacts are put together from: graphs, tensors, constants, test vectors; and their way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from intarsia.artifact.arrays import to_npy
+from intarsia.dtypes import Array, dtype_name
+from intarsia.errors import RunError
+from intarsia.ir.graph import Graph, Value
+from intarsia.ir.serialize import from_data, to_data
+
+GRAPH_FILE, WEIGHTS_FILE = "graph.json", "weights.bin"
+WHOLE_GRAPH = "graph"
+"""Folder of the whole model's graph, for verification."""
+
+EVALUATOR = "evaluator"
+"""Kind of region that the session runs by itself, by the NumPy meaning of each op; its files are those of a graph."""
+
+
+def graph_files(graph: Graph) -> dict[str, bytes]:
+    """A graph as two files, by name without folder: the files of an evaluator region."""
+    data, blob = to_data(graph)
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return {GRAPH_FILE: text.encode("ascii"), WEIGHTS_FILE: blob}
+
+
+def read_graph(files: Mapping[str, bytes], where: str) -> Graph:
+    """The graph that `graph_files` wrote. Raises RunError where the files are something else."""
+    for name in (GRAPH_FILE, WEIGHTS_FILE):
+        if name not in files:
+            raise RunError(where=where, what=f"'{name}' is missing", help="compile the model again")
+    try:
+        data = json.loads(files[GRAPH_FILE].decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            where=where, what=f"'{GRAPH_FILE}' is not JSON: {error}", help="compile the model again"
+        ) from error
+    return from_data(data, files[WEIGHTS_FILE])
+
+
+def tensor(value: Value, name: str = "") -> dict[str, Any]:
+    """The manifest's entry for a value; `name` where the public name is not the value's own."""
+    entry: dict[str, Any] = {"name": name or value.name, "dtype": value.type.dtype}
+    entry["shape"] = None if value.type.shape is None else list(value.type.shape)
+    if value.quantization is not None:
+        entry["quantization"] = {
+            "scale": float(value.quantization.scale),
+            "zero_point": int(value.quantization.zero_point),
+        }
+    if entry["name"] != value.name:
+        entry["value"] = value.name
+    return entry
+
+
+def constant_output(name: str, index: int, data: Array) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Output `index` of a model, where it is a constant: the manifest's entry, and the file to put in."""
+    path = f"constants/{index}.npy"
+    entry = {"name": name, "dtype": dtype_name(data.dtype), "shape": list(data.shape), "file": path}
+    return entry, {path: to_npy(data)}
+
+
+def vector(
+    index: int,
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+    *,
+    absolute_tolerance: float = 0.0,
+    relative_tolerance: float = 0.0,
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Test vector `index`: the manifest's entry, and the files to put in.
+
+    inputs, outputs  an array for each of the model's, in order
+    tolerances       |expected - found| <= absolute + relative * |expected|; both 0 (integer models): equal bytes
+    """
+    files: dict[str, bytes] = {}
+    paths: dict[str, Any] = {}
+    for kind, arrays in (("inputs", inputs), ("outputs", outputs)):
+        paths[kind] = [f"vectors/{index}/{kind}/{place}.npy" for place in range(len(arrays))]
+        files.update((path, to_npy(array)) for path, array in zip(paths[kind], arrays))
+    entry = dict(paths)
+    if absolute_tolerance or relative_tolerance:
+        entry.update(absolute_tolerance=absolute_tolerance, relative_tolerance=relative_tolerance)
+    return entry, files

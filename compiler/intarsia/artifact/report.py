@@ -1,0 +1,172 @@
+"""What `intarsia report` says: every layer, where it runs, and what it costs by the figures of the compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from intarsia.artifact.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One layer. None stands for a figure that nobody recorded.
+
+    place               name of the target whose code runs it, or "evaluator"
+    region              name of the region that it is in
+    macs                multiply-accumulates of one run
+    cycles              clock cycles of the accelerator
+    utilisation         macs / (cycles * the array's macs in a cycle), 0 to 1
+    bytes_read          from memory outside the chip
+    bytes_written       to memory outside the chip
+    peak_on_chip_bytes  most bytes held on the chip while it runs
+    details             whatever else the backend recorded
+    """
+
+    name: str
+    op: str
+    place: str
+    region: str
+    macs: int | None
+    cycles: int | None
+    utilisation: float | None
+    bytes_read: int | None
+    bytes_written: int | None
+    peak_on_chip_bytes: int | None
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """An artifact's layers in order of running, and sums.
+
+    measured  where cycles come from: "compiled" (the backend's estimate) or "run" (counters of a run)
+    """
+
+    model: str
+    target: str
+    precision: str
+    batch: int
+    producer: str
+    artifact_bytes: int
+    measured: str
+    rows: tuple[ReportRow, ...]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Sums over all layers; utilisation is weighted by cycles. None where no layer has the figure."""
+        cycles = _sum(row.cycles for row in self.rows)
+        busy = [row for row in self.rows if row.utilisation is not None and row.cycles]
+        spent = sum(row.cycles or 0 for row in busy)
+        peaks = [row.peak_on_chip_bytes for row in self.rows if row.peak_on_chip_bytes is not None]
+        places: dict[str, int] = {}
+        for row in self.rows:
+            places[row.place] = places.get(row.place, 0) + 1
+        return {
+            "layers": len(self.rows),
+            "layers_by_place": places,
+            "macs": _sum(row.macs for row in self.rows),
+            "cycles": cycles,
+            "utilisation": sum((row.utilisation or 0) * (row.cycles or 0) for row in busy) / spent if spent else None,
+            "bytes_read": _sum(row.bytes_read for row in self.rows),
+            "bytes_written": _sum(row.bytes_written for row in self.rows),
+            "peak_on_chip_bytes": max(peaks) if peaks else None,
+            "artifact_bytes": self.artifact_bytes,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**asdict(self), "summary": self.summary}
+
+    def __str__(self) -> str:
+        head = ("layer", "op", "place", "macs", "cycles", "use", "read B", "written B", "peak B")
+        table = [head] + [
+            (
+                row.name,
+                row.op,
+                row.place,
+                _figure(row.macs),
+                _figure(row.cycles),
+                "-" if row.utilisation is None else f"{row.utilisation:.0%}",
+                _figure(row.bytes_read),
+                _figure(row.bytes_written),
+                _figure(row.peak_on_chip_bytes),
+            )
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in table) for column in range(len(head))]
+        lines = [f"{self.model} for {self.target}, {self.precision}, batch {self.batch}, by {self.producer}"]
+        for line in table:
+            left = [cell.ljust(width) for cell, width in zip(line[:3], widths)]
+            right = [cell.rjust(width) for cell, width in zip(line[3:], widths[3:])]
+            lines.append("  ".join(left + right).rstrip())
+        return "\n".join(lines) + "\n"
+
+
+def _figure(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _sum(values: Any) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def make_report(
+    manifest: Manifest, artifact_bytes: int, counters: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
+) -> Report:
+    """Rows from the regions' layers; ops of a region that records no layers come from the placements.
+
+    counters  by region name the layers that a run counted, for one image; they go before what was recorded
+    """
+    rows: list[ReportRow] = []
+    placed = {placement["name"]: placement for placement in manifest.placements}
+    facts = manifest.metadata.get("facts")
+    array_macs = facts.get("macs_per_cycle") if isinstance(facts, Mapping) else None
+    for region in manifest.regions:
+        here = [placement for placement in manifest.placements if placement.get("region") == region.name]
+        place = str(here[0]["place"]) if here else region.kind
+        counted = {str(layer.get("name")): layer for layer in (counters or {}).get(region.name, ())}
+        for layer in region.layers or here:
+            name = str(layer.get("name", ""))
+            merged = {**layer, **counted.pop(name, {})}
+            rows.append(_row(merged, placed.get(name, {}), place, region.name, array_macs))
+        rows.extend(_row(layer, {}, place, region.name, array_macs) for layer in counted.values())
+    return Report(
+        manifest.model_name,
+        manifest.target,
+        manifest.precision,
+        manifest.batch,
+        manifest.producer,
+        artifact_bytes,
+        "run" if counters else "compiled",
+        tuple(rows),
+    )
+
+
+_NAMED = ("name", "op", "place", "region", "macs", "cycles", "utilisation", "bytes_read", "bytes_written")
+
+
+def _row(layer: Mapping[str, Any], placement: Mapping[str, Any], place: str, region: str, array_macs: Any) -> ReportRow:
+    macs, cycles = _whole(layer.get("macs", placement.get("macs"))), _whole(layer.get("cycles"))
+    utilisation = layer.get("utilisation")
+    if utilisation is None and macs and cycles and isinstance(array_macs, (int, float)) and array_macs > 0:
+        utilisation = macs / (cycles * array_macs)
+    return ReportRow(
+        name=str(layer.get("name", "")),
+        op=str(layer.get("op", placement.get("op", ""))),
+        place=str(placement.get("place", place)),
+        region=region,
+        macs=macs,
+        cycles=cycles,
+        utilisation=float(utilisation) if isinstance(utilisation, (int, float)) else None,
+        bytes_read=_whole(layer.get("bytes_read")),
+        bytes_written=_whole(layer.get("bytes_written")),
+        peak_on_chip_bytes=_whole(layer.get("peak_on_chip_bytes")),
+        details={key: layer[key] for key in layer if key not in (*_NAMED, "peak_on_chip_bytes")},
+    )
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -1,0 +1,86 @@
+"""Reading JSON strictly: every fact is checked before it is believed, and a complaint says where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from intarsia.errors import RunError
+
+T = TypeVar("T")
+
+
+class Entry:
+    """One JSON object on its way into a dataclass: fields are taken out by kind, and none may be left over."""
+
+    def __init__(self, data: Any, where: str) -> None:
+        self.where = where
+        if not isinstance(data, Mapping):
+            self.refuse(f"{_show(data)} stands where an object should")
+        self.rest = dict(data)
+
+    def refuse(self, what: str) -> NoReturn:
+        raise RunError(
+            where=self.where, what=what, help="the artifact was not written by intarsia; compile the model again"
+        )
+
+    def take(self, key: str) -> Any:
+        if key not in self.rest:
+            self.refuse(f"the entry '{key}' is missing")
+        return self.rest.pop(key)
+
+    def text(self, key: str) -> str:
+        value = self.take(key)
+        if not isinstance(value, str):
+            self.refuse(f"'{key}' is {_show(value)}, not text")
+        return value
+
+    def whole(self, key: str, low: int, high: int) -> int:
+        value = self.take(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.refuse(f"'{key}' is {_show(value)}, not a whole number from {low} to {high}")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        value = self.rest.pop(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            self.refuse(f"'{key}' is {_show(value)}, not a number that is 0 or more")
+        return float(value)
+
+    def object(self, key: str) -> dict[str, Any]:
+        value = self.rest.pop(key, {})
+        if not isinstance(value, Mapping):
+            self.refuse(f"'{key}' is {_show(value)}, not an object")
+        return dict(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self.sequence(key)
+        for value in values:
+            if not isinstance(value, str):
+                self.refuse(f"'{key}' holds {_show(value)}, not text")
+        return tuple(values)
+
+    def objects(self, key: str) -> tuple[dict[str, Any], ...]:
+        values = self.sequence(key)
+        for value in values:
+            if not isinstance(value, Mapping):
+                self.refuse(f"'{key}' holds {_show(value)}, not an object")
+        return tuple(dict(value) for value in values)
+
+    def each(self, key: str, make: Callable[[Any, str], T]) -> tuple[T, ...]:
+        return tuple(make(value, f"{self.where}, {key}[{index}]") for index, value in enumerate(self.sequence(key)))
+
+    def sequence(self, key: str) -> Sequence[Any]:
+        values = self.take(key)
+        if not isinstance(values, (list, tuple)):
+            self.refuse(f"'{key}' is {_show(values)}, not a list")
+        return values
+
+    def done(self) -> None:
+        if self.rest:
+            self.refuse(f"the entry '{sorted(map(str, self.rest))[0]}' is unknown in this format")
+
+
+def _show(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

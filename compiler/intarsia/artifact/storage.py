@@ -1,0 +1,147 @@
+"""Artifacts on disk: a zip or a folder, written beside the place and renamed into it, so that no half is ever seen."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from intarsia.artifact.archive import pack, unpack
+from intarsia.artifact.manifest import DIGEST_NAME, MANIFEST_NAME, Manifest, digest_file
+from intarsia.artifact.names import complaint
+from intarsia.errors import RunError
+
+
+def write(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
+    """Put all files (manifest and digest included) at `path`, replacing an artifact that is there.
+
+    Until the last step, a rename, the place holds what it held before. Raises RunError where the place cannot be
+    written, or is a folder that holds something other than an artifact.
+    """
+    beside = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if folder:
+            _write_folder(path, beside, files)
+        else:
+            _write_zip(path, beside, files)
+    except OSError as error:
+        raise RunError(
+            where=f"artifact {path}",
+            what=f"it cannot be written: {error.strerror or error}",
+            help="check the folder, its permissions and the free space; what stood there before is unharmed",
+        ) from error
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def _write_zip(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
+    with open(beside, "xb") as stream:
+        for piece in pack(files):
+            stream.write(piece)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(beside, path)
+
+
+def _write_folder(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST_NAME).is_file())):
+        raise RunError(
+            where=f"artifact {path}",
+            what="something that is not an artifact stands there",
+            help="give another path; intarsia replaces a folder only where it holds an artifact or nothing",
+        )
+    beside.mkdir()
+    for name, data in files.items():
+        target = beside / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    if not path.exists():
+        os.rename(beside, path)
+        return
+    old = beside.with_suffix(".old")
+    os.rename(path, old)
+    try:
+        os.rename(beside, path)
+    except OSError:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)
+
+
+def read(path: Path) -> dict[str, bytes]:
+    """All files of the artifact at `path`, manifest and digest included, not yet compared with the manifest."""
+    where = f"artifact {path}"
+    try:
+        if path.is_dir():
+            return _read_folder(path, where)
+        return unpack(path.read_bytes(), where)
+    except FileNotFoundError as error:
+        raise RunError(where=where, what="there is no such file", help="check the path") from error
+    except OSError as error:
+        raise RunError(
+            where=where, what=f"it cannot be read: {error.strerror or error}", help="check the path and its permissions"
+        ) from error
+
+
+def _read_folder(path: Path, where: str) -> dict[str, bytes]:
+    files, waiting = {}, [""]
+    while waiting:
+        prefix = waiting.pop()
+        for entry in sorted(os.scandir(path / prefix), key=lambda item: item.name):
+            name = prefix + entry.name
+            trouble = complaint(name)
+            if trouble is None and entry.is_symlink():
+                trouble = "it is a link"
+            if trouble is not None:
+                raise RunError(
+                    where=f"{where}, file {name!r}",
+                    what=f"it may not be part of an artifact: {trouble}",
+                    help="remove it, or copy the artifact again",
+                )
+            if entry.is_dir():
+                waiting.append(f"{name}/")
+            else:
+                files[name] = Path(entry.path).read_bytes()
+    return files
+
+
+def guarded_manifest(files: Mapping[str, bytes], where: str) -> bytes:
+    """The manifest's text, after comparison with the digest beside it."""
+    for name in (MANIFEST_NAME, DIGEST_NAME):
+        if name not in files:
+            raise RunError(where=where, what=f"'{name}' is missing", help="it is no artifact, or a part of one only")
+    if files[DIGEST_NAME] != digest_file(files[MANIFEST_NAME]):
+        raise _changed(where, MANIFEST_NAME, f"its SHA-256 is not the one in '{DIGEST_NAME}'")
+    return files[MANIFEST_NAME]
+
+
+def check_files(files: Mapping[str, bytes], manifest: Manifest, where: str) -> None:
+    """Compare files (without manifest and digest) with the manifest: all there, none besides, every byte as written."""
+    for name in sorted(set(files) - set(manifest.files)):
+        raise _changed(where, name, "the manifest does not know it")
+    for name in sorted(manifest.files):
+        entry = manifest.files[name]
+        if name not in files:
+            raise _changed(where, name, "it is missing")
+        if len(files[name]) != entry.bytes:
+            raise _changed(where, name, f"it has {len(files[name])} bytes, the manifest says {entry.bytes}")
+        if hashlib.sha256(files[name]).hexdigest() != entry.sha256:
+            raise _changed(where, name, "its SHA-256 is not the one in the manifest")
+
+
+def _changed(where: str, name: str, what: str) -> RunError:
+    return RunError(
+        where=f"{where}, file '{name}'",
+        what=what,
+        help="the artifact was changed after it was written; copy it again or compile the model again",
+    )

@@ -1,0 +1,202 @@
+"""What the caller gives to `Session.run`: matched with the model's inputs by place or name, checked, never converted
+silently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from intarsia.dtypes import EXTENDED, FLOATING, NATIVE, Array, dtype_name, numpy_dtype
+from intarsia.errors import RunError
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    dtype  a name of `intarsia.dtypes`
+    shape  sizes, None for one that depends on data; None altogether where the rank does
+    """
+
+    name: str
+    dtype: str
+    shape: Shape | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.name}: {self.dtype}[...]"
+        return f"{self.name}: {self.dtype}[{','.join('?' if size is None else str(size) for size in self.shape)}]"
+
+    @property
+    def is_tensor(self) -> bool:
+        """False for sequences and optionals, which are handed on as they are."""
+        return not self.dtype.startswith(("sequence(", "optional("))
+
+
+def bind(infos: Sequence[TensorInfo], arrays: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    """What was given for each input, in order. Raises RunError for too many, too few, unknown or doubled names."""
+    expected = ", ".join(map(str, infos)) or "no inputs"
+    if len(arrays) > len(infos):
+        raise RunError(
+            where="run()",
+            what=f"{len(arrays)} arrays were given, the model takes {len(infos)}",
+            help=f"the inputs are {expected}",
+        )
+    given = {info.name: array for info, array in zip(infos, arrays)}
+    names = [info.name for info in infos]
+    for name, array in named.items():
+        if name not in names:
+            near = get_close_matches(name, names, n=1, cutoff=0.5)
+            suggestion = f"did you mean '{near[0]}'? " if near else ""
+            raise RunError(
+                where="run()",
+                what=f"the model has no input called '{name}'",
+                help=f"{suggestion}the inputs are {expected}",
+            )
+        if name in given:
+            raise RunError(
+                where=f"input '{name}'",
+                what="it was given twice, by place and by name",
+                help="give it once",
+            )
+        given[name] = array
+    missing = [info for info in infos if info.name not in given]
+    if missing:
+        raise RunError(
+            where="run()",
+            what=f"{_inputs(len(missing))} missing: {', '.join(map(str, missing))}",
+            help="give an array for each input, in order or by name",
+        )
+    return [given[name] for name in names]
+
+
+def _inputs(count: int) -> str:
+    return "1 input is" if count == 1 else f"{count} inputs are"
+
+
+def check_array(info: TensorInfo, given: Any) -> Array:
+    """The array that was given, in native byte order, row by row in memory; its type is the input's.
+
+    A Python list or number has no type of its own: it is taken where its kind (float, integer, bool, text) is the
+    input's and every element fits. An array of another type is refused, with the call that converts it.
+    """
+    array = np.asarray(given)
+    if info.dtype == "string":
+        if array.dtype.kind not in "OSU":
+            raise _wrong_type(info, array)
+        return np.ascontiguousarray(array.astype(object)).reshape(array.shape)
+    wanted = numpy_dtype(info.dtype)
+    if not hasattr(given, "dtype") and array.dtype != wanted:
+        array = _literal(info, array, wanted)
+    if dtype_name(array.dtype) != info.dtype:
+        raise _wrong_type(info, array)
+    return np.ascontiguousarray(array, dtype=wanted).reshape(array.shape)
+
+
+def _literal(info: TensorInfo, array: Array, wanted: np.dtype[Any]) -> Array:
+    if array.dtype.kind == wanted.kind == "f" or (array.size == 0 and array.dtype.kind == "f"):
+        return array.astype(wanted)
+    if array.dtype.kind in "iu" and wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
+            raise RunError(
+                where=f"input '{info.name}'",
+                what=f"the list holds numbers from {array.min()} to {array.max()}, "
+                f"{info.dtype} holds {limits.min} to {limits.max}",
+                help="check the values",
+            )
+        return array.astype(wanted)
+    return array
+
+
+def _wrong_type(info: TensorInfo, array: Array) -> RunError:
+    found = dtype_name(array.dtype) if array.dtype.name in NATIVE + EXTENDED else str(array.dtype)
+    if info.dtype in FLOATING and found in ("uint8", "int8"):
+        advice = (
+            f"scale the pixels as in training, e.g. (x / 255).astype(np.{info.dtype}); a cast alone is seldom right"
+        )
+    elif info.dtype in ("int8", "uint8") and found in FLOATING:
+        advice = "this model takes quantized integers: round(x / scale) + zero point, clipped; the manifest has both"
+    elif info.dtype in NATIVE and found in NATIVE:
+        advice = f"if no value is lost, x.astype(np.{'bool_' if info.dtype == 'bool' else info.dtype})"
+    else:
+        advice = "see Session.inputs for the types"
+    return RunError(
+        where=f"input '{info.name}'",
+        what=f"it is {found}, the model takes {info.dtype}; intarsia does not convert silently",
+        help=advice,
+    )
+
+
+def batch_of(infos: Sequence[TensorInfo], arrays: Sequence[Any], batch: int) -> int | None:
+    """How many times the model runs for these inputs; None for once, as they are.
+
+    infos   the inputs, compiled for `batch` samples on their first axes
+    arrays  checked arrays
+
+    An array may be longer along its first axis than compiled: then all are, equally, and by whole batches. Raises
+    RunError where a shape fits neither way.
+    """
+    longer = [
+        index for index, info in enumerate(infos) if info.is_tensor and not _fits(info.shape, arrays[index].shape)
+    ]
+    if not longer:
+        return None
+    for index in longer:
+        info, found = infos[index], arrays[index].shape
+        shape = info.shape or ()
+        if not shape or shape[0] != batch or not found or not _fits(shape[1:], found[1:]):
+            raise _wrong_shape(info, found, batch)
+    lengths = {}
+    for info, array in zip(infos, arrays):
+        if not info.is_tensor or not info.shape or info.shape[0] != batch:
+            raise RunError(
+                where=f"input '{infos[longer[0]].name}'",
+                what=f"it holds {arrays[longer[0]].shape[0]} samples, and '{info}' has no batch axis",
+                help=f"call run() once for every {batch if batch > 1 else 'sample'}",
+            )
+        lengths[info.name] = len(array)
+    if len(set(lengths.values())) > 1:
+        raise RunError(
+            where="run()",
+            what="the inputs hold different numbers of samples: "
+            + ", ".join(f"'{name}' {length}" for name, length in lengths.items()),
+            help="give all inputs the same first axis",
+        )
+    total = lengths[infos[0].name]
+    if total % batch:
+        raise RunError(
+            where="run()",
+            what=f"{total} samples are no multiple of the batch of {batch} that the artifact was compiled for",
+            help=f"give a multiple of {batch}, or compile with --batch 1",
+        )
+    return total // batch
+
+
+def _fits(declared: Shape | None, found: tuple[int, ...]) -> bool:
+    if declared is None:
+        return True
+    return len(declared) == len(found) and all(size is None or size == length for size, length in zip(declared, found))
+
+
+def _wrong_shape(info: TensorInfo, found: tuple[int, ...], batch: int) -> RunError:
+    shape = info.shape or ()
+    if len(found) == len(shape) - 1 and _fits(shape[1:], found):
+        advice = "the batch axis is missing: x[np.newaxis]"
+    elif len(shape) == len(found) == 4 and _fits((shape[2], shape[3], shape[1]), found[1:]):
+        advice = "the channels stand last: x.transpose(0, 3, 1, 2)"
+    elif shape and shape[0] == batch:
+        advice = "the first axis may be longer than compiled, the others may not"
+    else:
+        advice = "give the shape that the model was compiled for, or compile it for this one"
+    return RunError(
+        where=f"input '{info.name}'",
+        what=f"it has shape {list(found)}, the model takes {str(info)[len(info.name) + 2 :]}",
+        help=advice,
+    )

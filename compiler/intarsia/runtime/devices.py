@@ -1,0 +1,107 @@
+"""Which devices are installed, which of them can be used here, and which one runs a region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from intarsia.errors import RunError
+from intarsia.runtime.device import GROUP, Device
+
+
+@dataclass(frozen=True)
+class Found:
+    """An installed device.
+
+    absent  None where it can be used here, else why not
+    device  None where not even its package can be imported
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    priority: int
+    absent: str | None
+    device: Device | None
+
+
+def installed_devices() -> tuple[Found, ...]:
+    """Every device that an installed package announces, sorted by name. A broken package is one that is absent."""
+    found: dict[str, Found] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        if entry.name in found:
+            continue
+        try:
+            device = entry.load()()
+            found[entry.name] = Found(entry.name, tuple(device.kinds), device.priority, device.absent(), device)
+        except Exception as error:  # another package's code: whatever it raises, the other devices still work
+            reason = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
+            found[entry.name] = Found(entry.name, (), 0, reason, None)
+    return tuple(found.values())
+
+
+def choose_devices(kinds: Iterable[str], wanted: str | None, where: str) -> dict[str, Found]:
+    """A device for each kind of region.
+
+    kinds   those that the artifact has
+    wanted  name of the device that runs the kinds it can; None leaves the choice to the priorities
+    where   how errors name the artifact
+
+    Raises RunError where a kind has no device here, or the wanted one is unknown, absent or useless for all kinds.
+    """
+    needed, found = sorted(set(kinds)), installed_devices()
+    forced = _forced(found, wanted, needed, where)
+    chosen: dict[str, Found] = {}
+    for kind in needed:
+        present = [item for item in found if item.absent is None and kind in item.kinds]
+        if forced is not None and kind in forced.kinds:
+            chosen[kind] = forced
+        elif present:
+            chosen[kind] = max(present, key=lambda item: item.priority)
+        else:
+            raise RunError(
+                where=where,
+                what=f"it has regions of kind '{kind}', and no device here runs those\n{describe(found)}",
+                help="install the package of a device that does, or compile the model for another target",
+            )
+    return chosen
+
+
+def _forced(found: tuple[Found, ...], wanted: str | None, needed: list[str], where: str) -> Found | None:
+    if wanted is None:
+        return None
+    for item in found:
+        if item.name == wanted:
+            break
+    else:
+        raise RunError(
+            where=f"device '{wanted}'",
+            what=f"no installed package offers it\n{describe(found)}",
+            help="give one of these names, or leave the choice to intarsia",
+        )
+    if item.absent is not None:
+        raise RunError(
+            where=f"device '{wanted}'",
+            what=f"it cannot be used here: {item.absent}\n{describe(found)}",
+            help="leave the choice to intarsia, or mend what is missing",
+        )
+    if needed and not set(needed) & set(item.kinds):
+        raise RunError(
+            where=f"device '{wanted}'",
+            what=f"it runs regions of kind {_quoted(item.kinds)}, and {where} has {_quoted(needed)}\n{describe(found)}",
+            help="leave the choice to intarsia, or compile the model for a target of that device",
+        )
+    return item
+
+
+def describe(found: Iterable[Found]) -> str:
+    """One line for each device: what it runs, or why it is absent."""
+    lines = [
+        f"  {item.name}: " + (f"runs {_quoted(item.kinds)}" if item.absent is None else f"absent, {item.absent}")
+        for item in found
+    ]
+    return "\n".join(["  devices here:", *lines]) if lines else "  no device is installed"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,74 @@
+"""The artifact's own test vectors: inputs, and the outputs that every machine must give for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from intarsia.artifact import Artifact
+from intarsia.artifact.arrays import from_npy
+from intarsia.artifact.manifest import VectorEntry
+from intarsia.dtypes import Array
+from intarsia.runtime.session import Session
+
+
+@dataclass(frozen=True)
+class VectorResult:
+    """One output of one test vector.
+
+    ok           equal bytes, or within the tolerances that the artifact states
+    elements     how many there are
+    different    how many differ in their bytes
+    largest      largest absolute difference; 0.0 where none differs, nan where it has no meaning
+    tolerance    (absolute, relative) that the artifact states
+    """
+
+    vector: int
+    output: str
+    ok: bool
+    elements: int
+    different: int
+    largest: float
+    tolerance: tuple[float, float]
+
+
+def read_vectors(artifact: Artifact) -> list[tuple[list[Array], list[Array]]]:
+    """Inputs and expected outputs of each test vector. Raises RunError where a file is not the array it should be."""
+    contents = artifact.contents
+
+    def arrays(paths: tuple[str, ...], dtypes: list[str]) -> list[Array]:
+        return [from_npy(artifact.files[path], dtype, f"file '{path}'") for path, dtype in zip(paths, dtypes)]
+
+    inputs, outputs = [item.dtype for item in contents.inputs], [item.dtype for item in contents.outputs]
+    return [(arrays(entry.inputs, inputs), arrays(entry.outputs, outputs)) for entry in contents.vectors]
+
+
+def verify_vectors(session: Session) -> list[VectorResult]:
+    """Run every test vector of the session's artifact; one result for each output of each. Empty without vectors."""
+    results = []
+    vectors = read_vectors(session.artifact)
+    for index, (entry, (inputs, expected)) in enumerate(zip(session.artifact.contents.vectors, vectors)):
+        for info, wanted, found in zip(session.outputs, expected, session.run(*inputs)):
+            results.append(_compare(index, info.name, entry, wanted, found))
+    return results
+
+
+def _compare(index: int, output: str, entry: VectorEntry, wanted: Array, found: Array) -> VectorResult:
+    tolerance = (entry.absolute_tolerance, entry.relative_tolerance)
+    if wanted.shape != found.shape or wanted.dtype != found.dtype:
+        return VectorResult(index, output, False, wanted.size, wanted.size, float("nan"), tolerance)
+    if wanted.dtype == object:
+        different = int(np.count_nonzero(wanted != found))
+        return VectorResult(index, output, not different, wanted.size, different, float("nan"), tolerance)
+    width = wanted.dtype.itemsize
+    raw = [np.frombuffer(array.tobytes(), np.uint8).reshape(-1, width) for array in (wanted, found)]
+    different = int(np.count_nonzero((raw[0] != raw[1]).any(axis=1)))
+    if not different:
+        return VectorResult(index, output, True, wanted.size, 0, 0.0, tolerance)
+    kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
+    left, right = wanted.astype(kind), found.astype(kind)
+    with np.errstate(invalid="ignore"):
+        largest = float(np.max(np.abs(left - right)))
+    near = any(tolerance) and bool(np.isclose(right, left, atol=tolerance[0], rtol=tolerance[1], equal_nan=True).all())
+    return VectorResult(index, output, near, wanted.size, different, largest, tolerance)
