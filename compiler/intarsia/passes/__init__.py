@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from intarsia.passes.base import Pass
+from intarsia.passes.base import Hook, Pass, Refusal, run_passes
+
+__all__ = ["Hook", "Pass", "Refusal", "all_passes", "fuse_passes", "run_passes", "simplify_passes"]
 
 
 def all_passes() -> tuple[type[Pass], ...]:

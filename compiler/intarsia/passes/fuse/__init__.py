@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from intarsia.passes.base import Pass
+from intarsia.passes.fuse.activation import FuseActivation
+from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
+from intarsia.passes.fuse.dense import MakeDense
+from intarsia.passes.fuse.spelling import SpellActivation, SpellGlobalPool
+from intarsia.passes.simplify.fold import DropDead
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES: tuple[type[Pass], ...] = (
+    SpellActivation,
+    SpellGlobalPool,
+    MakeDense,
+    FuseQuantizedBias,
+    FuseBatchNorm,
+    FuseBatchNormForward,
+    FuseActivation,
+)
 
 
 def passes(prequantized: bool) -> tuple[Pass, ...]:
     """The order in which they run."""
-    return ()
+    return (
+        SpellActivation(),
+        SpellGlobalPool(),
+        MakeDense(),
+        *((FuseQuantizedBias(),) if prequantized else ()),
+        FuseBatchNorm(),
+        FuseBatchNormForward(),
+        FuseActivation(),
+        DropDead(),
+    )

@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 from intarsia.passes.base import Pass
+from intarsia.passes.simplify.clips import MergeClips
+from intarsia.passes.simplify.fold import DropDead, FoldConstants, MergeEqual
+from intarsia.passes.simplify.noops import RemoveNoOps
+from intarsia.passes.simplify.padding import FusePad
+from intarsia.passes.simplify.reshapes import MergeReshapes, SpellReshape
+from intarsia.passes.simplify.transposes import MoveTransposes
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES: tuple[type[Pass], ...] = (
+    DropDead,
+    FoldConstants,
+    RemoveNoOps,
+    MergeEqual,
+    MergeClips,
+    SpellReshape,
+    MoveTransposes,
+    FusePad,
+    MergeReshapes,
+)
 
 
 def passes(prequantized: bool) -> tuple[Pass, ...]:
     """The order in which they run; prequantized keeps DequantizeLinear of constants."""
-    return ()
+    return (
+        DropDead(),
+        FoldConstants(keep_dequantize=prequantized),
+        RemoveNoOps(),
+        MergeEqual(),
+        MergeClips(),
+        SpellReshape(transposes=False),
+        MoveTransposes(),
+        SpellReshape(),
+        MergeReshapes(),
+        FusePad(),
+        RemoveNoOps(),
+        DropDead(),
+    )

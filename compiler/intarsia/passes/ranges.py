@@ -1,0 +1,51 @@
+"""What is known of the elements of a value without running anything."""
+
+from __future__ import annotations
+
+import math
+
+from intarsia.ir.graph import Node, Value
+from intarsia.passes.matching import scalar
+
+_NONNEGATIVE = frozenset(
+    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2")
+)
+_KEEPING = frozenset(
+    (
+        *("Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Identity", "Expand"),
+        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "Gather", "Tile"),
+    )
+)
+_DEPTH = 16
+
+
+def lower_bound(value: Value, depth: int = _DEPTH) -> float:
+    """A number that no element is less than; -inf where nothing is known."""
+    if value.data is not None:
+        known = value.data.size and value.data.dtype.kind in "fiu"
+        return float(value.data.min()) if known else -math.inf
+    node = value.producer
+    if node is None or node.domain or depth == 0:
+        return -math.inf
+    own = _own_bound(node, depth)
+    activation = node.attributes.get("activation")
+    if activation is None:
+        return own
+    arguments = node.attributes.get("activation_arguments", ())
+    if activation in _NONNEGATIVE:
+        return max(own, 0.0)
+    return float(arguments[0]) if activation == "Clip" else -math.inf
+
+
+def _own_bound(node: Node, depth: int) -> float:
+    if node.op in _NONNEGATIVE:
+        return 0.0
+    if node.op == "Clip":
+        low = scalar(node.optional_input(1))
+        return -math.inf if low is None else low
+    if node.op in _KEEPING:
+        data = node.inputs if node.op == "Concat" else node.inputs[:1]
+        return min(lower_bound(value, depth - 1) for value in data if value is not None)
+    if node.op == "Add" and all(value is not None for value in node.inputs):
+        return lower_bound(node.input(0), depth - 1) + lower_bound(node.input(1), depth - 1)
+    return -math.inf
