@@ -1,0 +1,8 @@
+"""From float to int8: calibration, scales, the integer form of each op; and models that bring their own scales."""
+
+from __future__ import annotations
+
+from intarsia.passes.quantize.calibrate import Ranges, assumed_ranges, calibrate
+from intarsia.passes.quantize.lower import Outcome, Quantize, quantize, require_measured
+
+__all__ = ["Outcome", "Quantize", "Ranges", "assumed_ranges", "calibrate", "quantize", "require_measured"]

@@ -1,0 +1,128 @@
+"""Ranges of activations, measured on samples in one pass, with memory that does not grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.errors import CompileError
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph, Value
+from intarsia.passes.quantize.histogram import Histogram
+from intarsia.passes.quantize.split import split_activations
+
+METHODS = ("minmax", "percentile")
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What activations were seen to be.
+
+    bounds   lowest and highest number by value name, for every float32 value of the graph that is no constant
+    samples  how many samples they come from
+    assumed  True where nothing was measured: such ranges tell placement, and nothing is compiled with them
+    """
+
+    bounds: Mapping[str, tuple[float, float]]
+    samples: int = 0
+    assumed: bool = False
+    method: str = field(default="minmax")
+
+
+def calibrate(
+    graph: Graph,
+    samples: Iterable[Mapping[str, Array]],
+    *,
+    method: str = "minmax",
+    percentile: float = 99.99,
+    progress: Callable[[int], None] | None = None,
+) -> Ranges:
+    """Run a float graph on samples and note the range of every float value.
+
+    graph       fused stage; it is left alone
+    samples     arrays for all inputs, by name, one mapping a run; see `samples.read_samples`
+    method      "minmax": all that was seen; "percentile": without the rarest numbers at both ends
+    percentile  per cent of the numbers that stay inside, for "percentile"
+    progress    called after each sample with the number done
+
+    Raises CompileError where there is no sample, or where a value is NaN or infinite, naming the value.
+    """
+    _check(method, percentile)
+    graph = graph.copy()
+    split_activations(graph)
+    seen = _MinMax() if method == "minmax" else _Percentile(percentile)
+    inputs = [value for value in graph.inputs if value.dtype == "float32"]
+    count = 0
+    for sample in samples:
+        for value in inputs:
+            _observe(seen, count, value, np.asarray(sample[value.name]))
+        evaluate(graph, sample, observe=partial(_observe, seen, count))
+        count += 1
+        if progress is not None:
+            progress(count)
+    if not count:
+        raise CompileError(
+            where="calibration",
+            what="there is no sample in the data",
+            help="give at least one input; 100 to 500 are usual",
+        )
+    return Ranges(seen.bounds(), count, method=method)
+
+
+def assumed_ranges(graph: Graph) -> Ranges:
+    """Ranges of [-1, 1] for every float value, for telling what would run where, without data."""
+    graph = graph.copy()
+    split_activations(graph)
+    return Ranges({value.name: (-1.0, 1.0) for value in graph.values() if value.dtype == "float32"}, assumed=True)
+
+
+def _check(method: str, percentile: float) -> None:
+    if method not in METHODS:
+        raise CompileError(
+            where=f"calibration method '{method}'", what="it is not known", help=f"choose one of {', '.join(METHODS)}"
+        )
+    if not 50.0 < percentile <= 100.0:
+        raise CompileError(
+            where="calibration", what=f"the percentile {percentile} is not above 50 and at most 100", help="try 99.99"
+        )
+
+
+class _MinMax:
+    def __init__(self) -> None:
+        self._bounds: dict[str, tuple[float, float]] = {}
+
+    def add(self, name: str, array: Array, low: float, high: float) -> None:
+        known = self._bounds.get(name, (low, high))
+        self._bounds[name] = (min(known[0], low), max(known[1], high))
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return self._bounds
+
+
+class _Percentile:
+    def __init__(self, percentile: float) -> None:
+        self._percentile = percentile
+        self._histograms: dict[str, Histogram] = {}
+
+    def add(self, name: str, array: Array, low: float, high: float) -> None:
+        self._histograms.setdefault(name, Histogram()).add(array, low, high)
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {name: histogram.central(self._percentile) for name, histogram in self._histograms.items()}
+
+
+def _observe(seen: _MinMax | _Percentile, number: int, value: Value, array: Array) -> None:
+    if value.dtype != "float32" or not array.size:
+        return
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise CompileError(
+            where=f"value '{value.name}' in calibration sample {number}",
+            what="it holds NaN or infinity, which int8 cannot show",
+            help="check the sample's preprocessing, or keep the model in float32 (--precision float32)",
+        )
+    seen.add(value.name, array, low, high)

@@ -1,0 +1,244 @@
+"""Ops that work on each element: sums and products of two tensors, clamps, tables, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.evaluate import evaluate_node
+from intarsia.ir.graph import Node, Value
+from intarsia.ir.integer import quantize_linear
+from intarsia.ir.types import Quantization
+from intarsia.passes.base import Refused, refuse
+from intarsia.passes.quantize.emitter import Emitter, all_int8, clamps, constant_of, data_inputs, quantization
+from intarsia.passes.quantize.scales import clamp_of, ratio, ratio_pair
+
+SOFTMAX_OUTPUT = Quantization(1.0 / 256.0, -128)
+"""The scale that qsoftmax always gives: TFLite's convention."""
+
+TABLED = (
+    *(
+        "Abs",
+        "Ceil",
+        "Celu",
+        "Cos",
+        "Div",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+    ),
+    *("Log", "Max", "Min", "Mish", "Neg", "Pow", "Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus"),
+    *("Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu"),
+)
+"""Ops that a table of 256 entries holds when all of their inputs but one are single numbers."""
+
+
+# ---- two tensors
+
+
+def check_binary(node: Node) -> Refused | None:
+    if not data_inputs(node):
+        return refuse("all of its inputs are constants")
+    for value in node.inputs:
+        data = None if value is None else constant_of(value)
+        if data is not None and not np.isfinite(data).all():
+            return refuse("its constant holds NaN or infinity")
+    return None
+
+
+def _operands(emitter: Emitter, node: Node, sources: Sequence[Value]) -> list[Value]:
+    """Both operands as int8; a constant one gets a scale of its own."""
+    remaining = list(sources)
+    operands = []
+    for index, value in enumerate(node.inputs):
+        assert value is not None
+        if index in data_inputs(node):
+            operands.append(remaining.pop(0))
+        else:
+            data = constant_of(value)
+            assert data is not None
+            operands.append(emitter.int8_constant(f"{node.name}_operand", data))
+    return operands
+
+
+def _is_unary(node: Node) -> bool:
+    """One activation and, where there is a second input, a single number."""
+    data = data_inputs(node)
+    others = [value for index, value in enumerate(node.inputs) if value is not None and index not in data]
+    return len(data) == 1 and all(value.type.is_static and value.type.elements == 1 for value in others)
+
+
+def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    if _is_unary(node):
+        return emit_table(emitter, node, sources, target)
+    first, second = _operands(emitter, node, sources)
+    return _sum(emitter, node, first, second, target)
+
+
+def emit_sub(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    if _is_unary(node):
+        return emit_table(emitter, node, sources, target)
+    first, second = _operands(emitter, node, sources)
+    return _sum(emitter, node, first, _negated(emitter, node, second), target)
+
+
+def _negated(emitter: Emitter, node: Node, value: Value) -> Value:
+    """-x without loss: the integer -1 - v at the zero point -1 - z."""
+    of = quantization(value)
+    mirrored = Quantization(of.scale, -1 - of.zero_point)
+    if value.data is not None:
+        return emitter.constant(f"{node.name}_operand", -1 - value.data, mirrored)
+    return emitter.looked_up(value, -1 - np.arange(-128, 128, dtype=np.int8), mirrored, node)
+
+
+def _sum(emitter: Emitter, node: Node, first: Value, second: Value, target: Quantization) -> list[Value] | Refused:
+    a, b = quantization(first), quantization(second)
+    factors = ratio_pair(a.scale / target.scale, b.scale / target.scale)
+    if isinstance(factors, Refused):
+        return factors
+    attributes = {"a_multiplier": factors[0], "b_multiplier": factors[1], "shift": factors[2]}
+    return [_binary(emitter, "qadd", node, first, second, target, attributes)]
+
+
+def emit_mul(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    if _is_unary(node):
+        return emit_table(emitter, node, sources, target)
+    first, second = _operands(emitter, node, sources)
+    factor = ratio(quantization(first).scale * quantization(second).scale / target.scale)
+    if isinstance(factor, Refused):
+        return factor
+    attributes = {"multiplier": factor[0], "shift": factor[1]}
+    return [_binary(emitter, "qmul", node, first, second, target, attributes)]
+
+
+def _binary(
+    emitter: Emitter,
+    op: str,
+    node: Node,
+    first: Value,
+    second: Value,
+    target: Quantization,
+    attributes: dict[str, int],
+) -> Value:
+    zero_points = {
+        "a_zero_point": quantization(first).zero_point,
+        "b_zero_point": quantization(second).zero_point,
+        "output_zero_point": target.zero_point,
+    }
+    attributes = {**attributes, **zero_points, **clamps(fused_clamp(node, target))}
+    return emitter.add(op, [first, second], node.output.shape, target, attributes, node)
+
+
+def fused_clamp(node: Node, target: Quantization) -> tuple[int, int]:
+    """The clamp of a node's fused activation."""
+    return clamp_of(node.attributes.get("activation", ""), node.attributes.get("activation_arguments", ()), target)
+
+
+# ---- clamps
+
+
+def _bounds(node: Node) -> tuple[float, float] | None:
+    """The bounds of a Clip node, or None where they are computed at run time."""
+    bounds = [-np.inf, np.inf]
+    for index in (1, 2):
+        value = node.optional_input(index)
+        if value is not None:
+            data = constant_of(value)
+            if data is None or data.size != 1:
+                return None
+            bounds[index - 1] = float(data.reshape(-1)[0])
+    return bounds[0], bounds[1]
+
+
+def check_clamp(node: Node) -> Refused | None:
+    if node.op == "Clip" and _bounds(node) is None:
+        return refuse("its bounds are computed at run time")
+    return None
+
+
+def emit_clamp(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    bounds = (0.0, np.inf) if node.op == "Relu" else _bounds(node)
+    assert bounds is not None
+    result = emitter.requantized(sources[0], target, node, clamp_of("Clip", bounds, target))
+    return result if isinstance(result, Refused) else [result]
+
+
+# ---- tables
+
+
+def check_table(node: Node) -> Refused | None:
+    if not _is_unary(node):
+        return refuse("it combines tensors in a way that no integer op does")
+    return None
+
+
+def emit_table(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    return [emitter.looked_up(sources[0], _tabulated(node, quantization(sources[0]), target), target, node)]
+
+
+def _tabulated(node: Node, source: Quantization, target: Quantization) -> Array:
+    """The op's float meaning for all 256 integers, as int8 [256] in the order -128 to 127."""
+    data = data_inputs(node)
+    inputs = [
+        all_int8(source) if index in data else None if value is None else constant_of(value)
+        for index, value in enumerate(node.inputs)
+    ]
+    with np.errstate(all="ignore"):
+        real = evaluate_node(node, inputs)[0]
+    return quantize_linear(real.reshape(-1), target.scale, target.zero_point)
+
+
+def check_prelu(node: Node) -> Refused | None:
+    slope = constant_of(node.input(1))
+    if slope is None:
+        return refuse("its slope is computed at run time")
+    if slope.size and (slope != slope.reshape(-1)[0]).any():
+        return refuse("its slope differs from channel to channel")
+    return None
+
+
+def emit_prelu(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    slope = constant_of(node.input(1))
+    assert slope is not None
+    x = all_int8(quantization(sources[0]))
+    table = quantize_linear(np.where(x < 0, x * slope.reshape(-1)[0], x), target.scale, target.zero_point)
+    return [emitter.looked_up(sources[0], table, target, node)]
+
+
+# ---- softmax
+
+
+def _softmax_axis(node: Node) -> int | None:
+    """The one axis that a Softmax works along, or None for the old form that flattens several axes to one."""
+    rank, shape = node.input(0).type.rank, node.input(0).shape
+    axis = int(node.attributes.get("axis", -1 if node.opset >= 13 else 1))
+    axis += rank if axis < 0 else 0
+    if node.opset >= 13 or axis == rank - 1 or all(size == 1 for size in shape[axis + 1 :]):
+        return axis
+    return None
+
+
+def check_softmax(node: Node) -> Refused | None:
+    if _softmax_axis(node) is None:
+        return refuse("it runs along several axes at once, the meaning before opset 13")
+    return None
+
+
+def emit_softmax(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    source = sources[0]
+    distances = np.arange(256, dtype=np.float64)
+    table = np.rint(2.0**23 * np.exp(-distances * quantization(source).scale)).astype(np.int32)
+    constant = emitter.constant(f"{node.name}_table", table)
+    attributes = {"axis": _softmax_axis(node)}
+    result = emitter.add("qsoftmax", [source, constant], node.output.shape, SOFTMAX_OUTPUT, attributes, node)
+    if target == SOFTMAX_OUTPUT:
+        return [result]
+    scaled = emitter.requantized(result, target, node, (-128, 127))
+    return scaled if isinstance(scaled, Refused) else [scaled]

@@ -1,0 +1,152 @@
+"""What becomes integers and at which scales, decided before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.types import Quantization
+from intarsia.passes.base import Refusal, Refused
+from intarsia.passes.quantize.calibrate import Ranges
+from intarsia.passes.quantize.emitter import data_inputs
+from intarsia.passes.quantize.forms import Form, form_of
+from intarsia.passes.quantize.scales import quantization_of
+
+_CLOSE = 0.75
+"""Two ranges this alike may share a scale although one of them is also read elsewhere: it loses under half a bit."""
+
+
+@dataclass
+class Plan:
+    """forms: the nodes that become integers; scales: quantization of each float value; refusals: the others, why."""
+
+    forms: dict[Node, Form]
+    scales: dict[Value, Quantization]
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+def make_plan(graph: Graph, ranges: Ranges) -> Plan:
+    """Decide for each node of a fused graph, and choose the scales from the ranges."""
+    refusals: list[Refusal] = []
+    forms: dict[Node, Form] = {}
+    for node in graph.nodes:
+        form = form_of(node)
+        if isinstance(form, Form):
+            missing = [value.name for value in _floats(node) if value.name not in ranges.bounds]
+            if missing:
+                form = Refused(f"no sample gave '{missing[0]}' a range")
+        if isinstance(form, Refused):
+            refusals.append(Refusal(node, form.reason))
+        else:
+            forms[node] = form
+    for node in _wanderers(graph, forms):
+        del forms[node]
+        refusals.append(Refusal(node, "it only moves elements, between ops that stay float"))
+    return Plan(forms, _choose_scales(graph, forms, ranges), refusals)
+
+
+def _floats(node: Node) -> list[Value]:
+    """The activations that a node reads and makes."""
+    made = [value for value in node.outputs if value is not None and value.dtype == "float32"]
+    return [node.input(index) for index in data_inputs(node)] + made
+
+
+def _is_move(node: Node, form: Form) -> bool:
+    return form.keeps or node.op == "Concat"
+
+
+def _wanderers(graph: Graph, forms: dict[Node, Form]) -> list[Node]:
+    """Moves that neither get integers nor feed an integer op."""
+    wanted: set[Value] = set()
+    for node in reversed(graph.nodes):
+        form = forms.get(node)
+        if form is not None and (not _is_move(node, form) or any(value in wanted for value in node.outputs)):
+            wanted.update(node.input(index) for index in data_inputs(node))
+    made: set[Value | None] = set()
+    strays = []
+    for node in graph.nodes:
+        form = forms.get(node)
+        if form is None:
+            continue
+        given = all(node.input(index) in made for index in data_inputs(node))
+        if _is_move(node, form) and not given and not any(value in wanted for value in node.outputs):
+            strays.append(node)
+        else:
+            made.update(node.outputs)
+    return strays
+
+
+class _Classes:
+    """Values that share one scale, and the range of each such class."""
+
+    def __init__(self, range_of: Callable[[Value], tuple[float, float]]) -> None:
+        self._parents: dict[Value, Value] = {}
+        self._members: dict[Value, list[Value]] = {}
+        self._ranges: dict[Value, tuple[float, float]] = {}
+        self._range_of = range_of
+        self.fixed: dict[Value, Quantization] = {}
+
+    def root(self, value: Value) -> Value:
+        if value not in self._parents:
+            low, high = self._range_of(value)
+            self._parents[value], self._members[value] = value, [value]
+            self._ranges[value] = (min(low, 0.0), max(high, 0.0))
+        while self._parents[value] is not value:
+            value = self._parents[value]
+        return value
+
+    def members(self, value: Value) -> list[Value]:
+        return self._members[self.root(value)]
+
+    def span(self, value: Value) -> float:
+        low, high = self._ranges[self.root(value)]
+        return high - low
+
+    def join(self, first: Value, second: Value) -> None:
+        first, second = self.root(first), self.root(second)
+        if first is second:
+            return
+        self._parents[second] = first
+        self._members[first] += self._members.pop(second)
+        (low, high), (other_low, other_high) = self._ranges[first], self._ranges.pop(second)
+        self._ranges[first] = (min(low, other_low), max(high, other_high))
+        if second in self.fixed:
+            self.fixed[first] = self.fixed.pop(second)
+
+    def quantization(self, value: Value) -> Quantization:
+        root = self.root(value)
+        return self.fixed[root] if root in self.fixed else quantization_of(*self._ranges[root])
+
+
+def _choose_scales(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> dict[Value, Quantization]:
+    classes = _Classes(lambda value: ranges.bounds[value.name])
+    values: list[Value] = []
+    for node in graph.nodes:
+        form = forms.get(node)
+        if form is None:
+            continue
+        values += _floats(node)
+        if form.fixed is not None:
+            classes.fixed[classes.root(node.output)] = form.fixed
+        if form.keeps:
+            for value in node.outputs:
+                if value is not None and value.dtype == "float32":
+                    classes.join(node.input(data_inputs(node)[0]), value)
+    for node in graph.nodes:
+        if node in forms and node.op == "Concat":
+            for index in data_inputs(node):
+                if _may_join(classes, node, node.input(index), forms):
+                    classes.join(node.output, node.input(index))
+    return {value: classes.quantization(value) for value in values}
+
+
+def _may_join(classes: _Classes, concat: Node, value: Value, forms: dict[Node, Form]) -> bool:
+    """Whether an input of a Concat may take the scale of its output, so that nothing has to be rescaled."""
+    if classes.root(value) in classes.fixed or classes.root(concat.output) in classes.fixed:
+        return False
+    if classes.span(value) >= _CLOSE * classes.span(concat.output):
+        return True
+    moves = [node for node, form in forms.items() if form.keeps]
+    within = {concat, *moves}
+    return all(user in within for member in classes.members(value) for user in member.users)

@@ -1,0 +1,62 @@
+"""Fused activations that are no clamps, taken apart again: int8 needs the value before them as well as after."""
+
+from __future__ import annotations
+
+from intarsia.ir.graph import Graph
+
+CLAMPS = ("", "Relu", "Clip")
+
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "LeakyRelu": ("alpha",),
+    "Elu": ("alpha",),
+    "Celu": ("alpha",),
+    "ThresholdedRelu": ("alpha",),
+    "Swish": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
+}
+"""Attributes of the op that a fused activation's arguments stand for, in order; Gelu's is a string."""
+
+_OPSET = 24
+"""Opset whose meaning the separate ops have: the first with Swish."""
+
+
+def split_activations(graph: Graph) -> int:
+    """`Conv[activation=Sigmoid](x)` -> `Sigmoid(Conv(x))`; Relu and Clip stay. Returns how many were split.
+
+    The value before the activation is called after the one behind it, so that ranges taken of one copy of a graph fit
+    every other copy.
+    """
+    count = 0
+    for node in list(graph.nodes):
+        name = node.attributes.get("activation", "")
+        if name in CLAMPS:
+            continue
+        arguments = node.attributes.pop("activation_arguments", ())
+        del node.attributes["activation"]
+        old = node.output
+        twin = graph.add_node(
+            str(name),
+            [old],
+            [old.type],
+            _attributes(str(name), arguments),
+            name=f"{node.name}_{str(name).lower()}",
+            output_names=[f"{old.name}_before_{str(name).lower()}"],
+            opset=_OPSET,
+        )
+        new = twin.output
+        for user in old.users:
+            if user is not twin:
+                user.replace_input(old, new)
+        graph.outputs = [new if output is old else output for output in graph.outputs]
+        old.name, new.name = new.name, old.name
+        count += 1
+    if count:
+        graph.sort()
+    return count
+
+
+def _attributes(name: str, arguments: tuple[float, ...]) -> dict[str, object]:
+    if name == "Gelu":
+        return {"approximate": "tanh" if arguments and arguments[0] else "none"}
+    return dict(zip(_ARGUMENTS.get(name, ()), arguments))
