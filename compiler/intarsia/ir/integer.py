@@ -8,6 +8,7 @@ even, the zero point is added and the sum clamped. 17 bits because one DSP48E1 p
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,8 @@ def scale_and_round(accumulator: Array, multiplier: Array | int, shift: Array | 
     returns      float64 holding whole numbers: every step is exact in it
     """
     factor = np.ldexp(np.asarray(multiplier, np.float64), -np.asarray(shift, np.int32))
-    return np.asarray(np.rint(np.asarray(accumulator, np.float64) * factor))
+    product = np.asarray(np.asarray(accumulator, np.float64) * factor)
+    return np.rint(product, out=product)
 
 
 def requantize(
@@ -88,16 +90,25 @@ def wrap_int32(accumulator: Array) -> Array:
     return np.asarray(accumulator).astype(np.int64).astype(np.int32)
 
 
+def exact_type(weight: Array, axis: int) -> type[np.floating[Any]]:
+    """The float type in which sums of weight * x, |x| <= 255, over one axis are exact, in whatever order.
+
+    weight   whole numbers
+    returns  float32 where every partial sum stays below 2**24, else float64
+    """
+    largest = np.abs(weight.astype(np.int64)).sum(axis=axis).max(initial=0) * 255
+    return np.float32 if largest < 1 << 24 else np.float64
+
+
 def integer_matmul(left: Array, right: Array) -> Array:
     """Exact product of two matrices of small integers, by whichever float type is exact and fastest.
 
-    left     int8 or differences of int8 (|x| <= 255), [..., M, K]
+    left     int8 or differences of int8 (|x| <= 255), any type, [..., M, K]
     right    int8, [..., K, N]
-    returns  float array of whole numbers, exact: |sum| < 2**24 in float32, else float64
+    returns  float array of whole numbers, exact
     """
-    depth = left.shape[-1]
-    kind = np.float32 if depth * 255 * 128 < 1 << 24 else np.float64
-    return np.asarray(np.matmul(left.astype(kind), right.astype(kind)))
+    kind = exact_type(right, axis=-2)
+    return np.asarray(np.matmul(left.astype(kind, copy=False), right.astype(kind)))
 
 
 def quantize_linear(real: Array, scale: float, zero_point: int) -> Array:

@@ -47,7 +47,8 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
             what=f"onnx.reference cannot compute it: {type(error).__name__}: {_first_line(error)}",
             help="check the op's inputs and attributes; if they are right, please report this with the model",
         ) from error
-    return [_as_array(result) for result in results]
+    made = iter(results)
+    return [_as_array(None if value is None else next(made)) for value in node.outputs]
 
 
 def _as_array(result: Any) -> Any:

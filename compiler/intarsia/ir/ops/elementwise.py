@@ -161,15 +161,13 @@ def _binary(
 def _check_attributes(node: Node, a: TensorType) -> None:
     if node.op == "BitShift" and attribute(node, BIT_SHIFT, "direction") not in ("LEFT", "RIGHT"):
         raise refuse(node, f"direction {node.attributes['direction']!r} is not LEFT or RIGHT", BAD_MODEL)
-    if node.op == "Mod" and a.dtype in FLOATING and not attribute(node, MOD, "fmod"):
-        raise refuse(node, f"fmod is 0 for {a}", "ONNX defines Mod of floating numbers for fmod = 1 alone")
 
 
 def _plain(function: Callable[[Array, Array], Any]) -> Callable[[Node, Array, Array], Array]:
     return lambda node, a, b: np.asarray(function(a, b))
 
 
-BIT_SHIFT = _binary("BitShift", _shift, _UNSIGNED, attributes={"direction": required})
+BIT_SHIFT = _binary("BitShift", _shift, INTEGER, attributes={"direction": required})
 MOD = _binary("Mod", _modulo, NUMERIC, attributes={"fmod": 0})
 _ANY = (*NATIVE, "bfloat16", "string")
 

@@ -21,12 +21,14 @@ from intarsia.ir.integer import (
     SHIFT_MAX,
     WEIGHT_MIN,
     dequantize_linear,
+    exact_type,
     integer_matmul,
     quantize_linear,
     requantize,
     wrap_int32,
 )
 from intarsia.ir.op import Known, Op, attribute, refuse, required
+from intarsia.ir.ops.convolution import sum_windows
 from intarsia.ir.ops.windows import output_size, pad_spatial, windows
 from intarsia.ir.types import TensorType
 
@@ -86,38 +88,30 @@ def _evaluate_qconv(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, w, bias, multiplier, shift = inputs
     assert x is not None and w is not None
     zero, group = attribute(node, QCONV, "input_zero_point"), attribute(node, QCONV, "group")
-    accumulator = convolve(
-        pad_spatial(x, attribute(node, QCONV, "pads"), zero).astype(np.int16) - zero,
-        w,
-        attribute(node, QCONV, "strides"),
-        attribute(node, QCONV, "dilations"),
-        group,
-    )
-    accumulator = wrap_int32(accumulator + _per_channel(bias, x.ndim))
+    padded = pad_spatial(x, attribute(node, QCONV, "pads"), zero).astype(np.float32)
+    padded -= zero
+    accumulator = convolve(padded, w, attribute(node, QCONV, "strides"), attribute(node, QCONV, "dilations"), group)
+    accumulator = _biased(accumulator, _per_channel(bias, x.ndim))
     return [_requantized(node, QCONV, accumulator, _per_channel(multiplier, x.ndim), _per_channel(shift, x.ndim))]
 
 
 def convolve(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], group: int) -> Array:
     """Exact integer convolution.
 
-    x        integers, |x| <= 255, [N, C, *spatial], already padded
+    x        whole numbers of any type, |x| <= 255, [N, C, *spatial], already padded
     w        int8 [M, C / group, *kernel]
     returns  float array of whole numbers [N, M, *positions]
     """
-    kernel = w.shape[2:]
-    view = windows(x, kernel, strides, dilations)
-    batch, channels, *rest = view.shape
-    positions, depth = rest[: len(kernel)], channels // group * int(np.prod(kernel))
-    spatial = tuple(range(2, 2 + len(kernel)))
-    taps = tuple(range(2 + len(kernel), 2 + 2 * len(kernel)))
-    results = []
-    for index in range(group):
-        part = view[:, index * (channels // group) : (index + 1) * (channels // group)]
-        columns = part.transpose((0, *spatial, 1, *taps)).reshape(-1, depth)
-        outputs = w.shape[0] // group
-        matrix = w[index * outputs : (index + 1) * outputs].reshape(outputs, depth).T
-        results.append(integer_matmul(columns, matrix).reshape(batch, *positions, outputs))
-    return np.moveaxis(np.concatenate(results, axis=-1), -1, 1)
+    kind = exact_type(w.reshape(w.shape[0], -1), axis=1)
+    return sum_windows(x.astype(kind, copy=False), w.astype(kind), strides, dilations, group)
+
+
+def _biased(accumulator: Array, bias: Array) -> Array:
+    """Sum plus bias, as a 32-bit register holds it; float64 or int32."""
+    total = accumulator.astype(np.float64)
+    total += bias
+    fits = total.size == 0 or (total.min() >= -(1 << 31) and total.max() < 1 << 31)
+    return total if fits else wrap_int32(total)
 
 
 def _requantized(node: Node, op: Op, accumulator: Array, multiplier: Array | int, shift: Array | int) -> Array:
@@ -167,8 +161,8 @@ def _infer_qmatmul(node: Node, types: Types, known: Known) -> list[TensorType]:
 def _evaluate_qmatmul(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, w, bias, multiplier, shift = inputs
     assert x is not None and w is not None and bias is not None and multiplier is not None and shift is not None
-    centred = x.astype(np.int16) - attribute(node, QMATMUL, "input_zero_point")
-    accumulator = wrap_int32(integer_matmul(centred, w) + bias)
+    centred = x.astype(np.float32) - np.float32(attribute(node, QMATMUL, "input_zero_point"))
+    accumulator = _biased(integer_matmul(centred, w), bias)
     return [_requantized(node, QMATMUL, accumulator, multiplier, shift)]
 
 
