@@ -31,6 +31,7 @@ class MoveTransposes(Rewrite):
     """`Transpose(Transpose(x))` -> one Transpose or x; islands of ops between Transposes are turned where that pays."""
 
     name: ClassVar[str] = "move-transposes"
+    tolerance: ClassVar[float] = 1e-5  # sums, as in Softmax, may run in another order
     ops: ClassVar[tuple[str, ...]] = ("Transpose",)
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:

@@ -1,0 +1,56 @@
+"""Rewriting the constant behind a DequantizeLinear, so that a change of shape costs nothing at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia.passes.base import type_like
+from intarsia.passes.matching import constant
+
+
+def has_one_scale(dequantize: Node) -> bool:
+    """True where one scale serves the whole tensor."""
+    return dequantize.input(1).type.elements == 1 and not dequantize.attributes.get("block_size", 0)
+
+
+def reshaped(graph: Graph, dequantize: Node, shape: Sequence[int], axis: int) -> Value:
+    """A DequantizeLinear of the same constant in another shape.
+
+    axis  where the channels are in the new shape, if each has a scale
+    """
+    data = dequantize.input(0).data
+    assert data is not None
+    return _twin(graph, dequantize, data.reshape(tuple(shape)), axis, "reshaped")
+
+
+def transposed(graph: Graph, dequantize: Node) -> Value:
+    """A DequantizeLinear of the transposed matrix."""
+    data = dequantize.input(0).data
+    assert data is not None
+    axis = dequantize.attributes.get("axis", 1) % 2
+    return _twin(graph, dequantize, np.ascontiguousarray(data.T), 1 - axis, "transposed")
+
+
+def _twin(graph: Graph, dequantize: Node, data: np.typing.NDArray[np.generic], axis: int, suffix: str) -> Value:
+    old = dequantize.input(0)
+    one = has_one_scale(dequantize)
+    inputs: list[Value | None] = [constant(graph, f"{old.name}_{suffix}", data)]
+    for value in dequantize.inputs[1:]:
+        if one and value is not None and value.data is not None and value.data.ndim:
+            value = constant(graph, f"{value.name}_scalar", value.data.reshape(()))
+        inputs.append(value)
+    attributes = {key: value for key, value in dequantize.attributes.items() if key != "axis"}
+    if not one:
+        attributes["axis"] = axis
+    return graph.add_node(
+        "DequantizeLinear",
+        inputs,
+        [type_like(dequantize.output, data.shape)],
+        attributes,
+        name=f"{dequantize.name}_{suffix}",
+        output_names=[f"{dequantize.output.name}_{suffix}"],
+        opset=dequantize.opset,
+    ).output
