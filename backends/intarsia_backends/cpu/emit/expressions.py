@@ -1,0 +1,261 @@
+"""Expressions of `kernels` as TIR, as a loop body wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+
+from intarsia_backends.cpu.kernels import Expression
+
+Term = Any
+"""A TIR expression."""
+
+
+def constant(dtype: str, number: float | int | bool) -> Term:
+    """A number of an element type; infinities and NaN included."""
+    return tirx.const(number, dtype)
+
+
+def is_nan(x: Term) -> Term:
+    """True where x is not a number. `x != x` would be simplified away."""
+    return tirx.isnan(x)
+
+
+def shared(value: Term, use: Callable[[Term], Term]) -> Term:
+    """`use(value)` where the value is computed once: expressions are trees, and would repeat it."""
+    name = tirx.Var("shared", str(value.ty.dtype))
+    return tirx.Let(name, value, use(name))
+
+
+def exponential(x: Term) -> Term:
+    """exp in float32 by range reduction and a polynomial of degree 6 (relative error under 2e-7); vectorises.
+
+    Cody and Waite, Software Manual for the Elementary Functions: x = n ln 2 + r, |r| <= ln 2 / 2.
+    """
+    if _dtype(x) != "float32":
+        return tirx.exp(x)
+    return shared(x, _exponential)
+
+
+def _exponential(x: Term) -> Term:
+    bounded = tirx.max(tirx.min(x, constant("float32", 89.0)), constant("float32", -104.0))
+    log2_e = constant("float32", 1.44269504088896341)
+    result = shared(bounded, lambda bound: shared(tirx.nearbyint(bound * log2_e), lambda n: _scaled_series(bound, n)))
+    return tirx.Select(is_nan(x), x, result)
+
+
+def _scaled_series(x: Term, whole: Term) -> Term:
+    rest = x - whole * constant("float32", 0.693145751953125) - whole * constant("float32", 1.42860682030941723212e-6)
+
+    def series(r: Term) -> Term:
+        total = constant("float32", 1.0 / 720)
+        for denominator in (120.0, 24.0, 6.0, 2.0, 1.0, 1.0):
+            total = total * r + constant("float32", 1.0 / denominator)
+        return total
+
+    def power(steps: Term) -> Term:
+        # Two factors: subnormal results need 2**-150, which is no float32.
+        half = tirx.shift_right(steps, tirx.const(1, "int32"))
+        return shared(half, lambda h: _power_of_two(h) * _power_of_two(steps - h))
+
+    return shared(rest, series) * shared(tirx.Cast("int32", whole), power)
+
+
+def _power_of_two(steps: Term) -> Term:
+    bits = tirx.shift_left(steps + tirx.const(127, "int32"), tirx.const(23, "int32"))
+    return tirx.call_intrin("float32", "tirx.reinterpret", bits)
+
+
+def _dtype(x: Term) -> str:
+    return str(x.ty.dtype)
+
+
+def _zero(x: Term) -> Term:
+    return constant(_dtype(x), 0)
+
+
+def _one(x: Term) -> Term:
+    return constant(_dtype(x), 1)
+
+
+def _sigmoid(x: Term) -> Term:
+    return _one(x) / (_one(x) + exponential(-x))
+
+
+def _tanh(x: Term) -> Term:
+    def from_decay(value: Term, decay: Term) -> Term:
+        size = (_one(value) - decay) / (_one(value) + decay)
+        return shared(size, lambda s: tirx.Select(value < _zero(value), -s, s))
+
+    return shared(x, lambda v: shared(exponential(tirx.abs(v) * constant(_dtype(v), -2)), lambda d: from_decay(v, d)))
+
+
+def _softplus(x: Term) -> Term:
+    return shared(x, lambda v: tirx.max(v, _zero(v)) + tirx.log(_one(v) + exponential(-tirx.abs(v))))
+
+
+def _sign(x: Term) -> Term:
+    one, zero = _one(x), _zero(x)
+    return shared(x, lambda v: tirx.Select(v > zero, one, tirx.Select(v < zero, zero - one, v)))
+
+
+def _maximum(a: Term, b: Term) -> Term:
+    """The larger; NaN where either is, as NumPy has it."""
+    if "float" not in _dtype(a):
+        return tirx.max(a, b)
+    return shared(a, lambda x: shared(b, lambda y: tirx.Select(tirx.Or(x > y, is_nan(x)), x, y)))
+
+
+def _minimum(a: Term, b: Term) -> Term:
+    if "float" not in _dtype(a):
+        return tirx.min(a, b)
+    return shared(a, lambda x: shared(b, lambda y: tirx.Select(tirx.Or(x < y, is_nan(x)), x, y)))
+
+
+def _floor_at(x: Term, bound: Term) -> Term:
+    return shared(x, lambda v: tirx.Select(v < bound, bound, v))
+
+
+def _ceil_at(x: Term, bound: Term) -> Term:
+    return shared(x, lambda v: tirx.Select(v > bound, bound, v))
+
+
+def _truncated_division(a: Term, b: Term) -> Term:
+    return a / b if "float" in _dtype(a) else tirx.truncdiv(a, b)
+
+
+def _call(name: str) -> Callable[[Term], Term]:
+    def call(x: Term) -> Term:
+        return getattr(tirx, name)(x)
+
+    return call
+
+
+def _leaky(x: Term, alpha: Term) -> Term:
+    return shared(x, lambda v: tirx.Select(v < _zero(v), v * alpha, v))
+
+
+def _elu(x: Term, alpha: Term) -> Term:
+    return shared(x, lambda v: tirx.Select(v < _zero(v), (exponential(v) - _one(v)) * alpha, v))
+
+
+def _celu(x: Term, alpha: Term) -> Term:
+    return shared(x, lambda v: tirx.Select(v < _zero(v), (exponential(v / alpha) - _one(v)) * alpha, v))
+
+
+def _hard_sigmoid(x: Term, alpha: Term, beta: Term) -> Term:
+    return _ceil_at(_floor_at(x * alpha + beta, _zero(x)), _one(x))
+
+
+def _hard_swish(x: Term) -> Term:
+    sixth, half = constant(_dtype(x), 1 / 6), constant(_dtype(x), 0.5)
+    return shared(x, lambda v: v * _hard_sigmoid(v, sixth, half))
+
+
+def _swish(x: Term, alpha: Term) -> Term:
+    return shared(x, lambda v: v * _sigmoid(v * alpha))
+
+
+def _gelu(x: Term) -> Term:
+    half, root = constant(_dtype(x), 0.5), constant(_dtype(x), 0.7071067811865476)
+    return shared(x, lambda v: half * v * (_one(v) + tirx.erf(v * root)))
+
+
+def _gelu_tanh(x: Term) -> Term:
+    half, root = constant(_dtype(x), 0.5), constant(_dtype(x), 0.7978845608028654)
+    cubic = constant(_dtype(x), 0.044715)
+    return shared(x, lambda v: half * v * (_one(v) + _tanh(root * (v + cubic * v * v * v))))
+
+
+def _mish(x: Term) -> Term:
+    return shared(x, lambda v: v * _tanh(_softplus(v)))
+
+
+def _softsign(x: Term) -> Term:
+    return shared(x, lambda v: v / (_one(v) + tirx.abs(v)))
+
+
+FUNCTIONS: dict[str, Callable[..., Term]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": _truncated_division,
+    "max": _maximum,
+    "min": _minimum,
+    # Relu and Clip: a comparison with a constant keeps NaN, and is one instruction.
+    "floor_at": _floor_at,
+    "ceil_at": _ceil_at,
+    "pow": lambda a, b: tirx.pow(a, b),
+    "neg": lambda a: -a,
+    "abs": _call("abs"),
+    "sqrt": _call("sqrt"),
+    "exp": exponential,
+    "log": _call("log"),
+    "sin": _call("sin"),
+    "cos": _call("cos"),
+    "tan": _call("tan"),
+    "asin": _call("asin"),
+    "acos": _call("acos"),
+    "atan": _call("atan"),
+    "sinh": _call("sinh"),
+    "cosh": _call("cosh"),
+    "erf": _call("erf"),
+    "tanh": _tanh,
+    "sigmoid": _sigmoid,
+    "softplus": _softplus,
+    "sign": _sign,
+    "leaky": _leaky,
+    "elu": _elu,
+    "celu": _celu,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": _hard_swish,
+    "swish": _swish,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "mish": _mish,
+    "softsign": _softsign,
+    "floor": _call("floor"),
+    "ceil": _call("ceil"),
+    "rint": _call("nearbyint"),
+    "no_nan": lambda x: shared(x, lambda v: tirx.Select(is_nan(v), _zero(v), v)),
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "eq": lambda a, b: tirx.EQ(a, b),
+    "and": lambda a, b: tirx.And(a, b),
+    "or": lambda a, b: tirx.Or(a, b),
+    "xor": lambda a, b: tirx.NE(a, b),
+    "not": lambda a: tirx.Not(a),
+    "select": lambda condition, a, b: tirx.Select(condition, a, b),
+    "bit_and": lambda a, b: tirx.bitwise_and(a, b),
+    "bit_or": lambda a, b: tirx.bitwise_or(a, b),
+    "shift_left": lambda a, b: tirx.shift_left(a, b),
+}
+"""Functions that an expression may name."""
+
+
+def term(expression: Expression, load: Callable[[int, Term | None], Term], accumulator: Term = None) -> Term:
+    """The TIR of an expression.
+
+    load         gives operand k at the place of the loops, some elements further where that is not None
+    accumulator  what ("acc",) stands for
+    """
+    head = expression[0]
+    if head == "in":
+        return load(expression[1], None)
+    if head == "gather":
+        return load(expression[1], term(expression[2], load, accumulator))
+    if head == "acc":
+        assert accumulator is not None
+        return accumulator
+    if head == "const":
+        return constant(expression[1], expression[2])
+    if head == "cast":
+        return tirx.Cast(expression[1], term(expression[2], load, accumulator))
+    return FUNCTIONS[head](*(term(part, load, accumulator) for part in expression[1:]))
+
+
+__all__ = ["FUNCTIONS", "Term", "constant", "exponential", "term"]

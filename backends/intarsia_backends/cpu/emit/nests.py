@@ -1,0 +1,212 @@
+"""TIR for `Nest`: maps and reductions over strided buffers.
+
+Vectors come in two ways. Where every walk steps by 0 or 1 in the innermost loop, reductions are written with explicit
+vectors: along the kept loop, or with partial sums along the reduced one. All else is plain loops with the window
+unrolled, which LLVM vectorises where it can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from intarsia_backends.cpu.emit.expressions import FUNCTIONS, Term, term
+from intarsia_backends.cpu.kernels import PARALLEL_WORK, Access, Expression, Nest
+
+_UNROLL_TAPS = 32
+_PARALLEL_STEPS = 64
+
+
+def span(access: Access, extents: Sequence[int]) -> int:
+    """Elements from the start of a buffer to the end of a walk over it."""
+    return 1 + access.offset + sum(max(0, stride * (extent - 1)) for stride, extent in zip(access.strides, extents))
+
+
+def emit_nest(kernel: Nest, lanes: int) -> Any:
+    """The PrimFunc of a nest."""
+    with IRBuilder() as builder:
+        with T.prim_func():
+            T.func_name("kernel")
+            T.func_attr({"tirx.noalias": True})
+            extents = (*kernel.kept, *kernel.reduced)
+            buffers = [
+                T.arg(f"x{index}", T.buffer((span(access, extents),), _stored(access.dtype)))
+                for index, access in enumerate(kernel.operands)
+            ]
+            output = T.arg("y", T.buffer((span(kernel.output, kernel.kept),), _stored(kernel.output.dtype)))
+            _Loops(kernel, buffers, output, lanes).emit()
+    return builder.get()
+
+
+def _stored(dtype: str) -> str:
+    """The element type in memory: a bool takes a byte."""
+    return "uint8" if dtype == "bool" else dtype
+
+
+def loops(stack: ExitStack, extents: Sequence[int], work: int) -> list[Term]:
+    """Open loops over all extents; the outermost ones as one parallel loop where the work is worth it."""
+    joined = 0
+    if work >= PARALLEL_WORK:
+        steps = 1
+        while joined < len(extents) and steps < _PARALLEL_STEPS:
+            steps *= extents[joined]
+            joined += 1
+    indices: list[Term] = []
+    if joined:
+        fused = stack.enter_context(T.parallel(0, math.prod(extents[:joined])))
+        rest = math.prod(extents[:joined])
+        for extent in extents[:joined]:
+            rest //= extent
+            index = tirx.floordiv(fused, rest) if rest > 1 else fused
+            indices.append(tirx.floormod(index, extent) if indices else index)
+    for extent in extents[joined:]:
+        indices.append(stack.enter_context(T.serial(0, extent)) if extent > 1 else tirx.const(0, "int32"))
+    return indices
+
+
+class _Loops:
+    def __init__(self, kernel: Nest, buffers: list[Any], output: Any, lanes: int) -> None:
+        self.kernel, self.buffers, self.output, self.lanes = kernel, buffers, output, lanes
+
+    def emit(self) -> None:
+        kernel = self.kernel
+        if not kernel.combine:
+            with ExitStack() as stack:
+                self.store(loops(stack, kernel.kept, kernel.work), kernel.body, None)
+        elif self.steps(len(kernel.kept) - 1) <= {0, 1} and kernel.kept[-1] >= self.lanes and self.writes_rows():
+            self.emit_along_kept()
+        elif kernel.reduced and self.steps(-1) <= {0, 1} and kernel.reduced[-1] >= 2 * self.lanes:
+            self.emit_along_reduced()
+        else:
+            self.emit_scalar()
+
+    def steps(self, position: int) -> set[int]:
+        return {access.strides[position] for access in self.kernel.operands}
+
+    def writes_rows(self) -> bool:
+        return self.kernel.output.strides[-1] == 1
+
+    # ---- the three forms of a reduction
+
+    def emit_scalar(self) -> None:
+        kernel = self.kernel
+        with ExitStack() as stack:
+            kept = loops(stack, kernel.kept, kernel.work)
+            taps = math.prod(kernel.reduced)
+            if taps <= _UNROLL_TAPS:
+                total = self.expression(kernel.initial, kept)
+                for tap in range(taps):
+                    total = self.joined(total, self.expression(kernel.body, kept, self.unravel(tap)))
+                self.store(kept, kernel.finish, total)
+                return
+            accumulator = self.accumulator(1)
+            T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
+            with ExitStack() as inner:
+                reduced = loops(inner, kernel.reduced, 0)
+                element = self.expression(kernel.body, kept, reduced)
+                T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
+            self.store(kept, kernel.finish, accumulator[0])
+
+    def emit_along_kept(self) -> None:
+        """Vectors of neighbouring outputs; the last vector of a row overlaps the one before it."""
+        kernel, lanes = self.kernel, self.lanes
+        row = kernel.kept[-1]
+        with ExitStack() as stack:
+            kept = loops(stack, (*kernel.kept[:-1], -(-row // lanes)), kernel.work)
+            start = kept[-1] * lanes if row % lanes == 0 else tirx.min(kept[-1] * lanes, row - lanes)
+            accumulator = self.accumulator(lanes)
+
+            def over_lanes(element: Callable[[list[Term], Term], Term]) -> None:
+                with T.vectorized(0, lanes) as lane:
+                    T.buffer_store(accumulator, element([*kept[:-1], start + lane], accumulator[lane]), [lane])
+
+            over_lanes(lambda place, _: self.expression(kernel.initial, place))
+            taps = math.prod(kernel.reduced)
+            for tap in range(taps if taps <= _UNROLL_TAPS else 0):
+                places = self.unravel(tap)
+                over_lanes(lambda place, total: self.joined(total, self.expression(kernel.body, place, places)))
+            if taps > _UNROLL_TAPS:
+                with ExitStack() as inner:
+                    reduced = loops(inner, kernel.reduced, 0)
+                    over_lanes(lambda place, total: self.joined(total, self.expression(kernel.body, place, reduced)))
+            with T.vectorized(0, lanes) as lane:
+                self.store([*kept[:-1], start + lane], kernel.finish, accumulator[lane])
+
+    def emit_along_reduced(self) -> None:
+        """Partial results in a vector, joined at the end; what is left of a row goes one by one."""
+        kernel, lanes = self.kernel, self.lanes
+        row = kernel.reduced[-1]
+        neutral = {"add": 0, "mul": 1}.get(kernel.combine)
+        with ExitStack() as stack:
+            kept = loops(stack, kernel.kept, kernel.work)
+            partial, accumulator = self.accumulator(lanes), self.accumulator(1)
+            T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
+            with T.vectorized(0, lanes) as lane:
+                start = accumulator[0] if neutral is None else tirx.const(neutral, self.accumulator_dtype())
+                T.buffer_store(partial, start, [lane])
+            with ExitStack() as inner:
+                outer = loops(inner, kernel.reduced[:-1], 0)
+                with T.serial(0, row // lanes) as chunk, T.vectorized(0, lanes) as lane:
+                    element = self.expression(kernel.body, kept, [*outer, chunk * lanes + lane])
+                    T.buffer_store(partial, self.joined(partial[lane], element), [lane])
+                if row % lanes:
+                    with T.serial(row // lanes * lanes, row) as place:
+                        element = self.expression(kernel.body, kept, [*outer, place])
+                        T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
+            with T.serial(0, lanes) as lane:
+                T.buffer_store(accumulator, self.joined(accumulator[0], partial[lane]), [0])
+            self.store(kept, kernel.finish, accumulator[0])
+
+    # ---- pieces
+
+    def accumulator_dtype(self) -> str:
+        expression: Expression = self.kernel.initial
+        while expression[0] not in ("const", "cast"):
+            assert expression[0] == "in", "an accumulator begins with a constant, a cast or an operand"
+            return self.kernel.operands[expression[1]].dtype
+        return str(expression[1])
+
+    def accumulator(self, count: int) -> Any:
+        return T.alloc_buffer((count,), self.accumulator_dtype())
+
+    def joined(self, total: Term, element: Term) -> Term:
+        return FUNCTIONS[self.kernel.combine](total, element)
+
+    def unravel(self, tap: int) -> list[Term]:
+        places = []
+        for extent in reversed(self.kernel.reduced):
+            tap, place = divmod(tap, extent)
+            places.append(tirx.const(place, "int32"))
+        return places[::-1]
+
+    def expression(
+        self, expression: Expression, kept: Sequence[Term], reduced: Sequence[Term] = (), total: Term = None
+    ) -> Term:
+        def load(index: int, further: Term | None) -> Term:
+            access = self.kernel.operands[index]
+            place = address(access, [*kept, *reduced])
+            element = self.buffers[index][place if further is None else place + further]
+            return tirx.NE(element, tirx.const(0, "uint8")) if access.dtype == "bool" else element
+
+        return term(expression, load, total)
+
+    def store(self, kept: Sequence[Term], expression: Expression, total: Term) -> None:
+        element = self.expression(expression, kept, (), total)
+        if self.kernel.output.dtype == "bool":
+            element = tirx.Cast("uint8", element)
+        T.buffer_store(self.output, element, [address(self.kernel.output, kept)])
+
+
+def address(access: Access, places: Sequence[Term]) -> Term:
+    """The element that a walk reaches."""
+    result: Term = tirx.const(access.offset, "int32")
+    for stride, place in zip(access.strides, places):
+        if stride:
+            result = result + place * stride
+    return result

@@ -1,0 +1,93 @@
+"""From TIR functions to one object file with a plain C interface.
+
+Every function becomes `int name(void* buffer, ...)` and takes raw pointers: no libtvm, no packed calls. The object
+refers to the thread pool through a weak pointer variable that `runtime.c` defines.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
+
+from intarsia_backends.cpu.machine import Machine
+
+_LOCK = threading.Lock()  # TVM's passes fail now and then when several threads compile
+_TRIPLES = {
+    "x86_64": "x86_64-unknown-linux-gnu",
+    "aarch64": "aarch64-unknown-linux-gnu",
+    "armv7l": "armv7a-unknown-linux-gnueabihf",
+}
+_PROCESSORS = {"x86_64": "x86-64", "aarch64": "generic", "armv7l": "generic"}
+_SPELLINGS = {"sse4_1": "sse4.1"}
+
+
+def llvm_target(machine: Machine) -> Any:
+    """The TVM target for a machine. Only the features that the machine names: they are checked before code runs."""
+    fields: dict[str, Any] = {
+        "kind": "llvm",
+        "mtriple": _TRIPLES[machine.name],
+        "mcpu": _PROCESSORS[machine.name],
+        "mattr": [f"+{_SPELLINGS.get(feature, feature)}" for feature in machine.features],
+    }
+    if machine.name == "armv7l":
+        fields["mfloat-abi"] = "hard"
+    target = tvm.target.Target(fields)
+    return target.with_host(target)
+
+
+def write_object(functions: Mapping[str, Any], machine: Machine, path: Path) -> None:
+    """Compile PrimFuncs, by symbol, into one object file."""
+    with _LOCK:
+        _build(functions, llvm_target(machine)).write_to_file(str(path))
+
+
+def _build(functions: Mapping[str, Any], target: Any) -> Any:
+    transform = tirx.transform
+    module = tvm.IRModule({name: function.with_attr("global_symbol", name) for name, function in functions.items()})
+    module = tvm.ir.transform.Sequential(
+        [
+            transform.BindTarget(target),
+            transform.VectorizeLoop(True),
+            transform.UnrollLoop(),
+            transform.StmtSimplify(),
+            transform.RemoveNoOp(),
+            transform.SplitHostDevice(),
+        ]
+    )(module)
+    module = _mapped(module, _with_pointers)
+    module = tvm.ir.transform.Sequential([transform.LowerTVMBuiltin(), transform.LowerIntrin()])(module)
+    # The final `return 0` goes in last: earlier, what LowerTVMBuiltin appends would stand behind it.
+    module = _mapped(module, _with_return)
+    return tvm.get_global_func("target.build.llvm")(module, target)
+
+
+def _mapped(module: Any, change: Any) -> Any:
+    return tvm.IRModule({name: change(function) for name, function in module.functions.items()})
+
+
+def _with_pointers(function: Any) -> Any:
+    """Buffers among the parameters become raw pointers."""
+    parameters, declarations = [], []
+    for parameter in function.params:
+        if is_buffer_var(parameter):
+            pointer = tirx.Var(f"{parameter.name}_pointer", buffer_data_pointer_type(parameter))
+            declarations.append(tirx.DeclBuffer(parameter, data=pointer))
+            parameters.append(pointer)
+        else:
+            parameters.append(parameter)
+    body = tirx.SeqStmt([*declarations, function.body])
+    key = tvm.ir.StringImm("default")
+    body = tirx.AttrStmt(key, "device_id", tirx.IntImm("int32", 0), body)
+    body = tirx.AttrStmt(key, "device_type", tirx.IntImm("int32", 1), body)
+    return tirx.PrimFunc(parameters, body, tvm.ir.PrimType("int32"), function.attrs)
+
+
+def _with_return(function: Any) -> Any:
+    end = tirx.stmt.Return(tirx.IntImm("int32", 0))
+    return tirx.PrimFunc(function.params, tirx.SeqStmt([function.body, end]), function.ret_type, function.attrs)

@@ -1,0 +1,234 @@
+"""Kernels as data: what the generator is asked for. Equal descriptions are generated once.
+
+An expression is a nested tuple, the head being its kind:
+
+    ("in", k)            operand k at the place of the loop
+    ("gather", k, e)     operand k, e elements after the place of the loop
+    ("acc",)             the accumulator of a reduction
+    ("const", dtype, x)  a number
+    ("cast", dtype, e)   e at another element type
+    (name, e, ...)       a function of `intarsia_backends.cpu.emit.expressions`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Expression = tuple[Any, ...]
+
+PARALLEL_WORK = 200_000
+"""Elementary operations from which on waking the other threads pays."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a nest of loops walks over a buffer.
+
+    dtype    element type
+    strides  elements from one step of each loop to the next, kept loops first, then reduced ones
+    offset   element at which the walk starts
+    """
+
+    dtype: str
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A nest of loops that stores one element for each step of the kept loops.
+
+    kept      extents of the outer loops
+    reduced   extents of the inner loops; () for a plain map
+    operands  what is read; `finish` reads with the kept strides alone
+    output    what is written (strides of the kept loops)
+    combine   "add", "mul", "max", "min": how `body` joins the accumulator; "" for a plain map
+    initial   accumulator to begin with: an expression over operands at the kept loops
+    body      the element of one step
+    finish    the element that is stored, over ("acc",); for a plain map it is not used
+
+    Called with the operands in order, then the output.
+    """
+
+    kept: tuple[int, ...]
+    reduced: tuple[int, ...]
+    operands: tuple[Access, ...]
+    output: Access
+    combine: str
+    initial: Expression
+    body: Expression
+    finish: Expression
+
+    @property
+    def work(self) -> int:
+        return math.prod(self.kept) * math.prod(self.reduced) * (1 + len(self.operands))
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """Sums of products with weights known at compile time or packed before: convolution and matrix product.
+
+    products    "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "int16"
+    batch       images or matrices: extent, and steps in x and y
+    groups      the same for the groups of channels
+    outputs     output channels of one group
+    positions   extents of the output positions, the last one in tiles
+    reduction   extents of the sum: channels (or pairs of them), then the taps of the window
+    x_batch, x_group, x_positions, x_reduction
+                elements from step to step in x
+    y_batch, y_group, y_channel, y_positions
+                elements from step to step in y
+    tile        positions held in registers at once
+    vectors     vectors of output channels held in registers at once
+    lanes       channels in a vector
+    factors     dtype of the table with one number per output channel, or "" for none
+    finish      expression over ("acc",), and ("in", 0) for the factor of the channel; gives the element of y
+
+    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2]), bias [groups][blocks][vectors
+    * lanes] of the accumulator's type, the factors where there are some, and y.
+    """
+
+    products: str
+    batch: int
+    groups: int
+    outputs: int
+    positions: tuple[int, ...]
+    reduction: tuple[int, ...]
+    x_batch: int
+    x_group: int
+    x_positions: tuple[int, ...]
+    x_reduction: tuple[int, ...]
+    y_dtype: str
+    y_batch: int
+    y_group: int
+    y_channel: int
+    y_positions: tuple[int, ...]
+    tile: int
+    vectors: int
+    lanes: int
+    factors: str
+    finish: Expression
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of output channels in a group."""
+        return -(-self.outputs // (self.vectors * self.lanes))
+
+    @property
+    def work(self) -> int:
+        positions = math.prod(self.positions)
+        return self.batch * self.groups * self.outputs * positions * math.prod(self.reduction)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax along the middle axis of float32 [outer, axis, inner]; `log` for its logarithm. Called with x, y."""
+
+    outer: int
+    axis: int
+    inner: int
+    log: bool
+
+    @property
+    def work(self) -> int:
+        return self.outer * self.axis * self.inner * 16
+
+
+@dataclass(frozen=True)
+class IntegerSoftmax:
+    """`qsoftmax` along the middle axis of int8 [outer, axis, inner]. Called with x, table int32 [256], y."""
+
+    outer: int
+    axis: int
+    inner: int
+
+    @property
+    def work(self) -> int:
+        return self.outer * self.axis * self.inner * 16
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """(x - mean) / sqrt(variance + epsilon) over the last axis of float32 [outer, axis], scaled and shifted.
+
+    period  outer steps after which scale and shift repeat: 0 where they run along the axis (layer normalization),
+            else they hold one number for each of `period` outer steps (instance normalization)
+    centre  False for the root mean square alone
+    Called with x, scale, shift, y.
+    """
+
+    outer: int
+    axis: int
+    epsilon: float
+    period: int
+    centre: bool
+
+    @property
+    def work(self) -> int:
+        return self.outer * self.axis * 8
+
+
+Kernel = Nest | Contraction | Softmax | IntegerSoftmax | Normalize
+
+
+def nest(
+    kept: Sequence[int],
+    operands: Sequence[Access],
+    output: Access,
+    body: Expression,
+    *,
+    reduced: Sequence[int] = (),
+    combine: str = "",
+    initial: Expression = (),
+    finish: Expression = ("acc",),
+) -> Nest:
+    """A nest with loops of one step left out and neighbouring loops joined where every walk allows it."""
+    count = len(kept)
+    accesses = [*operands, output]
+    outer = _joined(kept, [access.strides[:count] for access in accesses])
+    inner = _joined(reduced, [access.strides[count:] for access in operands])
+    joined = [
+        Access(access.dtype, strides + (inner[1][index] if index < len(operands) else ()), access.offset)
+        for index, (access, strides) in enumerate(zip(accesses, outer[1]))
+    ]
+    return Nest(outer[0], inner[0], tuple(joined[:-1]), joined[-1], combine, initial, body, finish)
+
+
+def _joined(
+    extents: Sequence[int], strides: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Loops and, for each walk, its strides, after leaving out and joining."""
+    loops: list[tuple[int, list[int]]] = []
+    for position, extent in enumerate(extents):
+        if extent == 1:
+            continue
+        steps = [walk[position] for walk in strides]
+        if loops and all(before == step * extent for before, step in zip(loops[-1][1], steps)):
+            loops[-1] = (loops[-1][0] * extent, steps)
+        else:
+            loops.append((extent, steps))
+    if not loops and extents:
+        loops.append((1, [0] * len(strides)))
+    return tuple(extent for extent, _ in loops), [
+        tuple(steps[index] for _, steps in loops) for index in range(len(strides))
+    ]
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a C-contiguous array, in elements."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+def broadcast(shape: Sequence[int], to: Sequence[int]) -> tuple[int, ...]:
+    """Strides that walk a C-contiguous array of `shape` as NumPy broadcasts it to the shape `to`."""
+    strides = [0] * (len(to) - len(shape)) + [
+        0 if extent == 1 else stride for extent, stride in zip(shape, row_major(shape))
+    ]
+    return tuple(strides)

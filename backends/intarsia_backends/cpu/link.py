@@ -1,0 +1,109 @@
+"""The C entry of a region, and the C compiler that links it with the kernels."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from intarsia.errors import CompileError
+from intarsia_backends.cpu.kernels import Kernel
+from intarsia_backends.cpu.program import Buffer, Program
+
+ENTRY = "intarsia_region_run"
+
+_EXPORTS = "{ global: intarsia_region_*; local: *; };\n"
+_FLAGS = ("-O2", "-std=c11", "-fPIC", "-shared", "-w")
+_LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,--version-script=exports.map", "-Wl,-z,defs", "-Wl,-s")
+
+
+def entry_source(program: Program, symbols: Mapping[Kernel, str]) -> str:
+    """C text of the entry: all kernels in order, the first status that is not 0 ends the run."""
+    counts = {kernel: 0 for kernel in symbols}
+    for call in program.calls:
+        if call.kernel is not None:
+            counts[call.kernel] = len(call.operands)
+    lines = ["#include <stdint.h>", "#include <string.h>"]
+    for kernel, symbol in symbols.items():
+        lines.append(f"int {symbol}({', '.join(['void *'] * counts[kernel])});")
+    lines.append(
+        f"int {ENTRY}(void *const *inputs, void *const *outputs, uint8_t *weights, uint8_t *arena) {{\n  int status;"
+    )
+    for call in program.calls:
+        operands = [_address(buffer) for buffer in call.operands]
+        if call.kernel is None:
+            lines.append(f"  memcpy({operands[-1]}, {operands[0]}, {call.operands[-1].size});")
+        else:
+            lines.append(f"  if ((status = {symbols[call.kernel]}({', '.join(operands)})) != 0) return status;")
+    lines += ["  return 0;", "}", ""]
+    return "\n".join(lines)
+
+
+def _address(buffer: Buffer) -> str:
+    if buffer.kind in ("input", "output"):
+        return f"{buffer.kind}s[{buffer.index}]"
+    return f"{'weights' if buffer.kind == 'weight' else 'arena'} + {buffer.offset}"
+
+
+def c_compiler() -> list[str]:
+    """The command that compiles C: CC, else cc, gcc, clang, else the one of the Python package ziglang.
+
+    Raises CompileError that says what to install where there is none.
+    """
+    wish = os.environ.get("CC", "")
+    if wish:
+        command = shlex.split(wish)
+        if shutil.which(command[0]) is None:
+            raise CompileError(
+                where="C compiler",
+                what=f"CC is {wish!r}, and there is no such program",
+                help="set CC to a C compiler, or unset it",
+            )
+        return command
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name) is not None:
+            return [name]
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise CompileError(
+        where="C compiler",
+        what="none found: CC is not set, and there is no cc, gcc, clang or Python package ziglang",
+        help="install one: `apt install gcc`, or `pip install ziglang` where nothing else can be installed",
+    )
+
+
+def link_region(source: str, write_object: Callable[[Path], None]) -> bytes:
+    """The shared library of a region.
+
+    source        C text of the entry
+    write_object  writes the kernels' object file to the path it is given
+    returns       contents of the library; equal for equal inputs, whatever the folder
+
+    Raises CompileError with the compiler's own words where it fails.
+    """
+    command = c_compiler()
+    with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
+        place = Path(folder)
+        (place / "region.c").write_text(source)
+        (place / "runtime.c").write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
+        (place / "exports.map").write_text(_EXPORTS)
+        write_object(place / "kernels.o")
+        # Names without folders: a path would reach the bytes of the library.
+        arguments = ["region.c", "runtime.c", "kernels.o", "-o", "region.so", "-lpthread", "-lm"]
+        result = subprocess.run(
+            [*command, *_FLAGS, *_LINK_FLAGS, *arguments], cwd=place, capture_output=True, text=True, check=False
+        )
+        if result.returncode != 0:
+            raise CompileError(
+                where="C compiler",
+                what=f"{shlex.join(command)} ended with status {result.returncode}: {result.stderr.strip()[-2000:]}",
+                help="set CC to a working C compiler, such as gcc 9 or newer, clang 10 or newer, or zig cc",
+            )
+        return (place / "region.so").read_bytes()

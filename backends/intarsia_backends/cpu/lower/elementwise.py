@@ -1,0 +1,179 @@
+"""Elementwise ops with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from intarsia.dtypes import INTEGER
+from intarsia.ir.graph import Node, Value
+from intarsia.targets import YES, Support
+from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
+from intarsia_backends.cpu.lower.activations import UNARY, activated, attribute_arguments, knows_activation, unary
+from intarsia_backends.cpu.lower.table import ALL, FLOATS, NUMBERS, Lowering, attribute, elements, refused
+from intarsia_backends.cpu.program import Builder
+
+
+def map_values(builder: Builder, values: Sequence[Value], output: Value, body: Expression) -> None:
+    """One kernel that computes `body` for every element of the output; the inputs broadcast to it."""
+    shape = output.shape
+    accesses = [Access(value.dtype, broadcast(value.shape, shape)) for value in values]
+    operands = [builder.read(value) for value in values]
+    kernel = nest(shape, accesses, Access(output.dtype, row_major(shape)), body)
+    builder.call(kernel, operands, builder.result(output))
+
+
+def _present(node: Node) -> list[Value]:
+    return [value for value in node.inputs if value is not None]
+
+
+def _unary(builder: Builder, node: Node) -> None:
+    x = node.input(0)
+    body = unary(node.op, attribute_arguments(node), ("in", 0), x.dtype)
+    assert body is not None
+    map_values(builder, [x], node.output, body)
+
+
+def _binary(function: str) -> Callable[[Builder, Node], None]:
+    def lower(builder: Builder, node: Node) -> None:
+        body = activated(node, (function, ("in", 0), ("in", 1)), node.input(0).dtype)
+        map_values(builder, _present(node), node.output, body)
+
+    return lower
+
+
+def _variadic(function: str, mean: bool = False) -> Callable[[Builder, Node], None]:
+    def lower(builder: Builder, node: Node) -> None:
+        values = _present(node)
+        body: Expression = ("in", 0)
+        for index in range(1, len(values)):
+            body = (function, body, ("in", index))
+        if mean:
+            body = ("div", body, ("const", node.output.dtype, float(len(values))))
+        map_values(builder, values, node.output, body)
+
+    return lower
+
+
+def _lower_not(builder: Builder, node: Node) -> None:
+    map_values(builder, _present(node), node.output, ("not", ("in", 0)))
+
+
+def _lower_where(builder: Builder, node: Node) -> None:
+    map_values(builder, _present(node), node.output, ("select", ("in", 0), ("in", 1), ("in", 2)))
+
+
+def _lower_clip(builder: Builder, node: Node) -> None:
+    x = node.input(0)
+    values, body = [x], ("in", 0)
+    for index, function in ((1, "max"), (2, "min")):
+        bound = node.optional_input(index)
+        if bound is not None:
+            body = (function, body, ("in", len(values)))
+            values.append(bound)
+    map_values(builder, values, node.output, body)
+
+
+def _lower_prelu(builder: Builder, node: Node) -> None:
+    map_values(builder, _present(node), node.output, ("leaky", ("in", 0), ("in", 1)))
+
+
+def _lower_cast(builder: Builder, node: Node) -> None:
+    source, target = node.input(0).dtype, node.output.dtype
+    body: Expression = ("in", 0)
+    if source == target:
+        pass
+    elif target == "bool":
+        body = ("not", ("eq", body, ("const", source, 0)))
+    elif source == "bool":
+        body = ("select", body, ("const", target, 1), ("const", target, 0))
+    else:
+        body = ("cast", target, body)
+    map_values(builder, [node.input(0)], node.output, body)
+
+
+def _check_cast(node: Node) -> Support:
+    source, target = node.input(0).dtype, node.output.dtype
+    if source in FLOATS and target in INTEGER and target not in ("int32", "int64"):
+        return refused("cast", f"from {source} to {target}: what is out of range has no meaning to keep")
+    return YES
+
+
+def _lower_batch_normalization(builder: Builder, node: Node) -> None:
+    """Scale and shift with the running figures, folded into two numbers a channel."""
+    scale, shift, mean, variance = (elements(node.input(index)).astype(np.float64) for index in range(1, 5))
+    factor = scale / np.sqrt(variance + float(attribute(node, "epsilon", 1e-5)))
+    x, dtype = node.input(0), node.input(0).dtype
+    strides = (0, 1, *(0 for _ in x.shape[2:])) if x.type.rank > 1 else (0,)
+    tables = [builder.weight(table.astype(dtype)) for table in (factor, shift - mean * factor)]
+    accesses = [Access(dtype, row_major(x.shape)), Access(dtype, strides), Access(dtype, strides)]
+    body: Expression = ("add", ("mul", ("in", 0), ("in", 1)), ("in", 2))
+    kernel = nest(x.shape, accesses, Access(dtype, row_major(x.shape)), activated(node, body, dtype))
+    builder.call(kernel, [builder.read(x), *tables], builder.result(node.output))
+
+
+def _check_batch_normalization(node: Node) -> Support:
+    if attribute(node, "training_mode", 0):
+        return refused("training", "training_mode is 1")
+    return _check_activation(node)
+
+
+def _check_activation(node: Node) -> Support:
+    if not knows_activation(node):
+        return refused("activation", f"no code is made for {node.attributes['activation']}")
+    return YES
+
+
+def _check_pow(node: Node) -> Support:
+    if node.input(0).dtype != node.input(1).dtype:
+        return refused("element-type", f"{node.input(0).dtype} to the power of {node.input(1).dtype}")
+    return YES
+
+
+def _lower_pow(builder: Builder, node: Node) -> None:
+    exponent = node.input(1)
+    x: Expression = ("in", 0)
+    if exponent.data is not None and exponent.type.elements == 1 and len(exponent.shape) <= len(node.output.shape):
+        power = float(elements(exponent).reshape(-1)[0])
+        simple = {2.0: ("mul", x, x), 3.0: ("mul", ("mul", x, x), x), 0.5: ("sqrt", x), 1.0: x}
+        if power in simple:
+            map_values(builder, [node.input(0)], node.output, simple[power])
+            return
+    map_values(builder, [node.input(0), exponent], node.output, ("pow", x, ("in", 1)))
+
+
+LOWERINGS = {
+    **{name: Lowering(_unary, dtypes=FLOATS) for name in UNARY},
+    "Relu": Lowering(_unary, dtypes=FLOATS),
+    **{
+        name: Lowering(_unary, dtypes=("float32", "float64", "int8", "int16", "int32", "int64"))
+        for name in ("Abs", "Neg")
+    },
+    "Add": Lowering(_binary("add"), dtypes=NUMBERS, check=_check_activation),
+    "Sub": Lowering(_binary("sub"), dtypes=NUMBERS, check=_check_activation),
+    "Mul": Lowering(_binary("mul"), dtypes=NUMBERS, check=_check_activation),
+    # Integer division by zero stops the process; the evaluator gives NumPy's answer.
+    "Div": Lowering(_binary("div"), dtypes=FLOATS, check=_check_activation),
+    "Pow": Lowering(_lower_pow, dtypes=FLOATS, check=_check_pow),
+    "Min": Lowering(_variadic("min"), dtypes=NUMBERS),
+    "Max": Lowering(_variadic("max"), dtypes=NUMBERS),
+    "Sum": Lowering(_variadic("add"), dtypes=FLOATS),
+    "Mean": Lowering(_variadic("add", mean=True), dtypes=FLOATS),
+    "Equal": Lowering(_binary("eq"), dtypes=ALL),
+    "Greater": Lowering(_binary("gt"), dtypes=ALL),
+    "GreaterOrEqual": Lowering(_binary("ge"), dtypes=ALL),
+    "Less": Lowering(_binary("lt"), dtypes=ALL),
+    "LessOrEqual": Lowering(_binary("le"), dtypes=ALL),
+    "And": Lowering(_binary("and"), dtypes=("bool",)),
+    "Or": Lowering(_binary("or"), dtypes=("bool",)),
+    "Xor": Lowering(_binary("xor"), dtypes=("bool",)),
+    "Not": Lowering(_lower_not, dtypes=("bool",)),
+    "Where": Lowering(_lower_where, dtypes=ALL),
+    "Clip": Lowering(_lower_clip, dtypes=NUMBERS),
+    "PRelu": Lowering(_lower_prelu, dtypes=FLOATS),
+    "Cast": Lowering(_lower_cast, dtypes=ALL, check=_check_cast),
+    "BatchNormalization": Lowering(
+        _lower_batch_normalization, dtypes=FLOATS, constants=(1, 2, 3, 4), check=_check_batch_normalization
+    ),
+}

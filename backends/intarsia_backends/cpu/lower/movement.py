@@ -1,0 +1,363 @@
+"""Ops that move elements and change none: strided copies, tables of indices, and plain renaming of shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Node, Value
+from intarsia.targets import YES, Support
+from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
+from intarsia_backends.cpu.lower.convolution import border
+from intarsia_backends.cpu.lower.table import ALL, Lowering, attribute, axis_of, elements, integers, refused, sequence
+from intarsia_backends.cpu.program import Buffer, Builder
+
+_COPY: Expression = ("in", 0)
+
+
+def copy(
+    builder: Builder,
+    source: Buffer,
+    target: Buffer,
+    dtype: str,
+    extents: Sequence[int],
+    reads: Sequence[int],
+    writes: Sequence[int],
+    read_offset: int = 0,
+    write_offset: int = 0,
+) -> None:
+    """Copy elements along two walks over the same loops."""
+    kernel = nest(
+        extents, [Access(dtype, tuple(reads), read_offset)], Access(dtype, tuple(writes), write_offset), _COPY
+    )
+    builder.call(kernel, [source], target)
+
+
+def _lower_alias(builder: Builder, node: Node) -> None:
+    builder.alias(node.output, node.input(0))
+
+
+def _lower_transpose(builder: Builder, node: Node) -> None:
+    x, shape = node.input(0), node.output.shape
+    order = sequence(node, "perm", tuple(reversed(range(x.type.rank))))
+    steps = row_major(x.shape)
+    reads = [steps[axis] for axis in order]
+    copy(builder, builder.read(x), builder.result(node.output), x.dtype, shape, reads, row_major(shape))
+
+
+def _lower_concat(builder: Builder, node: Node) -> None:
+    shape, y = node.output.shape, builder.result(node.output)
+    axis, writes, offset = axis_of(node, len(shape), 0), row_major(shape), 0
+    for value in node.inputs:
+        assert value is not None
+        reads = row_major(value.shape)
+        copy(builder, builder.read(value), y, value.dtype, value.shape, reads, writes, 0, offset)
+        offset += value.shape[axis] * writes[axis]
+
+
+def _lower_split(builder: Builder, node: Node) -> None:
+    x = node.input(0)
+    reads, axis, offset = row_major(x.shape), axis_of(node, x.type.rank, 0), 0
+    for output in node.outputs:
+        if output is None:
+            continue
+        writes = row_major(output.shape)
+        copy(builder, builder.read(x), builder.result(output), x.dtype, output.shape, reads, writes, offset)
+        offset += output.shape[axis] * reads[axis]
+
+
+def _check_split(node: Node) -> Support:
+    return refused("outputs", "an output in the middle is left out") if None in node.outputs else YES
+
+
+def _lower_slice(builder: Builder, node: Node) -> None:
+    x, shape = node.input(0), node.output.shape
+    starts, ends = integers(node.input(1)), integers(node.input(2))
+    assert starts is not None and ends is not None
+    axes = integers(node.optional_input(3)) or tuple(range(len(starts)))
+    steps = integers(node.optional_input(4)) or (1,) * len(starts)
+    strides, offset = list(row_major(x.shape)), 0
+    for start, end, axis, step in zip(starts, ends, axes, steps):
+        first = range(x.shape[axis])[slice(start, end, step)].start
+        axis %= x.type.rank
+        offset += first * row_major(x.shape)[axis]
+        strides[axis] *= step
+    copy(builder, builder.read(x), builder.result(node.output), x.dtype, shape, strides, row_major(shape), offset)
+
+
+def _lower_expand(builder: Builder, node: Node) -> None:
+    x, shape = node.input(0), node.output.shape
+    reads = broadcast(x.shape, shape)
+    copy(builder, builder.read(x), builder.result(node.output), x.dtype, shape, reads, row_major(shape))
+
+
+def _lower_tile(builder: Builder, node: Node) -> None:
+    x, shape = node.input(0), node.output.shape
+    repeats = [total // size for total, size in zip(shape, x.shape)]
+    extents = [extent for pair in zip(repeats, x.shape) for extent in pair]
+    reads = [stride for step in row_major(x.shape) for stride in (0, step)]
+    writes = [stride for step, size in zip(row_major(shape), x.shape) for stride in (step * size, step)]
+    copy(builder, builder.read(x), builder.result(node.output), x.dtype, extents, reads, writes)
+
+
+def _lower_depth_to_space(builder: Builder, node: Node) -> None:
+    batch, channels, height, width = node.input(0).shape
+    block = int(node.attributes["blocksize"])
+    depth = channels // (block * block)
+    extents = (batch, depth, height, block, width, block)
+    if attribute(node, "mode", "DCR") in ("CRD", b"CRD"):
+        n, c, i, j, h, w = row_major((batch, depth, block, block, height, width))
+    else:
+        n, i, j, c, h, w = row_major((batch, block, block, depth, height, width))
+    reads = (n, c, h, i, w, j)
+    x, y = node.input(0), builder.result(node.output)
+    copy(builder, builder.read(x), y, x.dtype, extents, reads, row_major(extents))
+
+
+def _lower_space_to_depth(builder: Builder, node: Node) -> None:
+    x, block = node.input(0), int(node.attributes["blocksize"])
+    batch, channels, height, width = x.shape
+    extents = (batch, block, block, channels, height // block, width // block)
+    n, c, h, i, w, j = row_major((batch, channels, height // block, block, width // block, block))
+    reads = (n, i, j, c, h, w)
+    copy(builder, builder.read(x), builder.result(node.output), x.dtype, extents, reads, row_major(extents))
+
+
+# ---- Pad
+
+
+def _pads(node: Node) -> tuple[list[int], list[int]]:
+    x = node.input(0)
+    amounts, axes = integers(node.input(1)), integers(node.optional_input(3))
+    assert amounts is not None
+    axes = tuple(range(x.type.rank)) if axes is None else axes
+    before, after = [0] * x.type.rank, [0] * x.type.rank
+    for index, axis in enumerate(axes):
+        before[axis], after[axis] = amounts[index], amounts[len(axes) + index]
+    return before, after
+
+
+def _pad_mode(node: Node) -> str:
+    mode = attribute(node, "mode", "constant")
+    return mode.decode() if isinstance(mode, bytes) else str(mode)
+
+
+def _lower_pad(builder: Builder, node: Node) -> None:
+    x, shape = node.input(0), node.output.shape
+    before, after = _pads(node)
+    mode = _pad_mode(node)
+    if mode != "constant":
+        tables = [
+            np.pad(np.arange(size), (low, high), {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode])
+            for size, low, high in zip(x.shape, before, after)
+        ]
+        gather_axes(builder, x, node.output, tables)
+        return
+    fill = node.optional_input(2)
+    number = 0 if fill is None else elements(fill).reshape(-1)[0].item()
+    y, writes = builder.result(node.output), row_major(shape)
+    border(builder, y, shape, [max(low, 0) for low in before], [max(high, 0) for high in after], x.dtype, number)
+    # A negative amount cuts: the copy starts further in, and ends earlier.
+    extents = [size + min(low, 0) + min(high, 0) for size, low, high in zip(x.shape, before, after)]
+    reads = row_major(x.shape)
+    read_offset = sum(max(-low, 0) * step for low, step in zip(before, reads))
+    write_offset = sum(max(low, 0) * step for low, step in zip(before, writes))
+    copy(builder, builder.read(x), y, x.dtype, extents, reads, writes, read_offset, write_offset)
+
+
+def _check_pad(node: Node) -> Support:
+    mode = _pad_mode(node)
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        return refused("mode", f"mode {mode}")
+    before, after = _pads(node)
+    if mode != "constant" and min(*before, *after) < 0:
+        return refused("padding", "pads are negative")
+    if any(size + min(low, 0) + min(high, 0) <= 0 for size, low, high in zip(node.input(0).shape, before, after)):
+        return refused("padding", "pads cut the whole input away")
+    return YES
+
+
+# ---- tables of indices
+
+
+def gather_axes(builder: Builder, x: Value, output: Value, tables: Sequence[Array | None]) -> None:
+    """output[i, j, ..] = x[tables[0][i], tables[1][j], ..]; None where an axis goes through."""
+    shape, steps = output.shape, row_major(x.shape)
+    strides = [step if table is None else 0 for step, table in zip(steps, tables)]
+    accesses, operands = [Access(x.dtype, tuple(strides))], [builder.read(x)]
+    place: Expression | None = None
+    for axis, table in enumerate(tables):
+        if table is None:
+            continue
+        walk = tuple(1 if other == axis else 0 for other in range(len(shape)))
+        term: Expression = ("in", len(accesses))
+        place = term if place is None else ("add", place, term)
+        accesses.append(Access("int32", walk))
+        operands.append(builder.weight((np.asarray(table, np.int64) * steps[axis]).astype(np.int32)))
+    body: Expression = _COPY if place is None else ("gather", 0, place)
+    kernel = nest(shape, accesses, Access(output.dtype, row_major(shape)), body)
+    builder.call(kernel, operands, builder.result(output))
+
+
+def _lower_gather(builder: Builder, node: Node) -> None:
+    x, indices, shape = node.input(0), node.input(1), node.output.shape
+    axis = axis_of(node, x.type.rank, 0)
+    table = elements(indices).astype(np.int64)
+    table = np.where(table < 0, table + x.shape[axis], table)
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    size, count = x.shape[axis], table.size
+    source, y = builder.read(x), builder.result(node.output)
+    flat = table.reshape(-1)
+    steps = set(np.diff(flat).tolist())
+    if count == 1 or len(steps) == 1:  # an arithmetic progression is a slice
+        step = steps.pop() if count > 1 else 0
+        reads = (size * inner, step * inner, 1)
+        copy(
+            builder, source, y, x.dtype, (outer, count, inner), reads, row_major((outer, count, inner)), flat[0] * inner
+        )
+        return
+    accesses = [Access(x.dtype, (size * inner, 0, 1)), Access("int32", (0, 1, 0))]
+    target = Access(x.dtype, row_major((outer, count, inner)))
+    kernel = nest((outer, count, inner), accesses, target, ("gather", 0, ("in", 1)))
+    builder.call(kernel, [source, builder.weight((flat * inner).astype(np.int32))], y)
+    assert math.prod(shape) == outer * count * inner
+
+
+def _check_gather(node: Node) -> Support:
+    x, table = node.input(0), elements(node.input(1))
+    size = x.shape[axis_of(node, x.type.rank, 0)]
+    if table.min() < -size or table.max() >= size:
+        return refused("indices", f"an index is outside an axis of {size}")
+    return YES
+
+
+# ---- Resize
+
+
+def _text(node: Node, name: str, default: str) -> str:
+    text = attribute(node, name, default)
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+def _scales(node: Node) -> list[float]:
+    """Output size over input size per axis, as the node says it."""
+    x, shape = node.input(0).shape, node.output.shape
+    scales = node.optional_input(2)
+    axes = sequence(node, "axes", tuple(range(len(x))))
+    result = [1.0] * len(x)
+    given = None if scales is None or scales.data is None or scales.data.size == 0 else scales.data.reshape(-1)
+    for index, axis in enumerate(axes):
+        result[axis] = float(shape[axis] / x[axis] if given is None else given[index])
+    return result
+
+
+def _coordinates(mode: str, size: int, total: int, scale: float) -> Array:
+    """Where each output position lies in the input."""
+    place = np.arange(total, dtype=np.float64)
+    if mode == "asymmetric":
+        return place / scale
+    if mode == "align_corners":
+        return place * ((size - 1) / (total - 1)) if total > 1 else np.zeros(total)
+    centred = (place + 0.5) / scale - 0.5
+    if mode == "pytorch_half_pixel":
+        return centred if total > 1 else np.zeros(total)
+    if mode == "half_pixel_symmetric":
+        return size / 2 * (1 - total / (scale * size)) + centred
+    return centred
+
+
+_TRANSFORMS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric")
+_ROUNDINGS = {
+    "round_prefer_floor": lambda place: np.ceil(place - 0.5),
+    "round_prefer_ceil": lambda place: np.floor(place + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
+def _lower_resize(builder: Builder, node: Node) -> None:
+    x, shape = node.input(0), node.output.shape
+    mode = _text(node, "coordinate_transformation_mode", "half_pixel")
+    places = [
+        None if size == total and scale == 1.0 else _coordinates(mode, size, total, scale)
+        for size, total, scale in zip(x.shape, shape, _scales(node))
+    ]
+    if _text(node, "mode", "nearest") == "nearest":
+        rounding = _ROUNDINGS[_text(node, "nearest_mode", "round_prefer_floor")]
+        tables = [
+            None if place is None else np.clip(rounding(place), 0, size - 1) for place, size in zip(places, x.shape)
+        ]
+        gather_axes(builder, x, node.output, tables)
+        return
+    _linear(builder, x, node.output, places)
+
+
+def _linear(builder: Builder, x: Value, output: Value, places: Sequence[Array | None]) -> None:
+    """Multilinear interpolation, one axis after the other."""
+    source, shape = builder.read(x), list(x.shape)
+    axes = [axis for axis, place in enumerate(places) if place is not None]
+    for axis in axes:
+        place, size = places[axis], shape[axis]
+        assert place is not None
+        low = np.clip(np.floor(place), 0, size - 1)
+        high = np.clip(np.floor(place) + 1, 0, size - 1)
+        share = np.clip(place, 0, size - 1) - low
+        inner = math.prod(shape[axis + 1 :])
+        tables = [builder.weight((table * inner).astype(np.int32)) for table in (low, high)]
+        part = builder.weight(share.astype(np.float32))
+        extents = (math.prod(shape[:axis]), output.shape[axis], inner)
+        walk = (0, 1, 0)
+        accesses = [
+            Access("float32", (size * inner, 0, 1)),
+            Access("int32", walk),
+            Access("int32", walk),
+            Access("float32", walk),
+        ]
+        first: Expression = ("gather", 0, ("in", 1))
+        rest: Expression = ("sub", ("gather", 0, ("in", 2)), first)
+        body: Expression = ("add", first, ("mul", rest, ("in", 3)))
+        kernel = nest(extents, accesses, Access("float32", row_major(extents)), body)
+        shape[axis] = output.shape[axis]
+        last = axis == axes[-1]
+        target = builder.result(output) if last else builder.scratch(math.prod(shape), "float32")
+        builder.call(kernel, [source, *tables, part], target)
+        source = target
+    if not axes:
+        builder.alias(output, x)
+
+
+def _check_resize(node: Node) -> Support:
+    mode = _text(node, "mode", "nearest")
+    if mode not in ("nearest", "linear"):
+        return refused("mode", f"mode {mode}")
+    if mode == "linear" and node.input(0).dtype != "float32":
+        return refused("element-type", f"mode linear on {node.input(0).dtype}")
+    if _text(node, "coordinate_transformation_mode", "half_pixel") not in _TRANSFORMS:
+        return refused("mode", f"coordinates {_text(node, 'coordinate_transformation_mode', '')}")
+    if attribute(node, "antialias", 0):
+        return refused("antialias", "antialias is 1")
+    if _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        return refused("aspect-ratio", "the aspect ratio is kept")
+    return YES
+
+
+LOWERINGS = {
+    **{
+        name: Lowering(_lower_alias, dtypes=ALL, constants=(1,))
+        for name in ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+    },
+    "Transpose": Lowering(_lower_transpose, dtypes=ALL),
+    "Concat": Lowering(_lower_concat, dtypes=ALL),
+    "Split": Lowering(_lower_split, dtypes=ALL, constants=(1,), outputs=1 << 16, check=_check_split),
+    "Slice": Lowering(_lower_slice, dtypes=ALL, constants=(1, 2, 3, 4)),
+    "Expand": Lowering(_lower_expand, dtypes=ALL, constants=(1,)),
+    "Tile": Lowering(_lower_tile, dtypes=ALL, constants=(1,)),
+    "DepthToSpace": Lowering(_lower_depth_to_space, dtypes=ALL),
+    "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=ALL),
+    "Pad": Lowering(_lower_pad, dtypes=ALL, constants=(1, 2, 3), check=_check_pad),
+    "Gather": Lowering(_lower_gather, dtypes=ALL, constants=(1,), check=_check_gather),
+    "Resize": Lowering(_lower_resize, dtypes=ALL, constants=(1, 2, 3), check=_check_resize),
+}

@@ -1,0 +1,174 @@
+"""Integer ops that are no sums of products, and the borders between float and integer, ONNX's own included."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from intarsia.ir.graph import Node, Value
+from intarsia.targets import YES, Support
+from intarsia_backends.cpu.kernels import Access, Expression, IntegerSoftmax, broadcast, nest, row_major
+from intarsia_backends.cpu.lower.convolution import centred, requantized
+from intarsia_backends.cpu.lower.elementwise import map_values
+from intarsia_backends.cpu.lower.table import Lowering, attribute, axis_of, refused
+from intarsia_backends.cpu.program import Buffer, Builder
+
+
+def _centred(index: int, zero_point: int) -> Expression:
+    return ("sub", ("cast", "int32", ("in", index)), ("const", "int32", zero_point))
+
+
+def _number(node: Node, name: str) -> int:
+    return int(node.attributes[name])
+
+
+def _factor(multiplier: int, shift: int) -> Expression:
+    return ("const", "float64", math.ldexp(float(multiplier), -shift))
+
+
+def _lower_qadd(builder: Builder, node: Node) -> None:
+    parts = [
+        (
+            "mul",
+            _centred(index, _number(node, f"{side}_zero_point")),
+            ("const", "int32", _number(node, f"{side}_multiplier")),
+        )
+        for index, side in enumerate("ab")
+    ]
+    body = requantized(("add", *parts), _factor(1, _number(node, "shift")), node)
+    map_values(builder, [node.input(0), node.input(1)], node.output, body)
+
+
+def _lower_qmul(builder: Builder, node: Node) -> None:
+    product = ("mul", *(_centred(index, _number(node, f"{side}_zero_point")) for index, side in enumerate("ab")))
+    body = requantized(product, _factor(_number(node, "multiplier"), _number(node, "shift")), node)
+    map_values(builder, [node.input(0), node.input(1)], node.output, body)
+
+
+def _lower_requantize(builder: Builder, node: Node) -> None:
+    factor = _factor(_number(node, "multiplier"), _number(node, "shift"))
+    body = requantized(centred(_number(node, "input_zero_point")), factor, node)
+    map_values(builder, [node.input(0)], node.output, body)
+
+
+def _lower_lookup(builder: Builder, node: Node) -> None:
+    x, table, y = node.input(0), node.input(1), node.output
+    count = x.type.elements
+    # The byte is read as unsigned, whatever its type; so is the table, which is copied bit by bit.
+    accesses = [Access("uint8", (1,)), Access("uint8", (0,))]
+    kernel = nest((count,), accesses, Access("uint8", (1,)), ("gather", 1, ("cast", "int32", ("in", 0))))
+    builder.call(kernel, [builder.read(x), builder.read(table)], builder.result(y))
+
+
+def _lower_qsoftmax(builder: Builder, node: Node) -> None:
+    x = node.input(0)
+    axis = axis_of(node, x.type.rank, -1)
+    kernel = IntegerSoftmax(math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))
+    builder.call(kernel, [builder.read(x), builder.read(node.input(1))], builder.result(node.output))
+
+
+# ---- float to integer and back
+
+
+def _quantized(x: Expression, scale: Expression, zero: Expression, dtype: str) -> Expression:
+    """rint(x / scale) + zero_point, saturated; NaN gives the zero point. `scale` is read from memory: a division by a
+    constant would become a multiplication."""
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    steps: Expression = ("no_nan", ("rint", ("div", x, scale)))
+    # The clamp goes first, at the limits less the zero point: then the sum is small and exact.
+    floor: Expression = ("cast", "float32", ("sub", ("const", "int32", low), zero))
+    ceiling: Expression = ("cast", "float32", ("sub", ("const", "int32", high), zero))
+    bounded: Expression = ("ceil_at", ("floor_at", steps, floor), ceiling)
+    return ("cast", dtype, ("add", ("cast", "int32", bounded), zero))
+
+
+def _lower_quantize(builder: Builder, node: Node) -> None:
+    x = node.input(0)
+    scale = builder.weight(np.asarray([node.attributes["scale"]], np.float32))
+    zero: Expression = ("const", "int32", _number(node, "zero_point"))
+    _convert(
+        builder,
+        x,
+        node.output,
+        [(scale, "float32", (0,) * x.type.rank)],
+        _quantized(("in", 0), ("in", 1), zero, "int8"),
+    )
+
+
+def _lower_dequantize(builder: Builder, node: Node) -> None:
+    x = node.input(0)
+    scale: Expression = ("const", "float32", float(np.float32(node.attributes["scale"])))
+    body = ("mul", ("cast", "float32", centred(_number(node, "zero_point"))), scale)
+    map_values(builder, [x], node.output, body)
+
+
+def _convert(
+    builder: Builder, x: Value, y: Value, others: list[tuple[Buffer, str, tuple[int, ...]]], body: Expression
+) -> None:
+    accesses = [Access(x.dtype, row_major(x.shape)), *(Access(dtype, strides) for _, dtype, strides in others)]
+    kernel = nest(x.shape, accesses, Access(y.dtype, row_major(x.shape)), body)
+    builder.call(kernel, [builder.read(x), *(buffer for buffer, _, _ in others)], builder.result(y))
+
+
+def _along_axis(node: Node, value: Value) -> tuple[int, ...]:
+    """Strides of a scale or zero point over the input: one number for all, or one for each step of the axis."""
+    x = node.input(0)
+    if value.type.elements == 1:
+        return (0,) * x.type.rank
+    axis = axis_of(node, x.type.rank, 1)
+    shape = tuple(size if index == axis else 1 for index, size in enumerate(x.shape))
+    return broadcast(shape, x.shape)
+
+
+def _scale_operands(
+    builder: Builder, node: Node
+) -> tuple[list[tuple[Buffer, str, tuple[int, ...]]], Expression, Expression]:
+    scale, zero = node.input(1), node.optional_input(2)
+    others = [(builder.read(scale), "float32", _along_axis(node, scale))]
+    offset: Expression = ("const", "int32", 0)
+    if zero is not None:
+        others.append((builder.read(zero), zero.dtype, _along_axis(node, zero)))
+        offset = ("cast", "int32", ("in", 2))
+    return others, ("in", 1), offset
+
+
+def _lower_quantize_linear(builder: Builder, node: Node) -> None:
+    others, scale, zero = _scale_operands(builder, node)
+    body = _quantized(("in", 0), scale, zero, node.output.dtype)
+    _convert(builder, node.input(0), node.output, others, body)
+
+
+def _lower_dequantize_linear(builder: Builder, node: Node) -> None:
+    others, scale, zero = _scale_operands(builder, node)
+    steps: Expression = ("sub", ("cast", "int32", ("in", 0)), zero)
+    _convert(builder, node.input(0), node.output, others, ("mul", ("cast", "float32", steps), scale))
+
+
+def _check_linear(node: Node) -> Support:
+    wide = node.output if node.op == "DequantizeLinear" else node.input(0)
+    narrow = node.input(0) if node.op == "DequantizeLinear" else node.output
+    if wide.dtype != "float32" or narrow.dtype not in ("int8", "uint8", "int16", "uint16", "int32"):
+        return refused("element-type", f"from {node.input(0).dtype} to {node.output.dtype}")
+    if node.op == "QuantizeLinear" and narrow.dtype == "int32":
+        return refused("element-type", "to int32")
+    if node.input(1).dtype != "float32":
+        return refused("element-type", f"the scale is {node.input(1).dtype}")
+    if attribute(node, "block_size", 0):
+        return refused("blocks", "scales go by blocks")
+    return YES
+
+
+_BYTES = ("float32", "int8", "uint8", "int16", "uint16", "int32")
+
+LOWERINGS = {
+    "qadd": Lowering(_lower_qadd, dtypes=("int8",)),
+    "qmul": Lowering(_lower_qmul, dtypes=("int8",)),
+    "requantize": Lowering(_lower_requantize, dtypes=("int8",)),
+    "lookup": Lowering(_lower_lookup, dtypes=("int8", "uint8"), constants=(1,)),
+    "qsoftmax": Lowering(_lower_qsoftmax, dtypes=("int8",), constants=(1,)),
+    "quantize": Lowering(_lower_quantize, dtypes=("float32", "int8")),
+    "dequantize": Lowering(_lower_dequantize, dtypes=("float32", "int8")),
+    "QuantizeLinear": Lowering(_lower_quantize_linear, dtypes=_BYTES, check=_check_linear),
+    "DequantizeLinear": Lowering(_lower_dequantize_linear, dtypes=_BYTES, check=_check_linear),
+}

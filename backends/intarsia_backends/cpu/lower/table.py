@@ -1,0 +1,109 @@
+"""What a family of ops offers: how a node becomes kernel calls, and which nodes it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Node, Value
+from intarsia.targets import YES, Support, no
+from intarsia_backends.cpu.program import Builder
+
+FLOATS = ("float32", "float64")
+NUMBERS = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+ALL = (*NUMBERS, "bool")
+
+_ELEMENTS_MAX = 1 << 31
+_EVALUATOR = "the NumPy evaluator takes it; nothing needs to change"
+
+
+def _always(node: Node) -> Support:
+    return YES
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """One op.
+
+    lower      appends the calls of a node
+    dtypes     element types that data inputs and outputs may have
+    constants  inputs that must be known at compile time (where present)
+    outputs    outputs that it makes at most
+    check      what else decides
+    """
+
+    lower: Callable[[Builder, Node], None]
+    dtypes: tuple[str, ...] = ("float32",)
+    constants: tuple[int, ...] = ()
+    outputs: int = 1
+    check: Callable[[Node], Support] = _always
+
+
+def supports(lowering: Lowering, node: Node) -> Support:
+    """Whether a node keeps to what a lowering asks for."""
+    for value in (*node.inputs, *node.outputs):
+        if value is None:
+            continue
+        if not value.type.is_static:
+            return no("static-shape", f"'{value.name}' is {value.type}", "export the model with fixed shapes")
+        if value.type.elements == 0:
+            return no("empty", f"'{value.name}' is {value.type}", _EVALUATOR)
+        if value.type.elements >= _ELEMENTS_MAX:
+            return no("size", f"'{value.name}' has {value.type.elements} elements, under 2**31", "use smaller inputs")
+    for index in lowering.constants:
+        value = node.optional_input(index)
+        if value is not None and value.data is None:
+            return no("constant-input", f"input {index} is not known at compile time", "make it a constant")
+    data = [value for index, value in enumerate(node.inputs) if value is not None and index not in lowering.constants]
+    for value in (*data, *(output for output in node.outputs if output is not None)):
+        if value.dtype not in lowering.dtypes:
+            return no(
+                "element-type", f"'{value.name}' is {value.dtype}; taken: {', '.join(lowering.dtypes)}", _EVALUATOR
+            )
+    extra = [value for value in node.outputs[lowering.outputs :] if value is not None]
+    if extra:
+        return no("outputs", f"{len(extra)} outputs more than {lowering.outputs}", _EVALUATOR)
+    return lowering.check(node)
+
+
+def refused(rule: str, reason: str) -> Support:
+    """A refusal whose remedy is the evaluator."""
+    return no(rule, reason, _EVALUATOR)
+
+
+def integers(value: Value | None) -> tuple[int, ...] | None:
+    """The elements of a constant, or None where it was left out."""
+    if value is None:
+        return None
+    assert value.data is not None
+    return tuple(int(element) for element in np.asarray(value.data).reshape(-1))
+
+
+def elements(value: Value) -> Array:
+    """The array of a constant."""
+    assert value.data is not None
+    return value.data
+
+
+def axis_of(node: Node, rank: int, default: int) -> int:
+    """The attribute `axis`, counted from the front."""
+    axis = int(node.attributes.get("axis", default))
+    return axis + rank if axis < 0 else axis
+
+
+def known(value: Value | None) -> bool:
+    return value is not None and value.data is not None
+
+
+def attribute(node: Node, name: str, default: Any) -> Any:
+    """An attribute, or what ONNX says where it was left out."""
+    return node.attributes.get(name, default)
+
+
+def sequence(node: Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
+    """An attribute of several integers."""
+    return tuple(int(number) for number in node.attributes.get(name, default))

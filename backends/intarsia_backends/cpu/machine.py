@@ -1,0 +1,87 @@
+"""What kind of processor this is: the words by which compiled code and machines are matched. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+_SPELLINGS = {"amd64": "x86_64", "arm64": "aarch64", "armv7": "armv7l", "armv8l": "armv7l"}
+
+_LEVELS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "x86_64": (
+        ("avx512", ("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "f16c", "fma", "sse4_1")),
+        ("avx2", ("avx2", "f16c", "fma", "sse4_1")),
+        ("baseline", ()),
+    ),
+    "aarch64": (("baseline", ()),),
+    "armv7l": (("neon", ("neon",)), ("baseline", ())),
+}
+"""Per machine, levels of instructions from the best down: the features that code of the level needs."""
+
+_LANES = {"avx512": 16, "avx2": 8, "baseline": 4, "neon": 4}
+_REGISTERS = {"avx512": 32, "avx2": 16, "neon": 16}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of processor that code is made for.
+
+    name      as `platform.machine()` says it: "x86_64", "aarch64", "armv7l"
+    level     set of instructions: "avx512", "avx2", "neon" or "baseline"
+    features  what the level needs, in the spelling of /proc/cpuinfo
+    """
+
+    name: str
+    level: str
+    features: tuple[str, ...]
+
+    @property
+    def lanes(self) -> int:
+        """float32 numbers in a vector register."""
+        return _LANES[self.level]
+
+    @property
+    def registers(self) -> int:
+        """Vector registers."""
+        return _REGISTERS.get(self.level, 32 if self.name == "aarch64" else 16)
+
+
+def machine_name() -> str:
+    """The processor family of this machine, in one spelling."""
+    name = platform.machine().lower()
+    return _SPELLINGS.get(name, name)
+
+
+def machine_features() -> frozenset[str]:
+    """Instruction set extensions of this machine as /proc/cpuinfo lists them; empty where there is no such file."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        key, _, words = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            return frozenset(words.split())
+    return frozenset()
+
+
+def this_machine(*, portable: bool = False) -> Machine:
+    """The best level that this machine has; `portable` for the level that every machine of the family has."""
+    name, present = machine_name(), machine_features()
+    levels = _LEVELS.get(name, (("baseline", ()),))
+    for level, features in levels:
+        if (not portable or not features) and present.issuperset(features):
+            return Machine(name, level, features)
+    raise AssertionError("every family has a level without needs")
+
+
+def thread_count() -> int:
+    """Threads that a region may use: INTARSIA_THREADS where it is set, else the processors this process may use."""
+    wish = os.environ.get("INTARSIA_THREADS", "")
+    if wish.isdigit() and int(wish) > 0:
+        return int(wish)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

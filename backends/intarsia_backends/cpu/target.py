@@ -1,0 +1,92 @@
+"""The CPU as a target: machine code for this machine's processor, ahead of time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from intarsia.errors import CompileError
+from intarsia.ir.graph import Graph, Node
+from intarsia.targets import Blob, Support, Target
+from intarsia_backends.cpu.device import INTERFACE, KIND
+from intarsia_backends.cpu.kernels import Kernel
+from intarsia_backends.cpu.link import ENTRY, entry_source, link_region
+from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
+from intarsia_backends.cpu.machine import Machine, this_machine
+from intarsia_backends.cpu.plan import plan
+
+
+class CpuTarget(Target):
+    """Code by TVM for the processor of the building machine.
+
+    machine  what to make code for; this machine with all that it has, or, where the environment says
+             INTARSIA_CPU=portable, with what every processor of the family has
+    """
+
+    name = "cpu"
+    description = "this machine's processor"
+    host = None
+    precisions = ("float32", "int8")
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or this_machine(portable=_portable())
+
+    def supports(self, node: Node) -> Support:
+        return supported(node)
+
+    def compile(self, region: Graph) -> Blob:
+        """One shared library and one file of weights.
+
+        Raises CompileError where there is no C compiler, or no TVM for this machine.
+        """
+        program = lower_region(region, self.machine)
+        plan(program)
+        symbols: dict[Kernel, str] = {}
+        for call in program.calls:
+            if call.kernel is not None:
+                symbols.setdefault(call.kernel, f"kernel_{len(symbols)}")
+
+        def write_object(path: Path) -> None:
+            try:
+                from intarsia_backends.cpu.emit.kernels import generate
+            except ImportError as error:
+                raise CompileError(
+                    where=f"region '{region.name}'",
+                    what=f"TVM, which makes the code, cannot be imported: {error}",
+                    help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
+                ) from error
+            generate({symbol: kernel for kernel, symbol in symbols.items()}, self.machine, path)
+
+        library = link_region(entry_source(program, symbols), write_object)
+        metadata = {
+            "interface": INTERFACE,
+            "entry": ENTRY,
+            "arena_bytes": program.arena,
+            "weights_bytes": len(program.weights),
+            "kernels": len(symbols),
+            "calls": len(program.calls),
+            "system": platform.system(),
+            "machine": self.machine.name,
+            "level": self.machine.level,
+            "features": list(self.machine.features),
+            "threads": "INTARSIA_THREADS, else every processor that the process may use",
+        }
+        files = {"region.so": library, "weights.bin": bytes(program.weights)}
+        return Blob(KIND, files, metadata, layer_rows(region))
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"machine": self.machine.name, "level": self.machine.level, "features": list(self.machine.features)}
+
+
+def _portable() -> bool:
+    wish = os.environ.get("INTARSIA_CPU", "")
+    if wish not in ("", "native", "portable"):
+        raise CompileError(
+            where="environment variable INTARSIA_CPU",
+            what=f"{wish!r} is neither 'native' nor 'portable'",
+            help="unset it for code that uses all of this processor, or set it to 'portable'",
+        )
+    return wish == "portable"
