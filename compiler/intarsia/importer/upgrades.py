@@ -208,6 +208,20 @@ def _range(shop: Workshop, draft: Draft) -> None:
             draft.inputs[index] = shop.emit(squeeze)
 
 
+def _quantization(shop: Workshop, draft: Draft) -> None:
+    """One scale and one zero point, the one a scalar and the other [1]: the zero point takes the scale's shape."""
+    scale, zero = draft.input(1), draft.input(2)
+    if scale is None or zero is None or not scale.type.is_static or not zero.type.is_static:
+        return
+    if scale.shape != zero.shape and scale.type.elements == zero.type.elements == 1:
+        wish, data = f"{draft.name}_zero_point", shop.inference.elements(zero)
+        if data is not None:
+            draft.inputs[2] = shop.constant(wish, data.reshape(scale.shape))
+        else:
+            shape = shop.constant(f"{wish}_shape", np.array(scale.shape, np.int64))
+            draft.inputs[2] = shop.emit(Draft("Reshape", wish, "", FORM, [zero, shape], []))
+
+
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 _WINDOWS = (
     "Conv",
@@ -240,6 +254,8 @@ _UPGRADES: dict[str, Upgrade] = {
     "Hardmax": _softmax,
     "Scatter": _scatter,
     "Range": _range,
+    "QuantizeLinear": _quantization,
+    "DequantizeLinear": _quantization,
     **{f"Reduce{name}": _axes_to_input for name in _REDUCTIONS},
     **{name: explicit_window for name in _WINDOWS},
 }

@@ -74,6 +74,8 @@ def _evaluator(node: Node, inputs: Sequence[Any]) -> Any:
     from onnx import IR_VERSION, TypeProto, helper
     from onnx.reference import ReferenceEvaluator
 
+    from intarsia.ir.onnx_loops import Loop, Scan
+
     names = [_input_name(node, index) if value is not None else "" for index, value in enumerate(inputs)]
     outputs = ["" if value is None else f"output_{index}" for index, value in enumerate(node.outputs)]
     proto = node_proto(node, names, outputs)
@@ -84,7 +86,7 @@ def _evaluator(node: Node, inputs: Sequence[Any]) -> Any:
         [helper.make_value_info(name, TypeProto()) for name in outputs if name],
     )
     model = helper.make_model(graph, opset_imports=opset_imports(node), ir_version=IR_VERSION)
-    return ReferenceEvaluator(model)
+    return ReferenceEvaluator(model, new_ops=[Loop, Scan])
 
 
 def _type_of(value: Any) -> Any:
