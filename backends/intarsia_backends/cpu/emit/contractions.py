@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from tvm import tirx
-from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import Term, term
+from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import loops
 from intarsia_backends.cpu.kernels import Contraction
 
@@ -38,17 +38,16 @@ def emit_contraction(kernel: Contraction) -> Any:
     x_dtype = {"float32": "float32", "pairs": "int32", "int16": "int16"}[kernel.products]
     weight_dtype = "float32" if kernel.products == "float32" else "int16"
     accumulator_dtype = "float32" if kernel.products == "float32" else "int32"
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name("kernel")
-            T.func_attr({"tirx.noalias": True})
-            x = T.arg("x", T.buffer((_reach(x_extents, x_strides),), x_dtype))
-            weights = T.arg("w", T.buffer((channels * steps * pairs,), weight_dtype))
-            bias = T.arg("b", T.buffer((channels,), accumulator_dtype))
-            factors = T.arg("f", T.buffer((channels,), kernel.factors)) if kernel.factors else None
-            y = T.arg("y", T.buffer((_reach(y_extents, y_strides),), kernel.y_dtype))
-            _Tiles(kernel, x, weights, bias, factors, y, accumulator_dtype).emit()
-    return builder.get()
+
+    def body() -> None:
+        x = parameter("x", _reach(x_extents, x_strides), x_dtype)
+        weights = parameter("w", channels * steps * pairs, weight_dtype)
+        bias = parameter("b", channels, accumulator_dtype)
+        factors = parameter("f", channels, kernel.factors) if kernel.factors else None
+        y = parameter("y", _reach(y_extents, y_strides), kernel.y_dtype)
+        _Tiles(kernel, x, weights, bias, factors, y, accumulator_dtype).emit()
+
+    return function(body)
 
 
 def _reach(extents: Sequence[int], strides: Sequence[int]) -> int:
@@ -92,7 +91,7 @@ class _Tiles:
     def emit_reduction(self, x_start: Term, weight_start: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel = self.kernel
         taps = kernel.reduction[-1]
-        unroll = 1 < len(kernel.reduction) and taps <= _UNROLL_TAPS
+        unroll = len(kernel.reduction) > 1 and taps <= _UNROLL_TAPS
         serial = kernel.reduction[:-1] if unroll else kernel.reduction
         with ExitStack() as stack:
             indices = [stack.enter_context(T.serial(0, extent)) if extent > 1 else 0 for extent in serial]

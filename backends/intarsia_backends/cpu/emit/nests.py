@@ -8,15 +8,15 @@ unrolled, which LLVM vectorises where it can.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from tvm import tirx
-from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import FUNCTIONS, Term, term
+from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, Access, Expression, Nest
 
 _UNROLL_TAPS = 32
@@ -30,18 +30,17 @@ def span(access: Access, extents: Sequence[int]) -> int:
 
 def emit_nest(kernel: Nest, lanes: int) -> Any:
     """The PrimFunc of a nest."""
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name("kernel")
-            T.func_attr({"tirx.noalias": True})
-            extents = (*kernel.kept, *kernel.reduced)
-            buffers = [
-                T.arg(f"x{index}", T.buffer((span(access, extents),), _stored(access.dtype)))
-                for index, access in enumerate(kernel.operands)
-            ]
-            output = T.arg("y", T.buffer((span(kernel.output, kernel.kept),), _stored(kernel.output.dtype)))
-            _Loops(kernel, buffers, output, lanes).emit()
-    return builder.get()
+    extents = (*kernel.kept, *kernel.reduced)
+
+    def body() -> None:
+        buffers = [
+            parameter(f"x{index}", span(access, extents), _stored(access.dtype))
+            for index, access in enumerate(kernel.operands)
+        ]
+        output = parameter("y", span(kernel.output, kernel.kept), _stored(kernel.output.dtype))
+        _Loops(kernel, buffers, output, lanes).emit()
+
+    return function(body)
 
 
 def _stored(dtype: str) -> str:
@@ -127,14 +126,8 @@ class _Loops:
                     T.buffer_store(accumulator, element([*kept[:-1], start + lane], accumulator[lane]), [lane])
 
             over_lanes(lambda place, _: self.expression(kernel.initial, place))
-            taps = math.prod(kernel.reduced)
-            for tap in range(taps if taps <= _UNROLL_TAPS else 0):
-                places = self.unravel(tap)
-                over_lanes(lambda place, total: self.joined(total, self.expression(kernel.body, place, places)))
-            if taps > _UNROLL_TAPS:
-                with ExitStack() as inner:
-                    reduced = loops(inner, kernel.reduced, 0)
-                    over_lanes(lambda place, total: self.joined(total, self.expression(kernel.body, place, reduced)))
+            for reduced in self.reduced_places():
+                over_lanes(lambda place, total: self.joined(total, self.expression(kernel.body, place, reduced)))  # noqa: B023
             with T.vectorized(0, lanes) as lane:
                 self.store([*kept[:-1], start + lane], kernel.finish, accumulator[lane])
 
@@ -177,6 +170,15 @@ class _Loops:
 
     def joined(self, total: Term, element: Term) -> Term:
         return FUNCTIONS[self.kernel.combine](total, element)
+
+    def reduced_places(self) -> Iterator[list[Term]]:
+        """Every place of the reduced loops: one by one where they are few, else the indices of loops held open."""
+        taps = math.prod(self.kernel.reduced)
+        if taps <= _UNROLL_TAPS:
+            yield from (self.unravel(tap) for tap in range(taps))
+        else:
+            with ExitStack() as stack:
+                yield loops(stack, self.kernel.reduced, 0)
 
     def unravel(self, tap: int) -> list[Term]:
         places = []

@@ -154,7 +154,8 @@ def contract(
     positions, x_positions = window.positions, tuple(step * s for step, s in zip(x_steps, window.strides))
     kernel, dilations = window.kernel, window.dilations
     pointwise = all(extent == 1 for extent in kernel)
-    reduction, x_reduction = (channels,), (area,)
+    reduction: tuple[int, ...] = (channels,)
+    x_reduction: tuple[int, ...] = (area,)
     if not pointwise:
         reduction += kernel
         x_reduction += tuple(step * dilation for step, dilation in zip(x_steps, dilations))

@@ -106,7 +106,7 @@ def _general(
     """Both sides made at run time, in any batch: a plain nest of loops."""
     a, b = list(node.input(0).shape), list(node.input(1).shape)
     shape = node.output.shape
-    batch = shape[: max(len(a), len(b)) - 2] if min(len(a), len(b)) >= 2 else shape[: max(len(a), len(b)) - 2]
+    batch = shape[: max(len(a), len(b)) - 2]
     depth = a[-2] if left and len(a) > 1 else a[-1]
     a_row, a_step = (0, 1) if len(a) == 1 else ((1, a[-1]) if left else (a[-1], 1))
     b_column, b_step = (0, 1) if len(b) == 1 else ((b[-1], 1) if right else (1, b[-1]))

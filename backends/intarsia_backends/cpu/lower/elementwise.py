@@ -66,7 +66,8 @@ def _lower_where(builder: Builder, node: Node) -> None:
 
 def _lower_clip(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    values, body = [x], ("in", 0)
+    values: list[Value] = [x]
+    body: Expression = ("in", 0)
     for index, function in ((1, "max"), (2, "min")):
         bound = node.optional_input(index)
         if bound is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -129,6 +130,9 @@ def _lower_space_to_depth(builder: Builder, node: Node) -> None:
 # ---- Pad
 
 
+_PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
 def _pads(node: Node) -> tuple[list[int], list[int]]:
     x = node.input(0)
     amounts, axes = integers(node.input(1)), integers(node.optional_input(3))
@@ -150,8 +154,8 @@ def _lower_pad(builder: Builder, node: Node) -> None:
     before, after = _pads(node)
     mode = _pad_mode(node)
     if mode != "constant":
-        tables = [
-            np.pad(np.arange(size), (low, high), {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode])
+        tables: list[Array | None] = [
+            np.pad(np.arange(size), (low, high), mode=_PAD_MODES[mode])
             for size, low, high in zip(x.shape, before, after)
         ]
         gather_axes(builder, x, node.output, tables)
@@ -270,11 +274,11 @@ def _coordinates(mode: str, size: int, total: int, scale: float) -> Array:
 
 
 _TRANSFORMS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric")
-_ROUNDINGS = {
+_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
     "round_prefer_floor": lambda place: np.ceil(place - 0.5),
     "round_prefer_ceil": lambda place: np.floor(place + 0.5),
-    "floor": np.floor,
-    "ceil": np.ceil,
+    "floor": lambda place: np.floor(place),
+    "ceil": lambda place: np.ceil(place),
 }
 
 
