@@ -37,7 +37,9 @@ class Artifact:
     """
 
     def __init__(self, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-        """Put an artifact together. `format_version`, `producer` and `files` are filled in where they are missing.
+        """Put an artifact together.
+
+        manifest  `files` is made anew, `format_version` and `producer` are filled in where they are missing
 
         Raises RunError where manifest and files do not fit each other.
         """
@@ -45,11 +47,10 @@ class Artifact:
             path: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
             for path, data in sorted(files.items())
         }
-        whole = {"format_version": FORMAT_VERSION, "producer": producer(), "files": listed, **manifest}
+        whole = {"format_version": FORMAT_VERSION, "producer": producer(), **manifest, "files": listed}
         self.manifest: dict[str, Any] = json.loads(to_json(whole))
         self.contents: Manifest = parse(self.manifest, "manifest")
         self.files: dict[str, bytes] = dict(files)
-        storage.check_files(self.files, self.contents, "artifact")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Artifact:
@@ -74,6 +75,7 @@ class Artifact:
         What stands there is replaced in one step; a process that dies before leaves it as it was. Raises RunError where
         the place cannot be written, or is a folder that holds anything but an artifact.
         """
+        storage.check_files(self.files, self.contents, f"artifact {os.fspath(path)}")
         text = to_json(self.manifest)
         files = {**self.files, MANIFEST_NAME: text, DIGEST_NAME: digest_file(text)}
         ends_as_folder = os.fspath(path).endswith(("/", os.sep))

@@ -92,6 +92,8 @@ def unpack(archive: bytes, where: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     directory: list[bytes] = []
     view, offset, previous = memoryview(archive), 0, ""
+    if archive[:4] != b"PK\3\4":
+        raise RunError(where=where, what="it does not begin as an artifact does", help="give a file that compile made")
     while archive[offset : offset + 4] != b"PK\1\2":
         place = f"{where}, after '{previous}'" if previous else where
         if offset + _LOCAL.size > len(archive):

@@ -84,6 +84,8 @@ def read(path: Path) -> dict[str, bytes]:
     try:
         if path.is_dir():
             return _read_folder(path, where)
+        if path.exists() and not path.is_file():
+            raise RunError(where=where, what="it is neither a file nor a folder", help="check the path")
         return unpack(path.read_bytes(), where)
     except FileNotFoundError as error:
         raise RunError(where=where, what="there is no such file", help="check the path") from error

@@ -42,6 +42,10 @@ class TensorInfo:
 def bind(infos: Sequence[TensorInfo], arrays: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
     """What was given for each input, in order. Raises RunError for too many, too few, unknown or doubled names."""
     expected = ", ".join(map(str, infos)) or "no inputs"
+    if len(arrays) == 1 and isinstance(arrays[0], Mapping):
+        raise RunError(
+            where="run()", what="a mapping was given as an array", help="spread it: session.run(**arrays_by_name)"
+        )
     if len(arrays) > len(infos):
         raise RunError(
             where="run()",

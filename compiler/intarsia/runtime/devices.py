@@ -49,7 +49,8 @@ def choose_devices(kinds: Iterable[str], wanted: str | None, where: str) -> dict
 
     Raises RunError where a kind has no device here, or the wanted one is unknown, absent or useless for all kinds.
     """
-    needed, found = sorted(set(kinds)), installed_devices()
+    needed = sorted(set(kinds))
+    found = installed_devices() if needed or wanted is not None else ()
     forced = _forced(found, wanted, needed, where)
     chosen: dict[str, Found] = {}
     for kind in needed:
@@ -97,7 +98,7 @@ def _forced(found: tuple[Found, ...], wanted: str | None, needed: list[str], whe
 def describe(found: Iterable[Found]) -> str:
     """One line for each device: what it runs, or why it is absent."""
     lines = [
-        f"  {item.name}: " + (f"runs {_quoted(item.kinds)}" if item.absent is None else f"absent, {item.absent}")
+        f"    {item.name}: " + (f"runs {_quoted(item.kinds)}" if item.absent is None else f"absent, {item.absent}")
         for item in found
     ]
     return "\n".join(["  devices here:", *lines]) if lines else "  no device is installed"

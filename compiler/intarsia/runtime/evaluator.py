@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -40,14 +41,15 @@ class EvaluatorRegion(LoadedRegion):
             )
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
-        feed = {value.name: array for value, array in zip(self.graph.inputs, inputs)}
+        feed, started = {value.name: array for value, array in zip(self.graph.inputs, inputs)}, time.perf_counter()
         try:
             outputs = evaluate(self.graph, feed)
         except ModuleNotFoundError as error:
             if error.name is None or error.name.split(".")[0] != "onnx":
                 raise
             raise self.onnx_is_missing() from error
-        return RegionResult([_fresh(output, inputs) for output in outputs])
+        fresh = [_fresh(output, inputs) for output in outputs]
+        return RegionResult(fresh, {"seconds": time.perf_counter() - started})
 
     def onnx_is_missing(self) -> RunError:
         ops = ", ".join(self.needs_onnx) or "one of its ops"

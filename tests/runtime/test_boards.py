@@ -1,0 +1,105 @@
+"""What boards have: Python 3.10, NumPy 1.21, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifact_examples import evaluator_artifact, small_graph
+from intarsia.runtime.session import load
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import sys
+import numpy as np
+import intarsia
+from intarsia.runtime.devices import installed_devices
+from intarsia.runtime.vectors import verify_vectors
+session = intarsia.load(sys.argv[1])
+assert all(result.ok for result in verify_vectors(session))
+np.save(sys.argv[2], session.run(np.load(sys.argv[3]))[0])
+print(",".join(found.name for found in installed_devices()))
+heavy = {"onnx", "tvm", "networkx", "click", "rich", "ml_dtypes"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("onnx", "tvm", "tvm_ffi", "networkx", "click", "rich", "ml_dtypes"):
+            raise ImportError(f"blocked: {name}")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def run_there(python: str, script: str, folder: Path, **environment: str) -> str:
+    """Run an artifact in another interpreter, compare its outputs with ours, give what it printed."""
+    evaluator_artifact(small_graph()).save(folder / "model.intarsia")
+    x = np.random.default_rng(5).standard_normal((4, 2, 5, 5)).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    arguments = [str(folder / name) for name in ("model.intarsia", "y.npy", "x.npy")]
+    done = subprocess.run(
+        [python, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    (wanted,) = load(folder / "model.intarsia").run(x)
+    assert np.load(folder / "y.npy").tobytes() == wanted.tobytes()
+    return done.stdout
+
+
+def test_running_imports_numpy_alone(tmp_path: Path) -> None:
+    devices = run_there(sys.executable, BLOCK + SCRIPT, tmp_path)
+    assert "simulator" in devices
+
+
+def board_python() -> str:
+    """A Python 3.10: INTARSIA_PYTHON310, or one that is installed; else the test is skipped."""
+    candidates = [os.environ.get("INTARSIA_PYTHON310"), shutil.which("python3.10")]
+    candidates += map(str, sorted(Path.home().glob(".pyenv/versions/3.10*/bin/python")))
+    for candidate in candidates:
+        if candidate is None:
+            continue
+        check = [candidate, "-c", "import sys, venv; sys.exit(sys.version_info[:2] != (3, 10))"]
+        if subprocess.run(check, capture_output=True).returncode == 0:
+            return candidate
+    pytest.skip("needs a Python 3.10: set INTARSIA_PYTHON310 to one")
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter with NumPy 1.21 and the built wheel of intarsia, without its dependencies."""
+    original, folder = board_python(), tmp_path_factory.mktemp("board")
+    wheels = folder / "wheels"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
+    done = subprocess.run(build, capture_output=True, text=True, cwd=ROOT)
+    if "No module named hatchling" in done.stderr:
+        pytest.skip("needs hatchling, to build the wheel")
+    assert done.returncode == 0, done.stderr
+    subprocess.run([original, "-m", "venv", str(folder / "venv")], check=True, capture_output=True)
+    python = str(folder / "venv/bin/python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    numpy = subprocess.run([*pip, "numpy==1.21.6"], capture_output=True, text=True)
+    if numpy.returncode:
+        pytest.skip(f"needs NumPy 1.21.6 from a package index: {numpy.stderr.strip().splitlines()[-1]}")
+    subprocess.run([*pip, "--no-deps", *map(str, wheels.glob("*.whl"))], check=True, capture_output=True)
+    return python
+
+
+def test_an_artifact_runs_on_what_a_board_has(board: str, tmp_path: Path) -> None:
+    version = subprocess.run([board, "-c", "import numpy; print(numpy.__version__)"], capture_output=True, text=True)
+    assert version.stdout.strip() == "1.21.6"
+    devices = run_there(board, SCRIPT, tmp_path, PYTHONPATH="")
+    assert devices.strip().split(",") == ["cpu", "simulator"]
