@@ -26,20 +26,26 @@ def moves_only_unit_axes(shape: Sequence[int], perm: Sequence[int]) -> bool:
     return order == sorted(order)
 
 
+_AVERAGES = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+"""Of one element they give that element."""
+
+
 @dataclass(frozen=True)
 class SpellReshape(Rewrite):
-    """Say Flatten, Squeeze, Unsqueeze and Reshapes by computed shapes as Reshape to a constant shape.
+    """Say Flatten, Squeeze, Unsqueeze, Reshapes by computed shapes and means of one element as Reshape.
 
     transposes  also a Transpose that moves only axes of size 1; better once Transposes had a chance to cancel
     """
 
     name: ClassVar[str] = "spell-reshape"
-    ops: ClassVar[tuple[str, ...]] = ("Flatten", "Squeeze", "Unsqueeze", "Reshape", "Transpose")
+    ops: ClassVar[tuple[str, ...]] = ("Flatten", "Squeeze", "Unsqueeze", "Reshape", "Transpose", *_AVERAGES)
     transposes: bool = True
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         x = node.input(0)
         if node.op == "Transpose" and not (self.transposes and x.type.is_static):
+            return None
+        if node.op in _AVERAGES and not _keeps_elements(node):
             return None
         if not node.output.type.is_static or not x.type.is_static:
             return refuse("its shape is not known")
@@ -54,6 +60,11 @@ class SpellReshape(Rewrite):
         for producer in former:
             rewriter.drop(producer)
         return CHANGED
+
+
+def _keeps_elements(node: Node) -> bool:
+    x, y = node.input(0).type, node.output.type
+    return x.is_static and y.is_static and x.elements == y.elements > 0
 
 
 @dataclass(frozen=True)
