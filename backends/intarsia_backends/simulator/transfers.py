@@ -1,0 +1,100 @@
+"""Load, LoadPatch, LoadConstants and Store in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia_backends.overlay import isa
+from intarsia_backends.simulator.accesses import (
+    constants_transfer,
+    patch_image,
+    patch_target,
+    patch_window,
+    transfer,
+)
+from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.state import State
+
+Step = Callable[[], None]
+
+
+def bind_load(operation: Operation, state: State) -> Step:
+    """A function that executes a Load on a machine."""
+    word = operation.word
+    assert isinstance(word, isa.Load)
+    dram, chip = transfer(operation)
+    source, target = dram.view(state.segment(dram.memory)), chip.view(state.act)
+
+    def step() -> None:
+        target[...] = source
+
+    if not word.upsample:
+        return step
+    rows, columns = np.arange(chip.rows) >> 1, np.arange(chip.columns) >> 1
+
+    def enlarge() -> None:
+        target[...] = source[:, rows][:, :, columns]
+
+    return enlarge
+
+
+def bind_store(operation: Operation, state: State) -> Step:
+    """A function that executes a Store on a machine."""
+    dram, chip = transfer(operation)
+    source, target = chip.view(state.act), dram.view(state.segment(dram.memory))
+
+    def step() -> None:
+        target[...] = source
+
+    return step
+
+
+def bind_constants(operation: Operation, state: State) -> Step:
+    """A function that executes a LoadConstants on a machine."""
+    dram, chip = constants_transfer(operation)
+    memory = {"WGT": state.wgt, "PAR": state.par, "TAB": state.tab}[chip.memory]
+    source = state.segment(dram.memory)[dram.base : dram.last + 1].reshape(chip.columns, -1)
+    target = memory[chip.base : chip.last + 1]
+
+    def step() -> None:
+        target[...] = source
+
+    return step
+
+
+def bind_patch(operation: Operation, state: State) -> Step:
+    """A function that executes a LoadPatch on a machine."""
+    shape = operation.setup(isa.LoadPatchShape)
+    vertical, horizontal = patch_window(operation)
+    target = patch_target(operation)
+    image = patch_image(operation)
+    depth = shape.kernel_height * shape.kernel_width * shape.channels
+    lanes = np.zeros((target.rows, target.columns, target.blocks * isa.WORD_BYTES), np.int8)
+    padded = np.full((vertical.span, horizontal.span, shape.channels), shape.fill, np.int8)
+    down, right, channel = padded.strides
+    window = np.lib.stride_tricks.as_strided(
+        padded,
+        (target.rows, target.columns, shape.kernel_height, shape.kernel_width, shape.channels),
+        (vertical.stride * down, horizontal.stride * right, down, right, channel),
+    )
+    top, left = vertical.inside[0] - vertical.first, horizontal.inside[0] - horizontal.first
+    start, stop = horizontal.inside
+    inner = padded[top:, left : left + stop - start]
+    source: Array | None = None
+    if image is not None and start < stop:
+        bytes_of = state.segment(image.memory)[image.base : image.last + 1].reshape(image.rows, -1)
+        pixels = bytes_of[:, : shape.width * shape.channels].reshape(image.rows, shape.width, shape.channels)
+        source, inner = pixels[:, start:stop], inner[: image.rows]
+    blocks = lanes.reshape(target.rows, target.columns, target.blocks, isa.WORD_BYTES).transpose(2, 0, 1, 3)
+    words = target.view(state.act)
+
+    def step() -> None:
+        if source is not None:
+            inner[...] = source
+        lanes[..., :depth] = window.reshape(target.rows, target.columns, depth)
+        words[...] = blocks
+
+    return step
