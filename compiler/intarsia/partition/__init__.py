@@ -52,7 +52,9 @@ def _is_idle(group: list[Node], placements: dict[Node, Placement], targets: tupl
 
 
 def _demoted(placement: Placement, targets: tuple[Target, ...]) -> Placement:
-    answer = no("nothing-to-compute", "it only moves data, between ops that run elsewhere", "nothing: moving it gains time")
+    answer = no(
+        "nothing-to-compute", "it only moves data, between ops that run elsewhere", "nothing: moving it gains time"
+    )
     for target in targets[1:]:
         if target.supports(placement.node).ok:
             return replace(placement, place=target.name, refused=((targets[0].name, answer),))

@@ -59,14 +59,14 @@ class Dump(Hook):
 
     def start(self, graph: Graph) -> None:
         if self._count == 0:
-            self._write(self.first, graph)
+            self.write(self.first, graph)
 
     def before(self, step: Pass, graph: Graph) -> None:
         self._before = graph.copy()
 
     def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
         if changes:
-            self._write(step.name, graph)
+            self.write(step.name, graph)
 
     def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
         from intarsia.ir.serialize import to_data
@@ -81,7 +81,7 @@ class Dump(Hook):
         (folder / "pass.txt").write_text(f"{step}\n")
         (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
 
-    def _write(self, stage: str, graph: Graph) -> None:
+    def write(self, stage: str, graph: Graph) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{self._count:02}_{stage}.txt").write_text(text(graph))
         self._count += 1

@@ -1,0 +1,52 @@
+"""Test vectors: inputs for an artifact's self test, and how exactly its outputs must repeat."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+import numpy as np
+
+from intarsia.dtypes import FLOATING, Array, numpy_dtype
+from intarsia.ir.graph import Graph, Value
+from intarsia.ir.ops import INTEGER_OPS
+
+FLOAT_TOLERANCE = 1e-4
+"""Of the largest magnitude of an output: what compiled float code may differ from NumPy by, through another order of
+sums. Integer graphs have no tolerance."""
+
+
+def pick_inputs(graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int) -> list[dict[str, Array]]:
+    """Inputs for `count` runs of a graph, by name.
+
+    samples  real ones to take first; None for none. What is missing is pseudo-random and the same on every machine.
+    """
+    picked = [
+        {value.name: np.asarray(sample[value.name]) for value in graph.inputs}
+        for sample in islice(samples or (), count)
+    ]
+    while len(picked) < count:
+        picked.append({value.name: _random(value, len(picked)) for value in graph.inputs})
+    return picked
+
+
+def _random(value: Value, run: int) -> Array:
+    """Floats from a normal distribution, integers 0 or 1 (they may be indexes), int8 and uint8 over their range."""
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(value.name.encode()) + run))
+    dtype = numpy_dtype(value.dtype)
+    if value.dtype in FLOATING:
+        return np.asarray(generator.standard_normal(value.shape).astype(dtype))
+    if value.dtype in ("int8", "uint8"):
+        limits = np.iinfo(dtype)
+        return np.asarray(generator.integers(limits.min, limits.max + 1, value.shape).astype(dtype))
+    return np.asarray(generator.integers(0, 2, value.shape).astype(dtype))
+
+
+def tolerance_of(graph: Graph, outputs: list[Array]) -> float:
+    """Absolute tolerance of a graph's outputs: 0 where only integer ops and moves of integers make them."""
+    if all(node.op in INTEGER_OPS or node.output.dtype not in FLOATING for node in graph.nodes):
+        return 0.0
+    floats = [output for output in outputs if output.dtype.kind == "f" and output.size]
+    finite = [float(np.abs(output[np.isfinite(output)]).max(initial=0.0)) for output in floats]
+    return FLOAT_TOLERANCE * max(finite, default=0.0)
