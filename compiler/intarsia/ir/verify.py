@@ -19,14 +19,18 @@ _FUSED = STAGES[2:]
 _INTEGER = STAGES[3:]
 
 FUSABLE = frozenset(
-    ("Conv", "ConvTranspose", "dense", "Gemm", "MatMul", "Add", "Mul", "Sub")
-    + ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization")
+    [
+        *("Conv", "ConvTranspose", "dense", "Gemm", "MatMul", "Add", "Mul", "Sub"),
+        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"),
+    ]
 )
 """Ops that may carry a fused activation."""
 
 MOVEMENT = frozenset(
-    ("MaxPool", "Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather")
-    + ("Resize", "Identity", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
+    [
+        *("MaxPool", "Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"),
+        *("Resize", "Identity", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"),
+    ]
 )
 """Ops that move quantized integers without computing on them: scale and zero point pass through."""
 

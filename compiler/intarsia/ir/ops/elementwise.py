@@ -120,8 +120,16 @@ def power(a: Array, b: Array) -> Array:
 
 
 def _shift(node: Node, a: Array, b: Array) -> Array:
-    left = attribute(node, BIT_SHIFT, "direction") == "LEFT"
-    return np.asarray(np.left_shift(a, b) if left else np.right_shift(a, b))
+    """Counts that are negative or not below the number of bits shift everything out; the sign stays, to the right."""
+    bits = a.dtype.itemsize * 8
+    inside = (b >= 0) & (b < bits)
+    if attribute(node, BIT_SHIFT, "direction") == "LEFT":
+        return np.where(inside, np.left_shift(a, np.where(inside, b, 0)), 0)
+    return np.right_shift(a, np.where(inside, b, bits - 1)) if a.dtype.kind == "i" else _unsigned_right(a, b, inside)
+
+
+def _unsigned_right(a: Array, b: Array, inside: Array) -> Array:
+    return np.where(inside, np.right_shift(a, np.where(inside, b, 0)), 0)
 
 
 def _modulo(node: Node, a: Array, b: Array) -> Array:

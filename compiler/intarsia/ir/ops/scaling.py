@@ -49,10 +49,12 @@ def _check_parameters(node: Node, x: TensorType, op: Op, types: Types) -> None:
     scale, zero = tensor(node, types, 1), optional(types, 2)
     if scale.shape is None or x.shape is None:
         return
-    if zero is not None and zero.shape is not None and len(zero.shape) != len(scale.shape):
+    one = ((), (1,))
+    ranks_differ = zero is not None and zero.shape is not None and len(zero.shape) != len(scale.shape)
+    if ranks_differ and zero is not None and (zero.shape not in (*one, (None,)) or scale.shape not in (*one, (None,))):
         raise refuse(node, f"zero point {zero} and scale {scale} have different shapes", BAD_MODEL)
     block = attribute(node, op, "block_size")
-    if scale.shape in ((), (1,)) and not block:
+    if scale.shape in one and not block:
         return
     axis = axis_in(node, attribute(node, op, "axis"), len(x.shape))
     size = x.shape[axis]

@@ -205,8 +205,6 @@ UNSQUEEZE = Op("Unsqueeze", _infer_unsqueeze, _evaluate_unsqueeze)
 
 def _infer_depth_to_space(node: Node, types: Types, known: Known) -> list[TensorType]:
     x, block = _blocks(node, types, DEPTH_TO_SPACE)
-    if attribute(node, DEPTH_TO_SPACE, "mode") not in ("DCR", "CRD"):
-        raise refuse(node, f"mode {node.attributes['mode']!r} is not DCR or CRD", BAD_MODEL)
     if x.shape is None:
         return [TensorType(x.dtype, (None,) * 4)]
     batch, channels, height, width = x.shape
@@ -229,6 +227,8 @@ def _blocks(node: Node, types: Types, op: Op) -> tuple[TensorType, int]:
         raise refuse(node, f"input {x} is not [N,C,H,W]", BAD_MODEL)
     if block < 1:
         raise refuse(node, f"blocksize is {block}", BAD_MODEL)
+    if attribute(node, op, "mode") not in ("DCR", "CRD"):
+        raise refuse(node, f"mode {node.attributes['mode']!r} is not DCR or CRD", BAD_MODEL)
     return x, int(block)
 
 
@@ -260,11 +260,13 @@ def _infer_space_to_depth(node: Node, types: Types, known: Known) -> list[Tensor
 def _evaluate_space_to_depth(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, block = given(inputs, 0), int(node.attributes["blocksize"])
     batch, channels, height, width = x.shape
-    split = x.reshape(batch, channels, height // block, block, width // block, block).transpose(0, 3, 5, 1, 2, 4)
+    split = x.reshape(batch, channels, height // block, block, width // block, block)
+    depth_first = attribute(node, SPACE_TO_DEPTH, "mode") == "DCR"
+    split = split.transpose((0, 3, 5, 1, 2, 4) if depth_first else (0, 1, 3, 5, 2, 4))
     return [split.reshape(batch, channels * block**2, height // block, width // block)]
 
 
-SPACE_TO_DEPTH = Op("SpaceToDepth", _infer_space_to_depth, _evaluate_space_to_depth, {"blocksize": 0})
+SPACE_TO_DEPTH = Op("SpaceToDepth", _infer_space_to_depth, _evaluate_space_to_depth, {"blocksize": 0, "mode": "DCR"})
 
 
 # ---- shapes as data
