@@ -32,8 +32,8 @@ Model = Any
 """A path (str or Path), the bytes of an ONNX file, or an onnx.ModelProto."""
 
 Calibration = Any
-"""Whatever `intarsia.passes.quantize.samples` reads: an array [N, ...], a mapping from input name to array, an iterable of
-such mappings, or the path of a .npy or .npz file or of a folder of images."""
+"""Whatever `passes.quantize.samples` reads: an array [N, ...], a mapping from input name to array, an iterable of such
+mappings, or the path of a .npy or .npz file or of a folder of images."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total); total is 0 where it is not known."""
@@ -95,8 +95,8 @@ def compile_model(
 
     model        path, bytes or ModelProto of an ONNX model, opsets 7 to 23
     target       a name of `available_targets()`
-    calibration  real inputs, for int8: an array [N, ...] for a model with one input, a mapping from input name to array,
-                 an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images
+    calibration  real inputs, for int8: an array [N, ...] for a model with one input, a mapping from input name to
+                 array, an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images
     precision    "float32" or "int8"; by default what the target needs
     batch        size bound to symbolic first axes
     options      further fields of `Options`

@@ -22,6 +22,11 @@ class TensorType:
     dtype: str
     shape: tuple[Dimension, ...] | None
 
+    def __post_init__(self) -> None:
+        # Shape rules compute with NumPy; its integers are no ints to code generators and JSON.
+        if self.shape is not None:
+            object.__setattr__(self, "shape", tuple(None if size is None else int(size) for size in self.shape))
+
     @property
     def is_static(self) -> bool:
         """True when every size is known."""

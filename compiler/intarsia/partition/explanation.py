@@ -1,4 +1,4 @@
-"""What `intarsia explain` says: every op, its place, and for each op off the accelerator the reason, the fix, the cost."""
+"""What `intarsia explain` says: every op and its place; off the accelerator also the reason, the fix and the cost."""
 
 from __future__ import annotations
 

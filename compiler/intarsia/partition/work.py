@@ -9,9 +9,9 @@ from intarsia.ir.graph import Node
 _CONVOLUTIONS = ("Conv", "qconv", "QLinearConv", "ConvInteger")
 _PRODUCTS = ("MatMul", "Gemm", "dense", "qmatmul", "QLinearMatMul", "MatMulInteger")
 
-MOVEMENT = frozenset(
-    "Concat Expand Flatten Gather Identity Pad Reshape Resize Slice Split Squeeze Tile Transpose Unsqueeze".split()
-)
+_SHAPING = ("Expand", "Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+_PICKING = ("Concat", "Gather", "Resize", "Slice", "Split")
+MOVEMENT = frozenset(_SHAPING + _PICKING)
 """Ops that move elements and compute nothing."""
 
 CONVERSIONS = frozenset(("quantize", "dequantize", "QuantizeLinear", "DequantizeLinear", "Cast"))
