@@ -34,6 +34,7 @@ from intarsia.importer.subgraphs import chosen_branch, embed
 from intarsia.importer.tensors import TensorReader
 from intarsia.importer.types import contradiction, merged, tensor_type
 from intarsia.importer.upgrades import upgrade
+from intarsia.importer.weights import check_weights
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.onnx_reference import CAPTURED
 from intarsia.ir.types import TensorType
@@ -117,7 +118,7 @@ class Builder:
             self.values[value.name] = self.graph.add_input(value.name, type)
             if type.dtype.endswith(")"):
                 self.inference.protos[self.values[value.name]] = value.type
-            self.inference.check_size(type, f"input '{value.name}'")
+            self.inference.check_size(type, f"input '{value.name}'", "it")
         self.trust_declared_sizes = not bound.overrules
 
     # ---- nodes
@@ -144,6 +145,7 @@ class Builder:
             attributes[CAPTURED] = tuple(captured)
         draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, list(proto.output), attributes)
         upgrade(self, draft)
+        check_weights(draft)
         self._append(draft, self._wished_types(draft))
 
     def _constant(self, proto: onnx.NodeProto, attributes: dict[str, Any]) -> None:

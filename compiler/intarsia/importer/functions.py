@@ -9,7 +9,7 @@ import onnx.inliner
 
 from intarsia.errors import CompileError
 from intarsia.importer.limits import Limits
-from intarsia.importer.names import listed
+from intarsia.importer.names import listed, node_where
 from intarsia.importer.structure import check_text, nodes_below
 
 Key = tuple[str, str, str]
@@ -57,6 +57,16 @@ def _calls(nodes: Iterator[onnx.NodeProto], functions: Mapping[Key, onnx.Functio
         key = (_domain(node.domain), node.op_type, node.overload)
         if key in functions:
             called.append(key)
+            for kind, given, formal in (
+                ("inputs", node.input, functions[key].input),
+                ("outputs", node.output, functions[key].output),
+            ):
+                if len(given) > len(formal):
+                    raise CompileError(
+                        where=node_where(node),
+                        what=f"it has {len(given)} {kind}; the function '{key[1]}' has {len(formal)}",
+                        help="export the model again",
+                    )
     return count, called
 
 

@@ -63,21 +63,21 @@ class Inference:
                 value.type = type
         self._compute(node)
 
-    def check_size(self, type: TensorType, where: str) -> None:
-        """Refuse a computed tensor over the limit."""
+    def check_size(self, type: TensorType, where: str, title: str = "its result") -> None:
+        """Refuse an input or a computed tensor over the limit."""
         if type.shape is None:
             return
         if len(type.shape) > MAX_RANK:
             raise CompileError(
                 where=where,
-                what=f"its result has {len(type.shape)} axes; NumPy takes {MAX_RANK}",
+                what=f"{title} has {len(type.shape)} axes; NumPy takes {MAX_RANK}",
                 help="merge some of them",
             )
         size_bytes = math.prod(max(size, 1) for size in type.shape if size is not None) * itemsize_bytes(type.dtype)
         if size_bytes > self.limits.tensor_bytes and type.is_static:
             raise CompileError(
                 where=where,
-                what=f"its result {type} would take {size_bytes} bytes; the limit is {self.limits.tensor_bytes}",
+                what=f"{type} would take {size_bytes} bytes; the limit is {self.limits.tensor_bytes}",
                 help="check the shapes that the model computes; if it is meant to be so large, raise "
                 "Limits.tensor_bytes",
             )

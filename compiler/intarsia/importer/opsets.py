@@ -120,7 +120,18 @@ def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int
     if any(domain not in opsets for domain in domains):
         return "add the domain to the model's opset_import, or export the model again"
     if domains <= set(_KNOWN_DOMAINS):
-        names = {schema.name for schema in onnx.defs.get_all_schemas()}
-        hints = "".join(near(op, names) for _, op in unknown)
+        hints = "".join(_hint(domain, op) for domain, op in unknown)
         return f"export for an opset that has them, or replace them{hints}"
     return "only ONNX's own domains are known; give the op as a model-local function, or replace it"
+
+
+def _hint(domain: str, op: str) -> str:
+    """When an op came or went, or what it may have meant."""
+    schemas = [schema for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == domain]
+    own = [schema for schema in schemas if schema.name == op]
+    if not own:
+        return near(op, {schema.name for schema in schemas})
+    gone = [schema.since_version for schema in own if schema.deprecated]
+    if gone:
+        return f"; {op} went with opset {min(gone)}"
+    return f"; {op} came with opset {min(schema.since_version for schema in own)}"

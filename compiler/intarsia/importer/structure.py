@@ -10,7 +10,7 @@ import onnx
 from intarsia.errors import CompileError
 from intarsia.importer.names import listed, near, node_where
 
-MAX_DEPTH = 32
+MAX_DEPTH = 16
 """Subgraphs in subgraphs. Real models have three levels or so."""
 
 
@@ -98,7 +98,7 @@ def check_single_assignment(graph: onnx.GraphProto, outer: frozenset[str] = froz
         if name in makers or name in outer:
             raise CompileError(
                 where=maker,
-                what=f"it makes '{name}', which {makers.get(name, 'the outer graph')} makes already",
+                what=f"the name '{name}' is taken already, by {makers.get(name, 'the outer graph')}",
                 help="give every value a name of its own",
             )
         makers[name] = maker
