@@ -25,6 +25,8 @@ from intarsia.passes.layout import (
 from intarsia.passes.matching import OPSET, constant, permutation, why_held
 from intarsia.passes.simplify.reshapes import moves_only_unit_axes
 
+_SUFFIX = "_transposed"
+
 
 @dataclass(frozen=True)
 class MoveTransposes(Rewrite):
@@ -50,10 +52,10 @@ class MoveTransposes(Rewrite):
         if why_held(rewriter.graph, node.output, source) is not None:
             node.op, node.attributes = "Identity", {}
             rewriter.set_inputs(node, [source])
-        elif source.producer is None:
-            rewriter.replace(node.output, source)
+        elif source.producer is not None and source.name.endswith(_SUFFIX):
+            rewriter.supersede(node.output, source)  # a name of the model's own is better than one made here
         else:
-            rewriter.supersede(node.output, source)
+            rewriter.replace(node.output, source)
         return CHANGED
 
     def run(self, graph: Graph) -> int:
@@ -232,7 +234,7 @@ def _rebuild(
         outputs = [
             None if value is None else type_like(value, [value.shape[axis] for axis in perm]) for value in node.outputs
         ]
-        names = ["" if value is None else f"{value.name}_transposed" for value in node.outputs]
+        names = ["" if value is None else f"{value.name}{_SUFFIX}" for value in node.outputs]
         attributes = {**node.attributes, **moved.attributes}
         twin = graph.add_node(
             node.op, inputs, outputs, attributes, name=node.name, output_names=names, opset=node.opset
@@ -271,6 +273,6 @@ def _transpose(graph: Graph, value: Value, perm: Perm, wish: str) -> Value:
         [type],
         {"perm": perm},
         name=f"{wish}_transpose",
-        output_names=[f"{wish}_transposed"],
+        output_names=[f"{wish}{_SUFFIX}"],
         opset=OPSET,
     ).output

@@ -1,0 +1,254 @@
+"""Passes as text, what runs between them, and what is left behind when one fails."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from pass_cases import model, random_inputs
+
+from intarsia.errors import CompileError
+from intarsia.ir.graph import Graph
+from intarsia.passes import Hook, Pass, all_passes, fuse_passes, run_passes, simplify_passes
+from intarsia.passes.base import CHANGED, Rewrite, refuse
+from intarsia.passes.instruments import Compare, Dump, Hooks, Timing, VerifyEach, relative_drift, replay
+from intarsia.passes.pipeline import parse_pipeline, pipeline_text
+
+
+@dataclass(frozen=True)
+class Sample(Pass):
+    """Does nothing, with options of every kind."""
+
+    name: ClassVar[str] = "sample"
+    count: int = 1
+    ratio: float = 0.5
+    on: bool = False
+    word: str = "a, b"
+    sizes: tuple[int, ...] = (1, 2)
+
+    def run(self, graph: Graph) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Double(Pass):
+    """Breaks the meaning: adds a value to itself where it was read."""
+
+    name: ClassVar[str] = "double"
+
+    def run(self, graph: Graph) -> int:
+        node = graph.nodes[0]
+        node.op, node.attributes = "Add", {}
+        node.set_inputs([node.input(0), node.input(0)])
+        return 1
+
+
+@dataclass(frozen=True)
+class Fall(Pass):
+    """Raises after it has changed the graph."""
+
+    name: ClassVar[str] = "fall"
+    depth: int = 3
+
+    def run(self, graph: Graph) -> int:
+        graph.nodes[0].op = "Broken"
+        raise RuntimeError("fell")
+
+
+def two_relus() -> Graph:
+    return model("(float[4] x) => (float[4] y) { a = Relu (x) b = Identity (a) y = Neg (b) }")
+
+
+# ---- text
+
+
+def test_a_pass_prints_its_options():
+    assert str(Sample()) == "sample{count=1, ratio=0.5, on=False, word='a, b', sizes=(1, 2)}"
+
+
+def test_every_pipeline_parses_back():
+    for passes in ((*simplify_passes(), *fuse_passes()), (*simplify_passes(True), *fuse_passes(True))):
+        assert parse_pipeline(pipeline_text(passes)) == passes
+
+
+def test_options_of_every_kind_parse_back():
+    step = Sample(count=-3, ratio=1e-9, on=True, word="x", sizes=(4, 5, 6))
+    assert parse_pipeline(pipeline_text([step, Sample()]), [Sample]) == (step, Sample())
+
+
+def test_options_left_out_keep_their_defaults():
+    assert parse_pipeline("sample, sample{count=2}", [Sample]) == (Sample(), Sample(count=2))
+    assert parse_pipeline("  ", [Sample]) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["smaple", "sample{size=1}", "sample{count=}", "sample{count=x}", "sample sample", "{}"]
+)
+def test_wrong_pipelines_are_refused(text, golden):
+    with pytest.raises(CompileError) as caught:
+        parse_pipeline(text, [Sample])
+    golden(str(caught.value) + "\n")
+
+
+def test_names_of_passes_are_unique_and_documented():
+    names = [kind.name for kind in all_passes()]
+    assert len(set(names)) == len(names)
+    assert all(kind.__doc__ for kind in all_passes())
+
+
+# ---- rules
+
+
+@dataclass(frozen=True)
+class DropIdentity(Rewrite):
+    """Takes Identity out unless it feeds a Neg."""
+
+    name: ClassVar[str] = "drop-identity"
+    ops: ClassVar[tuple[str, ...]] = ("Identity",)
+
+    def rewrite(self, node, rewriter):
+        if any(user.op == "Neg" for user in node.output.users):
+            return refuse("a Neg reads it")
+        rewriter.replace(node.output, node.input(0))
+        return CHANGED
+
+
+def test_rule_runs_until_nothing_changes_and_says_why_it_stops():
+    graph = model("(float[4] x) => (float[4] y) { a = Identity (x) b = Identity (a) c = Identity (b) y = Neg (c) }")
+    assert [str(refusal) for refusal in DropIdentity().refusals(graph)] == ["Identity 'c': a Neg reads it"]
+    assert len(graph.nodes) == 4, "asking for reasons changes nothing"
+    assert DropIdentity().run(graph) == 2
+    assert [node.name for node in graph.nodes] == ["c", "y"]
+    (refusal,) = DropIdentity().refusals(graph)
+    assert refusal.node is graph.nodes[0]
+
+
+# ---- hooks
+
+
+def test_dump_writes_only_what_changed(tmp_path):
+    run_passes(two_relus(), simplify_passes(), hook=Dump(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00_imported.txt", "01_remove-noops.txt"]
+    assert "Identity" in (tmp_path / "00_imported.txt").read_text()
+    assert "Identity" not in (tmp_path / "01_remove-noops.txt").read_text()
+
+
+def test_crash_leaves_a_folder_that_replays_it(tmp_path, monkeypatch):
+    graph = model("(float[64] x, float[64] w) => (float[64] y) { a = Add (x, w) y = Relu (a) }", random="w")
+    monkeypatch.setattr("intarsia.passes.all_passes", lambda: (Fall,))
+    with pytest.raises(RuntimeError, match="fell"):
+        run_passes(graph, [Sample(), Fall(depth=5)], hook=Hooks(Timing(), Dump(tmp_path)))
+    crash = tmp_path / "crash"
+    assert (crash / "pass.txt").read_text() == "fall{depth=5}\n"
+    assert "Broken" not in (crash / "graph.txt").read_text(), "the graph is the one before the pass"
+    assert "RuntimeError: fell" in (crash / "traceback.txt").read_text()
+    assert json.loads((crash / "graph.json").read_text())["name"] == "tiny"
+    with pytest.raises(RuntimeError, match="fell"):
+        replay(crash)
+
+
+def test_replay_of_a_mended_pass_gives_the_graph(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Mended(Fall):
+        """Fall, repaired."""
+
+        def run(self, graph: Graph) -> int:
+            return 0
+
+    graph = two_relus()
+    with pytest.raises(RuntimeError):
+        run_passes(graph, [Fall()], hook=Dump(tmp_path))
+    monkeypatch.setattr("intarsia.passes.all_passes", lambda: (Mended,))
+    assert [node.op for node in replay(tmp_path / "crash").nodes] == ["Relu", "Identity", "Neg"]
+
+
+def test_replay_of_no_crash_says_so(tmp_path, golden):
+    with pytest.raises(CompileError) as caught:
+        replay(tmp_path)
+    golden(str(caught.value).replace(str(tmp_path), "FOLDER") + "\n")
+
+
+def test_timing_has_a_row_for_every_pass():
+    timing = Timing()
+    passes = simplify_passes()
+    run_passes(two_relus(), passes, hook=timing)
+    assert [row.step for row in timing.rows] == [str(step) for step in passes]
+    assert sum(row.changes for row in timing.rows) == 1
+    assert timing.table().count("\n") == len(passes)
+
+
+def test_verify_finds_a_broken_graph():
+    @dataclass(frozen=True)
+    class Break(Pass):
+        """Puts the nodes in the wrong order."""
+
+        name: ClassVar[str] = "break"
+
+        def run(self, graph: Graph) -> int:
+            graph.nodes.reverse()
+            return 1
+
+    with pytest.raises(AssertionError):
+        run_passes(two_relus(), [Break()], hook=VerifyEach("simplified"))
+
+
+def test_compare_names_the_value_that_drifts(golden):
+    graph = two_relus()
+    with pytest.raises(CompileError) as caught:
+        run_passes(graph, [*simplify_passes(), Double()], hook=Compare(random_inputs(graph)))
+    golden(str(caught.value) + "\n")
+
+
+def test_compare_lets_a_correct_pipeline_pass():
+    graph = model("(float[3,4] x, float[4,5] w) => (float[3,5] y) { a = MatMul (x, w) y = Relu (a) }", random="w")
+    compare = Compare(random_inputs(graph))
+    run_passes(graph, (*simplify_passes(), *fuse_passes()), hook=compare)
+    assert set(compare.drifts) == {"make-dense", "fuse-activation"}
+
+
+def test_a_hook_hears_everything_in_order():
+    heard = []
+
+    class Ear(Hook):
+        def start(self, graph):
+            heard.append("start")
+
+        def before(self, step, graph):
+            heard.append(f"before {step.name}")
+
+        def after(self, step, graph, changes, seconds):
+            heard.append(f"after {step.name} {changes}")
+
+        def failed(self, step, graph, error):
+            heard.append(f"failed {step.name} {error}")
+
+    with pytest.raises(RuntimeError):
+        run_passes(two_relus(), [Sample(), Fall()], hook=Hooks(Ear()))
+    assert heard == ["start", "before sample", "after sample 0", "before fall", "failed fall fell"]
+
+
+# ---- drift
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "drift"),
+    [
+        ([1.0, -4.0], [1.0, -4.0], 0.0),
+        ([1.0, -4.0], [2.0, -4.0], 0.25),
+        ([np.inf, 1.0], [np.inf, 1.0], 0.0),
+        ([np.nan, 1.0], [np.nan, 1.0], 0.0),
+        ([np.inf, 1.0], [1.0, 1.0], np.inf),
+        ([1.0], [1.0, 1.0], np.inf),
+        ([], [], 0.0),
+    ],
+)
+def test_drift_is_relative_to_the_range(before, after, drift):
+    assert relative_drift(np.array(before, np.float32), np.array(after, np.float32)) == drift
+
+
+def test_integers_drift_not_at_all_or_infinitely():
+    assert relative_drift(np.array([1, 2]), np.array([1, 2])) == 0
+    assert relative_drift(np.array([1, 2]), np.array([1, 3])) == np.inf
