@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.errors import RunError
 from intarsia.ir.activations import apply_activation
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import OPS
@@ -16,11 +17,19 @@ from intarsia.ir.ops import OPS
 def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Outputs of one node, in order, after its fused activation where it has one.
 
-    Ops without a row in the op table are given to onnx.reference.
+    Ops without a row in the op table are given to onnx.reference. Raises RunError where the inputs' values, such as
+    indices out of range, cannot be computed on.
     """
     op = OPS.get(node.op) if node.domain == "" else None
     if op is not None and op.evaluate is not None:
-        results = op.evaluate(node, inputs)
+        try:
+            results = op.evaluate(node, inputs)
+        except (IndexError, ValueError) as error:  # NumPy's, for values that no shape rule can foresee
+            raise RunError(
+                where=node.where,
+                what=f"it cannot be computed on these inputs: {error}",
+                help="look at the values that reach it, such as indices, lengths and shapes made at run time",
+            ) from error
     else:
         from intarsia.ir.onnx_reference import evaluate_with_onnx
 
@@ -58,7 +67,8 @@ def evaluate(
         for value, result in zip(node.outputs, results):
             if value is None:
                 continue
-            live[value] = result
+            if value in last_use or graph.is_output(value):
+                live[value] = result
             if observe is not None:
                 observe(value, result)
         for value in node.inputs:

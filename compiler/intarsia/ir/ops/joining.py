@@ -39,24 +39,27 @@ def _infer_concat(node: Node, types: Types, known: Known) -> list[TensorType]:
     parts = [tensor(node, types, index) for index in range(max(len(types), 1))]
     dtype = same_dtype(node, *parts)
     shapes = [part.shape for part in parts if part.shape is not None]
-    if len(shapes) < len(parts):
-        return [TensorType(dtype, (None,) * len(shapes[0]) if shapes else None)]
+    if not shapes:
+        return [TensorType(dtype, None)]
     rank = len(shapes[0])
     axis = axis_in(node, attribute(node, CONCAT, "axis"), rank)
+    mismatch = refuse(
+        node,
+        f"{' and '.join(str(part) for part in parts)} do not join on axis {axis}",
+        "all sizes but the one on the axis must be equal",
+    )
+    if any(len(shape) != rank for shape in shapes):
+        raise mismatch
     result: list[Dimension] = []
     for index in range(rank):
-        sizes = [shape[index] if len(shape) == rank else -1 for shape in shapes]
+        sizes = [shape[index] for shape in shapes]
         fixed = {size for size in sizes if size is not None}
-        if index == axis and -1 not in fixed:
-            total = [size for size in sizes if size is not None]
-            result.append(sum(total) if len(total) == len(sizes) else None)
+        if index == axis:
+            all_known = len(shapes) == len(parts) and None not in sizes
+            result.append(sum(size for size in sizes if size is not None) if all_known else None)
             continue
         if len(fixed) > 1:
-            raise refuse(
-                node,
-                f"{' and '.join(str(part) for part in parts)} do not join on axis {axis}",
-                "all sizes but the one on the axis must be equal",
-            )
+            raise mismatch
         result.append(fixed.pop() if fixed else None)
     return [TensorType(dtype, tuple(result))]
 

@@ -59,6 +59,11 @@ def _check_scales(node: Node, known: Known, channels: int, depth: int, first: in
         raise refuse(node, f"{depth} products in one sum can overflow 32 bits", "split the reduction in the model")
 
 
+def _check_positions(node: Node, positions: Sequence[int]) -> None:
+    if min(positions, default=1) < 1:
+        raise refuse(node, f"the window has {list(positions)} positions", _BUG)
+
+
 def _per_channel(data: Array | None, rank: int) -> Array:
     """[C] shaped to broadcast along axis 1 of a tensor of that rank."""
     assert data is not None
@@ -81,6 +86,7 @@ def _infer_qconv(node: Node, types: Types, known: Known) -> list[TensorType]:
         output_size(x.dims[2 + i], kernel[i], strides[i], dilations[i], pads[i], pads[spatial + i])
         for i in range(spatial)
     )
+    _check_positions(node, out)
     return [TensorType("int8", (x.dims[0], w.dims[0], *out))]
 
 
@@ -239,6 +245,7 @@ def _infer_qaveragepool(node: Node, types: Types, known: Known) -> list[TensorTy
     out = tuple(
         output_size(x.dims[2 + i], kernel[i], strides[i], 1, pads[i], pads[spatial + i]) for i in range(spatial)
     )
+    _check_positions(node, out)
     return [TensorType("int8", (*x.dims[:2], *out))]
 
 

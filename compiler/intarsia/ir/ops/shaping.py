@@ -49,35 +49,31 @@ def reshaped(node: Node, x: TensorType, wish: Sequence[int], allow_zero: bool) -
         raise refuse(node, f"the shape {list(wish)} is none: one -1 at most, nothing below", BAD_MODEL)
     if allow_zero and 0 in wish and -1 in wish:
         raise refuse(node, f"the shape {list(wish)} leaves -1 open beside 0 with allowzero", BAD_MODEL)
-    sizes: list[Dimension] = []
-    for index, size in enumerate(wish):
-        if size != 0 or allow_zero:
-            sizes.append(size)
-        elif x.shape is None:
-            sizes.append(None)
-        elif index >= len(x.shape):
-            raise refuse(node, f"the shape {list(wish)} copies size {index}, which {x} does not have", BAD_MODEL)
-        else:
-            sizes.append(x.shape[index])
-    total = None if x.shape is None else product(x.shape)
-    rest = product(size for size in sizes if size != -1)
-    if -1 in sizes:
-        # Sizes that are copied, known or not, cancel out of the division.
-        found = None
-        if total is not None and rest is not None:
-            if (rest == 0 and total != 0) or (rest and total % rest):
-                raise _cannot(node, x, wish)
-            found = total // rest if rest else 0
-        return tuple(found if size == -1 else size for size in sizes)
-    if total is not None and rest is not None and total != rest:
+    kept = [] if allow_zero else [index for index, size in enumerate(wish) if size == 0]
+    if x.shape is None:
+        return tuple(None if size == -1 or index in kept else size for index, size in enumerate(wish))
+    if kept and kept[-1] >= len(x.shape):
+        raise refuse(node, f"the shape {list(wish)} copies size {kept[-1]}, which {x} does not have", BAD_MODEL)
+    sizes = [x.shape[index] if index in kept else size for index, size in enumerate(wish)]
+    # Sizes that are copied, known or not, stand on both sides: what is left must fill what is asked for.
+    left = product(size for index, size in enumerate(x.shape) if index not in kept)
+    asked = math.prod(size for index, size in enumerate(wish) if index not in kept and size != -1)
+    if -1 in wish:
+        if left is not None and (left % asked if asked else left):
+            raise _cannot(node, x, wish)
+        rest = None if left is None else left // asked if asked else 0
+        return tuple(rest if size == -1 else size for size in sizes)
+    total, filled = product(x.shape), product(sizes)
+    if total is not None and filled is not None and total != filled:
         raise _cannot(node, x, wish)
     return tuple(sizes)
 
 
 def _cannot(node: Node, x: TensorType, wish: Sequence[int]) -> Exception:
+    elements = "its elements" if not x.is_static else f"{x.elements} elements"
     return refuse(
         node,
-        f"{x} cannot become {list(wish)}: {x.elements} elements do not fill it",
+        f"{x} cannot become {list(wish)}: {elements} do not fill it",
         "a shape fixed at export may hold another batch or image size; export with the sizes you compile for",
     )
 
