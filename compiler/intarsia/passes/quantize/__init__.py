@@ -4,5 +4,17 @@ from __future__ import annotations
 
 from intarsia.passes.quantize.calibrate import Ranges, assumed_ranges, calibrate
 from intarsia.passes.quantize.lower import Outcome, Quantize, quantize, require_measured
+from intarsia.passes.quantize.qdq import LowerQdq, is_prequantized, lower_qdq
 
-__all__ = ["Outcome", "Quantize", "Ranges", "assumed_ranges", "calibrate", "quantize", "require_measured"]
+__all__ = [
+    "LowerQdq",
+    "Outcome",
+    "Quantize",
+    "Ranges",
+    "assumed_ranges",
+    "calibrate",
+    "is_prequantized",
+    "lower_qdq",
+    "quantize",
+    "require_measured",
+]

@@ -12,7 +12,8 @@ from intarsia.ir.graph import Node, Value
 from intarsia.ir.integer import quantize_linear
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
-from intarsia.passes.quantize.emitter import Emitter, all_int8, clamps, constant_of, data_inputs, quantization
+from intarsia.passes.quantize.constants import constant_of, data_inputs, operand_of
+from intarsia.passes.quantize.emitter import Emitter, all_int8, clamps, quantization
 from intarsia.passes.quantize.scales import clamp_of, ratio, ratio_pair
 
 SOFTMAX_OUTPUT = Quantization(1.0 / 256.0, -128)
@@ -62,9 +63,7 @@ def _operands(emitter: Emitter, node: Node, sources: Sequence[Value]) -> list[Va
         if index in data_inputs(node):
             operands.append(remaining.pop(0))
         else:
-            data = constant_of(value)
-            assert data is not None
-            operands.append(emitter.int8_constant(f"{node.name}_operand", data))
+            operands.append(emitter.constant(f"{node.name}_operand", *operand_of(value)))
     return operands
 
 

@@ -11,57 +11,20 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.integer import dequantize_linear
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Refused
-from intarsia.passes.quantize.scales import Weight, quantize_constant, quantize_weight, ratio
-
-
-def is_dequantized_constant(value: Value) -> bool:
-    """Whether a value is DequantizeLinear of constants, as models that bring their own scales hold weights."""
-    node = value.producer
-    return (
-        node is not None
-        and node.op == "DequantizeLinear"
-        and all(source is None or source.is_constant for source in node.inputs)
-    )
-
-
-def dequantized(node: Node) -> Array:
-    """The real numbers of a DequantizeLinear of constants, float32."""
-    from intarsia.ir.evaluate import evaluate_node
-
-    return evaluate_node(node, [None if value is None else value.data for value in node.inputs])[0]
-
-
-def constant_of(value: Value) -> Array | None:
-    """The real numbers of a value known at compile time, written as such or dequantized from integers; else None."""
-    if value.data is not None:
-        return value.data
-    if is_dequantized_constant(value):
-        assert value.producer is not None
-        return dequantized(value.producer)
-    return None
-
-
-def data_inputs(node: Node) -> tuple[int, ...]:
-    """Indices of the inputs that are activations: float32 and not known at compile time."""
-    return tuple(
-        index
-        for index, value in enumerate(node.inputs)
-        if value is not None
-        and value.dtype == "float32"
-        and not value.is_constant
-        and not is_dequantized_constant(value)
-    )
+from intarsia.passes.quantize.scales import ratio
 
 
 class Emitter:
     """Makes integer nodes beside the float ones and remembers which int8 value stands for which float value.
 
     integer  int8 value by float value
+    notes    facts that the user should know, as (name of a node, text)
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.integer: dict[Value, Value] = {}
+        self.notes: list[tuple[str, str]] = []
 
     def add(
         self,
@@ -84,16 +47,6 @@ class Emitter:
         value = self.graph.add_constant(self.graph.fresh_name(wish), data)
         value.quantization = quantization
         return value
-
-    def int8_constant(self, wish: str, real: Array) -> Value:
-        """A constant operand as int8 with a scale of its own."""
-        integers, quantization = quantize_constant(real)
-        return self.constant(wish, integers, quantization)
-
-    def weight(self, value: Value, axis: int) -> Weight:
-        """Weights of a constant as integers, one scale an output channel."""
-        assert value.data is not None
-        return quantize_weight(value.data, axis)
 
     def requantized(self, source: Value, target: Quantization, like: Node, clamp: tuple[int, int]) -> Value | Refused:
         """The same real numbers at another scale, clamped."""

@@ -10,7 +10,8 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Pass, Refusal, Refused
 from intarsia.passes.quantize.calibrate import Ranges
-from intarsia.passes.quantize.emitter import Emitter, data_inputs, quantization
+from intarsia.passes.quantize.constants import data_inputs
+from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.plan import make_plan
 from intarsia.passes.quantize.split import split_activations
 
@@ -71,7 +72,7 @@ def quantize(graph: Graph, ranges: Ranges) -> Outcome:
         settle(emitter, node, results)
         done.append(node)
     finish(emitter, done)
-    return Outcome(len(done), tuple(refusals))
+    return Outcome(len(done), tuple(refusals), tuple(emitter.notes))
 
 
 def require_measured(ranges: Ranges) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Refused, refuse
-from intarsia.passes.quantize.emitter import Emitter, constant_of, data_inputs, quantization
+from intarsia.passes.quantize.constants import constant_of, data_inputs
+from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.scales import steps
 
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity")

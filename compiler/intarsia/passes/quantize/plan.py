@@ -9,7 +9,7 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refusal, Refused
 from intarsia.passes.quantize.calibrate import Ranges
-from intarsia.passes.quantize.emitter import data_inputs
+from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.forms import Form, form_of
 from intarsia.passes.quantize.scales import quantization_of
 

@@ -10,7 +10,8 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
-from intarsia.passes.quantize.emitter import Emitter, clamps, constant_of, quantization
+from intarsia.passes.quantize.constants import constant_of, weight_of
+from intarsia.passes.quantize.emitter import Emitter, clamps, quantization
 from intarsia.passes.quantize.scales import Scaling, clamp_of, scale_sums
 
 
@@ -57,9 +58,12 @@ def emit_dense(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
 
 
 def _scaling(emitter: Emitter, node: Node, axis: int, source: Quantization, target: Quantization) -> Scaling | Refused:
-    weight = emitter.weight(node.input(1), axis)
+    weight = weight_of(node.input(1), axis)
     if isinstance(weight, Refused):
         return weight
+    if weight.clamped:
+        what = "weight" if weight.clamped == 1 else "weights"
+        emitter.notes.append((node.name, f"{weight.clamped} {what} of -128 became -127, the least that engines take"))
     return scale_sums(weight, axis, _bias(node), source, target)
 
 
