@@ -1,0 +1,85 @@
+"""What all layers share while their words are emitted: units, constants, rings, and banks for tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.constants import ConstantPool, Ring
+from intarsia_backends.overlay.program import Unit
+from intarsia_backends.overlay.tensors import Resident, Tensor, ceil_div
+
+
+class Builder:
+    """Collects the units of a program."""
+
+    def __init__(self, config: OverlayConfig) -> None:
+        self.config = config
+        self.units: list[Unit] = []
+        self.pool = ConstantPool()
+        self.weights = Ring(config.weight_rows)
+        self.parameters = Ring(config.parameter_groups)
+        self.tables = Ring(config.tables)
+        self.peak_words = 0
+        self._rotation = 0
+
+    def unit(self) -> Unit:
+        """A new unit at the end."""
+        self.units.append(Unit())
+        return self.units[-1]
+
+    def tile_banks(self, live: Iterable[Tensor]) -> TileBanks:
+        """Banks that no resident tensor of `live` lies in."""
+        used = [False] * self.config.activation_banks
+        for tensor in live:
+            place = tensor.place
+            assert isinstance(place, Resident)
+            for bank in banks_of(place.base, tensor.words, self.config):
+                used[bank] = True
+        return TileBanks(self, used)
+
+
+def banks_of(base: int, words: int, config: OverlayConfig) -> range:
+    """Banks that a run of words lies in."""
+    return range(base // config.bank_words, ceil_div(base + words, config.bank_words))
+
+
+class TileBanks:
+    """Free banks of one step, given to tiles. Tiles of one step never share a bank."""
+
+    def __init__(self, builder: Builder, used: list[bool]) -> None:
+        self._builder = builder
+        self._used = used
+
+    @property
+    def free(self) -> int:
+        return self._used.count(False)
+
+    def fits(self, sizes: Iterable[int]) -> bool:
+        """Whether buffers of so many words each could all be had."""
+        return self._assign(list(sizes)) is not None
+
+    def take(self, sizes: Iterable[int]) -> list[int]:
+        """First words of buffers of so many words each (0 words: any address)."""
+        places = self._assign(list(sizes))
+        assert places is not None, "tiles were chosen larger than the memory"
+        words = self._builder.config.bank_words
+        return [place * words for place in places]
+
+    def _assign(self, sizes: list[int]) -> list[int] | None:
+        """Banks at which the buffers begin; largest first into the first gap that holds them."""
+        used = list(self._used)
+        counts = [ceil_div(size, self._builder.config.bank_words) for size in sizes]
+        places = [0] * len(sizes)
+        for index in sorted(range(len(sizes)), key=lambda at: (-counts[at], at)):
+            count = counts[index]
+            if not count:
+                continue
+            for bank in range(len(used) - count + 1):
+                if not any(used[bank : bank + count]):
+                    used[bank : bank + count] = [True] * count
+                    places[index] = bank
+                    break
+            else:
+                return None
+        return places

@@ -1,0 +1,167 @@
+"""Where each tensor stands: in ACT for its whole life where it fits, else in DRAM, in tiles as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from intarsia_backends.overlay.builder import banks_of
+from intarsia_backends.overlay.config import LANES, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.isa import Segment, VecOperation
+from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
+from intarsia_backends.overlay.tensors import Dram, Resident, Tensor, Window, ceil_div
+
+
+@dataclass(frozen=True)
+class Plan:
+    """live     for each step the resident tensors that stand in ACT while it runs
+    arena_bytes bytes of the arena segment
+    """
+
+    live: tuple[tuple[Tensor, ...], ...]
+    arena_bytes: int
+
+
+@dataclass
+class _Life:
+    """From the step that makes a tensor to the last that reads it."""
+
+    tensor: Tensor
+    first: int
+    last: int
+    before: _Life | None = None  # whose words it takes over
+
+    @property
+    def owner(self) -> _Life:
+        return self if self.before is None else self.before.owner
+
+
+def plan(steps: list[Step], fixed: Iterable[Tensor], config: OverlayConfig) -> Plan:
+    """Place all tensors that steps make, but for `fixed` ones, which have a place in DRAM already."""
+    placed = set(fixed)
+    lives = _lives(steps, placed)
+    spilled: set[Tensor] = set()
+    while True:
+        victim = _assign(steps, lives, spilled, config) or _crowded(steps, lives, spilled, config)
+        if victim is None:
+            break
+        spilled.add(victim)
+    arena_words = 0
+    for tensor in lives:
+        if tensor in spilled:
+            tensor.place = Dram(Segment.ARENA, arena_words)
+            arena_words += tensor.words
+    live = tuple(
+        tuple(tensor for tensor in lives if tensor not in spilled and _spans(lives[tensor], number))
+        for number in range(len(steps))
+    )
+    return Plan(live, arena_words * WORD_BYTES)
+
+
+def _spans(life: _Life, number: int) -> bool:
+    return life.first <= number <= life.last
+
+
+def _lives(steps: list[Step], placed: set[Tensor]) -> dict[Tensor, _Life]:
+    lives: dict[Tensor, _Life] = {}
+    for number, step in enumerate(steps):
+        for tensor in (*step.inputs, step.output):
+            root = tensor.root
+            if root in placed:
+                continue
+            life = lives.setdefault(root, _Life(root, number, number))
+            life.last = number
+    return lives
+
+
+def _assign(
+    steps: list[Step], lives: dict[Tensor, _Life], spilled: set[Tensor], config: OverlayConfig
+) -> Tensor | None:
+    """Give each tensor that is not spilled a run of whole banks; where one does not fit, the tensor to spill."""
+    done: list[_Life] = []
+    for life in sorted(lives.values(), key=lambda life: life.first):
+        life.before = None
+        if life.tensor in spilled:
+            continue
+        heir = _takes_over(steps[life.first], life, lives, spilled)
+        if heir is not None:
+            life.before, life.tensor.place = heir, heir.tensor.place
+            done.append(life)
+            continue
+        used = [False] * config.activation_banks
+        rivals = [other for other in done if other.last >= life.first]
+        for other in rivals:
+            assert isinstance(other.tensor.place, Resident)
+            for bank in banks_of(other.tensor.place.base, other.tensor.words, config):
+                used[bank] = True
+        count = ceil_div(life.tensor.words, config.bank_words)
+        for bank in range(config.activation_banks - count + 1):
+            if not any(used[bank : bank + count]):
+                life.tensor.place = Resident(bank * config.bank_words)
+                done.append(life)
+                break
+        else:
+            return max((*rivals, life), key=lambda one: (one.tensor.words, one.last)).tensor
+    return None
+
+
+def _takes_over(step: Step, life: _Life, lives: dict[Tensor, _Life], spilled: set[Tensor]) -> _Life | None:
+    """A tensor that ends at the step where this one begins, whose words this one may overwrite as they are read."""
+    if isinstance(step, ConvStep):
+        given = step.residual
+    elif isinstance(step, VecStep) and step.operation in _IN_PLACE and step.window == Window() and not step.upsample:
+        given = step.inputs[0]
+    else:
+        return None
+    if given is None or given.parent is not None or step.output is not life.tensor:
+        return None
+    if given in (tensor.root for tensor in step.inputs if tensor is not given):
+        return None
+    old = lives.get(given)
+    if old is None or given in spilled or old.last != life.first or given.words != life.tensor.words:
+        return None
+    return old
+
+
+_IN_PLACE = (VecOperation.ADD, VecOperation.MULTIPLY, VecOperation.LOOKUP, VecOperation.SUM)
+
+
+def _crowded(
+    steps: list[Step], lives: dict[Tensor, _Life], spilled: set[Tensor], config: OverlayConfig
+) -> Tensor | None:
+    """Where resident tensors leave too few banks for the tiles of a step, the largest of them."""
+    for number, step in enumerate(steps):
+        needed = _tile_banks(step, lives, spilled, config)
+        if not needed:
+            continue
+        used = [False] * config.activation_banks
+        live = [life for life in lives.values() if life.tensor not in spilled and _spans(life, number)]
+        for life in live:
+            assert isinstance(life.tensor.place, Resident)
+            for bank in banks_of(life.tensor.place.base, life.tensor.words, config):
+                used[bank] = True
+        if live and used.count(False) < needed:
+            return max(live, key=lambda life: (life.tensor.words, life.last)).tensor
+    return None
+
+
+def _tile_banks(step: Step, lives: dict[Tensor, _Life], spilled: set[Tensor], config: OverlayConfig) -> int:
+    """Banks that the tiles of a step should have at least."""
+
+    def share(words: int) -> int:
+        return 2 * min(ceil_div(words, config.bank_words), max(config.activation_banks // 8, 1))
+
+    def streams(tensor: Tensor) -> bool:
+        return tensor.root not in lives or tensor.root in spilled
+
+    operands = {tensor for tensor in step.inputs if streams(tensor)}
+    if isinstance(step, ConvStep):
+        operands.discard(step.residual or step.output)
+    total = sum(share(_input_words(step, tensor)) for tensor in operands)
+    return total + (share(step.output.words) if streams(step.output) else 0)
+
+
+def _input_words(step: Step, tensor: Tensor) -> int:
+    if isinstance(step, ConvStep) and step.patch is not None:
+        return ceil_div(step.weight.shape[1], LANES) * step.output.height * step.output.width
+    return tensor.words

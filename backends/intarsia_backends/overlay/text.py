@@ -1,0 +1,39 @@
+"""Programs as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.isa import SEMAPHORES, Instruction, Run, decode_program
+
+
+def disassemble(program: bytes, config: OverlayConfig, tags: Sequence[str] = ()) -> str:
+    """One line a word: number, queue, name, and the fields that are not zero; run words name their layer.
+
+    tags  layer names by tag, as Blob.metadata has them
+
+    Raises EncodingError, naming the word, for bytes that are no program.
+    """
+    lines = [f"; overlay {config.name}, configuration {config.hash}"]
+    for number, word in enumerate(decode_program(program)):
+        lines.append(f"{number:5d}  {word.queue.name:<5s} {_word(word)}{_layer(word, tags)}")
+    return "\n".join(lines) + "\n"
+
+
+def _word(word: Instruction) -> str:
+    parts = [type(word).__name__]
+    for name, _, _ in word.layout():
+        value = getattr(word, name)
+        if name in ("wait", "signal"):
+            if value:
+                parts.append(f"{name}={','.join(str(bit) for bit in range(SEMAPHORES) if value >> bit & 1)}")
+        elif value and name != "tag":
+            parts.append(f"{name}={value}")
+    return " ".join(parts)
+
+
+def _layer(word: Instruction, tags: Sequence[str]) -> str:
+    if not isinstance(word, Run):
+        return ""
+    return f"  ; {tags[word.tag]}" if word.tag < len(tags) else f"  ; tag {word.tag}"
