@@ -1,0 +1,181 @@
+"""What each run word costs on hardware that can be built: cycles of its engine, traffic on DRAM.
+
+All figures follow from the ports of the memories: a bank of ACT gives two words a cycle, weight memory one row of 64
+bytes, an epilogue takes 16 channels of one pixel, and each engine is a pipeline whose depth shows once a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intarsia_backends.overlay import isa
+from intarsia_backends.overlay.config import LANES, OverlayConfig
+from intarsia_backends.simulator.accesses import (
+    accesses,
+    constants_transfer,
+    conv_window,
+    patch_image,
+    patch_target,
+    transfer,
+)
+from intarsia_backends.simulator.program import Operation
+
+WEIGHT_BLOCK_CYCLES = 4
+"""A 16x16 weight block is four rows of 64 bytes; it loads into shadow registers while the block before is at work."""
+
+ARRAY_FILL_CYCLES = WEIGHT_BLOCK_CYCLES + 12
+"""Before the first product of a Conv: its first weight block; address, memory and multiplier stages, adder cascade."""
+
+EPILOGUE_DEPTH_CYCLES = 10
+"""From an accumulator to the word in ACT: bias, multiply, round, clamp, residual, write."""
+
+VECTOR_DEPTH_CYCLES = 8
+"""From address to the word in ACT in the vector unit."""
+
+LOAD_DEPTH_CYCLES = 4
+"""From the AXI read channel through the FIFO into a memory, and from a memory to the write channel."""
+
+PORT_BYTES = 16
+"""Load and Store move one word of ACT a cycle; constants are taken as fast as DRAM gives them, up to a weight row."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One run word.
+
+    cycles    of its engine, where DRAM is no obstacle; the last results land at the end of them
+    tail      of those cycles the last ones, in which only the epilogue of the last tile is at work
+    read_bytes, write_bytes  DRAM traffic, bursts the number of requests it is made of
+    macs      products that the array makes, those with padding included
+    """
+
+    cycles: int
+    tail: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0
+    bursts: int = 0
+    macs: int = 0
+
+
+def cost_of(operation: Operation, config: OverlayConfig) -> Cost:
+    """The cost of a run word; its fields have been checked."""
+    word = operation.word
+    if isinstance(word, (isa.Load, isa.Store)):
+        return _transfer_cost(operation, config)
+    if isinstance(word, isa.LoadConstants):
+        traffic = constants_transfer(operation)[0].words * isa.WORD_BYTES
+        cycles = -(-traffic // 64) + LOAD_DEPTH_CYCLES
+        return Cost(cycles, read_bytes=traffic, bursts=-(-traffic // config.dram_burst_bytes))
+    if isinstance(word, isa.LoadPatch):
+        return _patch_cost(operation, config)
+    if isinstance(word, isa.Conv):
+        return depthwise_cost(operation, config) if word.depthwise else dense_cost(operation, config)
+    if isinstance(word, isa.Vec):
+        return vector_cost(operation)
+    return Cost(1)
+
+
+def _transfer_cost(operation: Operation, config: OverlayConfig) -> Cost:
+    """Load and Store: one word of ACT a cycle; a burst ends with its run of words in DRAM.
+
+    Runs that follow each other without a gap are one: rows when the row pitch is their length, then blocks.
+    """
+    dram, chip = transfer(operation)
+    run, runs = dram.columns, dram.rows * dram.blocks
+    if dram.row_pitch == dram.columns or dram.rows == 1:
+        run, runs = run * dram.rows, dram.blocks
+        if dram.block_pitch == run or dram.blocks == 1:
+            run, runs = run * dram.blocks, 1
+    bursts = runs * -(-run * isa.WORD_BYTES // config.dram_burst_bytes)
+    cycles, traffic = chip.words + LOAD_DEPTH_CYCLES, dram.words * isa.WORD_BYTES
+    if isinstance(operation.word, isa.Store):
+        return Cost(cycles, write_bytes=traffic, bursts=bursts)
+    return Cost(cycles, read_bytes=traffic, bursts=bursts)
+
+
+def _patch_cost(operation: Operation, config: OverlayConfig) -> Cost:
+    """LoadPatch: 16 bytes of patches a cycle, beside the reading of the image rows."""
+    image, cycles = patch_image(operation), patch_target(operation).words + 2 * LOAD_DEPTH_CYCLES
+    traffic = 0 if image is None else image.words * isa.WORD_BYTES
+    return Cost(cycles, read_bytes=traffic, bursts=-(-traffic // config.dram_burst_bytes))
+
+
+def dense_cost(operation: Operation, config: OverlayConfig) -> Cost:
+    """Conv: tiles through the array, each drained by the epilogue while the next one is summed.
+
+    A step (one kernel tap of one input block) of a tile holds its weight block for one cycle a group of `pixels`, and
+    at least for the 4 cycles in which the next block loads. The epilogue takes one pixel a cycle. There are two
+    accumulator buffers: a tile's sums begin when the tile before the last one has been drained.
+    """
+    word, shape = operation.word, operation.setup(isa.ConvWindow)
+    assert isinstance(word, isa.Conv)
+    pixels = shape.rows * shape.columns
+    steps = shape.kernel_height * shape.kernel_width * shape.input_blocks
+    tiles = [config.tile_pixels] * (pixels // config.tile_pixels)
+    if pixels % config.tile_pixels:
+        tiles.append(pixels % config.tile_pixels)
+    macs = pixels * steps * LANES * LANES * shape.output_blocks
+    summed, drained, drained_before = ARRAY_FILL_CYCLES, 0, 0
+    for _ in range(shape.output_blocks):
+        for tile in tiles:
+            begin = max(summed, drained_before)
+            summed = begin + steps * max(-(-tile // config.pixels), WEIGHT_BLOCK_CYCLES)
+            drained_before, drained = drained, max(drained, summed) + tile
+    if not word.finish:
+        return Cost(summed, macs=macs)
+    return Cost(drained + EPILOGUE_DEPTH_CYCLES, drained + EPILOGUE_DEPTH_CYCLES - summed, macs=macs)
+
+
+def depthwise_cost(operation: Operation, config: OverlayConfig) -> Cost:
+    """Depthwise Conv: one pixel of 16 channels a cycle for `depthwise_taps` taps.
+
+    Rows that later windows need again are held in line buffers, so each word of the source is read once, two a cycle;
+    with strides this binds rather than the multipliers. Buffers of the next block fill while this one is computed; the
+    rows above the first window of the first block show.
+    """
+    word, shape = operation.word, operation.setup(isa.ConvWindow)
+    assert isinstance(word, isa.Conv)
+    pixels, taps = shape.rows * shape.columns, shape.kernel_height * shape.kernel_width
+    source = conv_window(operation).rectangle
+    touched = 0 if source is None else source.rows * source.columns
+    first_rows = (shape.kernel_height - 1) * shape.dilation_y
+    filling = 0 if source is None else min(first_rows, source.rows) * source.columns
+    each = max(pixels * -(-taps // config.depthwise_taps), -(-touched // 2))
+    cycles = ARRAY_FILL_CYCLES + -(-filling // 2) + shape.output_blocks * each
+    tail = EPILOGUE_DEPTH_CYCLES
+    return Cost(cycles + tail, tail, macs=pixels * taps * LANES * shape.output_blocks)
+
+
+def vector_cost(operation: Operation) -> Cost:
+    """Vec: a word a cycle; windows read one word a cycle, ADD and MULTIPLY their two operands through one port."""
+    word, target = operation.word, operation.setup(isa.VecTarget)
+    assert isinstance(word, isa.Vec)
+    each = 1
+    if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM):
+        window = operation.setup(isa.VecWindow)
+        each = window.kernel_height * window.kernel_width
+    elif word.operation in (isa.VecOperation.ADD, isa.VecOperation.MULTIPLY):
+        each = 2
+    return Cost(target.blocks * target.rows * target.columns * each + VECTOR_DEPTH_CYCLES)
+
+
+def may_follow_early(operation: Operation, before: Operation, config: OverlayConfig) -> bool:
+    """Whether a Conv may start its array while the Conv before it still drains its last tile.
+
+    It may where its source and residual lie in other banks than the residual and target of the one before: two masks
+    of banks tell. The accumulators are double-buffered, and epilogues stay in order.
+    """
+    if not (isinstance(operation.word, isa.Conv) and isinstance(before.word, isa.Conv)):
+        return False
+    mine, theirs = 0, 0
+    for mask, item in ((0, operation), (1, before)):
+        for access in accesses(item):
+            if access.place.memory != "ACT" or (access.role == ("write", "source")[mask]):
+                continue
+            low, high = access.place.base // config.bank_words, access.place.last // config.bank_words
+            bits = (1 << high + 1) - (1 << low)
+            if mask == 0:
+                mine |= bits
+            else:
+                theirs |= bits
+    return not mine & theirs
