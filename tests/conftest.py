@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("intarsia", deadline=None)  # a busy machine is not a failure
+settings.load_profile("intarsia")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
