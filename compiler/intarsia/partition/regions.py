@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import networkx
+from graphlib import TopologicalSorter
 
 from intarsia.ir.graph import Graph, Node, Value
 
@@ -56,10 +55,9 @@ def group_nodes(graph: Graph, places: Mapping[Node, str]) -> list[list[Node]]:
             for later in waits:
                 if index in later:
                     later |= gained
-    order = networkx.DiGraph()
-    order.add_nodes_from(range(len(members)))
-    order.add_edges_from((before, after) for after, earlier in enumerate(waits) for before in earlier)
-    return [members[index] for index in networkx.lexicographical_topological_sort(order)]
+    # Not by networkx: importing it would take a fifth of the second that `explain` may take.
+    order = TopologicalSorter(dict(enumerate(waits)))
+    return [members[index] for index in order.static_order()]
 
 
 def extract(graph: Graph, nodes: Sequence[Node], name: str) -> Graph:
