@@ -86,7 +86,7 @@ def with_layers() -> Artifact:
         **made.manifest["regions"][0],
         "layers": [
             {"name": "hidden_qconv", "op": "qconv", "macs": 1350, "cycles": 100, "bytes_read": 64, "bytes_written": 75},
-            {"name": "copy", "op": "store", "macs": 0, "peak_on_chip_bytes": 300, "note": "kept"},
+            {"name": "copy", "op": "store", "macs": 0, "onchip_peak_bytes": 300, "note": "kept"},
         ],
     }
     manifest = {**made.manifest, "regions": [region], "metadata": {"facts": {"macs_per_cycle": 27}}}
@@ -99,7 +99,7 @@ def test_report(golden: Callable[[str], None]) -> None:
     first, second = report.rows
     assert (first.place, first.region, first.utilisation) == ("evaluator", "0_evaluator", 1350 / (100 * 27))
     assert second.cycles is None and second.utilisation is None and second.details == {"note": "kept"}
-    assert report.summary["cycles"] == 100 and report.summary["peak_on_chip_bytes"] == 300
+    assert report.summary["cycles"] == 100 and report.summary["onchip_peak_bytes"] == 300
     assert report.to_dict()["rows"][0]["macs"] == 1350
     golden(str(report))
 
@@ -108,7 +108,7 @@ def test_report_prefers_what_a_run_counted() -> None:
     report = with_layers().report(
         {"0_evaluator": [{"name": "hidden_qconv", "cycles": 200}, {"name": "new", "op": "load"}]}
     )
-    assert report.measured == "run"
+    assert report.source == "run"
     assert [(row.name, row.cycles) for row in report.rows] == [("hidden_qconv", 200), ("copy", None), ("new", None)]
     assert report.rows[0].utilisation == 1350 / (200 * 27)
 

@@ -20,7 +20,7 @@ from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia.runtime import devices, evaluator
 from intarsia.runtime.arguments import TensorInfo, batch_of, bind, check_array
-from intarsia.runtime.counters import add
+from intarsia.runtime.counters import add, per_image
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
 from intarsia.runtime.session import Session, load
 from intarsia.runtime.vectors import verify_vectors
@@ -244,7 +244,7 @@ class Sum(LoadedRegion):
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         assert all(array.flags.c_contiguous for array in inputs)
-        layers = [{"name": "sum", "cycles": 3, "peak_on_chip_bytes": int(inputs[0].sum()), "on": self.device}]
+        layers = [{"name": "sum", "cycles": 3, "onchip_peak_bytes": int(inputs[0].sum()), "on": self.device}]
         outputs = [np.sum(inputs, axis=0, dtype=inputs[0].dtype) for _ in self.region.outputs]
         return RegionResult(outputs, {"cycles": 3, "bytes_read": 24, "layers": layers})
 
@@ -309,7 +309,7 @@ def test_counters_are_summed_over_images(install: Callable[..., None]) -> None:
     session = load(fake_artifact())
     left = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     assert session.run(left, left)[0].tolist() == (2 * left).tolist()
-    layer = {"name": "sum", "cycles": 6, "peak_on_chip_bytes": 15, "on": "recorder"}
+    layer = {"name": "sum", "cycles": 6, "onchip_peak_bytes": 15, "on": "recorder"}
     region = {"cycles": 6, "bytes_read": 48, "layers": [layer], "name": "0_evaluator", "device": "recorder"}
     assert session.counters == {"images": 2, "cycles": 6, "bytes_read": 48, "regions": [region]}
 
@@ -367,16 +367,26 @@ def test_installed_devices_are_those_of_the_package() -> None:
 
 
 def test_counters_add_by_meaning() -> None:
-    before = {"cycles": 1, "peak_bytes": 5, "name": "a", "ok": True, "layers": [{"macs": 1}]}
-    after = {"cycles": 2, "peak_bytes": 3, "name": "a", "ok": True, "layers": [{"macs": 2}, {"macs": 7}], "new": 1}
+    before = {"cycles": 1, "peak_bytes": 5, "name": "a", "ok": True, "layers": [{"macs": 1, "tag": 4}]}
+    after = {
+        "cycles": 2,
+        "peak_bytes": 3,
+        "name": "a",
+        "ok": True,
+        "layers": [{"macs": 2, "tag": 4}, {"macs": 7}],
+        "new": 1,
+    }
     assert add(before, after) == {
         "cycles": 3,
         "peak_bytes": 5,
         "name": "a",
         "ok": True,
-        "layers": [{"macs": 3}, {"macs": 7}],
+        "layers": [{"macs": 3, "tag": 4}, {"macs": 7}],
         "new": 1,
     }
+    twice = add(before, before)
+    assert per_image(twice, 2) == before
+    assert per_image({"cycles": 3}, 2) == {"cycles": 1.5}
 
 
 # ---- evaluator regions and test vectors

@@ -81,12 +81,16 @@ class Artifact:
         ends_as_folder = os.fspath(path).endswith(("/", os.sep))
         storage.write(Path(path), files, folder=ends_as_folder or Path(path).is_dir())
 
-    def report(self, counters: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Report:
+    def report(
+        self, counters: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, *, source: str = "run"
+    ) -> Report:
         """Every layer with its place and its cost, as recorded at compile time.
 
-        counters  by region name, layers as a run counted them for one image; they replace the recorded figures
+        counters  by region name, layers with figures of one run, which replace those recorded; see `Session.counters`
+        source    where these come from: "run", or "model" for `Session.expected`
         """
-        return make_report(self.contents, sum(map(len, self.files.values())), counters)
+        size_bytes = sum(map(len, self.files.values()))
+        return make_report(self.contents, size_bytes, counters or {}, source if counters else "compiler")
 
     def __repr__(self) -> str:
         contents = self.contents

@@ -20,7 +20,7 @@ class ReportRow:
     utilisation         macs / (cycles * the array's macs in a cycle), 0 to 1
     bytes_read          from memory outside the chip
     bytes_written       to memory outside the chip
-    peak_on_chip_bytes  most bytes held on the chip while it runs
+    onchip_peak_bytes  most bytes held on the chip while it runs
     details             whatever else the backend recorded
     """
 
@@ -33,7 +33,7 @@ class ReportRow:
     utilisation: float | None
     bytes_read: int | None
     bytes_written: int | None
-    peak_on_chip_bytes: int | None
+    onchip_peak_bytes: int | None
     details: Mapping[str, Any]
 
 
@@ -41,7 +41,8 @@ class ReportRow:
 class Report:
     """An artifact's layers in order of running, and sums.
 
-    measured  where cycles come from: "compiled" (the backend's estimate) or "run" (counters of a run)
+    source  where the figures come from: "compiler" (recorded at compile time), "model" (what a device says of every
+            run) or "run" (counters of one)
     """
 
     model: str
@@ -50,7 +51,7 @@ class Report:
     batch: int
     producer: str
     artifact_bytes: int
-    measured: str
+    source: str
     rows: tuple[ReportRow, ...]
 
     @property
@@ -59,7 +60,7 @@ class Report:
         cycles = _sum(row.cycles for row in self.rows)
         busy = [row for row in self.rows if row.utilisation is not None and row.cycles]
         spent = sum(row.cycles or 0 for row in busy)
-        peaks = [row.peak_on_chip_bytes for row in self.rows if row.peak_on_chip_bytes is not None]
+        peaks = [row.onchip_peak_bytes for row in self.rows if row.onchip_peak_bytes is not None]
         places: dict[str, int] = {}
         for row in self.rows:
             places[row.place] = places.get(row.place, 0) + 1
@@ -71,7 +72,7 @@ class Report:
             "utilisation": sum((row.utilisation or 0) * (row.cycles or 0) for row in busy) / spent if spent else None,
             "bytes_read": _sum(row.bytes_read for row in self.rows),
             "bytes_written": _sum(row.bytes_written for row in self.rows),
-            "peak_on_chip_bytes": max(peaks) if peaks else None,
+            "onchip_peak_bytes": max(peaks) if peaks else None,
             "artifact_bytes": self.artifact_bytes,
         }
 
@@ -91,7 +92,7 @@ class Report:
                 "-" if row.utilisation is None else f"{row.utilisation:.0%}",
                 _figure(row.bytes_read),
                 _figure(row.bytes_written),
-                _figure(row.peak_on_chip_bytes),
+                _figure(row.onchip_peak_bytes),
             )
             for row in self.rows
         ]
@@ -114,11 +115,12 @@ def _sum(values: Any) -> int | None:
 
 
 def make_report(
-    manifest: Manifest, artifact_bytes: int, counters: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
+    manifest: Manifest, artifact_bytes: int, counters: Mapping[str, Sequence[Mapping[str, Any]]], source: str
 ) -> Report:
     """Rows from the regions' layers; ops of a region that records no layers come from the placements.
 
-    counters  by region name the layers that a run counted, for one image; they go before what was recorded
+    counters  by region name, layers with figures of one run; they go before what was recorded
+    source    see `Report`
     """
     rows: list[ReportRow] = []
     placed = {placement["name"]: placement for placement in manifest.placements}
@@ -127,7 +129,7 @@ def make_report(
     for region in manifest.regions:
         here = [placement for placement in manifest.placements if placement.get("region") == region.name]
         place = str(here[0]["place"]) if here else region.kind
-        counted = {str(layer.get("name")): layer for layer in (counters or {}).get(region.name, ())}
+        counted = {str(layer.get("name")): layer for layer in counters.get(region.name, ())}
         for layer in region.layers or here:
             name = str(layer.get("name", ""))
             merged = {**layer, **counted.pop(name, {})}
@@ -140,7 +142,7 @@ def make_report(
         manifest.batch,
         manifest.producer,
         artifact_bytes,
-        "run" if counters else "compiled",
+        source,
         tuple(rows),
     )
 
@@ -163,8 +165,8 @@ def _row(layer: Mapping[str, Any], placement: Mapping[str, Any], place: str, reg
         utilisation=float(utilisation) if isinstance(utilisation, (int, float)) else None,
         bytes_read=_whole(layer.get("bytes_read")),
         bytes_written=_whole(layer.get("bytes_written")),
-        peak_on_chip_bytes=_whole(layer.get("peak_on_chip_bytes")),
-        details={key: layer[key] for key in layer if key not in (*_NAMED, "peak_on_chip_bytes")},
+        onchip_peak_bytes=_whole(layer.get("onchip_peak_bytes")),
+        details={key: layer[key] for key in layer if key not in (*_NAMED, "onchip_peak_bytes")},
     )
 
 

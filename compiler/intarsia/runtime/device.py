@@ -44,7 +44,8 @@ class RegionResult:
 
     counters  JSON-able: {"cycles": int, "bytes_read": int, "bytes_written": int, "layers": [{...}, ...]} on an
               overlay engine; {"seconds": float} on a CPU; {} where nothing is counted. Over the images of a batch
-              the session adds numbers up, save those whose name begins with "peak_": of them it keeps the largest
+              the session adds numbers up, save "tag" and "utilisation", which it keeps, and those with "peak" in
+              their name: of them it keeps the largest
     """
 
     outputs: list[Array]
@@ -57,6 +58,15 @@ class LoadedRegion(ABC):
     @abstractmethod
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         """Run once. Inputs are C-contiguous, of the declared dtype and shape; outputs are fresh arrays."""
+
+    @property
+    def counters(self) -> Mapping[str, Any]:
+        """Figures that every run has, whatever the data; {} where only a run can tell."""
+        return {}
+
+    def listing(self) -> str:
+        """The region's program as text for people, one line an instruction; "" where there is none to show."""
+        return ""
 
     def close(self) -> None:  # noqa: B027
         """Let go of what the region holds outside of memory. It is not run afterwards."""

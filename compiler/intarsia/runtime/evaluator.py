@@ -13,6 +13,7 @@ from intarsia.artifact.parts import read_graph
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.evaluate import evaluate
+from intarsia.ir.text import text
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
 
 NEEDS_ONNX = "needs_onnx"
@@ -50,6 +51,9 @@ class EvaluatorRegion(LoadedRegion):
             raise self.onnx_is_missing() from error
         fresh = [_fresh(output, inputs) for output in outputs]
         return RegionResult(fresh, {"seconds": time.perf_counter() - started})
+
+    def listing(self) -> str:
+        return text(self.graph)
 
     def onnx_is_missing(self) -> RunError:
         ops = ", ".join(self.needs_onnx) or "one of its ops"

@@ -150,6 +150,19 @@ class Session:
         counters: dict[str, Any] = getattr(self._last, "counters", {})
         return counters
 
+    @property
+    def expected(self) -> dict[str, Any]:
+        """Figures of one run as far as the devices know them without running, in the form of `counters`."""
+        regions = [
+            {**loaded.counters, "name": region.name, "device": self.devices[region.name]}
+            for region, loaded in self._regions or ()
+        ]
+        return whole_model(self.artifact.contents.batch, regions)
+
+    def listing(self, region: str) -> str:
+        """The program of one region as text; "" where its device writes none. KeyError for an unknown name."""
+        return {item.name: loaded for item, loaded in self._regions or ()}[region].listing()
+
     def close(self) -> None:
         """Let go of the devices. Runs in other threads finish first where a device needs that."""
         regions, self._regions = self._regions, None

@@ -8,7 +8,6 @@ import numpy as np
 
 from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
-from intarsia.artifact.manifest import VectorEntry
 from intarsia.dtypes import Array
 from intarsia.runtime.session import Session
 
@@ -50,12 +49,15 @@ def verify_vectors(session: Session) -> list[VectorResult]:
     vectors = read_vectors(session.artifact)
     for index, (entry, (inputs, expected)) in enumerate(zip(session.artifact.contents.vectors, vectors)):
         for info, wanted, found in zip(session.outputs, expected, session.run(*inputs)):
-            results.append(_compare(index, info.name, entry, wanted, found))
+            tolerance = (entry.absolute_tolerance, entry.relative_tolerance)
+            results.append(compare_outputs(index, info.name, tolerance, wanted, found))
     return results
 
 
-def _compare(index: int, output: str, entry: VectorEntry, wanted: Array, found: Array) -> VectorResult:
-    tolerance = (entry.absolute_tolerance, entry.relative_tolerance)
+def compare_outputs(
+    index: int, output: str, tolerance: tuple[float, float], wanted: Array, found: Array
+) -> VectorResult:
+    """Compare one output; `VectorResult` says what with. Both tolerances 0: only equal bytes are ok."""
     if wanted.shape != found.shape or wanted.dtype != found.dtype:
         return VectorResult(index, output, False, wanted.size, wanted.size, float("nan"), tolerance)
     if wanted.dtype == object:

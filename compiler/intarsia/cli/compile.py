@@ -1,0 +1,172 @@
+"""`intarsia compile`: from a model to an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intarsia.cli.output import Column, json_option, progress, write_json, write_table
+from intarsia.errors import CompileError
+
+if TYPE_CHECKING:
+    from intarsia.artifact import Artifact
+    from intarsia.driver import Options
+
+_STAGES = ("imported", "simplified", "fused", "quantized", "partitioned")
+
+
+def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for text in texts:
+        name, _, size = text.rpartition("=")
+        if not name or not size.isdecimal() or int(size) < 1:
+            raise click.BadParameter(f"{text!r} is not NAME=N with a whole number N from 1", ctx, param)
+        found[name] = int(size)
+    return found
+
+
+def model_options(command: Any) -> Any:
+    """Options of every command that reads a model."""
+    for option in reversed(
+        (
+            click.option("--target", required=True, metavar="NAME", help="See `intarsia targets`."),
+            click.option(
+                "--precision",
+                type=click.Choice(["float32", "int8"]),
+                help="By default what the target needs.",
+            ),
+            click.option(
+                "--batch", type=click.IntRange(1), default=1, show_default=True, help="Size of symbolic first axes."
+            ),
+            click.option(
+                "--dimension",
+                "dimensions",
+                metavar="NAME=N",
+                callback=_dimensions,
+                multiple=True,
+                help="Size of another symbolic axis; may be given again.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("compile", short_help="Compile an ONNX model to an artifact.")
+@click.argument("model", type=click.Path())
+@model_options
+@click.option("-o", "--output", type=click.Path(), help="Where the artifact goes; a folder with '/' at the end.")
+@click.option(
+    "--calibration",
+    type=click.Path(),
+    metavar="DATA",
+    help="Real inputs, for int8: a .npz or .npy file, or a folder of images.",
+)
+@click.option(
+    "--calibrator",
+    type=click.Choice(["minmax", "percentile"]),
+    default="minmax",
+    show_default=True,
+    help="How ranges are chosen from what is seen.",
+)
+@click.option(
+    "--percentile", type=click.FloatRange(50, 100), default=99.99, show_default=True, help="For that calibrator."
+)
+@click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
+@click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
+@click.option("--stop-after", type=click.Choice(_STAGES), help="Write the graph at that stage as text instead.")
+@json_option
+def compile_command(
+    model: str,
+    target: str,
+    precision: str | None,
+    batch: int,
+    dimensions: Mapping[str, int],
+    output: str | None,
+    calibration: str | None,
+    calibrator: str,
+    percentile: float,
+    dump: Path | None,
+    compare: bool,
+    stop_after: str | None,
+    as_json: bool,
+) -> None:
+    """Compile MODEL, an ONNX file, for a target."""
+    from intarsia.driver import Options, emit, lower
+
+    place = output or f"{Path(model).stem}.intarsia"
+    with progress() as step:
+        options = Options(
+            precision=precision,
+            batch=batch,
+            dimensions=dimensions,
+            calibrator=calibrator,
+            percentile=percentile,
+            dump=dump,
+            compare=compare,
+            progress=step,
+        )
+        if stop_after is not None:
+            text = _text_at(stop_after, model, target, options, calibration)
+        else:
+            artifact = emit(lower(model, target, options, calibration=calibration), options, calibration)
+            artifact.save(place)
+    if stop_after is not None:
+        if output is None:
+            click.echo(text, nl=False)
+        else:
+            _write_text(Path(output), text)
+        return
+    _write_summary(artifact, place, as_json)
+
+
+def _text_at(stage: str, model: str, target: str, options: Options, calibration: str | None) -> str:
+    from intarsia.driver import lower
+    from intarsia.ir.text import text
+    from intarsia.partition import partition
+
+    until = "quantized" if stage == "partitioned" else stage
+    lowered = lower(model, target, options, calibration=calibration, until=until)
+    if stage != "partitioned":
+        return text(lowered.graph)
+    return "\n".join(text(region.graph) for region in partition(lowered.graph, lowered.targets).regions)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CompileError(
+            where=f"output {path}",
+            what=f"it cannot be written: {error.strerror or error}",
+            help="check the folder and its permissions",
+        ) from error
+
+
+def _write_summary(artifact: Artifact, place: str, as_json: bool) -> None:
+    contents = artifact.contents
+    size = sum(map(len, artifact.files.values()))
+    regions = [
+        {
+            "name": region.name,
+            "kind": region.kind,
+            "ops": sum(placement.get("region") == region.name for placement in contents.placements),
+            "bytes": sum(len(artifact.files[region.path(file)]) for file in region.files),
+        }
+        for region in contents.regions
+    ]
+    notes = contents.metadata.get("notes", [])
+    if as_json:
+        facts = {"model": contents.model_name, "target": contents.target, "precision": contents.precision}
+        write_json({"artifact": place, **facts, "bytes": size, "regions": regions, "notes": notes})
+        return
+    click.echo(f"{place}: {contents.model_name} for {contents.target}, {contents.precision}, {size:,} B")
+    write_table(
+        [Column("region"), Column("kind"), Column("ops", True), Column("bytes", True)],
+        [[region["name"], region["kind"], region["ops"], region["bytes"]] for region in regions],
+    )
+    for note in notes:
+        click.echo(f"note: {': '.join(map(str, note))}")

@@ -1,0 +1,67 @@
+"""`intarsia demo`: the whole journey on the model that comes with intarsia."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from intarsia.cli.explain import write_explanation
+from intarsia.cli.output import json_option, progress, write_json
+from intarsia.cli.report import layers_of, write_report
+from intarsia.cli.run import run_in_parts, summary
+
+
+@click.command(short_help="The whole journey, on a model that comes with intarsia.")
+@click.option("--target", default="pynq-z2", show_default=True, metavar="NAME", help="What to compile for.")
+@click.option("--images", type=click.IntRange(1, 400), default=400, show_default=True, help="How many to classify.")
+@json_option
+def demo(target: str, images: int, as_json: bool) -> None:
+    """Compile a small network for clothes, explain it, run it on labelled images, and report.
+
+    Everything is in the package; without a board the simulator runs the overlay's instructions.
+    """
+    from intarsia import driver
+    from intarsia.demo import load_demo
+    from intarsia.runtime.counters import per_image
+    from intarsia.runtime.session import load
+
+    data = load_demo()
+    explanation = driver.explain(data.model_path, target=target, precision="int8")
+    if not as_json:
+        write_explanation(explanation, everything=False)
+        click.echo()
+    with tempfile.TemporaryDirectory() as folder, progress() as step:
+        started = time.perf_counter()
+        artifact = driver.compile_model(
+            data.model_path, target=target, precision="int8", calibration=data.calibration, progress=step
+        )
+        path = Path(folder) / "demo.intarsia"
+        artifact.save(path)
+        compiled, size = time.perf_counter() - started, path.stat().st_size
+        with load(path) as session:
+            started = time.perf_counter()
+            (scores, *_), counters = run_in_parts(session, [data.images[:images]], step)
+            seconds = time.perf_counter() - started
+    right = int((scores.argmax(axis=1) == data.labels[:images]).sum())
+    report = artifact.report(layers_of(per_image(counters, images)))
+    if as_json:
+        write_json(
+            {
+                "accuracy": right / images,
+                "images": images,
+                "compile_seconds": compiled,
+                "run_seconds": seconds,
+                "artifact_bytes": size,
+                "counters": counters,
+                "report": report.to_dict(),
+                "explanation": explanation.to_dict(),
+            }
+        )
+        return
+    write_report(report)
+    click.echo(f"compiled in {compiled:.3g} s to {size:,} B")
+    click.echo(summary(session, counters, seconds))
+    click.echo(f"accuracy: {right} of {images} images, {right / images:.1%}")

@@ -1,0 +1,106 @@
+"""`intarsia dump`: what is inside an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intarsia.cli.output import Column, json_option, write_json, write_table
+from intarsia.errors import RunError
+
+if TYPE_CHECKING:
+    from intarsia.artifact import Artifact
+
+
+@click.command(short_help="What is inside an artifact: graph, regions, programs.")
+@click.argument("artifact", type=click.Path())
+@click.option("--graph", is_flag=True, help="The whole quantized graph as text.")
+@click.option("--region", metavar="NAME", help="One region: its program as text, where its device can write it.")
+@click.option("--extract", type=click.Path(), metavar="DIR", help="Save the artifact as a folder.")
+@json_option
+def dump(artifact: str, graph: bool, region: str | None, extract: str | None, as_json: bool) -> None:
+    """Show what is inside ARTIFACT: tensors, regions, files; the graph and disassembled programs on demand."""
+    from intarsia.artifact import Artifact
+
+    opened = Artifact.read(artifact)
+    if extract is not None:
+        opened.save(f"{extract.rstrip('/')}/")
+    shown = []
+    if graph:
+        shown.append(_graph(opened))
+    if region is not None:
+        shown.append(_listing(opened, region))
+    if as_json:
+        write_json({"manifest": opened.manifest, **({"text": "\n".join(shown)} if shown else {})})
+    elif shown:
+        click.echo("\n".join(shown), nl=False)
+    else:
+        _overview(opened)
+
+
+def _graph(artifact: Artifact) -> str:
+    from intarsia.artifact.parts import WHOLE_GRAPH, read_graph
+    from intarsia.ir.text import text
+
+    prefix = f"{WHOLE_GRAPH}/"
+    files = {path[len(prefix) :]: data for path, data in artifact.files.items() if path.startswith(prefix)}
+    return text(read_graph(files, "graph"))
+
+
+def _listing(artifact: Artifact, name: str) -> str:
+    from intarsia.runtime.session import load
+
+    regions = {region.name: region for region in artifact.contents.regions}
+    if name not in regions:
+        raise RunError(
+            where=f"region '{name}'",
+            what="the artifact has none of that name",
+            help=f"its regions are {', '.join(regions) or 'none'}",
+        )
+    with load(artifact) as session:
+        listing = session.listing(name)
+    if not listing:
+        raise RunError(
+            where=f"region '{name}'",
+            what=f"device '{session.devices[name]}' cannot write its code as text",
+            help="look at its files with --extract",
+        )
+    return listing
+
+
+def _overview(artifact: Artifact) -> None:
+    contents = artifact.contents
+    click.echo(f"{contents.model_name} for {contents.target}, {contents.precision}, batch {contents.batch}")
+    click.echo(f"made by {contents.producer}, format {artifact.manifest['format_version']}")
+    for note in _notes(contents.metadata):
+        click.echo(f"note: {note}")
+    click.echo()
+    tensors = [("input", item) for item in contents.inputs] + [("output", item) for item in contents.outputs]
+    columns = [Column("tensor"), Column("name"), Column("type"), Column("scale", True), Column("zero point", True)]
+    write_table(
+        columns, [[kind, item.name, _type(item), *(item.quantization or (None, None))] for kind, item in tensors]
+    )
+    click.echo()
+    places = {placement.get("region"): placement["place"] for placement in contents.placements}
+    rows = list[list[Any]]()
+    for region in contents.regions:
+        size = sum(len(artifact.files[region.path(file)]) for file in region.files)
+        rows.append([region.name, region.kind, places.get(region.name), len(region.layers) or None, size])
+    columns = [Column("region"), Column("kind"), Column("place"), Column("layers", True), Column("bytes", True)]
+    write_table(columns, rows)
+    click.echo()
+    files = [[path, len(data)] for path, data in sorted(artifact.files.items())]
+    write_table([Column("file"), Column("bytes", True)], files)
+
+
+def _type(item: Any) -> str:
+    if item.shape is None:
+        return f"{item.dtype}[...]"
+    return f"{item.dtype}[{','.join('?' if size is None else str(size) for size in item.shape)}]"
+
+
+def _notes(metadata: Mapping[str, Any]) -> list[str]:
+    notes = metadata.get("notes", [])
+    return [": ".join(map(str, item)) if isinstance(item, list) else str(item) for item in notes]

@@ -1,0 +1,84 @@
+"""`intarsia explain`: the place of every op, and the reason for each that is not on the accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from intarsia.cli.compile import model_options
+from intarsia.cli.output import Column, json_option, percent, show, write_json, write_table
+
+if TYPE_CHECKING:
+    from intarsia.partition.explanation import Explanation
+
+
+@click.command(short_help="Place and reason of every op of a model.")
+@click.argument("model", type=click.Path())
+@model_options
+@click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
+@json_option
+def explain(
+    model: str,
+    target: str,
+    precision: str | None,
+    batch: int,
+    dimensions: Mapping[str, int],
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Say where every op of MODEL would run, and for those off the accelerator why, what to change, and the cost.
+
+    Nothing is compiled, and no calibration data is needed.
+    """
+    from intarsia import driver
+
+    explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
+    if as_json:
+        write_json(explanation.to_dict())
+    else:
+        write_explanation(explanation, everything)
+
+
+def write_explanation(explanation: Explanation, everything: bool) -> None:
+    """The explanation as text: sums, a table of ops, and a paragraph for each reason."""
+    total = explanation.summary
+    rows = [row for row in explanation.rows if everything or row.place != explanation.target]
+    click.echo(f"{explanation.model} for {explanation.target}, {explanation.precision}")
+    on_target = f"{total['compute_ops_on_target']} of {total['compute_ops']} computing ops on {explanation.target}"
+    share = percent(total["macs_on_target"] / total["macs"]) if total["macs"] else "-"
+    click.echo(f"{on_target}, {share} of {show(total['macs'])} multiply-accumulates; regions: {total['regions']}")
+    if total["cycles_estimated"]:
+        click.echo(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
+    if rows:
+        click.echo()
+        columns = [Column("op"), Column("name"), Column("place"), Column("makes"), Column("macs", True)]
+        columns += [Column("cycles", True), Column("fallback ms", True)]
+        write_table(
+            columns,
+            [
+                [
+                    row.op,
+                    row.name,
+                    row.place,
+                    row.shape,
+                    row.macs or None,
+                    row.cycles or None,
+                    row.fallback_seconds * 1e3 or None,
+                ]
+                for row in rows
+            ],
+        )
+    reasons: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in rows:
+        for reason in row.reasons:
+            key = (reason.target, reason.rule, reason.reason, reason.fix)
+            reasons.setdefault(key, []).append(f"{row.op} '{row.name}'")
+    for (where, rule, found, fix), ops in reasons.items():
+        shown = ", ".join(ops[:4]) + (f" and {len(ops) - 4} more" if len(ops) > 4 else "")
+        click.echo(f"\n{shown}\n  {where} refuses ({rule}): {found}\n  help: {fix}")
+    for name, text in explanation.notes:
+        click.echo(f"\nnote: {name}: {text}")
+    if any(row.fallback_seconds for row in rows):
+        click.echo("\nTimes off the accelerator are estimates for a board's CPU, not measured.")

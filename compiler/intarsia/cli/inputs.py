@@ -1,0 +1,119 @@
+"""Input arrays from files, and output arrays into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from intarsia.errors import RunError
+
+if TYPE_CHECKING:
+    from intarsia.dtypes import Array
+    from intarsia.runtime.arguments import TensorInfo
+
+_HELP = "write it with np.save or np.savez, without pickled objects"
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a .npz file by name, or the one of a .npy file under the name "". RunError for anything else."""
+    import numpy as np
+
+    where = f"file {path}"
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError as error:
+        raise RunError(where=where, what="there is no such file", help="check the path") from error
+    except OSError as error:
+        raise RunError(where=where, what=f"it cannot be read: {error.strerror or error}", help=_HELP) from error
+    except (ValueError, EOFError, BadZipFile, KeyError) as error:
+        raise RunError(where=where, what="it is no .npy or .npz file of plain arrays", help=_HELP) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise RunError(where=where, what=f"'{name}' in it is no array", help=_HELP)
+    return arrays
+
+
+def match_arrays(files: Sequence[str], infos: Sequence[TensorInfo]) -> tuple[list[Any], list[str]]:
+    """An array for each input of the model, in order, and the names of arrays that no input takes.
+
+    files  paths of .npz files, whose arrays have the names of inputs (any name where file and model have one only), of
+           .npy files for the inputs in order, or name=path for one of them
+    """
+    names = [info.name for info in infos]
+    found: dict[str, Any] = {}
+    unused: list[str] = []
+    for text in files:
+        wanted, path = _split(text, names)
+        arrays = read_arrays(path)
+        for key, array in arrays.items():
+            if wanted is not None and len(arrays) == 1:
+                name = wanted
+            elif key in names:
+                name = key
+            elif wanted is None and len(arrays) == 1:
+                name = next((name for name in names if name not in found), key)
+            else:
+                unused.append(key)
+                continue
+            if name in found:
+                raise RunError(where=f"input '{name}'", what=f"{path} gives it again", help="give each input once")
+            found[name] = array
+    missing = [info for info in infos if info.name not in found]
+    if missing:
+        raise RunError(
+            where="--input",
+            what=f"nothing is given for {', '.join(map(str, missing))}"
+            + (f"; arrays of other names: {', '.join(unused)}" if unused else ""),
+            help="give a .npz with an array for each input by name, or --input name=file.npy for each",
+        )
+    unused += [name for name in found if name not in names]
+    return [found[name] for name in names], unused
+
+
+def _split(text: str, names: Sequence[str]) -> tuple[str | None, Path]:
+    """("x", file) for "x=file" where x is an input; names of files may hold "=" too."""
+    for name in names:
+        if text.startswith(f"{name}="):
+            return name, Path(text[len(name) + 1 :])
+    return None, Path(text)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Put arrays into a .npz file, or the only one into a .npy file."""
+    import numpy as np
+
+    from intarsia.artifact.arrays import to_npy
+
+    if path.suffix not in (".npz", ".npy") or (path.suffix == ".npy" and len(arrays) != 1):
+        raise RunError(
+            where=f"output {path}",
+            what=f"{len(arrays)} outputs cannot be written into a file of that name",
+            help="give a name that ends with .npz, or with .npy for a model of one output",
+        )
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind in "OV":
+            raise RunError(
+                where=f"output '{name}'",
+                what="it is no array of plain numbers, which .npy files hold",
+                help="use Python: intarsia.load(path).run(...)",
+            )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npy":
+            path.write_bytes(to_npy(next(iter(arrays.values()))))
+            return
+        with ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                archive.writestr(ZipInfo(f"{name}.npy"), to_npy(array))
+    except OSError as error:
+        raise RunError(
+            where=f"output {path}",
+            what=f"it cannot be written: {error.strerror or error}",
+            help="check the folder and its permissions",
+        ) from error

@@ -1,0 +1,120 @@
+"""What commands write: tables for people, aligned text for pipes, JSON, errors, progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from intarsia.errors import IntarsiaError
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total); total is 0 where it is not known."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+"""Every command that writes a table has it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: heading, and whether its cells are figures, which stand at the right."""
+
+    title: str
+    figures: bool = False
+
+
+def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on stdout: ruled on a terminal, else aligned text, one line a row."""
+    cells = [[show(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _write_ruled(columns, cells)
+        return
+    widths = [max(map(len, column)) for column in zip([item.title for item in columns], *cells)]
+    for line in ([item.title for item in columns], *cells):
+        aligned = [
+            text.rjust(width) if item.figures else text.ljust(width) for item, text, width in zip(columns, line, widths)
+        ]
+        click.echo("  ".join(aligned).rstrip())
+
+
+def _write_ruled(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for item in columns:
+        table.add_column(item.title, justify="right" if item.figures else "left", no_wrap=item.figures)
+    for row in cells:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def show(cell: Any) -> str:
+    """A cell as text: figures with separators, "-" for what is not known."""
+    if cell is None:
+        return "-"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def percent(share: float | None) -> str | None:
+    """A share of 0 to 1 as a cell."""
+    return None if share is None else f"{share:.1%}"
+
+
+def write_json(data: Any) -> None:
+    """One JSON document on stdout. Numbers that JSON does not have become null."""
+    click.echo(json.dumps(_plain(data), indent=2, allow_nan=False))
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    if hasattr(data, "tolist"):
+        return _plain(data.tolist())
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def write_error(error: IntarsiaError) -> None:
+    """A letter on stderr."""
+    click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+
+
+def note(text: str) -> None:
+    """A remark on stderr, so that pipes stay clean."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar on stderr where that is a terminal; nothing at all in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def step(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield step

@@ -1,0 +1,132 @@
+"""`intarsia report`: every layer of an artifact, where it runs, what it costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intarsia.cli.output import Column, json_option, note, percent, write_json, write_table
+from intarsia.errors import RunError
+
+if TYPE_CHECKING:
+    from intarsia.artifact import Artifact
+    from intarsia.artifact.report import Report
+
+_COLUMNS = (
+    Column("layer"),
+    Column("op"),
+    Column("place"),
+    Column("macs", True),
+    Column("cycles", True),
+    Column("use", True),
+    Column("read B", True),
+    Column("written B", True),
+    Column("peak B", True),
+)
+_FIELDS = ("name", "op", "place", "region", "macs", "cycles", "utilisation", "bytes_read", "bytes_written")
+
+_SOURCES = {
+    "compiler": "figures recorded at compile time",
+    "model": "figures by the device's model, for every run",
+    "run": "figures counted in a run",
+}
+
+
+@click.command(short_help="Cost of every layer of an artifact.")
+@click.argument("artifact", type=click.Path())
+@click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
+@click.option("--device", metavar="NAME", help="The device that runs what it can.")
+@click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")
+@json_option
+def report(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_json: bool) -> None:
+    """Every layer of ARTIFACT: place, cycles, utilisation, bytes, on-chip peak.
+
+    Figures are those that hold for every run: recorded by the compiler, or given by the simulator's cycle model. With
+    --run they are counted in a run. "-" is what nobody counts.
+    """
+    from intarsia.artifact import Artifact
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json cannot be had together")
+    opened = Artifact.read(artifact)
+    made = measured(opened, device) if with_run else modelled(opened, device)
+    if as_json:
+        write_json(made.to_dict())
+    elif as_csv:
+        click.echo(_csv(made), nl=False)
+    else:
+        write_report(made)
+
+
+def modelled(artifact: Artifact, device: str | None) -> Report:
+    """The report with what the devices here say of every run; without it where one cannot load its region."""
+    from intarsia.runtime.session import load
+
+    try:
+        with load(artifact, device=device) as session:
+            return artifact.report(layers_of(session.expected), source="model")
+    except RunError as error:
+        if device is not None:
+            raise
+        note(f"figures of the compilation alone, as this machine cannot run it: {error.where}: {error.what}")
+        return artifact.report()
+
+
+def measured(artifact: Artifact, device: str | None) -> Report:
+    """The report with the counters of one run of the first test vector."""
+    from intarsia.runtime.session import load
+    from intarsia.runtime.vectors import read_vectors
+
+    vectors = read_vectors(artifact)
+    if not vectors:
+        raise RunError(
+            where="--run", what="the artifact has no test vectors to run", help="use intarsia run, which shows counters"
+        )
+    with load(artifact, device=device) as session:
+        session.run(*vectors[0][0])
+        return artifact.report(layers_of(session.counters))
+
+
+def layers_of(counters: Mapping[str, Any]) -> dict[str, Any]:
+    """By region name, the layers that counters of a session have."""
+    return {region["name"]: region["layers"] for region in counters["regions"] if region.get("layers")}
+
+
+def write_report(made: Report) -> None:
+    """The report as text: a line that says what it is, the layers, the sums."""
+    click.echo(f"{made.model} for {made.target}, {made.precision}, batch {made.batch}; {_SOURCES[made.source]}")
+    rows = [
+        [
+            row.name,
+            row.op,
+            row.place,
+            row.macs,
+            row.cycles,
+            percent(row.utilisation),
+            row.bytes_read,
+            row.bytes_written,
+            row.onchip_peak_bytes,
+        ]
+        for row in made.rows
+    ]
+    total = made.summary
+    figures = [total["macs"], total["cycles"], percent(total["utilisation"]), total["bytes_read"]]
+    rows.append(["total", "", "", *figures, total["bytes_written"], total["onchip_peak_bytes"]])
+    write_table(_COLUMNS, rows)
+    places = ", ".join(f"{count} on {place}" for place, count in total["layers_by_place"].items())
+    click.echo(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
+
+
+def _csv(made: Report) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    fields = (*_FIELDS, "onchip_peak_bytes")
+    writer.writerow(fields)
+    for row in made.rows:
+        values = [getattr(row, field) for field in fields]
+        writer.writerow("" if value is None else value for value in values)
+    return stream.getvalue()

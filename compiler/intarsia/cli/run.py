@@ -1,0 +1,105 @@
+"""`intarsia run`: an artifact on what is here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intarsia.cli.inputs import match_arrays, write_arrays
+from intarsia.cli.output import Column, Progress, json_option, note, progress, write_json, write_table
+
+if TYPE_CHECKING:
+    from intarsia.dtypes import Array
+    from intarsia.runtime.session import Session
+
+
+@click.command(short_help="Run an artifact on what is here: a board, else the simulator.")
+@click.argument("artifact", type=click.Path())
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="A .npz with an array for each input, a .npy, or NAME=FILE; may be given again for further inputs. "
+    "The first axis may be longer than compiled.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one.")
+@click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
+@json_option
+def run(artifact: str, inputs: tuple[str, ...], output: Path | None, device: str | None, as_json: bool) -> None:
+    """Run ARTIFACT on what is here: a board, else the simulator."""
+    from intarsia.runtime.session import load
+
+    with load(artifact, device=device) as session:
+        arrays, unused = match_arrays(inputs, session.inputs)
+        if unused:
+            note(f"not inputs of the model, left aside: {', '.join(unused)}")
+        started = time.perf_counter()
+        with progress() as step:
+            results, counters = run_in_parts(session, arrays, step)
+        seconds = time.perf_counter() - started
+        named = dict(zip((info.name for info in session.outputs), results))
+        if output is not None:
+            write_arrays(output, named)
+        rows = [_facts(name, array) for name, array in named.items()]
+        if as_json:
+            devices = dict(session.devices)
+            write_json({"outputs": rows, "seconds": seconds, "devices": devices, "counters": counters})
+            return
+        columns = [Column("output"), Column("type"), Column("least", True), Column("greatest", True)]
+        write_table(columns, [[row["name"], row["type"], row["min"], row["max"]] for row in rows])
+        click.echo(summary(session, counters, seconds))
+
+
+def run_in_parts(session: Session, arrays: Sequence[Any], step: Progress) -> tuple[list[Array], dict[str, Any]]:
+    """`Session.run` batch by batch, so that progress can be shown; counters are those of the whole."""
+    import numpy as np
+
+    from intarsia.runtime.arguments import batch_of, check_array
+    from intarsia.runtime.counters import add
+
+    checked = [check_array(info, array) for info, array in zip(session.inputs, arrays)]
+    batch = session.artifact.contents.batch
+    repeats = batch_of(session.inputs, checked, batch) or 0
+    if repeats < 2:
+        return session.run(*checked), session.counters
+    outputs, counters = [], None
+    for index in range(repeats):
+        step("running", index, repeats)
+        outputs.append(session.run(*(array[index * batch : (index + 1) * batch] for array in checked)))
+        if index == 0 and any(len(array) != batch for array in outputs[0]):
+            return session.run(*checked), session.counters  # no batch axis to collect along: the session says so
+        counters = session.counters if counters is None else add(counters, session.counters)
+    return [np.concatenate(parts) for parts in zip(*outputs)], counters or {}
+
+
+def summary(session: Session, counters: Mapping[str, Any], seconds: float) -> str:
+    """One line: images, wall time, cycles, milliseconds at the assumed clock, devices."""
+    images = max(int(counters.get("images", 0)), 1)
+    parts = [
+        f"{counters.get('images', 0)} images in {seconds:.3g} s on {', '.join(sorted(set(session.devices.values())))}"
+    ]
+    cycles = counters.get("cycles")
+    if cycles:
+        parts.append(f"{cycles / images:,.0f} cycles an image")
+        facts = session.artifact.contents.metadata.get("facts", {})
+        clock = facts.get("clock_mhz_assumption") if isinstance(facts, Mapping) else None
+        if clock:
+            parts.append(f"{cycles / images / clock / 1e3:.3g} ms at {clock:g} MHz, which are assumed")
+    return "; ".join(parts)
+
+
+def _facts(name: str, array: Any) -> dict[str, Any]:
+    shape = getattr(array, "shape", None)
+    row: dict[str, Any] = {"name": name, "type": type(array).__name__, "min": None, "max": None}
+    if shape is not None:
+        row["type"] = f"{array.dtype.name}[{','.join(map(str, shape))}]"
+        row["dtype"], row["shape"] = array.dtype.name, list(shape)
+        if array.size and array.dtype.kind in "iufb":
+            row["min"], row["max"] = array.min().item(), array.max().item()
+    return row

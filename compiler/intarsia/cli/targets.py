@@ -1,0 +1,53 @@
+"""`intarsia targets`: what models can be compiled for, and what runs them here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from intarsia.cli.output import Column, json_option, write_json, write_table
+
+
+@click.command(short_help="Installed targets and devices.")
+@json_option
+def targets(as_json: bool) -> None:
+    """List installed targets, and the devices that run artifacts here."""
+    found, devices = _targets(), _devices()
+    if as_json:
+        write_json({"targets": found, "devices": devices})
+        return
+    write_table(
+        [Column("target"), Column("precisions"), Column("host"), Column("description")],
+        [[row["name"], ", ".join(row["precisions"]), row["host"], row["description"]] for row in found],
+    )
+    click.echo()
+    write_table(
+        [Column("device"), Column("runs"), Column("here")],
+        [[row["name"], ", ".join(row["kinds"]), row["absent"] or "yes"] for row in devices],
+    )
+
+
+def _targets() -> list[dict[str, Any]]:
+    from intarsia.targets import available_targets, find_target
+
+    rows = []
+    for name in available_targets():
+        row: dict[str, Any] = {"name": name, "precisions": [], "host": None, "facts": {}}
+        try:
+            target = find_target(name)
+        except Exception as error:  # another package's code: the other targets are still worth listing
+            rows.append({**row, "description": f"cannot be loaded: {type(error).__name__}: {error}"})
+            continue
+        row.update(description=target.description, precisions=list(target.precisions), host=target.host)
+        rows.append({**row, "facts": dict(target.facts())})
+    return rows
+
+
+def _devices() -> list[dict[str, Any]]:
+    from intarsia.runtime.devices import installed_devices
+
+    return [
+        {"name": item.name, "kinds": list(item.kinds), "priority": item.priority, "absent": item.absent}
+        for item in installed_devices()
+    ]
