@@ -53,12 +53,12 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
     """One to eight flipped bits, changed, lost or added bytes, or a lost end."""
     spoilt = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
-        place = chance.randrange(len(spoilt))
+        place = chance.randrange(max(len(spoilt), 1))
         match chance.randrange(10):
             case 0 | 1 | 2 | 3 | 4:
-                spoilt[place] ^= 1 << chance.randrange(8)
+                spoilt[place : place + 1] = bytes(byte ^ 1 << chance.randrange(8) for byte in spoilt[place : place + 1])
             case 5 | 6:
-                spoilt[place] = chance.randrange(256)
+                spoilt[place : place + 1] = chance.randbytes(1)
             case 7:
                 del spoilt[place : place + chance.randrange(1, 9)]
             case 8:

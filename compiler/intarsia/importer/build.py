@@ -128,11 +128,11 @@ class Builder:
         where = node_where(proto)
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         opset = self.opsets[domain]
+        proto = embed(proto, self.reader)
         attributes = read_attributes(proto, opset, domain, where, self.reader)
         if proto.op_type == "Constant" and domain == "":
             self._constant(proto, attributes)
             return
-        proto = embed(proto, self.reader)
         captured = captured_names(proto)
         inputs = [self.values[name] if name else None for name in proto.input]
         while inputs and inputs[-1] is None:

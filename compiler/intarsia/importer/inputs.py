@@ -66,7 +66,7 @@ class InputShapes:
 
     def _bind_first_axis(self, value: onnx.ValueInfoProto) -> None:
         sizes = _sizes(value)
-        if sizes and not sizes[0].HasField("dim_value") and value.name not in self.shapes:
+        if sizes and _is_open(sizes[0]) and value.name not in self.shapes:
             self._bound = True
             if sizes[0].dim_param:
                 self.dimensions.setdefault(sizes[0].dim_param, self.batch)
@@ -102,7 +102,7 @@ class InputShapes:
         return TensorType(declared.dtype, shape)
 
     def _size(self, name: str, axis: int, size: onnx.TensorShapeProto.Dimension) -> int:
-        if size.HasField("dim_value") and size.dim_value >= 0:
+        if not _is_open(size):
             return int(size.dim_value)
         symbol = size.dim_param
         if symbol in self.dimensions:
@@ -116,6 +116,11 @@ class InputShapes:
             what=f"the size of axis {axis} is {called}; shapes are fixed when a model is compiled",
             help=f"say it, for example {say}shapes={{'{name}': (...)}}",
         )
+
+
+def _is_open(size: onnx.TensorShapeProto.Dimension) -> bool:
+    """True for a symbol, for nothing, and for a negative number, which some exporters write instead."""
+    return not size.HasField("dim_value") or size.dim_value < 0
 
 
 def _sizes(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:

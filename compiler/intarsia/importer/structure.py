@@ -91,11 +91,11 @@ def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def check_single_assignment(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -> None:
-    """Every name made once; a subgraph may not make a name again that it can see."""
+    """Every name made once; nodes of a subgraph may not make a name again that it can see (its inputs may)."""
     makers: dict[str, str] = {}
 
-    def make(name: str, maker: str) -> None:
-        if name in makers or name in outer:
+    def make(name: str, maker: str, taken: frozenset[str] = frozenset()) -> None:
+        if name in makers or name in taken:
             raise CompileError(
                 where=maker,
                 what=f"the name '{name}' is taken already, by {makers.get(name, 'the outer graph')}",
@@ -114,7 +114,7 @@ def check_single_assignment(graph: onnx.GraphProto, outer: frozenset[str] = froz
     for node in graph.node:
         for name in node.output:
             if name:
-                make(name, node_where(node))
+                make(name, node_where(node), outer)
     visible = outer | set(makers)
     for node in graph.node:
         for inner in subgraphs(node):
