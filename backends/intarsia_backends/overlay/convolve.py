@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from intarsia_backends.overlay import emitter
 from intarsia_backends.overlay.builder import Builder, TileBanks
 from intarsia_backends.overlay.constants import input_blocks, pack_parameters, pack_weights
-from intarsia_backends.overlay.isa import Memory
+from intarsia_backends.overlay.isa import Memory, VecOperation
 from intarsia_backends.overlay.program import Unit
-from intarsia_backends.overlay.steps import ConvStep
+from intarsia_backends.overlay.steps import ConvStep, VecStep
 from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 
 ALL = slice(None)
@@ -235,13 +235,22 @@ class ConvEmitter:
         return view
 
     def _residual(self, unit: Unit, target: View) -> View | None:
-        """The second operand of a fused addition; from DRAM it is loaded to where the output will stand."""
-        residual = self.step.residual
+        """The second operand of a fused addition.
+
+        From DRAM it is loaded to where the output will stand. Where it lies in banks that the array reads its source
+        from, it is copied there first.
+        """
+        residual, step = self.step.residual, self.step
         if residual is None:
             return None
-        if residual.resident:
-            return resident_view(residual).part(target.rect, target.block0, target.blocks)
-        unit.loads.append(emitter.load(residual, target, self.step.tag, self.config))
+        if not residual.resident:
+            unit.loads.append(emitter.load(residual, target, step.tag, self.config))
+            return target
+        view = resident_view(residual).part(target.rect, target.block0, target.blocks)
+        if residual.root is not self.source.root:
+            return view
+        copy = VecStep(step.name, step.op, [residual], self.target, tag=step.tag, operation=VecOperation.COPY)
+        unit.body.append(emitter.vec(copy, view, None, target, self.config))
         return target
 
     # ---- sums too long for the memories

@@ -115,14 +115,11 @@ class Lowering:
         self.result.tensors[value], self.result.planes[value] = tensor, planes
         return tensor
 
-    def _tensor(self, value: Value) -> Tensor:
-        """The tensor of an operand; a constant one is made when first read."""
+    def _tensor(self, value: Value, rank: int = 0) -> Tensor:
+        """The tensor of an operand; a constant one is made when first read, with axes in front up to `rank`."""
         if value not in self.result.tensors:
             assert value.data is not None
-            shape = value.shape
-            if len(shape) == 3:  # [C, 1, 1] beside [1, C, H, W]
-                shape = (1, *shape)
-            planes = canonical(shape)
+            planes = canonical((1,) * (rank - len(value.shape)) + value.shape)
             assert planes is not None, value
             tensor = self._define(value, planes)
             data = value.data.reshape(-1, planes.channels).T if planes.channels_last else value.data
@@ -254,7 +251,7 @@ class Lowering:
             )
             if node.op == "qadd":
                 scale = replace(scale, multiplier=scale.second_multiplier, second_multiplier=scale.multiplier)
-        tensors = [self._tensor(first), self._tensor(second)]
+        tensors = [self._tensor(first), self._tensor(second, len(node.output.shape))]
         operation = VecOperation.ADD if node.op == "qadd" else VecOperation.MULTIPLY
         self._vector(node, tensors, operation, scale=scale, second=tensors[1], like=first)
 
@@ -329,9 +326,15 @@ class Lowering:
                 and (source.height, source.width) == (step.output.height, step.output.width)
             ):
                 source.parent, source.block_offset = step.output, step.output_block
-                continue
+                if not self._shares_banks():
+                    continue
+                source.parent, source.block_offset = None, 0
             kept.append(step)
         self.result.steps[:] = kept
+
+    def _shares_banks(self) -> bool:
+        """Whether a convolution would write into the tensor that it reads: the array needs those banks for itself."""
+        return any(isinstance(step, ConvStep) and step.inputs[0].root is step.output.root for step in self.result.steps)
 
     @staticmethod
     def _ends(step: VecStep, source: Tensor) -> bool:

@@ -108,14 +108,14 @@ def _assign(
 def _takes_over(step: Step, life: _Life, lives: dict[Tensor, _Life], spilled: set[Tensor]) -> _Life | None:
     """A tensor that ends at the step where this one begins, whose words this one may overwrite as they are read."""
     if isinstance(step, ConvStep):
-        given = step.residual
+        given = None if step.residual is None or step.inputs[0].root is step.residual.root else step.residual
     elif isinstance(step, VecStep) and step.operation in _IN_PLACE and step.window == Window() and not step.upsample:
         given = step.inputs[0]
     else:
         return None
     if given is None or given.parent is not None or step.output is not life.tensor:
         return None
-    if given in (tensor.root for tensor in step.inputs if tensor is not given):
+    if any(tensor.root is given for tensor in step.inputs if tensor is not given):
         return None
     old = lives.get(given)
     if old is None or given in spilled or old.last != life.first or given.words != life.tensor.words:
