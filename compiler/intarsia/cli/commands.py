@@ -1,36 +1,58 @@
-"""The group of all commands, and what every command has in common: how errors become letters and exit codes."""
+"""The group of all commands, and what every command has in common: how errors become letters and exit codes.
+
+A command's module is imported when that command is asked for, so that `--help` and completion stay quick.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 
-from intarsia.cli.compile import compile_command
-from intarsia.cli.demo import demo
-from intarsia.cli.dump import dump
-from intarsia.cli.explain import explain
-from intarsia.cli.output import write_error
-from intarsia.cli.report import report
-from intarsia.cli.run import run
-from intarsia.cli.targets import targets
-from intarsia.cli.verify import verify
 from intarsia.errors import IntarsiaError, RunError
 
+COMMANDS = {
+    "compile": ("intarsia.cli.compile", "Compile an ONNX model to an artifact."),
+    "explain": ("intarsia.cli.explain", "Place and reason of every op of a model."),
+    "run": ("intarsia.cli.run", "Run an artifact on what is here: a board, else the simulator."),
+    "report": ("intarsia.cli.report", "Cost of every layer of an artifact."),
+    "verify": ("intarsia.cli.verify", "Run an artifact's test vectors; compare with the float model."),
+    "dump": ("intarsia.cli.dump", "What is inside an artifact: graph, regions, programs."),
+    "targets": ("intarsia.cli.targets", "Installed targets and devices."),
+    "demo": ("intarsia.cli.demo", "The whole journey, on a model that comes with intarsia."),
+}
+"""By name: the module, whose `command` it is, and the line in the list of commands."""
 
-class Letters(click.Group):
-    """A group that turns what users can mend into a short letter on stderr and exit code 2."""
+_DESKTOP = ("numpy", "onnx", "networkx", "rich", "PIL", "ml_dtypes")
+
+
+class Commands(click.Group):
+    """Commands by name; what users can mend becomes a short letter on stderr and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except IntarsiaError as error:
-            write_error(error)
+            _write(error)
         except ModuleNotFoundError as error:
             package = (error.name or "").split(".")[0]
-            if package not in ("numpy", "onnx", "networkx", "rich", "PIL", "ml_dtypes"):
+            if package not in _DESKTOP:
                 raise
-            write_error(
+            _write(
                 RunError(
                     where=f"intarsia {ctx.invoked_subcommand or ''}".strip(),
                     what=f"it needs the package {package}, which is not installed here",
@@ -40,7 +62,11 @@ class Letters(click.Group):
         ctx.exit(2)
 
 
-@click.group(cls=Letters, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _write(error: IntarsiaError) -> None:
+    click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="intarsia")
 def intarsia() -> None:
     """Compile ONNX models for small FPGA boards and accelerators, and run what comes out.
@@ -55,7 +81,3 @@ def intarsia() -> None:
     Completion, for bash (zsh_source and fish_source likewise):
       eval "$(_INTARSIA_COMPLETE=bash_source intarsia)"
     """
-
-
-for command in (compile_command, explain, run, report, verify, dump, targets, demo):
-    intarsia.add_command(command)

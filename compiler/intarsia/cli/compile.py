@@ -55,7 +55,7 @@ def model_options(command: Any) -> Any:
     return command
 
 
-@click.command("compile", short_help="Compile an ONNX model to an artifact.")
+@click.command("compile")
 @click.argument("model", type=click.Path())
 @model_options
 @click.option("-o", "--output", type=click.Path(), help="Where the artifact goes; a folder with '/' at the end.")
@@ -79,7 +79,7 @@ def model_options(command: Any) -> Any:
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
 @click.option("--stop-after", type=click.Choice(_STAGES), help="Write the graph at that stage as text instead.")
 @json_option
-def compile_command(
+def command(
     model: str,
     target: str,
     precision: str | None,

@@ -14,11 +14,11 @@ from intarsia.cli.report import layers_of, write_report
 from intarsia.cli.run import run_in_parts, summary
 
 
-@click.command(short_help="The whole journey, on a model that comes with intarsia.")
+@click.command("demo")
 @click.option("--target", default="pynq-z2", show_default=True, metavar="NAME", help="What to compile for.")
 @click.option("--images", type=click.IntRange(1, 400), default=400, show_default=True, help="How many to classify.")
 @json_option
-def demo(target: str, images: int, as_json: bool) -> None:
+def command(target: str, images: int, as_json: bool) -> None:
     """Compile a small network for clothes, explain it, run it on labelled images, and report.
 
     Everything is in the package; without a board the simulator runs the overlay's instructions.

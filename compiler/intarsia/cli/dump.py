@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from intarsia.artifact import Artifact
 
 
-@click.command(short_help="What is inside an artifact: graph, regions, programs.")
+@click.command("dump")
 @click.argument("artifact", type=click.Path())
 @click.option("--graph", is_flag=True, help="The whole quantized graph as text.")
 @click.option("--region", metavar="NAME", help="One region: its program as text, where its device can write it.")
 @click.option("--extract", type=click.Path(), metavar="DIR", help="Save the artifact as a folder.")
 @json_option
-def dump(artifact: str, graph: bool, region: str | None, extract: str | None, as_json: bool) -> None:
+def command(artifact: str, graph: bool, region: str | None, extract: str | None, as_json: bool) -> None:
     """Show what is inside ARTIFACT: tensors, regions, files; the graph and disassembled programs on demand."""
     from intarsia.artifact import Artifact
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from intarsia.partition.explanation import Explanation
 
 
-@click.command(short_help="Place and reason of every op of a model.")
+@click.command("explain")
 @click.argument("model", type=click.Path())
 @model_options
 @click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
 @json_option
-def explain(
+def command(
     model: str,
     target: str,
     precision: str | None,

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from intarsia.errors import IntarsiaError
-
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total); total is 0 where it is not known."""
 
@@ -88,11 +86,6 @@ def _plain(data: Any) -> Any:
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
-
-
-def write_error(error: IntarsiaError) -> None:
-    """A letter on stderr."""
-    click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
 
 
 def note(text: str) -> None:

@@ -36,13 +36,13 @@ _SOURCES = {
 }
 
 
-@click.command(short_help="Cost of every layer of an artifact.")
+@click.command("report")
 @click.argument("artifact", type=click.Path())
 @click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
 @click.option("--device", metavar="NAME", help="The device that runs what it can.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")
 @json_option
-def report(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_json: bool) -> None:
+def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_json: bool) -> None:
     """Every layer of ARTIFACT: place, cycles, utilisation, bytes, on-chip peak.
 
     Figures are those that hold for every run: recorded by the compiler, or given by the simulator's cycle model. With

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from intarsia.runtime.session import Session
 
 
-@click.command(short_help="Run an artifact on what is here: a board, else the simulator.")
+@click.command("run")
 @click.argument("artifact", type=click.Path())
 @click.option(
     "--input",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one.")
 @click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
 @json_option
-def run(artifact: str, inputs: tuple[str, ...], output: Path | None, device: str | None, as_json: bool) -> None:
+def command(artifact: str, inputs: tuple[str, ...], output: Path | None, device: str | None, as_json: bool) -> None:
     """Run ARTIFACT on what is here: a board, else the simulator."""
     from intarsia.runtime.session import load
 

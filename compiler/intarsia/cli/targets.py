@@ -9,9 +9,9 @@ import click
 from intarsia.cli.output import Column, json_option, write_json, write_table
 
 
-@click.command(short_help="Installed targets and devices.")
+@click.command("targets")
 @json_option
-def targets(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List installed targets, and the devices that run artifacts here."""
     found, devices = _targets(), _devices()
     if as_json:

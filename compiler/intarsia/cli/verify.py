@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from intarsia.runtime.vectors import VectorResult
 
 
-@click.command(short_help="Run an artifact's test vectors; compare with the float model.")
+@click.command("verify")
 @click.argument("artifact", type=click.Path())
 @click.option("--against", type=click.Path(), metavar="MODEL", help="Compare every layer with this float ONNX model.")
 @click.option(
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
 @json_option
 @click.pass_context
-def verify(
+def command(
     ctx: click.Context, artifact: str, against: str | None, inputs: tuple[str, ...], device: str | None, as_json: bool
 ) -> None:
     """Run the test vectors of ARTIFACT: outputs must be those recorded when it was made.
