@@ -46,6 +46,23 @@ def test_chain_of_scales_and_shifts_folds_into_conv():
     assert ops(graph) == ["Conv"]
 
 
+def test_scales_after_a_batchnorm_that_stays_fold_into_it(golden):
+    graph = conv(
+        "c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) d = Mul (n, k) y = Add (d, k)",
+        "float[1,4,6,6] y",
+    )
+    assert apply(graph, FuseBatchNorm()) == 2
+    assert ops(graph) == ["Concat", "BatchNormalization"]
+    golden(text(graph))
+
+
+def test_batchnorm_of_run_time_numbers_takes_nothing_up():
+    graph = conv("c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) y = Mul (n, k)", random="k h m v")
+    assert refused(FuseBatchNorm(), graph) == (
+        "Mul 'y': BatchNormalization 'n' stays as it is: its scale, bias, mean or variance is not constant"
+    )
+
+
 def test_constant_minus_conv_turns_the_sign():
     graph = conv("c = Conv <pads=[1,1,1,1]> (x, w, b) y = Sub (k, c)")
     assert apply(graph, FuseBatchNorm()) == 1

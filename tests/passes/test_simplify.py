@@ -16,8 +16,10 @@ from intarsia.passes.simplify import (
     MergeClips,
     MergeEqual,
     MergeReshapes,
+    MergeShuffles,
     RemoveNoOps,
     SpellReshape,
+    SpellSum,
 )
 
 # ---- constants
@@ -76,7 +78,9 @@ def test_large_results_are_left_to_run_time():
         one=[1],
     )
     step = FoldConstants(limit_elements=4000)
-    assert refused(step, graph).endswith("its result has 5000 elements, and at most 4000 are folded")
+    assert refused(step, graph) == (
+        "Expand 'e': its result has 4998 elements more than its inputs, and 4000 are the limit"
+    )
 
 
 def test_what_cannot_be_computed_says_so():
@@ -268,6 +272,84 @@ def test_channel_scales_stop_the_reshape_of_a_constant():
     )
     reason = refused(MergeReshapes(), graph)
     assert reason == "Reshape 'r': 'd' has a scale for each channel, and the channels would move"
+
+
+# ---- shuffles
+
+
+def test_channel_shuffle_is_a_gather(golden):
+    graph = model(
+        """(float[1,6,4,4] x, int64[5] a, int64[4] b) => (float[1,6,4,4] y) {
+          n = Neg (x)  r = Reshape (n, a)  t = Transpose <perm=[0,2,1,3,4]> (r)  y = Reshape (t, b)
+        }""",
+        a=[1, 2, 3, 4, 4],
+        b=[1, 6, 4, 4],
+    )
+    assert apply(graph, MergeShuffles()) == 1
+    golden(text(graph))
+
+
+def test_shuffle_and_split_are_two_gathers():
+    graph = model(
+        """(float[1,6,4,4] x, int64[3] a, int64[5] b, int64 zero, int64 one) => (float[1,3,4,4] y, float[1,3,4,4] z) {
+          n = Neg (x)  r = Reshape (n, a)  t = Transpose <perm=[1,0,2]> (r)  s = Reshape (t, b)
+          g = Gather <axis=0> (s, zero)  h = Gather <axis=0> (s, one)  y = Abs (g)  z = Abs (h)
+        }""",
+        a=[3, 2, 16],
+        b=[2, 1, 3, 4, 4],
+        zero=0,
+        one=1,
+    )
+    assert apply(graph, MergeShuffles()) == 2
+    assert ops(graph) == ["Neg", "Gather", "Gather", "Abs", "Abs"]
+
+
+def test_chain_that_moves_nothing_is_a_reshape():
+    graph = model(
+        """(float[2,3] x, int64[3] a) => (float[3,2] y) {
+          r = Reshape (x, a)  t = Transpose <perm=[2,1,0]> (r)  u = Transpose <perm=[2,1,0]> (t)
+          y = Reshape (u, b)  b = Identity (c)
+        }""".replace("y = Reshape (u, b)  b = Identity (c)", "c = Constant <value_ints=[3,2]> ()  y = Reshape (u, c)"),
+        a=[1, 3, 2],
+    )
+    assert apply(graph, MergeShuffles()) == 1
+    assert ops(graph) == ["Reshape"]
+
+
+SHUFFLE_REFUSED = {
+    "it is no choice along one axis": (
+        MergeShuffles(),
+        "from 'x' on it is no choice along one axis",
+    ),
+    "elements": (MergeShuffles(limit_elements=8), "'x' has 24 elements, and 8 are looked at"),
+}
+
+
+@pytest.mark.parametrize("name", SHUFFLE_REFUSED)
+def test_chain_that_mixes_axes_stays(name):
+    step, reason = SHUFFLE_REFUSED[name]
+    graph = model(
+        """(float[2,3,4] x, int64[2] a, int64[3] b) => (float[2,3,4] y) {
+          r = Reshape (x, a)  t = Transpose (r)  y = Reshape (t, b)
+        }""",
+        a=[6, 4],
+        b=[2, 3, 4],
+    )
+    assert refused(step, graph) == f"Reshape 'y': {reason}"
+
+
+# ---- sums
+
+
+def test_sum_of_three_is_two_adds(golden):
+    graph = model("(float[2,3] x, float[3] u, float[2,1] v) => (float[2,3] y) { y = Sum (u, v, x) }")
+    assert apply(graph, SpellSum()) == 1
+    golden(text(graph))
+
+
+def test_sum_of_unknown_shapes_stays():
+    graph = model("(float[2,3] x, int64[2] s) => (float[a,b] y) { r = Reshape (x, s) y = Sum (r, x) }")
+    assert refused(SpellSum(), graph) == "Sum 'y': the shapes of its operands are not known"
 
 
 # ---- clips

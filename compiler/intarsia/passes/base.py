@@ -77,6 +77,8 @@ class Rewriter:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.dead: dict[Node, None] = {}
+        self.spent_elements = 0
+        """Elements of constants made so far, for rules that keep a budget."""
 
     def replace(self, old: Value, new: Value) -> None:
         """Read `new` wherever `old` was read; both hold the same elements. A maker of `old` without readers goes."""

@@ -15,7 +15,7 @@ from intarsia.passes.matching import constant, constant_operand, quantized_const
 from intarsia.passes.quantized_constants import has_one_scale, reshaped
 
 _AFFINE = ("BatchNormalization", "Mul", "Div", "Add", "Sub")
-_WEIGHTED = ("Conv", "ConvTranspose", "dense")
+_WEIGHTED = ("Conv", "ConvTranspose", "dense", "BatchNormalization")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _set_weight(graph: Graph, node: Node, weight: Array | None, bias: Array | No
 class FuseBatchNorm(Rewrite):
     """Fold BatchNormalization, and Mul, Div, Add, Sub with a number for each channel, into the op before them.
 
-    `BatchNormalization(Conv(x))` -> `Conv(x)`, likewise for ConvTranspose and dense.
+    `BatchNormalization(Conv(x))` -> `Conv(x)`, likewise for ConvTranspose, dense and BatchNormalization itself.
     """
 
     name: ClassVar[str] = "fuse-batchnorm"
@@ -150,6 +150,9 @@ class FuseBatchNorm(Rewrite):
             return refuse(f"{producer.where} must stay as it is: {shared}")
         if not np.isfinite(affine.scale).all() or not np.isfinite(affine.shift).all():
             return refuse("its scale or shift is not finite")
+        if producer.op == "BatchNormalization":
+            refused = _set_batchnorm(rewriter.graph, producer, affine)
+            return refused or self._take_over(node, producer, rewriter)
         weight, bias = producer.input(1), producer.optional_input(2)
         scales = bool((affine.scale != 1).any())
         if scales and weight.data is None:
@@ -164,12 +167,29 @@ class FuseBatchNorm(Rewrite):
             scaled = scaled_outputs(producer, weight.data, affine.scale)
         needs_bias = bias is not None or bool(total.any())
         _set_weight(rewriter.graph, producer, scaled, total if needs_bias else None)
+        return self._take_over(node, producer, rewriter)
+
+    def _take_over(self, node: Node, producer: Node, rewriter: Rewriter) -> Answer:
         producer.attributes.update({key: node.attributes[key] for key in _FUSED if key in node.attributes})
         rewriter.supersede(node.output, producer.output)
         return CHANGED
 
 
 _FUSED = ("activation", "activation_arguments")
+
+
+def _set_batchnorm(graph: Graph, node: Node, after: Affine) -> Refused | None:
+    """Let a BatchNormalization do what comes after it too: its mean becomes 0 and its variance 1."""
+    own = affine_of(node, 1)
+    if not isinstance(own, Affine):
+        return refuse(f"{node.where} stays as it is: {own.reason}") if own is not None else None
+    dtype, wish = node.input(1).dtype, node.output.name
+    scale, shift = own.scale * after.scale, own.shift * after.scale + after.shift
+    parts = {"scale": scale, "bias": shift, "mean": np.zeros_like(scale), "variance": np.ones_like(scale)}
+    inputs = [constant(graph, f"{wish}_{part}", data.astype(dtype)) for part, data in parts.items()]
+    node.set_inputs([node.input(0), *inputs])
+    node.attributes["epsilon"] = 0.0
+    return None
 
 
 def _weighted_producer(node: Node) -> Node | None:
@@ -226,7 +246,7 @@ class FuseQuantizedBias(Rewrite):
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         producer = _weighted_producer(node)
-        if producer is None or producer.op == "ConvTranspose":
+        if producer is None or producer.op not in ("Conv", "dense"):
             return None
         bias = next((value for value in node.inputs if value is not None and value is not producer.output), None)
         dequantize = None if bias is None else quantized_constant(bias)

@@ -8,6 +8,8 @@ from intarsia.passes.simplify.fold import DropDead, FoldConstants, MergeEqual
 from intarsia.passes.simplify.noops import RemoveNoOps
 from intarsia.passes.simplify.padding import FusePad
 from intarsia.passes.simplify.reshapes import MergeReshapes, SpellReshape
+from intarsia.passes.simplify.shuffles import MergeShuffles
+from intarsia.passes.simplify.sums import SpellSum
 from intarsia.passes.simplify.transposes import MoveTransposes
 
 PASSES: tuple[type[Pass], ...] = (
@@ -16,10 +18,12 @@ PASSES: tuple[type[Pass], ...] = (
     RemoveNoOps,
     MergeEqual,
     MergeClips,
+    SpellSum,
     SpellReshape,
     MoveTransposes,
     FusePad,
     MergeReshapes,
+    MergeShuffles,
 )
 
 
@@ -31,10 +35,12 @@ def passes(prequantized: bool) -> tuple[Pass, ...]:
         RemoveNoOps(),
         MergeEqual(),
         MergeClips(),
+        SpellSum(),
         SpellReshape(transposes=False),
         MoveTransposes(),
         SpellReshape(),
         MergeReshapes(),
+        MergeShuffles(),
         FusePad(),
         RemoveNoOps(),
         DropDead(),

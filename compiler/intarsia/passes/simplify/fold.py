@@ -28,12 +28,12 @@ class FoldConstants(Rewrite):
     """Compute nodes whose inputs are all constant, and Shape and Size of values whose shape is known.
 
     keep_dequantize  leave DequantizeLinear of constants: the weights of a model with scales of its own
-    limit_elements   results larger than this, and larger than the inputs, are left to run time
+    limit_elements   by how much all results together may be larger than their inputs; the rest waits for run time
     """
 
     name: ClassVar[str] = "fold-constants"
     keep_dequantize: bool = False
-    limit_elements: int = 1 << 20
+    limit_elements: int = 1 << 27
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         inputs = [value for value in node.inputs if value is not None]
@@ -52,12 +52,15 @@ class FoldConstants(Rewrite):
         if any(value is not None and "(" in value.dtype for value in node.outputs):
             return refuse("its result is not a tensor")
         _retype(node)
-        limit = max(self.limit_elements, sum(value.type.elements for value in inputs))
-        for value in node.outputs:
-            if value is not None and value.type.is_static and value.type.elements > limit:
-                return refuse(f"its result has {value.type.elements} elements, and at most {limit} are folded")
-            if value is not None and not value.type.is_static and node.op in _GROWING:
-                return refuse("the size of its result is not known")
+        if node.op in _GROWING and not all(value is None or value.type.is_static for value in node.outputs):
+            return refuse("the size of its result is not known")
+        static = [value.type for value in node.outputs if value is not None and value.type.is_static]
+        grown = sum(type.elements for type in static) - sum(value.type.elements for value in inputs)
+        if grown > 0 and rewriter.spent_elements + grown > self.limit_elements:
+            return refuse(
+                f"its result has {grown} elements more than its inputs, and {self.limit_elements} are the limit"
+            )
+        rewriter.spent_elements += max(grown, 0)
         try:
             results = evaluate_node(node, [None if value is None else value.data for value in node.inputs])
         except CompileError as error:
