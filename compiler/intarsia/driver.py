@@ -220,7 +220,7 @@ def _quantized(
             ranges = assumed_ranges(graph)
         else:
             samples = read_samples(graph, calibration, options.images)
-            step = None if options.progress is None else _counting(options.progress, "calibrating")
+            step = None if options.progress is None else _counting(options.progress, "calibrating", samples.total)
             ranges = calibrate(graph, samples, method=options.calibrator, percentile=options.percentile, progress=step)
         if not assume:
             require_measured(ranges)
@@ -232,8 +232,8 @@ def _quantized(
     return replace(lowered, stage="quantized", notes=(*outcome.notes, *reasons), assumed=assumed)
 
 
-def _counting(progress: Progress, what: str) -> Callable[[int], None]:
-    return lambda done: progress(what, done, 0)
+def _counting(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+    return lambda done: progress(what, done, total)
 
 
 def _anchor_outputs(graph: Graph, public: Sequence[str]) -> None:
