@@ -55,12 +55,12 @@ def _scaled_series(x: Term, whole: Term) -> Term:
             total = total * r + constant("float32", 1.0 / denominator)
         return total
 
-    def power(steps: Term) -> Term:
-        # Two factors: subnormal results need 2**-150, which is no float32.
+    def scaled(number: Term, steps: Term) -> Term:
+        # Two factors, one after the other: neither 2**128 nor 2**-150 is a float32, but the result may be.
         half = tirx.shift_right(steps, tirx.const(1, "int32"))
-        return shared(half, lambda h: _power_of_two(h) * _power_of_two(steps - h))
+        return shared(half, lambda h: number * _power_of_two(h) * _power_of_two(steps - h))
 
-    return shared(rest, series) * shared(tirx.Cast("int32", whole), power)
+    return shared(shared(rest, series), lambda s: shared(tirx.Cast("int32", whole), lambda n: scaled(s, n)))
 
 
 def _power_of_two(steps: Term) -> Term:
@@ -120,6 +120,15 @@ def _floor_at(x: Term, bound: Term) -> Term:
 
 def _ceil_at(x: Term, bound: Term) -> Term:
     return shared(x, lambda v: tirx.Select(v > bound, bound, v))
+
+
+def _differ(a: Term, b: Term) -> Term:
+    """Whether two bools differ; LLVM code for a comparison of bools is rejected."""
+    return tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(tirx.Not(a), b))
+
+
+def _equal(a: Term, b: Term) -> Term:
+    return tirx.Not(_differ(a, b)) if _dtype(a) == "bool" else tirx.EQ(a, b)
 
 
 def _truncated_division(a: Term, b: Term) -> Term:
@@ -224,10 +233,10 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "le": lambda a, b: a <= b,
     "gt": lambda a, b: a > b,
     "ge": lambda a, b: a >= b,
-    "eq": lambda a, b: tirx.EQ(a, b),
+    "eq": _equal,
     "and": lambda a, b: tirx.And(a, b),
     "or": lambda a, b: tirx.Or(a, b),
-    "xor": lambda a, b: tirx.NE(a, b),
+    "xor": _differ,
     "not": lambda a: tirx.Not(a),
     "select": lambda condition, a, b: tirx.Select(condition, a, b),
     "bit_and": lambda a, b: tirx.bitwise_and(a, b),

@@ -97,17 +97,9 @@ class _Loops:
         kernel = self.kernel
         with ExitStack() as stack:
             kept = loops(stack, kernel.kept, kernel.work)
-            taps = math.prod(kernel.reduced)
-            if taps <= _UNROLL_TAPS:
-                total = self.expression(kernel.initial, kept)
-                for tap in range(taps):
-                    total = self.joined(total, self.expression(kernel.body, kept, self.unravel(tap)))
-                self.store(kept, kernel.finish, total)
-                return
             accumulator = self.accumulator(1)
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
-            with ExitStack() as inner:
-                reduced = loops(inner, kernel.reduced, 0)
+            for reduced in self.reduced_places():
                 element = self.expression(kernel.body, kept, reduced)
                 T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
             self.store(kept, kernel.finish, accumulator[0])

@@ -82,7 +82,7 @@ def unary(name: str, arguments: Sequence[Any], x: Expression, dtype: str) -> Exp
     if name == "HardSigmoid":
         return ("hard_sigmoid", x, *numbers)
     if name == "Gelu":
-        return ("gelu_tanh" if arguments and arguments[0] in ("tanh", b"tanh") else "gelu", x)
+        return ("gelu_tanh" if arguments and arguments[0] in ("tanh", b"tanh", 1.0) else "gelu", x)
     return (name.lower(), x, *numbers)
 
 

@@ -1,0 +1,177 @@
+"""Integer ops: the same bytes as their NumPy meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from cpu_regions import Layers, load
+from hypothesis import HealthCheck, given, settings
+
+from generated_graphs import graphs, layers, random_inputs
+from intarsia.dtypes import Array
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph
+
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def scales(made: Layers, outputs: int) -> list[Array]:
+    bias = made.random.integers(-3000, 3000, outputs).astype(np.int32)
+    multiplier = made.random.integers(1 << 16, 1 << 17, outputs).astype(np.int32)
+    shift = made.random.integers(22, 29, outputs).astype(np.int32)
+    return [bias, multiplier, shift]
+
+
+def weights(made: Layers, *shape: int) -> Array:
+    return made.random.integers(-127, 128, shape).astype(np.int8)
+
+
+def test_convolutions() -> None:
+    made = Layers()
+    cases: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+        ((1, 3, 9, 11), (16, 3, 3, 3), {"pads": (1, 1, 1, 1)}),
+        ((2, 5, 8, 8), (10, 5, 3, 3), {"input_zero_point": -128}),
+        ((1, 8, 14, 14), (33, 8, 1, 1), {"clamp_min": -20, "clamp_max": 50}),
+        ((1, 16, 7, 7), (24, 16, 1, 1), {"strides": (2, 2), "input_zero_point": 127}),
+        ((1, 4, 12, 12), (8, 4, 5, 3), {"strides": (2, 1), "pads": (2, 0, 1, 1)}),
+        ((1, 4, 12, 12), (6, 4, 3, 3), {"dilations": (2, 3)}),
+        ((1, 12, 10, 10), (12, 1, 3, 3), {"group": 12, "pads": (1, 1, 1, 1)}),
+        ((1, 12, 11, 17), (12, 1, 5, 5), {"group": 12, "strides": (2, 2), "pads": (2, 2, 2, 2)}),
+        ((1, 8, 9, 9), (12, 2, 3, 3), {"group": 4, "pads": (1, 1, 1, 1)}),
+        ((1, 6, 20, 20), (1, 6, 3, 3), {"pads": (1, 1, 1, 1)}),
+        ((1, 5, 40), (7, 5, 9), {"pads": (4, 4), "strides": (2,)}),
+        ((1, 9, 1, 1), (20, 9, 1, 1), {}),
+    ]
+    for x, w, attributes in cases:
+        spatial = len(w) - 2
+        attributes = {
+            "strides": (1,) * spatial,
+            "pads": (0,) * (2 * spatial),
+            "dilations": (1,) * spatial,
+            "group": 1,
+            "input_zero_point": 5,
+            "output_zero_point": -7,
+            **attributes,
+        }
+        inputs = [made.bytes(*x), weights(made, *w), *scales(made, w[0])]
+        made.add("qconv", inputs, attributes, constants=(1, 2, 3, 4))
+    made.check(exact=True)
+
+
+def test_matrix_products() -> None:
+    made = Layers()
+    for rows, depth, outputs in [(1, 64, 10), (3, 33, 50), (20, 7, 8), (1, 1, 1)]:
+        inputs = [made.bytes(rows, depth), weights(made, depth, outputs), *scales(made, outputs)]
+        attributes = {"input_zero_point": -3, "output_zero_point": 9}
+        made.add("qmatmul", inputs, attributes, constants=(1, 2, 3, 4))
+    made.check(exact=True)
+
+
+def test_additions_products_and_pools() -> None:
+    made = Layers()
+    zeros = {"a_zero_point": 3, "b_zero_point": -128, "output_zero_point": 12}
+    for a, b in [((2, 3, 5, 5), (2, 3, 5, 5)), ((2, 3, 5, 5), (3, 1, 1)), ((1, 4), (6, 1))]:
+        made.add(
+            "qadd", [made.bytes(*a), made.bytes(*b)], {**zeros, "a_multiplier": 70000, "b_multiplier": 131, "shift": 17}
+        )
+        made.add("qmul", [made.bytes(*a), made.bytes(*b)], {**zeros, "multiplier": 90001, "shift": 24, "clamp_max": 90})
+    pool = {"kernel_shape": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1), "input_zero_point": -9}
+    made.add(
+        "qaveragepool", [made.bytes(1, 5, 12, 9)], {**pool, "output_zero_point": 4, "multiplier": 100003, "shift": 19}
+    )
+    everything = {"kernel_shape": (7, 7), "strides": (1, 1), "pads": (0, 0, 0, 0), "input_zero_point": 100}
+    made.add(
+        "qaveragepool",
+        [made.bytes(2, 20, 7, 7)],
+        {**everything, "output_zero_point": 0, "multiplier": 90000, "shift": 22},
+    )
+    x = np.arange(-128, 128).astype(np.int8).reshape(2, 128)
+    for multiplier, shift in ((1 << 16, 16), (99999, 17), (65537, 20), (131071, 1)):
+        attributes = {"input_zero_point": 3, "output_zero_point": -4, "multiplier": multiplier, "shift": shift}
+        made.add("requantize", [x], attributes)
+    made.check(exact=True)
+
+
+def test_lookups_and_softmax() -> None:
+    made = Layers()
+    x = np.arange(-128, 128).astype(np.int8)
+    made.add("lookup", [x.reshape(4, 64), made.bytes(256)], constants=(1,))
+    made.add("lookup", [x.view(np.uint8), made.bytes(256).view(np.uint8)], constants=(1,))
+    for shape, axis in (((3, 10), -1), ((2, 7, 5), 1), ((1, 300), 1)):
+        table = np.round(2**23 * np.exp(-np.arange(256) * 0.1)).astype(np.int32)
+        made.add("qsoftmax", [made.bytes(*shape), table], {"axis": axis}, constants=(1,))
+    made.check(exact=True)
+
+
+def test_borders_between_float_and_integer() -> None:
+    made = Layers()
+    ties = np.arange(-300, 300, dtype=np.float32) / 2
+    special = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0], np.float32)
+    for scale in (1.0, 0.1, 1 / 3, 3e-5, 7.0):
+        for zero in (0, -128, 127, 5):
+            x = np.concatenate([ties * np.float32(scale), special, made.floats(500) * np.float32(100 * scale)])
+            made.add("quantize", [x], {"scale": scale, "zero_point": zero})
+            made.add("dequantize", [made.bytes(300)], {"scale": scale, "zero_point": zero})
+    made.check(exact=True)
+
+
+def test_onnx_quantization_ops() -> None:
+    made = Layers()
+    x = made.floats(2, 4, 30) * np.float32(50)
+    scale, vector = np.float32(0.3).reshape(()), np.abs(made.floats(4)) + np.float32(0.1)
+    for dtype in (np.int8, np.uint8, np.int16, np.uint16):
+        zero = np.array(7, dtype)
+        made.add("QuantizeLinear", [x, scale, zero], constants=(1, 2), opset=21)
+        zeros = made.random.integers(0, 9, 4).astype(dtype)
+        made.add("QuantizeLinear", [x, vector, zeros], {"axis": 1}, constants=(1, 2), opset=21)
+        integers = made.random.integers(0, 100, (2, 4, 30)).astype(dtype)
+        made.add("DequantizeLinear", [integers, scale, zero], constants=(1, 2), opset=21)
+        made.add("DequantizeLinear", [integers, vector, zeros], {"axis": 1}, constants=(1, 2), opset=21)
+    made.add("DequantizeLinear", [made.random.integers(-9999, 9999, (4, 5)).astype(np.int32), scale], constants=(1,))
+    made.check(exact=True)
+
+
+def test_sums_that_wrap_and_ties_that_round_to_even() -> None:
+    made = Layers()
+    x, w = np.full((1, 2, 4, 4), 2, np.int8), np.ones((3, 2, 1, 1), np.int8)
+    bias = np.array([2**31 - 1, -(2**31), 2**31 - 3], np.int32)
+    attributes = {
+        "strides": (1, 1),
+        "pads": (0,) * 4,
+        "dilations": (1, 1),
+        "input_zero_point": 0,
+        "output_zero_point": 0,
+    }
+    tiny = [np.full(3, 1 << 16, np.int32), np.full(3, 41, np.int32)]
+    made.add("qconv", [x, w, bias, *tiny], attributes, constants=(1, 2, 3, 4))
+    ramp = np.arange(-128, 128).astype(np.int8).reshape(256, 1)
+    half = [np.full(9, 1 << 16, np.int32), np.full(9, 17, np.int32)]
+    matrix = np.ones((1, 9), np.int8)
+    made.add(
+        "qmatmul",
+        [ramp, matrix, np.arange(9, dtype=np.int32), *half],
+        {"input_zero_point": 0, "output_zero_point": 0},
+        constants=(1, 2, 3, 4),
+    )
+    made.check(exact=True)
+
+
+def compare(graph: Graph) -> None:
+    inputs = random_inputs(graph, 0)
+    expected = evaluate(graph, inputs)
+    actual = load(graph).run([inputs[value.name] for value in graph.inputs]).outputs
+    for value, one, other in zip(graph.outputs, expected, actual):
+        assert np.array_equal(one, other), value
+
+
+@FEW
+@given(graphs())
+def test_generated_graphs(graph: Graph) -> None:
+    compare(graph)
+
+
+@FEW
+@given(layers())
+def test_generated_layers(graph: Graph) -> None:
+    compare(graph)
