@@ -17,11 +17,12 @@ def disassemble(program: bytes, config: OverlayConfig, tags: Sequence[str] = ())
     """
     lines = [f"; overlay {config.name}, configuration {config.hash}"]
     for number, word in enumerate(decode_program(program)):
-        lines.append(f"{number:5d}  {word.queue.name:<5s} {_word(word)}{_layer(word, tags)}")
+        lines.append(f"{number:5d}  {word.queue.name:<5s} {word_text(word)}{_layer(word, tags)}")
     return "\n".join(lines) + "\n"
 
 
-def _word(word: Instruction) -> str:
+def word_text(word: Instruction) -> str:
+    """One word: its name, the semaphores it waits for and signals, and the fields that are not zero."""
     parts = [type(word).__name__]
     for name, _, _ in word.layout():
         value = getattr(word, name)

@@ -15,12 +15,12 @@ from intarsia_backends.simulator.timeline import Timeline, Timing
 
 @dataclass
 class Account:
-    """Where the cycles of a queue, or of a layer's words in all queues, went.
+    """Where the cycles of a queue went; they add up to those of the program.
 
     busy            the engine worked at its own pace
     wait_memory     it waited for DRAM
     wait_semaphore  its word was there, and another queue had not signalled yet
-    idle            there was no word for it: not fetched, or none at all (queues only)
+    idle            there was no word for it: not fetched, or none at all
     """
 
     busy: int = 0
@@ -33,28 +33,22 @@ class Account:
 class Layer:
     """What the words with one tag cost.
 
-    cycles  share of the program's cycles: each cycle belongs to the word at work then, in MAC, else VEC, else LOAD,
-            else STORE; cycles in which nothing works, to the word that works next. Layers add up to the whole.
-    macs    products that the array makes for it, those with padding included
-    queues  by queue name; without idle
+    cycles          its share of the program's cycles. Each cycle belongs to the word at work then: in MAC, else VEC,
+                    else LOAD, else STORE; where none is, to the next that works. Layers add up to the program.
+    wait_memory     those of its cycles in which nothing was at work but its loads or stores
+    wait_semaphore  those in which nothing was at work at all: one queue was done, the next had not begun
+    macs            products that the array makes for it, those with padding included
+    busy            by queue name: cycles in which its words kept the queue's engine at work, beside other layers' words
     """
 
     tag: int
     cycles: int = 0
+    wait_memory: int = 0
+    wait_semaphore: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
     macs: int = 0
-    queues: dict[str, Account] = field(default_factory=lambda: {queue.name: Account() for queue in isa.Queue})
-
-    @property
-    def wait_semaphore(self) -> int:
-        """Cycles in which its Convs and Vecs waited for other queues."""
-        return self.queues["MAC"].wait_semaphore + self.queues["VEC"].wait_semaphore
-
-    @property
-    def wait_memory(self) -> int:
-        """Cycles in which its loads and stores waited for DRAM."""
-        return self.queues["LOAD"].wait_memory + self.queues["STORE"].wait_memory
+    busy: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ class CycleReport:
                     "bytes_written": layer.bytes_written,
                     "wait_semaphore": layer.wait_semaphore,
                     "wait_memory": layer.wait_memory,
-                    "busy": {name: account.busy for name, account in layer.queues.items() if account.busy},
+                    "busy": dict(layer.busy),
                 }
             )
         macs = sum(int(row["macs"]) for row in rows)
@@ -133,10 +127,11 @@ def model_cycles(program: Program, config: OverlayConfig, memory: MemoryModel | 
         work = timing.end - max(timing.start, before)
         busy = min(work, cost.cycles)
         waited = max(0, timing.start - max(timing.ready, before))
-        for account in (queues[word.queue.name], layer.queues[word.queue.name]):
-            account.busy += busy
-            account.wait_memory += work - busy
-            account.wait_semaphore += waited
+        account = queues[word.queue.name]
+        account.busy += busy
+        account.wait_memory += work - busy
+        account.wait_semaphore += waited
+        layer.busy[word.queue.name] = layer.busy.get(word.queue.name, 0) + busy
         layer.bytes_read += cost.read_bytes
         layer.bytes_written += cost.write_bytes
         layer.macs += cost.macs
@@ -176,6 +171,9 @@ def _share_cycles(timings: Sequence[Timing], layers: dict[int, Layer], total: in
         else:
             latest = layers[owner.operation.word.tag]
             latest.cycles += time - now + unclaimed
+            latest.wait_semaphore += unclaimed
+            if owner.cost.read_bytes or owner.cost.write_bytes:
+                latest.wait_memory += time - now
             unclaimed = 0
         now = time
         if begins:
@@ -184,3 +182,4 @@ def _share_cycles(timings: Sequence[Timing], layers: dict[int, Layer], total: in
             active[timing.operation.queue].remove(timing)
     if latest is not None:
         latest.cycles += unclaimed + total - now
+        latest.wait_semaphore += unclaimed + total - now

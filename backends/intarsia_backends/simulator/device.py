@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intarsia.dtypes import Array
@@ -13,6 +12,7 @@ from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionRes
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
 from intarsia_backends.overlay.layout import TensorLayout, pack_all, unpack_all
+from intarsia_backends.overlay.text import disassemble
 from intarsia_backends.simulator.cycles import model_cycles
 from intarsia_backends.simulator.machine import LoadedProgram, Machine, load_program
 
@@ -64,15 +64,18 @@ class SimulatedRegion(LoadedRegion):
             self._loaded: LoadedProgram = load_program(program, config, constants, segments)
         except RunError as error:
             raise RunError(where=f"{where}, {error.where}", what=error.what, help=error.help) from None
-        report = model_cycles(self._loaded.program, config)
-        self._counters: dict[str, Any] = report.to_counters(region.layers)
+        self._program, self._tags = program, [str(name) for name in facts.get("tags", ())]
+        self._counters = model_cycles(self._loaded.program, config).to_counters(region.layers)
         self._idle: list[Machine] = []
         self._lock = threading.Lock()
 
     @property
-    def counters(self) -> dict[str, Any]:
+    def counters(self) -> Mapping[str, Any]:
         """The figures that every run has; they do not depend on the data."""
-        return copy.deepcopy(self._counters)
+        return self._counters
+
+    def listing(self) -> str:
+        return disassemble(self._program, self._loaded.config, self._tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         image = pack_all(inputs, self._inputs, self._input_bytes)
@@ -84,4 +87,4 @@ class SimulatedRegion(LoadedRegion):
         with self._lock:
             if len(self._idle) < _IDLE_MACHINES:
                 self._idle.append(machine)
-        return RegionResult(outputs, self.counters)
+        return RegionResult(outputs, self._counters)

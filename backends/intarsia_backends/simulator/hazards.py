@@ -13,9 +13,10 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.text import word_text
 from intarsia_backends.simulator.accesses import Access, accesses
 from intarsia_backends.simulator.order import Ordered
-from intarsia_backends.simulator.program import Operation, disassemble
+from intarsia_backends.simulator.program import Operation
 
 _GIVEN = ("CONSTANTS", "INPUTS")
 """Memories that the host fills before the start; all others hold nothing."""
@@ -96,7 +97,7 @@ def _check_banks(
                 other = by_queue[queue][int(latest.max()) - 1]
                 raise item.operation.fault(
                     f"bank conflict: {_verb(access.role)} {access.place} in bank {bank}, which word {other.index}, "
-                    f"{disassemble(other.word)}, may be using ({role}) at the same time"
+                    f"{word_text(other.word)}, may be using ({role}) at the same time"
                 )
 
 
@@ -112,7 +113,7 @@ def _check_words(item: Ordered, access: Access, track: _Track, by_queue: Sequenc
             if newest > item.before[queue]:
                 other = by_queue[queue][newest - 1]
                 raise item.operation.fault(
-                    f"race: {_verb(access.role)} {place}, part of which word {other.index}, {disassemble(other.word)}, "
+                    f"race: {_verb(access.role)} {place}, part of which word {other.index}, {word_text(other.word)}, "
                     f"{role}, and no semaphore orders the two"
                 )
     if not access.writes and not place.view(track.written).all():

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from intarsia.errors import RunError
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.program import REPORT, Operation, Program, disassemble, semaphores
+from intarsia_backends.overlay.text import word_text
+from intarsia_backends.simulator.program import REPORT, Operation, Program, semaphores
 
 Clock = tuple[int, ...]
 """For each queue, how many of its run words have finished."""
@@ -120,7 +121,7 @@ def _deadlock(
         elif head is not None:
             empty = [str(number) for number in semaphores(head.word.wait) if counts[number] == 0]
             stuck.append(
-                f"{queue.name} waits for semaphore {', '.join(empty)} at word {head.index}, {disassemble(head.word)}"
+                f"{queue.name} waits for semaphore {', '.join(empty)} at word {head.index}, {word_text(head.word)}"
             )
         else:
             stuck.append(f"{queue.name} is empty")

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeVar
 
 from intarsia.errors import RunError
 from intarsia_backends.overlay import isa
+from intarsia_backends.overlay.text import word_text
 
 Setup = TypeVar("Setup", bound=isa.Instruction)
 
 REPORT = "this is a fault of the compiler: please report it with the artifact"
-
-
-def disassemble(word: isa.Instruction) -> str:
-    """One word as text: its name and the fields that are not 0, masks of semaphores as sets of their numbers."""
-    parts = []
-    for item in fields(word):
-        value = getattr(word, item.name)
-        if item.name in ("wait", "signal"):
-            if value:
-                parts.append(f"{item.name}={{{', '.join(str(number) for number in semaphores(value))}}}")
-        elif value:
-            parts.append(f"{item.name}={int(value)}")
-    return f"{type(word).__name__}({', '.join(parts)})"
 
 
 def semaphores(mask: int) -> tuple[int, ...]:
@@ -61,7 +49,7 @@ class Operation:
     @property
     def where(self) -> str:
         """How an error names this word: number and disassembly."""
-        return f"program word {self.index}, {disassemble(self.word)}"
+        return f"program word {self.index}, {word_text(self.word)}"
 
     def fault(self, what: str, help: str = REPORT) -> RunError:
         """The error for something this word does wrong; the caller raises it."""
