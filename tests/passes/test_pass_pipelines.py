@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from generated_graphs import examples
 from pass_cases import random_inputs
 
+from generated_graphs import examples
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType

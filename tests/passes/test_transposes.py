@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pass_cases import apply, model, ops, reasons
+from pass_cases import apply, model, ops, reasons, refused
 
 from intarsia.ir.text import text
-from intarsia.passes import simplify_passes
-from intarsia.passes.simplify import MoveTransposes
+from intarsia.passes import fuse_passes, simplify_passes
+from intarsia.passes.simplify import AbsorbTranspose, MoveTransposes
 
 TO_NCHW, TO_NHWC = "Transpose <perm=[0,3,1,2]>", "Transpose <perm=[0,2,3,1]>"
 
@@ -152,3 +152,94 @@ def test_transpose_of_itself_does_not_run_for_ever():
         "(float[4,4] x) => (float[4,4] y) { t = Transpose (x) s = Add (x, t) u = Transpose (s) y = Add (u, s) }"
     )
     apply(graph, MoveTransposes())
+
+
+FLATTEN = "to = Constant <value_ints=[2,-1]> ()"
+
+
+def test_channels_last_flatten_moves_into_the_weight(golden):
+    graph = model(
+        f"""(float[2,4,2,3] x, float[24,5] w) => (float[2,5] y) {{
+          {FLATTEN}  a = {TO_NHWC} (x)  r = Relu (a)  f = Reshape (r, to)  y = MatMul (f, w)
+        }}""",
+        random="w",
+    )
+    assert apply(graph, AbsorbTranspose()) == 1
+    golden(text(graph))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_flatten_moves_into_a_dequantized_weight(axis):
+    graph = model(
+        f"""(int8[2,4,2,3] x, float sx, int8 zx, int8[5,24] w, float[5] sw, float s1) => (float[2,5] y) {{
+          {FLATTEN}  a = {TO_NHWC} (x)  f = Reshape (a, to)  d = DequantizeLinear (f, sx, zx)
+          e = DequantizeLinear <axis=0> (w, {"sw" if axis == 0 else "s1"})
+          y = Gemm <transB=1> (d, e)
+        }}""",
+        random="w sw sx s1",
+        zx=3,
+    )
+    assert apply(graph, AbsorbTranspose()) == 1
+    assert "Transpose" not in ops(graph)
+
+
+ABSORB_REFUSED = {
+    "shared": ("f = Reshape (a, to) y = MatMul (f, w) z = Neg (a)", "float[2,5] y, float[2,2,3,4] z"),
+    "run time": ("f = Reshape (a, to) y = MatMul (f, v)", "float[2,5] y"),
+}
+
+
+@pytest.mark.parametrize("name", ABSORB_REFUSED)
+def test_flatten_keeps_its_transpose_and_says_why(name, golden):
+    body, outputs = ABSORB_REFUSED[name]
+    graph = model(
+        f"""(float[2,4,2,3] x, float[24,5] w, float[24,5] v) => ({outputs}) {{
+          {FLATTEN}  a = {TO_NHWC} (x)  {body}
+        }}""",
+        random="w",
+    )
+    golden(refused(AbsorbTranspose(), graph))
+
+
+def test_product_from_the_other_side_is_no_near_match():
+    graph = model(
+        f"""(float[2,4,2,3] x, float[1,2] v, int64[2] to) => (float[1,24] y) {{
+          a = {TO_NHWC} (x)  f = Reshape (a, to)  y = MatMul (v, f)
+        }}""",
+        to=[2, -1],
+        random="v",
+    )
+    assert apply(graph, AbsorbTranspose()) == 0
+    assert reasons(AbsorbTranspose(), graph) == ""
+
+
+def test_quantized_channels_last_network_keeps_one_transpose(golden):
+    graph = model(
+        f"""(int8[1,4,4,2] x, float s, int8 z, int8[3,2,3,3] w, float[3] sw, int32[3] b, float[3] sb, int8[48,5] v,
+             float sv) => (int8[1,5] y) {{
+          d = DequantizeLinear (x, s, z)  a = {TO_NCHW} (d)
+          dw = DequantizeLinear <axis=0> (w, sw)  db = DequantizeLinear <axis=0> (b, sb)
+          c = Conv <pads=[1,1,1,1]> (a, dw, db)  t = {TO_NHWC} (c)  r = Relu (t)
+          q = QuantizeLinear (r, s, z)  e = DequantizeLinear (q, s, z)
+          to = Constant <value_ints=[1,-1]> ()  f = Reshape (e, to)
+          dv = DequantizeLinear (v, sv)  m = MatMul (f, dv)  y = QuantizeLinear (m, s, z)
+        }}""",
+        random="w b v sw sb sv",
+        s=0.5,
+        z=0,
+    )
+    apply(graph, *simplify_passes(True), *fuse_passes(True))
+    golden(text(graph))
+
+
+def test_transpose_moves_bytes_rather_than_floats():
+    graph = model(
+        f"""(int8[1,4,4,2] x, float s) => (int8[1,4,4,2] y) {{
+          d = DequantizeLinear (x, s)  a = {TO_NCHW} (d)  p = AveragePool <kernel_shape=[1,3], pads=[0,1,0,1]> (a)
+          t = {TO_NHWC} (p)  y = QuantizeLinear <output_dtype=3> (t, s)
+        }}""",
+        opset=21,
+        s=0.5,
+    )
+    apply(graph, MoveTransposes())
+    assert ops(graph) == ["Transpose", "DequantizeLinear", "AveragePool", "QuantizeLinear", "Transpose"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.base import type_like
 from intarsia.passes.matching import constant
@@ -34,7 +35,14 @@ def transposed(graph: Graph, dequantize: Node) -> Value:
     return _twin(graph, dequantize, np.ascontiguousarray(data.T), 1 - axis, "transposed")
 
 
-def _twin(graph: Graph, dequantize: Node, data: np.typing.NDArray[np.generic], axis: int, suffix: str) -> Value:
+def rows_reordered(graph: Graph, dequantize: Node, order: Array, axis: int) -> Value:
+    """A DequantizeLinear of the constant with the slices along one axis, which must share their scales, reordered."""
+    data = dequantize.input(0).data
+    assert data is not None
+    return _twin(graph, dequantize, np.take(data, order, axis), dequantize.attributes.get("axis", 1), "reordered")
+
+
+def _twin(graph: Graph, dequantize: Node, data: Array, axis: int, suffix: str) -> Value:
     old = dequantize.input(0)
     one = has_one_scale(dequantize)
     inputs: list[Value | None] = [constant(graph, f"{old.name}_{suffix}", data)]

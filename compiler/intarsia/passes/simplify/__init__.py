@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intarsia.passes.base import Pass
 from intarsia.passes.simplify.clips import MergeClips
+from intarsia.passes.simplify.flatten import AbsorbTranspose
 from intarsia.passes.simplify.fold import DropDead, FoldConstants, MergeEqual
 from intarsia.passes.simplify.noops import RemoveNoOps
 from intarsia.passes.simplify.padding import FusePad
@@ -21,6 +22,7 @@ PASSES: tuple[type[Pass], ...] = (
     SpellSum,
     SpellReshape,
     MoveTransposes,
+    AbsorbTranspose,
     FusePad,
     MergeReshapes,
     MergeShuffles,
@@ -38,6 +40,7 @@ def passes(prequantized: bool) -> tuple[Pass, ...]:
         SpellSum(),
         SpellReshape(transposes=False),
         MoveTransposes(),
+        AbsorbTranspose(),
         SpellReshape(),
         MergeReshapes(),
         MergeShuffles(),

@@ -1,15 +1,17 @@
 """Transposes vanish where the ops between them can work in the other order of axes.
 
 Models exported from channels-last frameworks stand a Transpose before and after every convolution. Nodes that do not
-care about the order of axes form islands; each island is turned into the order that costs the fewest moved elements.
+care about the order of axes form islands; each island is turned into the order that costs the fewest moved bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from intarsia.dtypes import itemsize_bytes
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.base import CHANGED, Answer, Refusal, Rewrite, Rewriter, type_like
 from intarsia.passes.layout import (
@@ -174,10 +176,14 @@ def _candidates(sources: Iterable[Value], results: Iterable[Value], inside: set[
 
 
 def _cost(value: Value, perm: Perm) -> int:
-    """Elements that a Transpose moves, and one for being there."""
+    """Bytes that a Transpose of the value moves, and one for being there."""
+    return _moved_cost(value.shape, perm, itemsize_bytes(value.dtype))
+
+
+def _moved_cost(shape: Sequence[int], perm: Perm, itemsize: int) -> int:
     if perm == tuple(range(len(perm))):
         return 0
-    return 1 if moves_only_unit_axes(value.shape, perm) else 1 + value.type.elements
+    return 1 if moves_only_unit_axes(shape, perm) else 1 + math.prod(shape) * itemsize
 
 
 def _gain(graph: Graph, perm: Perm, sources: list[Value], results: list[Value], inside: set[Node]) -> int:
@@ -193,25 +199,17 @@ def _gain(graph: Graph, perm: Perm, sources: list[Value], results: list[Value], 
             gain += _cost(node.input(0), before)
         gain -= _cost(node.input(0), compose(before, perm))
     for value in results:
-        needs_back = graph.is_output(value)
+        needs_back, itemsize = graph.is_output(value), itemsize_bytes(value.dtype)
         shape = [value.shape[axis] for axis in perm]
         for user in _outside(value, inside):
             if _is_transpose(user):
-                gain += _cost(value, permutation(user)) - _moved_cost(shape, compose(back, permutation(user)))
+                gain += _cost(value, permutation(user))
+                gain -= _moved_cost(shape, compose(back, permutation(user)), itemsize)
             elif accepts(user, value, perm) is None:
                 needs_back = True
         if needs_back:
-            gain -= _moved_cost(shape, back)
+            gain -= _moved_cost(shape, back, itemsize)
     return gain
-
-
-def _moved_cost(shape: Sequence[int], perm: Perm) -> int:
-    if perm == tuple(range(len(perm))):
-        return 0
-    elements = 1
-    for size in shape:
-        elements *= size
-    return 1 if moves_only_unit_axes(shape, perm) else 1 + elements
 
 
 def _rebuild(
