@@ -62,14 +62,16 @@ def reshaped(source: Planes, shape: tuple[int, ...]) -> Planes | None:
 
 
 def planes_of(value: Value) -> Planes | None:
-    """How a value stands when all that makes it runs on the overlay; None where the overlay cannot hold it."""
+    """How a value stands in a region that takes what the overlay can; None where the overlay cannot hold it."""
     if not value.type.is_static:
         return None
     node = value.producer
     if node is not None and value is node.outputs[0]:
         if node.op in RESHAPES:
             source = planes_of(node.input(0))
-            return None if source is None else reshaped(source, value.shape)
+            free = None if source is None else reshaped(source, value.shape)
+            # A reshape that moves bytes runs elsewhere, and its output comes in as an input does.
+            return free or canonical(value.shape)
         if node.op in ELEMENTWISE and node.domain == "":
             return _elementwise(node)
     return canonical(value.shape)
