@@ -75,6 +75,18 @@ def model_options(command: Any) -> Any:
 @click.option(
     "--percentile", type=click.FloatRange(50, 100), default=99.99, show_default=True, help="For that calibrator."
 )
+@click.option("--mean", default="0", metavar="M[,M,M]", help="For images: the input is (pixel - mean) * scale, ...")
+@click.option("--scale", metavar="S[,S,S]", help="... with pixels of 0 to 255; one number, or one a channel.")
+@click.option(
+    "--colour", type=click.Choice(["RGB", "BGR", "L"]), help="For images: by default L for one channel, else RGB."
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["stretch", "crop"]),
+    default="stretch",
+    show_default=True,
+    help="For images of another size than the input's.",
+)
 @click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
 @click.option("--stop-after", type=click.Choice(_STAGES), help="Write the graph at that stage as text instead.")
@@ -89,6 +101,10 @@ def command(
     calibration: str | None,
     calibrator: str,
     percentile: float,
+    mean: str,
+    scale: str | None,
+    colour: str | None,
+    fit: str,
     dump: Path | None,
     compare: bool,
     stop_after: str | None,
@@ -105,6 +121,7 @@ def command(
             dimensions=dimensions,
             calibrator=calibrator,
             percentile=percentile,
+            images=_images(calibration, mean, scale, colour, fit),
             dump=dump,
             compare=compare,
             progress=step,
@@ -121,6 +138,32 @@ def command(
             _write_text(Path(output), text)
         return
     _write_summary(artifact, place, as_json)
+
+
+def _images(calibration: str | None, mean: str, scale: str | None, colour: str | None, fit: str) -> Any:
+    """Options for a folder of images; None for other data."""
+    from intarsia.passes.quantize.images import ImageOptions
+
+    if scale is not None:
+        numbers = _channels("--mean", mean), _channels("--scale", scale)
+        return ImageOptions(mean=numbers[0], scale=numbers[1], colour=colour or "", fit=fit)
+    if calibration is not None and Path(calibration).is_dir():
+        raise CompileError(
+            where="--calibration",
+            what=f"nothing says how the pixels in '{calibration}' become the numbers that the model takes",
+            help="give --scale and --mean as in training: number = (pixel - mean) * scale, pixels 0 to 255; "
+            "for example --scale 0.00392156862745098 for pixel / 255",
+        )
+    return None
+
+
+def _channels(option: str, text: str) -> float | tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        what = f"{text!r} is not one number, or one a channel with commas between"
+        raise click.BadParameter(what, param_hint=option) from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _text_at(stage: str, model: str, target: str, options: Options, calibration: str | None) -> str:

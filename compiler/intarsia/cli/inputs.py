@@ -93,7 +93,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     if path.suffix not in (".npz", ".npy") or (path.suffix == ".npy" and len(arrays) != 1):
         raise RunError(
             where=f"output {path}",
-            what=f"{len(arrays)} outputs cannot be written into a file of that name",
+            what=f"a file of that name does not hold the model's outputs, {', '.join(arrays)}",
             help="give a name that ends with .npz, or with .npy for a model of one output",
         )
     for name, array in arrays.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,4 +51,5 @@ def whole_model(images: int, regions: Sequence[Mapping[str, Any]]) -> dict[str, 
         counted = [region[name] for region in regions if _is_number(region.get(name))]
         if counted:
             totals[name] = sum(counted)
-    return {"images": images, **totals, "regions": [dict(region) for region in regions]}
+    # Devices may hand out the same objects every time; the caller gets ones of his own.
+    return {"images": images, **totals, "regions": [copy.deepcopy(dict(region)) for region in regions]}

@@ -1,0 +1,120 @@
+"""Commands that read models: compile for the overlay, explain, and what verify and report say of the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from intarsia.cli.commands import intarsia
+from intarsia.cli.layers import compare_layers
+from intarsia.driver import Options, lower
+
+MODELS = Path(__file__).parents[1] / "models"
+MODEL = str(MODELS / "digits_cnn.onnx")
+
+
+def call(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(intarsia, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return str(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the digits model compiled for the overlay, and test images."""
+    folder = tmp_path_factory.mktemp("compiled")
+    with np.load(MODELS / "digits_test_450.npz") as data:
+        np.save(folder / "calibration.npy", data["x"][:64])
+        np.save(folder / "x.npy", data["x"][64:96].astype(np.float32))
+        np.save(folder / "labels.npy", data["y"][64:96])
+    place = str(folder / "digits.intarsia")
+    told = call(
+        "compile", MODEL, "--target", "pynq-z2", "--calibration", str(folder / "calibration.npy"), "-o", place, "--json"
+    )
+    assert {region["kind"] for region in json.loads(told)["regions"]} == {"cpu", "overlay"}
+    return folder
+
+
+def test_the_compiled_model_classifies(compiled: Path) -> None:
+    told = json.loads(
+        call(
+            *("run", str(compiled / "digits.intarsia"), "--input", str(compiled / "x.npy")),
+            *("--output", str(compiled / "y.npy"), "--json"),
+        )
+    )
+    right = np.mean(np.load(compiled / "y.npy").argmax(axis=1) == np.load(compiled / "labels.npy"))
+    assert right > 0.9
+    assert told["counters"]["images"] == 32 and told["counters"]["cycles"] > 0
+
+
+def test_report_has_the_cycles_of_the_model(compiled: Path) -> None:
+    artifact = str(compiled / "digits.intarsia")
+    data = json.loads(call("report", artifact, "--json"))
+    assert data["source"] == "model"
+    layers = [row for row in data["rows"] if row["place"] == "pynq-z2"]
+    assert layers and all(row["cycles"] > 0 and row["onchip_peak_bytes"] > 0 for row in layers)
+    assert all(0 < row["utilisation"] <= 1 for row in layers if row["macs"])
+    assert "by the device's model" in call("report", artifact)
+    counted = json.loads(call("report", artifact, "--run", "--json"))
+    assert counted["source"] == "run" and counted["summary"]["cycles"] == data["summary"]["cycles"]
+
+
+def test_verify_against_the_float_model(compiled: Path) -> None:
+    arguments = ("verify", str(compiled / "digits.intarsia"), "--against", MODEL)
+    data = json.loads(call(*arguments, "--input", str(compiled / "x.npy"), "--json"))
+    assert data["ok"] and len(data["reference"]) == 32
+    assert all(result["different"] == 0 for result in data["reference"])
+    noise = {layer["name"]: layer["sqnr"] for layer in data["layers"]}
+    assert len(noise) >= 4 and all(sqnr > 15 for sqnr in noise.values())
+    assert "SQNR dB" in call(*arguments)
+
+
+def test_a_float_model_has_no_noise_against_itself() -> None:
+    graph = lower(MODEL, "cpu", Options(precision="float32"), until="fused").graph
+    sample = {graph.inputs[0].name: np.ones(graph.inputs[0].shape, np.float32)}
+    layers = compare_layers(graph, graph.copy(), [sample], lambda what, done, total: None)
+    assert len(layers) == len(graph.nodes) and all(layer.sqnr == float("inf") for layer in layers)
+
+
+def test_dump_disassembles(compiled: Path) -> None:
+    artifact = str(compiled / "digits.intarsia")
+    regions = json.loads(call("dump", artifact, "--json"))["manifest"]["regions"]
+    name = next(region["name"] for region in regions if region["kind"] == "overlay")
+    listing = call("dump", artifact, "--region", name)
+    assert "Conv" in listing and "End" in listing.splitlines()[-1]
+
+
+def test_stop_after_writes_the_graph(compiled: Path, tmp_path: Path) -> None:
+    text = call("compile", MODEL, "--target", "pynq-z2", "--stop-after", "imported")
+    assert text.startswith("graph ") and "Conv(" in text
+    place = tmp_path / "regions.txt"
+    arguments = ("--target", "pynq-z2", "--calibration", str(compiled / "calibration.npy"))
+    call(
+        "compile", MODEL, *arguments, "--stop-after", "partitioned", "-o", str(place), "--dump", str(tmp_path / "dump")
+    )
+    assert "qconv(" in place.read_text()
+    assert (tmp_path / "dump/00_imported.txt").exists()
+
+
+def test_int8_needs_calibration() -> None:
+    result = CliRunner().invoke(intarsia, ["compile", MODEL, "--target", "pynq-z2"])
+    assert result.exit_code == 2 and "calibration" in result.stderr
+
+
+def test_explain() -> None:
+    text = call("explain", MODEL, "--target", "pynq-z2", "--all")
+    assert "computing ops on pynq-z2" in text and "qconv" in text
+    data: Any = json.loads(call("explain", MODEL, "--target", "pynq-z2", "--json"))
+    assert data["summary"]["compute_ops_on_target"] > 0
+
+
+def test_demo_tells_the_whole_journey() -> None:
+    data = json.loads(call("demo", "--images", "8", "--json"))
+    assert data["accuracy"] >= 0.5 and data["report"]["summary"]["cycles"] > 0
