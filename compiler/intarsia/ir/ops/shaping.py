@@ -63,8 +63,8 @@ def reshaped(node: Node, x: TensorType, wish: Sequence[int], allow_zero: bool) -
             raise _cannot(node, x, wish)
         rest = None if left is None else left // asked if asked else 0
         return tuple(rest if size == -1 else size for size in sizes)
-    total, filled = product(x.shape), product(sizes)
-    if total is not None and filled is not None and total != filled:
+    empty = any(x.shape[index] == 0 for index in kept)
+    if left is not None and left != asked and not empty:
         raise _cannot(node, x, wish)
     return tuple(sizes)
 
