@@ -14,6 +14,8 @@ from intarsia_backends.overlay.steps import ConvStep, VecStep
 from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 
 ALL = slice(None)
+KERNEL_MAX = 63
+"""Rows and columns of a kernel in one Conv; larger ones are summed in pieces."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class ConvEmitter:
     def emit(self) -> None:
         half = self.config.weight_rows // 2
         for limit in (half, self.config.weight_rows):
-            chunks = self.chunks(limit)
+            chunks = self.chunks(limit) if max(self.window.kernel) <= KERNEL_MAX else None
             if chunks is None:
                 continue
             blocks = max(chunk.blocks for chunk in chunks)
@@ -279,8 +281,16 @@ class ConvEmitter:
                     best = (rows * columns, rows, columns)
             return None if best is None else best[1:]
 
-        while piece_rows * piece_columns * piece_blocks * 4 > config.weight_rows // 2 or size(1) is None:
-            if piece_blocks > 1:
+        while (
+            piece_rows * piece_columns * piece_blocks * 4 > config.weight_rows // 2
+            or max(piece_rows, piece_columns) > KERNEL_MAX
+            or size(1) is None
+        ):
+            if piece_rows > KERNEL_MAX:
+                piece_rows = ceil_div(piece_rows, 2)
+            elif piece_columns > KERNEL_MAX:
+                piece_columns = ceil_div(piece_columns, 2)
+            elif piece_blocks > 1:
                 piece_blocks = ceil_div(piece_blocks, 2)
             elif piece_rows > 1:
                 piece_rows = ceil_div(piece_rows, 2)

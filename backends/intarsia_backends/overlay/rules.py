@@ -7,12 +7,13 @@ from collections.abc import Callable
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
 from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.convolve import KERNEL_MAX
 from intarsia_backends.overlay.lowering import conv_window, pool_window
 from intarsia_backends.overlay.shapes import canonical, is_flat, planes_of, reshaped
 from intarsia_backends.overlay.tensors import Window
 
-KERNEL_MAX = 63
 STRIDE_MAX = 15
+REACH_MAX = 2047
 DILATION_MAX = 63
 SIZE_MAX = 16383
 CHANNELS_MAX = 16384
@@ -83,7 +84,6 @@ def _check_value(value: Value) -> Support:
 
 def _check_window(window: Window, what: str) -> Support:
     for name, values, limit in (
-        ("kernel-size", window.kernel, KERNEL_MAX),
         ("stride", window.strides, STRIDE_MAX),
         ("dilation", window.dilations, DILATION_MAX),
     ):
@@ -107,16 +107,23 @@ def _qconv(node: Node, config: OverlayConfig) -> Support:
     answer = _check_window(window, "convolution")
     if not answer.ok:
         return answer
-    if node.attributes.get("group", 1) > 1 and window.taps > config.weight_rows:
-        return no(
-            "kernel-size",
-            f"depthwise kernel of {window.taps} taps, at most {config.weight_rows}",
-            "use a smaller kernel",
-        )
+    depthwise = node.attributes.get("group", 1) > 1 and node.input(1).shape[1] == 1
+    taps_max = min(config.weight_rows, _window_words(config))
+    if depthwise and (max(window.kernel) > KERNEL_MAX or window.taps > taps_max):
+        kernel = "x".join(str(size) for size in window.kernel)
+        limit = f"at most {KERNEL_MAX}x{KERNEL_MAX} and {taps_max} taps"
+        return no("kernel-size", f"depthwise kernel of {kernel}, {limit}", "use a smaller kernel")
     reach = [(size - 1) * dilation + 1 for size, dilation in zip(window.kernel, window.dilations)]
-    if max(*window.pads, *reach) > 2047:
-        return no("reach", f"kernel and dilation reach {max(reach)} pixels, at most 2047", "use a smaller dilation")
+    if max(*window.pads, *reach) > REACH_MAX:
+        return no(
+            "reach", f"kernel and dilation reach {max(reach)} pixels, at most {REACH_MAX}", "use a smaller dilation"
+        )
     return YES
+
+
+def _window_words(config: OverlayConfig) -> int:
+    """Pixels of a window that a tile can always hold, whatever else stands on chip."""
+    return config.bank_words * max(config.activation_banks // 8, 1)
 
 
 def _flat_refusal(node: Node) -> Support:
@@ -137,10 +144,10 @@ def _qmatmul(node: Node, config: OverlayConfig) -> Support:
         return no("axes", f"'{x.name}' is {x.type}, not [rows,K]", "reshape to two axes before the product")
     planes = planes_of(x)
     assert planes is not None
-    if is_flat(x) and max(planes.height, planes.width) > KERNEL_MAX:
+    if max(planes.height, planes.width) > REACH_MAX and is_flat(x):
         return no(
-            "kernel-size",
-            f"the product reads {planes.height}x{planes.width} pixels, at most {KERNEL_MAX}x{KERNEL_MAX}",
+            "reach",
+            f"the product reads {planes.height}x{planes.width} pixels, at most {REACH_MAX}x{REACH_MAX}",
             "pool before the product",
         )
     return YES
@@ -191,7 +198,7 @@ def _maxpool(node: Node, config: OverlayConfig) -> Support:
     if not answer.ok:
         return answer
     window = pool_window(node)
-    limit = config.bank_words * max(config.activation_banks // 8, 1)
+    limit = _window_words(config)
     if window.taps > limit:
         return no("kernel-size", f"max pool window of {window.taps} pixels, at most {limit}", "pool in two steps")
     return YES
@@ -214,8 +221,8 @@ def _pool(node: Node) -> Support:
     ):
         if max(values) > limit:
             return no(name, f"pool {name.split('-')[0]} {max(values)}, at most {limit}", "pool in two steps")
-    if max(window.pads) > 2047:
-        return no("pads", f"pool pads of {max(window.pads)}, at most 2047", "use smaller pads")
+    if max(window.pads) > REACH_MAX:
+        return no("pads", f"pool pads of {max(window.pads)}, at most {REACH_MAX}", "use smaller pads")
     return YES
 
 

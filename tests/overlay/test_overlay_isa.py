@@ -1,0 +1,81 @@
+"""The instruction set encodes what it says, refuses what does not fit, and its generated files are fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intarsia_backends.overlay import generated, isa
+from intarsia_backends.overlay.config import CONFIGS, PYNQ_Z2, OverlayConfig
+
+HW = Path(__file__).parents[2] / "hw" / "generated"
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_every_word_comes_back_from_its_bytes(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(isa.INSTRUCTIONS))
+    values = {}
+    for name, width, signed in kind.layout():
+        low, high = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
+        values[name] = data.draw(st.integers(low, high))
+    word = kind(**values)
+    assert len(word.encode()) == isa.WORD_BYTES
+    assert isa.decode(word.encode()) == word
+    assert isa.decode_program(isa.encode_program([word, word])) == [word, word]
+
+
+def test_words_fit_and_opcodes_differ() -> None:
+    for kind in isa.INSTRUCTIONS:
+        assert isa.OPCODE_BITS + sum(width for _, width, _ in kind.layout()) <= isa.WORD_BITS, kind
+        assert kind.opcode() >> 4 == kind.queue and 0 < kind.kind < 16
+    assert len(isa.BY_OPCODE) == len(isa.INSTRUCTIONS)
+
+
+def test_a_value_that_does_not_fit_is_named() -> None:
+    with pytest.raises(isa.EncodingError, match=r"ConvWindow.rows = 20000 does not fit 14 bits \(0 to 16383\)"):
+        isa.ConvWindow(rows=20000).encode()
+    with pytest.raises(isa.EncodingError, match=r"ConvSource.fill = -129 does not fit 8 bits \(-128 to 127\)"):
+        isa.ConvSource(fill=-129).encode()
+
+
+def test_words_that_are_no_instruction_are_refused() -> None:
+    with pytest.raises(isa.EncodingError, match="word 1: opcode 0 is no instruction"):
+        isa.decode_program(isa.End().encode() + bytes(16))
+    with pytest.raises(isa.EncodingError, match="End has bits set above its fields"):
+        isa.decode(isa.End().encode()[:-1] + b"\x80")
+    with pytest.raises(isa.EncodingError, match="17 bytes are not whole words"):
+        isa.decode_program(bytes(17))
+
+
+def test_generated_files_are_fresh() -> None:
+    for name, content in generated.files().items():
+        assert (HW / name).read_text() == content, f"stale: python -m intarsia_backends.overlay.generated {HW}"
+
+
+def test_generated_package_has_every_field_in_its_place() -> None:
+    text = generated.systemverilog_package()
+    for kind in isa.INSTRUCTIONS:
+        body = text[: text.index(f"}} {generated.snake(kind.__name__)}_t;")].rsplit("typedef struct packed {", 1)[1]
+        fields = [line.rstrip(";").split() for line in body.strip().splitlines()]
+        widths = [1 if "[" not in " ".join(words) else int(words[-2][1:].split(":")[0]) + 1 for words in fields[:-1]]
+        names = [words[-1] for words in fields if words[-1] != "unused"]
+        assert names == [name for name, _, _ in reversed(list(kind.layout()))] + ["opcode"]
+        assert sum(widths) + isa.OPCODE_BITS == isa.WORD_BITS
+
+
+def test_manual_names_every_word(golden: Callable[[str], None]) -> None:
+    text = generated.manual()
+    golden("\n".join(line for line in text.splitlines() if line.startswith(("## ", "| "))) + "\n")
+
+
+def test_configurations_come_back_from_their_data() -> None:
+    for config in CONFIGS.values():
+        assert OverlayConfig.from_dict(config.to_dict()) == config
+        assert config.activation_words <= 1 << 16 and config.weight_rows <= 1 << 16
+    assert len({config.hash for config in CONFIGS.values()}) == len(CONFIGS)
+    assert PYNQ_Z2.macs_per_cycle == 512 and PYNQ_Z2.activation_bytes == 256 * 1024
