@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import intarsia
 from artifact_examples import evaluator_artifact, small_graph
+from intarsia.artifact import Artifact
+from intarsia.dtypes import Array
 from intarsia.runtime.session import load
 
 ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "tests" / "models"
 
 SCRIPT = """
 import sys
@@ -40,10 +44,9 @@ sys.meta_path.insert(0, Blocked())
 """
 
 
-def run_there(python: str, script: str, folder: Path, **environment: str) -> str:
+def run_there(python: str, script: str, artifact: Artifact, x: Array, folder: Path, **environment: str) -> str:
     """Run an artifact in another interpreter, compare its outputs with ours, give what it printed."""
-    evaluator_artifact(small_graph()).save(folder / "model.intarsia")
-    x = np.random.default_rng(5).standard_normal((4, 2, 5, 5)).astype(np.float32)
+    artifact.save(folder / "model.intarsia")
     np.save(folder / "x.npy", x)
     arguments = [str(folder / name) for name in ("model.intarsia", "y.npy", "x.npy")]
     done = subprocess.run(
@@ -60,9 +63,22 @@ def run_there(python: str, script: str, folder: Path, **environment: str) -> str
     return done.stdout
 
 
-def test_running_imports_numpy_alone(tmp_path: Path) -> None:
-    devices = run_there(sys.executable, BLOCK + SCRIPT, tmp_path)
+def random_images() -> Array:
+    return np.random.default_rng(5).standard_normal((4, 2, 5, 5)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> tuple[Artifact, Array]:
+    """The shipped digits model for the PYNQ-Z2, with its regions for the CPU and the overlay, and images."""
+    with np.load(MODELS / "digits_test_450.npz") as data:
+        x = data["x"].astype(np.float32)
+    return intarsia.compile_model(MODELS / "digits_cnn.onnx", target="pynq-z2", calibration=x[:32]), x[32:36]
+
+
+def test_running_imports_numpy_alone(compiled: tuple[Artifact, Array], tmp_path: Path) -> None:
+    devices = run_there(sys.executable, BLOCK + SCRIPT, *compiled, tmp_path)
     assert "simulator" in devices
+    run_there(sys.executable, BLOCK + SCRIPT, evaluator_artifact(small_graph()), random_images(), tmp_path)
 
 
 def board_python() -> str:
@@ -98,8 +114,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> str:
     return python
 
 
-def test_an_artifact_runs_on_what_a_board_has(board: str, tmp_path: Path) -> None:
+def test_artifacts_run_on_what_a_board_has(board: str, compiled: tuple[Artifact, Array], tmp_path: Path) -> None:
     version = subprocess.run([board, "-c", "import numpy; print(numpy.__version__)"], capture_output=True, text=True)
     assert version.stdout.strip() == "1.21.6"
-    devices = run_there(board, SCRIPT, tmp_path, PYTHONPATH="")
+    run_there(board, SCRIPT, evaluator_artifact(small_graph()), random_images(), tmp_path, PYTHONPATH="")
+    devices = run_there(board, SCRIPT, *compiled, tmp_path, PYTHONPATH="")
     assert devices.strip().split(",") == ["cpu", "simulator"]
