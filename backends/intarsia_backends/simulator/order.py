@@ -33,8 +33,12 @@ class Ordered:
     before: Clock
 
 
-def legal_order(program: Program, config: OverlayConfig) -> list[Ordered]:
+def legal_order(
+    program: Program, config: OverlayConfig, eager: Sequence[isa.Queue] = tuple(isa.Queue)
+) -> list[Ordered]:
     """The run words in an order that the hardware could take.
+
+    eager  the queues in the order in which they are let run as far as they can
 
     Raises RunError where the queues come to wait for each other for ever, where two queues wait for one semaphore (the
     winner would depend on timing), and where a semaphore is left above 0.
@@ -50,7 +54,8 @@ def legal_order(program: Program, config: OverlayConfig) -> list[Ordered]:
         while fetched < len(program.words) and len(queues[program.words[fetched].queue]) < config.queue_words:
             queues[program.words[fetched].queue].append(by_index.get(fetched))
             fetched, progress = fetched + 1, True
-        for queue, waiting in queues.items():
+        for queue in eager:
+            waiting = queues[queue]
             if queue in signalling:
                 if _full(signalling[queue], counts, config):
                     continue
