@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
 
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import SEMAPHORES, Instruction, Run, decode_program
+from intarsia_backends.overlay.isa import (
+    SEMAPHORES,
+    End,
+    Instruction,
+    Memory,
+    Run,
+    Segment,
+    VecOperation,
+    decode_program,
+)
 
 
 def disassemble(program: bytes, config: OverlayConfig, tags: Sequence[str] = ()) -> str:
-    """One line a word: number, queue, name, and the fields that are not zero; run words name their layer.
+    """One line a word: number, queue, name, and the fields that are not as usual; run words name their layer.
 
     tags  layer names by tag, as Blob.metadata has them
 
@@ -21,20 +31,25 @@ def disassemble(program: bytes, config: OverlayConfig, tags: Sequence[str] = ())
     return "\n".join(lines) + "\n"
 
 
+_NAMES: Mapping[str, type[IntEnum]] = {"segment": Segment, "memory": Memory, "operation": VecOperation}
+
+
 def word_text(word: Instruction) -> str:
-    """One word: its name, the semaphores it waits for and signals, and the fields that are not zero."""
-    parts = [type(word).__name__]
+    """One word: its name, the semaphores it waits for and signals, and the fields that are not as usual."""
+    parts, usual = [type(word).__name__], type(word)()
     for name, _, _ in word.layout():
         value = getattr(word, name)
         if name in ("wait", "signal"):
             if value:
                 parts.append(f"{name}={','.join(str(bit) for bit in range(SEMAPHORES) if value >> bit & 1)}")
-        elif value and name != "tag":
+        elif name in _NAMES and value in tuple(_NAMES[name]):
+            parts.append(f"{name}={_NAMES[name](value).name.lower()}")
+        elif value != getattr(usual, name) and name != "tag":
             parts.append(f"{name}={value}")
     return " ".join(parts)
 
 
 def _layer(word: Instruction, tags: Sequence[str]) -> str:
-    if not isinstance(word, Run):
+    if not isinstance(word, Run) or isinstance(word, End):
         return ""
     return f"  ; {tags[word.tag]}" if word.tag < len(tags) else f"  ; tag {word.tag}"
