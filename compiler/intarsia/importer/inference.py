@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from intarsia.dtypes import NATIVE, Array, dtype_name, itemsize_bytes, numpy_dtype
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, RunError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.limits import Limits
 from intarsia.importer.tensors import MAX_RANK
@@ -170,10 +170,11 @@ class Inference:
         try:
             with np.errstate(all="ignore"):
                 results = evaluate_node(node, inputs)
-        except (ArithmeticError, LookupError, ValueError) as error:
+        except (RunError, ArithmeticError, LookupError, ValueError) as error:
+            reason = error.what if isinstance(error, RunError) else error
             raise CompileError(
                 where=node.where,
-                what=f"it cannot be computed from its constant inputs: {error}",
+                what=f"it cannot be computed from its constant inputs: {reason}",
                 help="check the constants that feed this node; export the model again",
             ) from error
         for output, result in zip(node.outputs, results):

@@ -44,7 +44,7 @@ def read_model(
         return parse(bytes(model), "the model"), "the model", None
     path = Path(model)
     where = f"model file '{path}'"
-    return parse(_read_file(path, where, limits), where), where, path.resolve().parent
+    return parse(_read_file(path, where, limits), where), where, path.absolute().parent
 
 
 def _read_file(path: Path, where: str, limits: Limits) -> bytes:

@@ -133,6 +133,8 @@ def _transpose_pads(draft: Draft, x: Value, reach: list[int]) -> None:
     lengths = [size for size in x.type.shape[2:] if size is not None]
     if wanted is None:
         wanted = tuple(length * stride for length, stride in zip(lengths, given["strides"]))
+    if len(wanted) not in (spatial, spatial + 2) or any(size < 0 for size in wanted):
+        raise draft.refuse(f"its output_shape {list(wanted)} is no size for {spatial} axes", _AGAIN)
     wanted = tuple(wanted[-spatial:])
     befores, afters = [], []
     for index, (size, stride) in enumerate(zip(reach, given["strides"])):

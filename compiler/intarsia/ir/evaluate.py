@@ -9,7 +9,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia.ir.activations import apply_activation
+from intarsia.ir.activations import OWN_ACTIVATION, apply_activation
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import OPS
 
@@ -34,8 +34,8 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
         from intarsia.ir.onnx_reference import evaluate_with_onnx
 
         results = evaluate_with_onnx(node, inputs)
-    activation = node.attributes.get("activation") if node.domain == "" else None
-    if activation is not None:
+    activation = node.attributes.get("activation")
+    if activation is not None and node.domain == "" and node.op not in OWN_ACTIVATION:
         results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
     return results
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import EXTENDED, NATIVE, Array, dtype_name
-from intarsia.errors import CompileError
+from intarsia.errors import RunError
 from intarsia.ir.graph import Attribute, Node
 
 CAPTURED = "captured"
@@ -29,7 +29,7 @@ _evaluators: weakref.WeakKeyDictionary[Node, tuple[Any, Any]] = weakref.WeakKeyD
 def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     """Outputs of one node by onnx.reference; arrays, or lists of arrays for sequences, None for an absent optional.
 
-    Raises CompileError where onnx.reference does not know the op or cannot run it on these inputs.
+    Raises RunError where onnx.reference does not know the op or cannot run it on these inputs.
     """
     key = tuple((index, _onnx_type_key(value)) for index, value in enumerate(inputs) if value is not None)
     cached = _evaluators.get(node)
@@ -39,10 +39,8 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
             _evaluators[node] = cached
         feed = {_input_name(node, index): value for index, value in enumerate(inputs) if value is not None}
         results = cached[1].run(None, feed)
-    except CompileError:
-        raise
     except Exception as error:  # onnx.reference raises whatever NumPy raises
-        raise CompileError(
+        raise RunError(
             where=node.where,
             what=f"onnx.reference cannot compute it: {type(error).__name__}: {_first_line(error)}",
             help="check the op's inputs and attributes; if they are right, please report this with the model",

@@ -8,7 +8,7 @@ import numpy as np
 
 from intarsia.dtypes import dtype_name
 from intarsia.errors import CompileError
-from intarsia.ir.activations import ACTIVATIONS
+from intarsia.ir.activations import ACTIVATIONS, OWN_ACTIVATION
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS
@@ -139,8 +139,8 @@ def _check_op(node: Node, stage: str) -> None:
         raise _fail(f"dense in a graph that is only {stage}", node)
     if not ours and node.opset < 1:
         raise _fail("an ONNX op without opset", node)
-    activation = node.attributes.get("activation") if node.domain == "" else None
-    if activation is None:
+    activation = node.attributes.get("activation")
+    if activation is None or node.domain != "" or node.op in OWN_ACTIVATION:
         return
     arguments = node.attributes.get("activation_arguments", ())
     if stage not in _FUSED or node.op not in FUSABLE:

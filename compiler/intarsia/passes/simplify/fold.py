@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from intarsia.dtypes import Array, dtype_name
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
@@ -63,7 +63,7 @@ class FoldConstants(Rewrite):
         rewriter.spent_elements += max(grown, 0)
         try:
             results = evaluate_node(node, [None if value is None else value.data for value in node.inputs])
-        except CompileError as error:
+        except (CompileError, RunError) as error:
             return refuse(f"it cannot be computed: {error.what}")
         return self._become(node, results, rewriter)
 
