@@ -15,6 +15,7 @@ from intarsia.passes.fuse import (
     FuseQuantizedBias,
     MakeDense,
     SpellActivation,
+    SpellBatchNorm,
     SpellGlobalPool,
 )
 
@@ -61,6 +62,28 @@ def test_batchnorm_of_run_time_numbers_takes_nothing_up():
     assert refused(FuseBatchNorm(), graph) == (
         "Mul 'y': BatchNormalization 'n' stays as it is: its scale, bias, mean or variance is not constant"
     )
+
+
+def test_batchnorm_that_stays_is_a_depthwise_conv(golden):
+    graph = conv("c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) y = Relu (n)")
+    assert apply(graph, SpellBatchNorm()) == 1
+    golden(text(graph))
+
+
+SPELL_BATCHNORM_REFUSED = {
+    "flat": ("float[2,3] x", "it normalises float32[2,3], and a Conv needs a spatial axis"),
+    "run time": ("float[2,3,4] x", "its scale, bias, mean or variance is not constant"),
+}
+
+
+@pytest.mark.parametrize("name", SPELL_BATCHNORM_REFUSED)
+def test_batchnorm_that_is_no_conv_says_why(name):
+    x, reason = SPELL_BATCHNORM_REFUSED[name]
+    graph = model(
+        f"({x}, float[3] g, float[3] b) => ({x.replace('x', 'y')}) {{ y = BatchNormalization (x, g, b, b, g) }}",
+        random="b",
+    )
+    assert refused(SpellBatchNorm(), graph) == f"BatchNormalization 'y': {reason}"
 
 
 def test_constant_minus_conv_turns_the_sign():

@@ -24,8 +24,12 @@ def simplify_passes(prequantized: bool = False) -> tuple[Pass, ...]:
     return simplify.passes(prequantized)
 
 
-def fuse_passes(prequantized: bool = False) -> tuple[Pass, ...]:
-    """The pipeline from a simplified graph to a fused one: biases, `dense`, activations in the ops before them."""
+def fuse_passes(prequantized: bool = False, integer: bool = False) -> tuple[Pass, ...]:
+    """The pipeline from a simplified graph to a fused one: biases, `dense`, activations in the ops before them.
+
+    prequantized  the model brings scales of its own
+    integer       the graph will be quantized: batch norms that stay become depthwise convolutions
+    """
     from intarsia.passes import fuse
 
-    return fuse.passes(prequantized)
+    return fuse.passes(prequantized, integer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from intarsia.passes.base import Pass
 from intarsia.passes.fuse.activation import FuseActivation
 from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
+from intarsia.passes.fuse.batchnorm import SpellBatchNorm
 from intarsia.passes.fuse.dense import MakeDense
 from intarsia.passes.fuse.spelling import SpellActivation, SpellGlobalPool
 from intarsia.passes.simplify.fold import DropDead
@@ -16,12 +17,17 @@ PASSES: tuple[type[Pass], ...] = (
     FuseQuantizedBias,
     FuseBatchNorm,
     FuseBatchNormForward,
+    SpellBatchNorm,
     FuseActivation,
 )
 
 
-def passes(prequantized: bool) -> tuple[Pass, ...]:
-    """The order in which they run."""
+def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
+    """The order in which they run.
+
+    prequantized  the model has scales of its own
+    integer       the graph will be quantized: what has an integer form in another spelling is said that way
+    """
     return (
         SpellActivation(),
         SpellGlobalPool(),
@@ -29,6 +35,7 @@ def passes(prequantized: bool) -> tuple[Pass, ...]:
         *((FuseQuantizedBias(),) if prequantized else ()),
         FuseBatchNorm(),
         FuseBatchNormForward(),
+        *((SpellBatchNorm(),) if integer else ()),
         FuseActivation(),
         DropDead(),
     )
