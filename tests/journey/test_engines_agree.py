@@ -88,3 +88,33 @@ def test_float_resnet8_calibrated_on_pictures(shared_models: Path, shared_data: 
     calibration = np.load(shared_data / "cifar10_jpeg_calib_512.npz")["x"][:128].astype(np.float32)
     pictures = np.load(shared_data / "cifar10_jpeg_1000.npz")["x"][:16].astype(np.float32)
     check_engines(shared_models / "ic_resnet8_float.onnx", calibration, pictures)
+
+
+def pictures(folder: Path, count: int) -> tuple[Array, Array]:
+    """Inputs float32 [N, 3, 224, 224] and class indexes (from file names that begin with them)."""
+    from PIL import Image
+
+    paths = sorted(folder.glob("*.jpg"))[:: max(1, len(list(folder.glob("*.jpg"))) // count)][:count]
+    pixels = np.stack([np.asarray(Image.open(path).convert("RGB"), np.float32) for path in paths])
+    labels = np.array([int(path.name[:4]) if path.name[:4].isdigit() else -1 for path in paths])
+    return np.ascontiguousarray(((pixels - 127) / 128).transpose(0, 3, 1, 2)), labels
+
+
+@pytest.mark.slow
+def test_efficientnet_lite0_raw_and_static(shared_models: Path, shared_data: Path) -> None:
+    """Two exports of one network: equal placement, and 20 images with the bytes of evaluate on the simulator."""
+    calibration, _ = pictures(shared_data / "imagenet224_calib_64", 64)
+    images, labels = pictures(shared_data / "imagenet224_250", 20)
+    places, outputs = [], []
+    for name in ("efficientnet_lite0", "efficientnet_lite0_static"):
+        artifact = intarsia.compile_model(shared_models / f"{name}.onnx", target="pynq-z2", calibration=calibration)
+        places.append([(row["op"], row["place"]) for row in artifact.manifest["placements"]])
+        (found,) = intarsia.load(artifact).run(images)
+        graph = integer_graph(artifact)
+        for index in range(len(images)):
+            (expected,) = evaluate(graph, {graph.inputs[0].name: images[index : index + 1]})
+            np.testing.assert_array_equal(found[index : index + 1], expected)
+        outputs.append(found)
+    assert places[0] == places[1]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert np.mean(outputs[0].argmax(axis=1) == labels) >= 0.75
