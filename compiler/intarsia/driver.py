@@ -161,7 +161,8 @@ def lower(
         )
     public = [value.name for value in graph.outputs]
     hooks = _hooks(graph, options)
-    for stage, passes in (("simplified", simplify_passes(prequantized)), ("fused", fuse_passes(prequantized))):
+    fusing = fuse_passes(prequantized, integer=precision == "int8")
+    for stage, passes in (("simplified", simplify_passes(prequantized)), ("fused", fusing)):
         _run(graph, passes, stage, hooks)
         lowered = replace(lowered, stage=stage)
         if stage == until:
