@@ -13,13 +13,13 @@ import numpy as np
 import intarsia
 from intarsia.demo import load_demo
 
-# ---- 1. A model and real data ------------------------------------------------------------------------------------------
+# ---- 1. A model and real data ---------------------------------------------------------------------
 # Any ONNX model will do. This one comes with intarsia: a small residual network that sorts pictures of clothes.
 
 demo = load_demo()
 print(f"model {demo.model_path.name}, {len(demo.images)} labelled images of shape {demo.images.shape[1:]}")
 
-# ---- 2. Where would each op run? ---------------------------------------------------------------------------------------
+# ---- 2. Where would each op run? ------------------------------------------------------------------
 # `explain` needs no calibration data and generates no code. For every op that is not on the overlay it says why.
 
 explanation = intarsia.explain(demo.model_path, target="pynq-z2")
@@ -27,9 +27,9 @@ for row in explanation.rows:
     if row.place != "pynq-z2":
         print(f"  {row.op:<12} {row.name:<24} -> {row.place}: {row.reasons[0].reason}")
 
-# ---- 3. Compile --------------------------------------------------------------------------------------------------------
-# The overlay computes in int8, so the compiler must see real inputs to choose scales. It never invents them: without
-# `calibration=` this call is refused.
+# ---- 3. Compile -----------------------------------------------------------------------------------
+# The overlay computes in int8, so the compiler must see real inputs to choose scales. It never invents them:
+# without `calibration=` this call is refused.
 
 artifact = intarsia.compile_model(demo.model_path, target="pynq-z2", calibration=demo.calibration)
 
@@ -38,8 +38,8 @@ with tempfile.TemporaryDirectory() as folder:
     artifact.save(path)
     print(f"artifact: {path.stat().st_size / 1024:.0f} KiB")
 
-    # ---- 4. Run --------------------------------------------------------------------------------------------------------
-    # `load` needs NumPy alone. On a board it drives the FPGA; anywhere else the simulator executes the same instructions.
+    # ---- 4. Run ---------------------------------------------------------------------------------------
+    # `load` needs NumPy alone. On a board it drives the FPGA; elsewhere the simulator executes the same instructions.
 
     session = intarsia.load(path)
     (logits,) = session.run(demo.images[:50])

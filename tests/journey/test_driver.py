@@ -87,9 +87,7 @@ def test_outputs_keep_their_names_and_order() -> None:
 
 
 def test_constant_outputs_are_kept() -> None:
-    model = small_model(
-        "fixed (float[1,2] x) => (float[1,2] y, int64[2] shape) { y = Relu(x) shape = Shape(x) }"
-    )
+    model = small_model("fixed (float[1,2] x) => (float[1,2] y, int64[2] shape) { y = Relu(x) shape = Shape(x) }")
     session = intarsia.load(intarsia.compile_model(model, target="cpu"))
     y, shape = session.run(np.ones((1, 2), np.float32))
     assert shape.tolist() == [1, 2] and y.tolist() == [[1.0, 1.0]]

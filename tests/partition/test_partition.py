@@ -108,7 +108,9 @@ def test_explanation_names_rule_and_fix(golden: Callable[[str], None]) -> None:
     targets = (Picky("fast", "slow", {"requantize", "Flatten"}), Picky("slow", None, {"Flatten"}))
     parts = partition(graph, targets)
     told = explain_partition(parts, targets, model="mixed", precision="int8", notes=(), assumed=True)
-    lines = [f"{row.name} {row.place} {[(r.target, r.rule, r.reason, r.fix) for r in row.reasons]}" for row in told.rows]
+    lines = [
+        f"{row.name} {row.place} {[(r.target, r.rule, r.reason, r.fix) for r in row.reasons]}" for row in told.rows
+    ]
     golden("\n".join([*lines, str(told.summary)]) + "\n")
 
 
