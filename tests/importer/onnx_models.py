@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,15 @@ def inputs_of(graph: Graph) -> dict[str, Array]:
     return feeds
 
 
-def assert_like_onnxruntime(model: onnx.ModelProto) -> Graph:
+def assert_like_onnxruntime(model: onnx.ModelProto | Path) -> Graph:
     """Import a model, evaluate it on noise, and compare with onnxruntime; returns the graph."""
     graph = import_model(model)
+    data = str(model) if isinstance(model, Path) else model.SerializeToString()
     feeds = inputs_of(graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     for value, ours, theirs in zip(graph.outputs, evaluate(graph, feeds), session.run(None, feeds)):
         assert value.type.shape is None or ours.shape == value.type.shape
         assert ours.dtype == theirs.dtype

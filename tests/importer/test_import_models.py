@@ -11,6 +11,7 @@ import onnx.backend.test.case.node as node
 import pytest
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
+from onnx_models import assert_like_onnxruntime
 
 from intarsia.errors import CompileError
 from intarsia.importer import import_model
@@ -44,6 +45,13 @@ def test_shared_models_have_static_shapes(name: str, shared_models: Path) -> Non
 def test_the_batch_reaches_the_outputs(name: str, shared_models: Path) -> None:
     graph = import_model(shared_models / f"{name}.onnx", batch=3)
     assert [value.shape[0] for value in (*graph.inputs, *graph.outputs)] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "name", ["ad_ae_float", "digits_cnn", "ic_resnet8_float", "kws_dscnn_float", "silero_vad_openvino_16k"]
+)
+def test_imported_models_mean_what_onnxruntime_computes(name: str, shared_models: Path) -> None:
+    assert_like_onnxruntime(shared_models / f"{name}.onnx")
 
 
 def test_models_of_the_repository() -> None:

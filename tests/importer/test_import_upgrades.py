@@ -37,6 +37,12 @@ OLD_FORMS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
         11,
         {"none": np.zeros(0, np.float32), "to": np.array([2, 3, 12, 5])},
     ),
+    "resize_of_tensorflow": (
+        "Resize",
+        'Resize <coordinate_transformation_mode = "tf_half_pixel_for_nn"> (x, none, s)',
+        11,
+        {"none": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 1.5])},
+    ),
     "batch_normalization": (
         "BatchNormalization",
         "BatchNormalization <epsilon = 0.01, momentum = 0.5> (x, s, b, m, v)",
@@ -66,6 +72,27 @@ def test_old_form(name: str) -> None:
     assert not {"axes", "pads", "scales", "min", "max", "value", "starts", "ends", "ratio", "momentum"} & set(
         node.attributes
     ) - ({"pads"} if op.endswith("Pool") else set())
+
+
+def test_roi_align_before_the_half_pixel() -> None:
+    rois = np.float32([[0, 0, 5, 6], [1, 2, 7, 3]])
+    model = model_of(
+        """g (float[1,2,8,8] x) => (y) {
+             y = RoiAlign <output_height = 2, output_width = 3, sampling_ratio = 2, spatial_scale = 0.7>
+               (x, rois, which)
+           }""",
+        10,
+        rois=rois,
+        which=np.array([0, 0]),
+    )
+    assert_like_onnxruntime(model)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
+def test_grid_sample_modes(mode: str) -> None:
+    grid = np.random.default_rng(3).uniform(-1, 1, (1, 3, 4, 2)).astype(np.float32)
+    model = model_of(f'g (float[1,2,8,8] x) => (y) {{ y = GridSample <mode = "{mode}"> (x, grid) }}', 16, grid=grid)
+    assert assert_like_onnxruntime(model).nodes[0].attributes["mode"] in ("linear", "cubic", "nearest")
 
 
 def test_split_always_has_its_sizes() -> None:

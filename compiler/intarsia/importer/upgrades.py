@@ -208,6 +208,20 @@ def _range(shop: Workshop, draft: Draft) -> None:
             draft.inputs[index] = shop.emit(squeeze)
 
 
+def _roi_align(shop: Workshop, draft: Draft) -> None:
+    """Opset 16 added a half-pixel shift and made it the default; before, there was none."""
+    if draft.opset < 16:
+        draft.attributes["coordinate_transformation_mode"] = "output_half_pixel"
+    _done(draft)
+
+
+def _grid_sample(shop: Workshop, draft: Draft) -> None:
+    """Opset 20 calls the modes linear and cubic also in two dimensions."""
+    mode = draft.attributes.get("mode", "linear")
+    draft.attributes["mode"] = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    draft.opset = max(draft.opset, 20)
+
+
 def _quantization(shop: Workshop, draft: Draft) -> None:
     """One scale and one zero point, the one a scalar and the other [1]: the zero point takes the scale's shape."""
     scale, zero = draft.input(1), draft.input(2)
@@ -254,6 +268,8 @@ _UPGRADES: dict[str, Upgrade] = {
     "Hardmax": _softmax,
     "Scatter": _scatter,
     "Range": _range,
+    "RoiAlign": _roi_align,
+    "GridSample": _grid_sample,
     "QuantizeLinear": _quantization,
     "DequantizeLinear": _quantization,
     **{f"Reduce{name}": _axes_to_input for name in _REDUCTIONS},
