@@ -35,9 +35,6 @@ VECTOR_DEPTH_CYCLES = 8
 LOAD_DEPTH_CYCLES = 4
 """From the AXI read channel through the FIFO into a memory, and from a memory to the write channel."""
 
-PORT_BYTES = 16
-"""Load and Store move one word of ACT a cycle; constants are taken as fast as DRAM gives them, up to a weight row."""
-
 
 @dataclass(frozen=True)
 class Cost:

@@ -39,7 +39,10 @@ class SimulatorDevice(Device):
 
 
 class SimulatedRegion(LoadedRegion):
-    """A region with its program checked; machines are made as threads need them."""
+    """A region with its program checked; machines are made as threads need them.
+
+    program  what its machines run
+    """
 
     def __init__(self, region: RegionFiles) -> None:
         where, facts = f"region '{region.name}'", region.metadata
@@ -61,11 +64,11 @@ class SimulatedRegion(LoadedRegion):
                 raise RunError(where=where, what=f"it takes {found}, its description says {wanted}", help=_AGAIN)
         self._input_bytes = segments[isa.Segment.INPUTS]
         try:
-            self._loaded: LoadedProgram = load_program(program, config, constants, segments)
+            self.program: LoadedProgram = load_program(program, config, constants, segments)
         except RunError as error:
             raise RunError(where=f"{where}, {error.where}", what=error.what, help=error.help) from None
-        self._program, self._tags = program, [str(name) for name in facts.get("tags", ())]
-        self._counters = model_cycles(self._loaded.program, config).to_counters(region.layers)
+        self._words, self._tags = program, [str(name) for name in facts.get("tags", ())]
+        self._counters = model_cycles(self.program.program, config).to_counters(region.layers)
         self._idle: list[Machine] = []
         self._lock = threading.Lock()
 
@@ -75,14 +78,14 @@ class SimulatedRegion(LoadedRegion):
         return self._counters
 
     def listing(self) -> str:
-        return disassemble(self._program, self._loaded.config, self._tags)
+        return disassemble(self._words, self.program.config, self._tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         image = pack_all(inputs, self._inputs, self._input_bytes)
         with self._lock:
             machine = self._idle.pop() if self._idle else None
         if machine is None:
-            machine = Machine(self._loaded)
+            machine = Machine(self.program)
         outputs = unpack_all(machine.run(image), self._outputs)
         with self._lock:
             if len(self._idle) < _IDLE_MACHINES:

@@ -40,15 +40,31 @@ class Transfer:
     remaining    bytes still to move
     limit        bytes a cycle at most: the pace of the engine, or of its requests in flight
     begins       cycle from which data can flow
-    early_bytes  `on_early` is called when no more than so many bytes remain: all requests are out
+    burst_bytes  bytes in a request, on average
     """
 
     remaining: float
     limit: float
     begins: float
-    early_bytes: float
-    on_early: Callable[[float], None] | None
+    burst_bytes: float
     on_done: Callable[[float], None]
+
+    @property
+    def bursts(self) -> float:
+        """Requests that have not been answered yet."""
+        return self.remaining / self.burst_bytes
+
+
+class _Port:
+    """Transfers in order, and who waits until all requests are out."""
+
+    def __init__(self) -> None:
+        self.transfers: deque[Transfer] = deque()
+        self.on_requested: Callable[[float], None] | None = None
+
+    def surplus(self, outstanding: int) -> float:
+        """Requests by which the transfers together exceed those that may be in flight."""
+        return sum(transfer.bursts for transfer in self.transfers) - outstanding
 
 
 class Dram:
@@ -57,42 +73,58 @@ class Dram:
     def __init__(self, model: MemoryModel, ports: int) -> None:
         self.model = model
         self.now = 0.0
-        self._ports: list[deque[Transfer]] = [deque() for _ in range(ports)]
+        self._ports = [_Port() for _ in range(ports)]
 
-    def request(self, port: int, transfer: Transfer) -> None:
-        self._ports[port].append(transfer)
+    def request(self, port: int, transfer: Transfer, on_requested: Callable[[float], None] | None = None) -> None:
+        """Queue a transfer; `on_requested` is called once its last request is out, at the earliest at once.
 
-    def _rates(self) -> list[tuple[Transfer, float]]:
-        heads = [port[0] for port in self._ports if port and port[0].begins <= self.now]
-        heads.sort(key=lambda transfer: transfer.limit)
+        The transfer before on the same port has been requested in full by then.
+        """
+        queue = self._ports[port]
+        assert queue.on_requested is None
+        queue.transfers.append(transfer)
+        if on_requested is None:
+            return
+        if queue.surplus(self.model.outstanding) <= 0:
+            on_requested(self.now)
+        else:
+            queue.on_requested = on_requested
+
+    def _rates(self) -> list[tuple[_Port, float]]:
+        heads = [port for port in self._ports if port.transfers and port.transfers[0].begins <= self.now]
+        heads.sort(key=lambda port: port.transfers[0].limit)
         rates, left = [], self.model.bytes_per_cycle
-        for index, transfer in enumerate(heads):
-            rate = min(transfer.limit, left / (len(heads) - index))
-            rates.append((transfer, rate))
+        for index, port in enumerate(heads):
+            rate = min(port.transfers[0].limit, left / (len(heads) - index))
+            rates.append((port, rate))
             left -= rate
         return rates
 
     def next_time(self) -> float:
         """When something happens next: data begins to flow, requests are all out, a transfer is done."""
-        times = [port[0].begins for port in self._ports if port and port[0].begins > self.now]
-        for transfer, rate in self._rates():
-            goal = 0.0 if transfer.on_early is None else min(transfer.early_bytes, transfer.remaining)
-            times.append(self.now + (transfer.remaining - goal) / rate)
+        heads = [port.transfers[0] for port in self._ports if port.transfers]
+        times = [head.begins for head in heads if head.begins > self.now]
+        for port, rate in self._rates():
+            head = port.transfers[0]
+            goal = head.remaining
+            if port.on_requested is not None:
+                goal = min(goal, max(port.surplus(self.model.outstanding) * head.burst_bytes, 0.0))
+            times.append(self.now + goal / rate)
         return min(times, default=math.inf)
 
     def advance(self, time: float) -> None:
         """Move data until `time`, which is not later than `next_time()`, and tell those who wait for it."""
-        for transfer, rate in self._rates():
-            transfer.remaining -= rate * (time - self.now)
+        for port, rate in self._rates():
+            port.transfers[0].remaining -= rate * (time - self.now)
         self.now = time
         for port in self._ports:
-            while port and port[0].begins <= time:
-                head = port[0]
-                early = head.on_early
-                if early is not None and head.remaining <= head.early_bytes + _DUST_BYTES:
-                    head.on_early = None
-                    early(time)
+            while port.transfers and port.transfers[0].begins <= time:
+                head = port.transfers[0]
+                requested = port.on_requested
+                if requested is not None and port.surplus(self.model.outstanding) <= _DUST_BYTES:
+                    port.on_requested = None
+                    requested(time)
                 if head.remaining > _DUST_BYTES:
                     break
-                port.popleft()
+                port.transfers.popleft()
                 head.on_done(time)

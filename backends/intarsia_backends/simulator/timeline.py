@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.costs import PORT_BYTES, Cost, cost_of, may_follow_early
+from intarsia_backends.simulator.costs import LOAD_DEPTH_CYCLES, Cost, cost_of, may_follow_early
 from intarsia_backends.simulator.dram import Dram, MemoryModel, Transfer
 from intarsia_backends.simulator.program import Operation, Program, semaphores
 
@@ -130,7 +130,7 @@ class Timeline:
                 self._fetched += count
 
             begins = now + self._memory.latency_cycles
-            self._dram.request(_FETCH, Transfer(count * isa.WORD_BYTES, 8.0, begins, 0.0, None, arrived))
+            self._dram.request(_FETCH, Transfer(count * isa.WORD_BYTES, 8.0, begins, self._memory.burst_bytes, arrived))
 
     def _dispatch(self, now: int) -> bool:
         """Hand the next word to its queue: one a cycle, in order, while the queue has room."""
@@ -194,24 +194,20 @@ class Timeline:
             self._wake(timing.end - cost.tail)
             return
         engine.engine_free = math.inf
-        memory = self._memory
-        reads = cost.read_bytes > 0
-        in_flight = memory.outstanding * traffic / cost.bursts
-        limit = min(traffic / max(cost.cycles, 1), in_flight / max(memory.latency_cycles, 1))
+        memory, reads = self._memory, cost.read_bytes > 0
+        burst = traffic / cost.bursts
+        limit = min(traffic / cost.cycles, memory.outstanding * burst / max(memory.latency_cycles, 1))
 
-        def early(time: float) -> None:
-            engine.engine_free = max(time, now + cost.bursts)
-            self._wake(math.ceil(engine.engine_free - 1e-9))
+        def requested(time: float) -> None:
+            engine.engine_free = max(math.ceil(time - 1e-9), now + cost.bursts)
+            self._wake(int(engine.engine_free))
 
         def done(time: float) -> None:
             timing.end = math.ceil(time - 1e-9) + (0 if reads else memory.latency_cycles)
-            if engine.engine_free == math.inf:
-                engine.engine_free = math.ceil(time - 1e-9)
-                self._wake(int(engine.engine_free))
+            if not reads:
+                requested(time)
             self._wake(timing.end, timing)
 
-        begins = now + (memory.latency_cycles if reads else PORT_BYTES // 4)
-        ahead = min(in_flight, float(traffic)) if reads else 0.0
-        self._dram.request(
-            timing.operation.queue, Transfer(float(traffic), limit, begins, ahead, early if reads else None, done)
-        )
+        begins = now + (memory.latency_cycles if reads else LOAD_DEPTH_CYCLES)
+        transfer = Transfer(float(traffic), limit, begins, burst, done)
+        self._dram.request(timing.operation.queue, transfer, requested if reads else None)
