@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -113,6 +114,23 @@ def test_explain() -> None:
     assert "computing ops on pynq-z2" in text and "qconv" in text
     data: Any = json.loads(call("explain", MODEL, "--target", "pynq-z2", "--json"))
     assert data["summary"]["compute_ops_on_target"] > 0
+
+
+def test_explain_a_pass_that_did_not_fire(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> shared (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] z) '
+        "<float[4,4,1,1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}> "
+        "{ y = Conv(x, w)  z = Relu(y) }"
+    )
+    path = str(tmp_path / "shared.onnx")
+    onnx.save(model, path)
+    text = call("explain", path, "--target", "cpu", "--pass", "fuse-activation")
+    assert "Relu" in text and "y" in text
+    data = json.loads(call("explain", path, "--target", "cpu", "--pass", "fuse-activation", "--json"))
+    assert len(data["refusals"]) == 1
+    assert "left alone" in call("explain", path, "--target", "cpu", "--pass", "make-dense")
+    result = CliRunner().invoke(intarsia, ["explain", path, "--target", "cpu", "--pass", "fuse-everything"])
+    assert result.exit_code == 2 and "the passes are " in result.stderr
 
 
 def test_demo_tells_the_whole_journey() -> None:

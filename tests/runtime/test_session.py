@@ -444,3 +444,15 @@ def test_the_public_names_work(tmp_path: Any) -> None:
     session = intarsia.load(str(tmp_path / "a.intarsia"))
     assert isinstance(session, intarsia.Session) and isinstance(session.artifact, intarsia.Artifact)
     assert tensor(small_graph().inputs[0])["shape"] == [1, 2, 5, 5]
+
+
+def test_values_that_cannot_be_computed_are_the_callers() -> None:
+    graph = Graph("pick")
+    index = graph.add_input("index", TensorType("int64", (1,)))
+    table = graph.add_constant("table", np.arange(4, dtype=np.float32))
+    type = TensorType("float32", (1,))
+    graph.outputs = [graph.add_node("Gather", [table, index], [type], {"axis": 0}, opset=18, name="pick").output]
+    made = evaluator_artifact(graph, vectors=0)
+    assert load(made).run([3])[0].tolist() == [3.0]
+    with pytest.raises(RunError, match="Gather 'pick'"):
+        load(made).run([9])

@@ -132,7 +132,9 @@ def command(
             artifact = emit(lower(model, target, options, calibration=calibration), options, calibration)
             artifact.save(place)
     if stop_after is not None:
-        if output is None:
+        if as_json:
+            write_json({"stage": stop_after, "text": text})
+        elif output is None:
             click.echo(text, nl=False)
         else:
             _write_text(Path(output), text)

@@ -9,8 +9,10 @@ import click
 
 from intarsia.cli.compile import model_options
 from intarsia.cli.output import Column, json_option, percent, show, write_json, write_table
+from intarsia.errors import CompileError
 
 if TYPE_CHECKING:
+    from intarsia.driver import Options
     from intarsia.partition.explanation import Explanation
 
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path())
 @model_options
 @click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
+@click.option("--pass", "rule", metavar="NAME", help="Say instead where this pass nearly fired, and why it did not.")
 @json_option
 def command(
     model: str,
@@ -26,6 +29,7 @@ def command(
     batch: int,
     dimensions: Mapping[str, int],
     everything: bool,
+    rule: str | None,
     as_json: bool,
 ) -> None:
     """Say where every op of MODEL would run, and for those off the accelerator why, what to change, and the cost.
@@ -34,6 +38,9 @@ def command(
     """
     from intarsia import driver
 
+    if rule is not None:
+        _explain_pass(rule, model, target, driver.Options(precision, batch, dimensions), as_json)
+        return
     explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
     if as_json:
         write_json(explanation.to_dict())
@@ -82,3 +89,28 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         click.echo(f"\nnote: {name}: {text}")
     if any(row.fallback_seconds for row in rows):
         click.echo("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
+
+
+def _explain_pass(name: str, model: str, target: str, options: Options, as_json: bool) -> None:
+    """Refusals of one pass, asked on the fused graph: what it nearly matches there, it has left alone."""
+    from intarsia.driver import lower
+    from intarsia.passes import fuse_passes, simplify_passes
+    from intarsia.passes.quantize import is_prequantized
+
+    graph = lower(model, target, options, until="fused").graph
+    prequantized = is_prequantized(graph)
+    passes = {step.name: step for step in (*simplify_passes(prequantized), *fuse_passes(prequantized))}
+    if name not in passes:
+        raise CompileError(
+            where=f"pass '{name}'",
+            what="there is none of that name",
+            help=f"the passes are {', '.join(sorted(passes))}",
+        )
+    refusals = [{"op": refusal.node.where, "reason": refusal.reason} for refusal in passes[name].refusals(graph)]
+    if as_json:
+        write_json({"pass": name, "refusals": refusals})
+        return
+    for refusal in refusals:
+        click.echo(f"{refusal['op']}: {refusal['reason']}")
+    if not refusals:
+        click.echo(f"nothing that {name} nearly matches was left alone")

@@ -52,7 +52,11 @@ def _write_ruled(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> N
         table.add_column(item.title, justify="right" if item.figures else "left", no_wrap=item.figures)
     for row in cells:
         table.add_row(*map(escape, row))
-    Console().print(table)
+    natural = sum(max(len(text) for text in column) + 2 for column in zip([item.title for item in columns], *cells))
+    console = Console()
+    # A table wider than the terminal is wrapped by the terminal: nothing is cut off.
+    console.width = max(console.width, natural)
+    console.print(table)
 
 
 def show(cell: Any) -> str:

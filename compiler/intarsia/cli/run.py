@@ -66,14 +66,13 @@ def run_in_parts(session: Session, arrays: Sequence[Any], step: Progress) -> tup
     checked = [check_array(info, array) for info, array in zip(session.inputs, arrays)]
     batch = session.artifact.contents.batch
     repeats = batch_of(session.inputs, checked, batch) or 0
-    if repeats < 2:
+    whole = any(not info.shape or info.shape[0] != batch for info in session.outputs)  # the session refuses those
+    if repeats < 2 or whole:
         return session.run(*checked), session.counters
     outputs, counters = [], None
     for index in range(repeats):
         step("running", index, repeats)
         outputs.append(session.run(*(array[index * batch : (index + 1) * batch] for array in checked)))
-        if index == 0 and any(len(array) != batch for array in outputs[0]):
-            return session.run(*checked), session.counters  # no batch axis to collect along: the session says so
         counters = session.counters if counters is None else add(counters, session.counters)
     return [np.concatenate(parts) for parts in zip(*outputs)], counters or {}
 

@@ -43,12 +43,7 @@ class EvaluatorRegion(LoadedRegion):
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         feed, started = {value.name: array for value, array in zip(self.graph.inputs, inputs)}, time.perf_counter()
-        try:
-            outputs = evaluate(self.graph, feed)
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] != "onnx":
-                raise
-            raise self.onnx_is_missing() from error
+        outputs = evaluate(self.graph, feed)
         fresh = [_fresh(output, inputs) for output in outputs]
         return RegionResult(fresh, {"seconds": time.perf_counter() - started})
 

@@ -32,7 +32,8 @@ def load(artifact: str | os.PathLike[str] | Artifact, *, device: str | None = No
     device    name of the device that runs the regions it can, e.g. "simulator"; by default, for every kind of region,
               the device of highest priority among those that are present
 
-    Raises RunError where the artifact is damaged or newer, or no device here runs one of its regions.
+    Raises RunError where the artifact is damaged or newer, or no device here runs one of its regions. Hashes guard
+    against accidents, not against intent: regions for a CPU are machine code, so load what you trust.
     """
     return Session(artifact if isinstance(artifact, Artifact) else Artifact.read(artifact), device=device)
 
