@@ -61,6 +61,17 @@ static void *work(void *unused) {
   return NULL;
 }
 
+/* A child process has the memory of the pool and none of its threads. */
+static void forget_workers(void) {
+  pthread_mutex_init(&one_job, NULL);
+  pthread_mutex_init(&state, NULL);
+  pthread_cond_init(&wake, NULL);
+  pthread_cond_init(&done, NULL);
+  started = busy = 0;
+}
+
+__attribute__((constructor)) static void prepare_for_fork(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
 static int run_alone(Task task, void *data, int count) {
   Environment environment = {NULL, count};
   for (int index = 0; index < count; ++index) {

@@ -48,18 +48,18 @@ def _stored(dtype: str) -> str:
     return "uint8" if dtype == "bool" else dtype
 
 
-def loops(stack: ExitStack, extents: Sequence[int], work: int) -> list[Term]:
-    """Open loops over all extents; the outermost ones as one parallel loop where the work is worth it."""
-    joined = 0
-    if work >= PARALLEL_WORK:
-        steps = 1
-        while joined < len(extents) and steps < _PARALLEL_STEPS:
-            steps *= extents[joined]
-            joined += 1
+def loops(stack: ExitStack, extents: Sequence[int], work: int, joined: int = 0) -> list[Term]:
+    """Open loops over all extents; the outermost ones as one parallel loop where the work is worth it.
+
+    joined  outer loops to join at least
+    """
+    parallel = work >= PARALLEL_WORK
+    while parallel and joined < len(extents) and math.prod(extents[:joined]) < _PARALLEL_STEPS:
+        joined += 1
     indices: list[Term] = []
     if joined:
-        fused = stack.enter_context(T.parallel(0, math.prod(extents[:joined])))
         rest = math.prod(extents[:joined])
+        fused = stack.enter_context(T.parallel(0, rest) if parallel else T.serial(0, rest))
         for extent in extents[:joined]:
             rest //= extent
             index = tirx.floordiv(fused, rest) if rest > 1 else fused
@@ -76,8 +76,10 @@ class _Loops:
     def emit(self) -> None:
         kernel = self.kernel
         if not kernel.combine:
+            # Nested loops of few steps over a row would be unrolled by LLVM, all of them, and take seconds.
             with ExitStack() as stack:
-                self.store(loops(stack, kernel.kept, kernel.work), kernel.body, None)
+                places = loops(stack, kernel.kept, kernel.work, len(kernel.kept) - 1)
+                self.store(places, kernel.body, None)
         elif self.steps(len(kernel.kept) - 1) <= {0, 1} and kernel.kept[-1] >= self.lanes and self.writes_rows():
             self.emit_along_kept()
         elif kernel.reduced and self.steps(-1) <= {0, 1} and kernel.reduced[-1] >= 2 * self.lanes:

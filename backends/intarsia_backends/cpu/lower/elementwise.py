@@ -126,6 +126,10 @@ def _check_activation(node: Node) -> Support:
     return YES
 
 
+def _check_order(node: Node) -> Support:
+    return refused("element-type", "the order of bools") if node.input(0).dtype == "bool" else YES
+
+
 def _check_pow(node: Node) -> Support:
     if node.input(0).dtype != node.input(1).dtype:
         return refused("element-type", f"{node.input(0).dtype} to the power of {node.input(1).dtype}")
@@ -162,10 +166,10 @@ LOWERINGS = {
     "Sum": Lowering(_variadic("add"), dtypes=FLOATS),
     "Mean": Lowering(_variadic("add", mean=True), dtypes=FLOATS),
     "Equal": Lowering(_binary("eq"), dtypes=ALL),
-    "Greater": Lowering(_binary("gt"), dtypes=NUMBERS),
-    "GreaterOrEqual": Lowering(_binary("ge"), dtypes=NUMBERS),
-    "Less": Lowering(_binary("lt"), dtypes=NUMBERS),
-    "LessOrEqual": Lowering(_binary("le"), dtypes=NUMBERS),
+    "Greater": Lowering(_binary("gt"), dtypes=ALL, check=_check_order),
+    "GreaterOrEqual": Lowering(_binary("ge"), dtypes=ALL, check=_check_order),
+    "Less": Lowering(_binary("lt"), dtypes=ALL, check=_check_order),
+    "LessOrEqual": Lowering(_binary("le"), dtypes=ALL, check=_check_order),
     "And": Lowering(_binary("and"), dtypes=("bool",)),
     "Or": Lowering(_binary("or"), dtypes=("bool",)),
     "Xor": Lowering(_binary("xor"), dtypes=("bool",)),

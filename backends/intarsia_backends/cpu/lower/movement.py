@@ -220,7 +220,14 @@ def _lower_gather(builder: Builder, node: Node) -> None:
         step = steps.pop() if count > 1 else 0
         reads = (size * inner, step * inner, 1)
         copy(
-            builder, source, y, x.dtype, (outer, count, inner), reads, row_major((outer, count, inner)), flat[0] * inner
+            builder,
+            source,
+            y,
+            x.dtype,
+            (outer, count, inner),
+            reads,
+            row_major((outer, count, inner)),
+            int(flat[0]) * inner,
         )
         return
     accesses = [Access(x.dtype, (size * inner, 0, 1)), Access("int32", (0, 1, 0))]
