@@ -304,6 +304,19 @@ def test_shuffle_and_split_are_two_gathers():
     assert ops(graph) == ["Neg", "Gather", "Gather", "Abs", "Abs"]
 
 
+def test_slices_in_a_row_are_one_slice(golden):
+    graph = model(
+        """(float[1,6,4] x, int64[1] one, int64[1] five, int64[1] three) => (float[1,2,4] y) {
+          s = Slice (x, one, five, one)  y = Slice (s, one, three, one)
+        }""",
+        one=[1],
+        five=[5],
+        three=[3],
+    )
+    assert apply(graph, MergeShuffles()) == 1
+    golden(text(graph))
+
+
 def test_chain_that_moves_nothing_is_a_reshape():
     graph = model(
         """(float[2,3] x, int64[3] a) => (float[3,2] y) {

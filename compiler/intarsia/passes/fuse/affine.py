@@ -133,7 +133,7 @@ class FuseBatchNorm(Rewrite):
     """
 
     name: ClassVar[str] = "fuse-batchnorm"
-    tolerance: ClassVar[float] = 1e-5
+    tolerance: ClassVar[float] = 1e-4
     ops: ClassVar[tuple[str, ...]] = _AFFINE
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
@@ -206,7 +206,7 @@ class FuseBatchNormForward(Rewrite):
     """Fold the same ops into the Conv or dense op after them: `Conv(BatchNormalization(x))` -> `Conv(x)`."""
 
     name: ClassVar[str] = "fuse-batchnorm-forward"
-    tolerance: ClassVar[float] = 1e-5
+    tolerance: ClassVar[float] = 1e-4
     ops: ClassVar[tuple[str, ...]] = ("Conv", "dense")
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:

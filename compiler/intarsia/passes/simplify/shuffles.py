@@ -20,7 +20,7 @@ _PICKS = ("Gather", "Slice")
 
 @dataclass(frozen=True)
 class MergeShuffles(Rewrite):
-    """Say a chain of moves as one Gather along an axis, or as one Reshape, where it is no more than that.
+    """Say a chain of moves as one Gather or Slice along an axis, or as one Reshape, where it is no more than that.
 
     The positions that the chain moves to each place are computed by running it on 0, 1, 2, ...
 
@@ -58,8 +58,14 @@ class MergeShuffles(Rewrite):
         if found is None:
             return refuse(f"from '{source.name}' on it is no choice along one axis")
         axis, indices = found
-        node.op, node.opset, node.attributes = "Gather", OPSET, {"axis": axis}
-        node.set_inputs([source, constant(graph, f"{node.output.name}_indices", indices)])
+        wish, first, count = node.output.name, int(indices[0]), len(indices)
+        if (indices == np.arange(first, first + count)).all():
+            ends = (("start", first), ("end", first + count), ("axis", axis), ("step", 1))
+            node.op, node.opset, node.attributes = "Slice", OPSET, {}
+            node.set_inputs([source, *(constant(graph, f"{wish}_{end}", [number], np.int64) for end, number in ends)])
+        else:
+            node.op, node.opset, node.attributes = "Gather", OPSET, {"axis": axis}
+            node.set_inputs([source, constant(graph, f"{wish}_indices", indices)])
         _drop_former(chain, rewriter)
         return CHANGED
 
@@ -81,7 +87,7 @@ def _drop_former(chain: list[Node], rewriter: Rewriter) -> None:
 def _picked(places: Array, source: Value) -> tuple[int, Array] | None:
     """Axis and indices, where `places` are those of a Gather from the source."""
     shape = source.shape
-    if places.ndim != len(shape):
+    if places.ndim != len(shape) or not places.size:
         return None
     differing = [axis for axis, (old, new) in enumerate(zip(shape, places.shape)) if old != new]
     if len(differing) > 1:
