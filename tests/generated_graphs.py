@@ -145,8 +145,8 @@ class Maker:
     # ---- integer ops
 
     def qconv(self, x: Value, kind: str = "") -> Value | None:
-        """Dense, depthwise or grouped convolution of a 4-D value."""
-        if len(x.shape) != 4:
+        """Dense, depthwise or grouped convolution over one or two axes."""
+        if len(x.shape) not in (3, 4):
             return None
         kind = kind or self.pick(("dense", "dense", "pointwise", "depthwise", "grouped"))
         kernels = (1,) if kind == "pointwise" else (1, 2, 3, 3, 3, 5, 7)
@@ -234,10 +234,10 @@ class Maker:
 
     def average_pool(self, x: Value, whole: bool = False) -> Value | None:
         """Average over windows, or over the whole picture."""
-        if len(x.shape) != 4:
+        if len(x.shape) not in (3, 4):
             return None
         if whole:
-            kernel, strides, pads = x.shape[2:], (1, 1), (0, 0, 0, 0)
+            kernel, strides, pads = x.shape[2:], (1,) * len(x.shape[2:]), (0,) * 2 * len(x.shape[2:])
         else:
             axes = [self.window(size, (1, 2, 3), False) for size in x.shape[2:]]
             if None in axes:
@@ -274,7 +274,7 @@ class Maker:
     # ---- data movement and pooling with ONNX meaning
 
     def max_pool(self, x: Value) -> Value | None:
-        if len(x.shape) != 4:
+        if len(x.shape) not in (3, 4):
             return None
         axes = [self.window(size, (1, 2, 2, 3), False) for size in x.shape[2:]]
         if None in axes:
@@ -306,7 +306,7 @@ class Maker:
         """Nearest neighbour, by whole factors."""
         if len(x.shape) != 4:
             return None
-        factor = int(self.pick((2, 2, 3)))
+        factor = int(self.pick((2, 2, 2, 2, 3)))
         shape = (*x.shape[:2], x.shape[2] * factor, x.shape[3] * factor)
         if int(np.prod(shape)) > self.limit_elements:
             return None
@@ -315,7 +315,7 @@ class Maker:
         return self.add("Resize", [x, None, scales], attributes, self.zero_of(x), TensorType("int8", shape))
 
     def flatten(self, x: Value) -> Value | None:
-        if len(x.shape) != 4:
+        if len(x.shape) not in (3, 4):
             return None
         shape = (x.shape[0], int(np.prod(x.shape[1:])))
         if shape[1] > 3000:
@@ -373,11 +373,15 @@ class Maker:
 
 def _shape(maker: Maker) -> tuple[int, ...]:
     channels = int(maker.pick(EDGES))
-    largest = max(1, min(28, int((maker.limit_elements / channels) ** 0.5)))
+    largest = max(1, min(40, int((maker.limit_elements / channels) ** 0.5)))
+    if maker.chance(12):
+        return (1, channels, maker.integer(1, 4 * largest))
     return (1, channels, maker.integer(1, largest), maker.integer(1, largest))
 
 
 ONE_INPUT = (
+    "qconv",
+    "qconv",
     "qconv",
     "qconv",
     "qconv",
@@ -396,7 +400,7 @@ TWO_INPUTS = ("qadd", "qmul", "concat")
 
 
 @st.composite
-def layers(draw: Callable[[Any], Any], limit_elements: int = 12_000, ops: Sequence[str] = ()) -> Graph:
+def layers(draw: Callable[[Any], Any], limit_elements: int = 20_000, ops: Sequence[str] = ()) -> Graph:
     """One op (or block) alone, its input straight from the caller.
 
     ops  methods of Maker to choose from; all by default
@@ -410,7 +414,7 @@ def layers(draw: Callable[[Any], Any], limit_elements: int = 12_000, ops: Sequen
         if name == "concat":
             other[1] = int(maker.pick(EDGES))
         elif maker.chance(3):
-            other[2:] = maker.pick(((1, 1), (1, shape[3]), (shape[2], 1)))
+            other[2:] = [1 if size == 1 or maker.chance(2) else size for size in other[2:]]
         result = getattr(maker, name)(maker.input(shape), maker.input(other))
     elif name == "qmatmul":
         result = maker.qmatmul(maker.input((maker.integer(1, 4), int(maker.pick((*EDGES, 128, 200, 640))))))
@@ -422,7 +426,7 @@ def layers(draw: Callable[[Any], Any], limit_elements: int = 12_000, ops: Sequen
 
 
 @st.composite
-def graphs(draw: Callable[[Any], Any], limit_elements: int = 12_000, longest: int = 7) -> Graph:
+def graphs(draw: Callable[[Any], Any], limit_elements: int = 16_000, longest: int = 7) -> Graph:
     """Chains, branches and joins of up to `longest` ops or blocks, ending now and then in pool, flatten and dense."""
     maker = Maker(draw, limit_elements)
     live = [maker.input(_shape(maker))]
@@ -436,7 +440,7 @@ def graphs(draw: Callable[[Any], Any], limit_elements: int = 12_000, longest: in
             result = getattr(maker, maker.pick(ONE_INPUT))(source)
         if result is not None:
             live.append(result)
-    if len(live[-1].shape) == 4 and maker.chance(3):
+    if len(live[-1].shape) in (3, 4) and maker.chance(3):
         pooled = maker.average_pool(live[-1], whole=True)
         flat = None if pooled is None else maker.flatten(pooled)
         if flat is not None:
