@@ -112,10 +112,20 @@ def _one(op: str, *shapes: tuple[int, ...], **attributes: object) -> Callable[[F
     return build
 
 
+def _batch_norm(net: Floats) -> Value:
+    data = [net.normal(4), net.normal(4), net.normal(4), np.abs(net.normal(4)) + 0.1]
+    inputs = [net.constant(f"k{index}", array) for index, array in enumerate(data)]
+    return net.node("BatchNormalization", [net.x, *inputs], "y", epsilon=1e-5)
+
+
 SINGLE = {
-    "add-constant": (_one("Add", (1, 4, 1, 1)), "qadd"),
-    "sub-constant": (_one("Sub", (1, 4, 1, 1)), "qadd"),
-    "mul-constant": (_one("Mul", (4, 1, 1)), "qmul"),
+    "add-channels": (_one("Add", (1, 4, 1, 1)), "qconv"),
+    "div-channels": (_one("Div", (1, 4, 1, 1)), "qconv"),
+    "batch-norm": (_batch_norm, "qconv"),
+    "add-constant": (_one("Add", (1, 4, 6, 1)), "qadd"),
+    "sub-constant": (_one("Sub", (1, 1, 6, 6)), "qadd"),
+    "mul-channels": (_one("Mul", (4, 1, 1)), "qconv"),
+    "mul-constant": (_one("Mul", (4, 6, 6)), "qmul"),
     "add-scalar": (_one("Add", ()), "lookup"),
     "div-scalar": (_one("Div", (1,)), "lookup"),
     "mul-scalar": (_one("Mul", ()), "lookup"),
@@ -204,6 +214,29 @@ def test_concat_shares_one_scale_or_rescales() -> None:
     assert ops(twin).count("requantize") == 1
     assert len({twin.node(name).output.quantization for name in "abc"}) == 2
     assert worst_error(net.graph, twin, samples) < 0.03
+
+
+def test_concat_for_float_readers_keeps_every_scale() -> None:
+    net = Floats(1, 4, 6, 6)
+    a, b = net.conv(net.x, 4, 3, "a"), net.conv(net.x, 4, 3, "b", activation="Sigmoid", activation_arguments=())
+    net.done(net.node("Concat", [net.node("Mul", [a, net.constant("k", 20.0)], "m"), b], "c", axis=1))
+    twin, outcome = quantized(net.graph, net.samples())
+    assert ops(twin)[-1] == "Concat" and ops(twin).count("dequantize") == 2
+    assert outcome.refusals[0].reason.startswith("only float ops read it")
+
+
+def test_flat_ends_of_a_table_take_no_steps() -> None:
+    net = Floats(1, 4, 6, 6)
+    a = net.conv(net.x, 4, 3, "a", activation="HardSwish", activation_arguments=())
+    a.producer.input(1).data[:] *= 8  # type: ignore[union-attr,index]
+    net.done(a)
+    samples = net.samples()
+    ranges = calibrate(net.graph, samples)
+    assert ranges.bounds["a_before_hardswish"][0] < -10
+    quantize(net.graph, ranges)
+    before = net.graph.node("a").output.quantization
+    assert before is not None
+    assert -3.3 < (-128 - before.zero_point) * before.scale < -2.0
 
 
 def test_a_float_op_stands_between_conversions_and_says_why() -> None:

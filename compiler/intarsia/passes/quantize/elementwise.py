@@ -15,6 +15,7 @@ from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize.constants import constant_of, data_inputs, operand_of
 from intarsia.passes.quantize.emitter import Emitter, all_int8, clamps, quantization
 from intarsia.passes.quantize.scales import clamp_of, ratio, ratio_pair
+from intarsia.passes.quantize.sums import channels_of, emit_channels
 
 SOFTMAX_OUTPUT = Quantization(1.0 / 256.0, -128)
 """The scale that qsoftmax always gives: TFLite's convention."""
@@ -25,7 +26,6 @@ TABLED = (
         "Ceil",
         "Celu",
         "Cos",
-        "Div",
         "Elu",
         "Erf",
         "Exp",
@@ -77,6 +77,9 @@ def _is_unary(node: Node) -> bool:
 def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     if _is_unary(node):
         return emit_table(emitter, node, sources, target)
+    affine = channels_of(node)
+    if affine is not None:
+        return emit_channels(emitter, node, sources[0], affine, target)
     first, second = _operands(emitter, node, sources)
     return _sum(emitter, node, first, second, target)
 
@@ -84,6 +87,9 @@ def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qua
 def emit_sub(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     if _is_unary(node):
         return emit_table(emitter, node, sources, target)
+    affine = channels_of(node)
+    if affine is not None:
+        return emit_channels(emitter, node, sources[0], affine, target)
     first, second = _operands(emitter, node, sources)
     return _sum(emitter, node, first, _negated(emitter, node, second), target)
 
@@ -109,12 +115,26 @@ def _sum(emitter: Emitter, node: Node, first: Value, second: Value, target: Quan
 def emit_mul(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     if _is_unary(node):
         return emit_table(emitter, node, sources, target)
+    affine = channels_of(node)
+    if affine is not None:
+        return emit_channels(emitter, node, sources[0], affine, target)
     first, second = _operands(emitter, node, sources)
     factor = ratio(quantization(first).scale * quantization(second).scale / target.scale)
     if isinstance(factor, Refused):
         return factor
     attributes = {"multiplier": factor[0], "shift": factor[1]}
     return [_binary(emitter, "qmul", node, first, second, target, attributes)]
+
+
+def check_div(node: Node) -> Refused | None:
+    return None if channels_of(node) is not None else check_table(node)
+
+
+def emit_div(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    affine = channels_of(node)
+    if affine is not None:
+        return emit_channels(emitter, node, sources[0], affine, target)
+    return emit_table(emitter, node, sources, target)
 
 
 def _binary(
@@ -184,14 +204,33 @@ def emit_table(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
 
 def _tabulated(node: Node, source: Quantization, target: Quantization) -> Array:
     """The op's float meaning for all 256 integers, as int8 [256] in the order -128 to 127."""
+    return quantize_linear(meaning_on(node, all_int8(source)), target.scale, target.zero_point)
+
+
+def meaning_on(node: Node, x: Array) -> Array:
+    """What a node of one activation and single numbers makes of float32 [N]."""
     data = data_inputs(node)
     inputs = [
-        all_int8(source) if index in data else None if value is None else constant_of(value)
-        for index, value in enumerate(node.inputs)
+        x if index in data else None if value is None else constant_of(value) for index, value in enumerate(node.inputs)
     ]
     with np.errstate(all="ignore"):
-        real = evaluate_node(node, inputs)[0]
-    return quantize_linear(real.reshape(-1), target.scale, target.zero_point)
+        return evaluate_node(node, inputs)[0].reshape(-1)
+
+
+def useful_range(node: Node, low: float, high: float, step: float) -> tuple[float, float]:
+    """The part of an input's range in which a tabled op does not yet lie flat.
+
+    step     of the output's scale: beyond the part the output changes by less than a quarter of it
+    returns  the range without flat ends, as of a Sigmoid far from 0: its steps can be finer
+    """
+    x = np.linspace(low, high, 1025, dtype=np.float32)
+    y = meaning_on(node, x)
+    from_left, from_right = np.abs(y - y[0]) > step / 4, np.abs(y - y[-1]) > step / 4
+    if not (np.isfinite(y).all() and from_left.any() and from_right.any()):
+        return low, high
+    first = max(int(from_left.argmax()) - 1, 0)
+    last = len(x) - max(int(from_right[::-1].argmax()), 1)
+    return float(x[first]), float(x[last])
 
 
 def check_prelu(node: Node) -> Refused | None:

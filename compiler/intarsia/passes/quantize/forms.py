@@ -36,9 +36,11 @@ def _table() -> dict[str, Form]:
     forms = {
         "Conv": Form(sums.check_conv, sums.emit_conv),
         "dense": Form(sums.check_dense, sums.emit_dense),
+        "BatchNormalization": Form(sums.check_batch_norm, sums.emit_batch_norm),
         "Add": Form(elementwise.check_binary, elementwise.emit_add),
         "Sub": Form(elementwise.check_binary, elementwise.emit_sub),
         "Mul": Form(elementwise.check_binary, elementwise.emit_mul),
+        "Div": Form(elementwise.check_div, elementwise.emit_div),
         "Relu": Form(elementwise.check_clamp, elementwise.emit_clamp),
         "Clip": Form(elementwise.check_clamp, elementwise.emit_clamp),
         "PRelu": Form(elementwise.check_prelu, elementwise.emit_prelu),

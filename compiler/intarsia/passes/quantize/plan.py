@@ -10,6 +10,7 @@ from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refusal, Refused
 from intarsia.passes.quantize.calibrate import Ranges
 from intarsia.passes.quantize.constants import data_inputs
+from intarsia.passes.quantize.elementwise import TABLED, useful_range
 from intarsia.passes.quantize.forms import Form, form_of
 from intarsia.passes.quantize.scales import quantization_of
 
@@ -40,9 +41,9 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
             refusals.append(Refusal(node, form.reason))
         else:
             forms[node] = form
-    for node in _wanderers(graph, forms):
+    for node, reason in _wanderers(graph, forms, ranges):
         del forms[node]
-        refusals.append(Refusal(node, "it only moves elements, between ops that stay float"))
+        refusals.append(Refusal(node, reason))
     return Plan(forms, _choose_scales(graph, forms, ranges), refusals)
 
 
@@ -56,8 +57,8 @@ def _is_move(node: Node, form: Form) -> bool:
     return form.keeps or node.op == "Concat"
 
 
-def _wanderers(graph: Graph, forms: dict[Node, Form]) -> list[Node]:
-    """Moves that neither get integers nor feed an integer op."""
+def _wanderers(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> list[tuple[Node, str]]:
+    """Moves that had better stay float: between float ops, and a Concat for float readers that would lose bits."""
     wanted: set[Value] = set()
     for node in reversed(graph.nodes):
         form = forms.get(node)
@@ -69,12 +70,25 @@ def _wanderers(graph: Graph, forms: dict[Node, Form]) -> list[Node]:
         form = forms.get(node)
         if form is None:
             continue
-        given = all(node.input(index) in made for index in data_inputs(node))
-        if _is_move(node, form) and not given and not any(value in wanted for value in node.outputs):
-            strays.append(node)
+        read = any(value in wanted for value in node.outputs)
+        if _is_move(node, form) and not read and not all(node.input(index) in made for index in data_inputs(node)):
+            strays.append((node, "it only moves elements, between ops that stay float"))
+        elif node.op == "Concat" and not read and _mixes_ranges(node, ranges):
+            strays.append((node, "only float ops read it, and one scale for all of its inputs would lose bits of some"))
         else:
             made.update(node.outputs)
     return strays
+
+
+def _mixes_ranges(concat: Node, ranges: Ranges) -> bool:
+    """Whether an input would lose a bit or more at the scale of the whole."""
+    low, high = ranges.bounds[concat.output.name]
+    spans = [_span(*ranges.bounds[concat.input(index).name]) for index in data_inputs(concat)]
+    return any(0.0 < span < 0.5 * _span(low, high) for span in spans)
+
+
+def _span(low: float, high: float) -> float:
+    return max(high, 0.0) - min(low, 0.0)
 
 
 class _Classes:
@@ -102,6 +116,12 @@ class _Classes:
     def span(self, value: Value) -> float:
         low, high = self._ranges[self.root(value)]
         return high - low
+
+    def range(self, value: Value) -> tuple[float, float]:
+        return self._ranges[self.root(value)]
+
+    def narrow(self, value: Value, range: tuple[float, float]) -> None:
+        self._ranges[self.root(value)] = (min(range[0], 0.0), max(range[1], 0.0))
 
     def join(self, first: Value, second: Value) -> None:
         first, second = self.root(first), self.root(second)
@@ -138,7 +158,20 @@ def _choose_scales(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> dic
             for index in data_inputs(node):
                 if _may_join(classes, node, node.input(index), forms):
                     classes.join(node.output, node.input(index))
+    for node in graph.nodes:
+        if node in forms and node.op in TABLED:
+            _trim(classes, node, forms)
     return {value: classes.quantization(value) for value in values}
+
+
+def _trim(classes: _Classes, node: Node, forms: dict[Node, Form]) -> None:
+    """Leave flat ends out of the range in front of a table that alone reads it: a Sigmoid needs no numbers below -7."""
+    value = node.input(data_inputs(node)[0])
+    if classes.members(value) == [value] and value.users == (node,) and value.producer in forms:
+        if classes.root(value) in classes.fixed:
+            return
+        step = classes.quantization(node.output).scale
+        classes.narrow(value, useful_range(node, *classes.range(value), step))
 
 
 def _may_join(classes: _Classes, concat: Node, value: Value, forms: dict[Node, Form]) -> bool:

@@ -1,4 +1,4 @@
-"""Conv and dense as qconv and qmatmul."""
+"""Conv and dense as qconv and qmatmul; a scale and shift for each channel as a depthwise qconv of one tap."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
+from intarsia.passes.fuse.affine import Affine, affine_of
 from intarsia.passes.quantize.constants import constant_of, weight_of
 from intarsia.passes.quantize.emitter import Emitter, clamps, quantization
-from intarsia.passes.quantize.scales import Scaling, clamp_of, scale_sums
+from intarsia.passes.quantize.scales import Scaling, clamp_of, quantize_weight, scale_sums
+
+_WINDOW = ("strides", "pads", "dilations", "group")
 
 
 def check_conv(node: Node) -> Refused | None:
@@ -45,7 +48,7 @@ def emit_conv(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qu
     scaling = _scaling(emitter, node, 0, quantization(source), target)
     if isinstance(scaling, Refused):
         return scaling
-    attributes = {name: node.attributes[name] for name in ("strides", "pads", "dilations", "group")}
+    attributes = {name: node.attributes[name] for name in _WINDOW}
     return [_add(emitter, "qconv", node, source, scaling, target, attributes)]
 
 
@@ -55,6 +58,49 @@ def emit_dense(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
     if isinstance(scaling, Refused):
         return scaling
     return [_add(emitter, "qmatmul", node, source, scaling, target, {})]
+
+
+def channels_of(node: Node) -> Affine | None:
+    """The scale and shift that a BatchNormalization, or a Mul, Div, Add or Sub of a constant, gives each channel.
+
+    None where it is the same for all channels, or where there is no spatial axis: other forms serve those better.
+    """
+    if node.output.type.rank < 3:
+        return None
+    affine = affine_of(node, 1)
+    if affine is None or isinstance(affine, Refused) or not np.isfinite([affine.scale, affine.shift]).all():
+        return None
+    if node.op != "BatchNormalization" and max(np.ptp(affine.scale), np.ptp(affine.shift)) == 0.0:
+        return None
+    return affine
+
+
+def check_batch_norm(node: Node) -> Refused | None:
+    if node.input(0).type.rank < 3:
+        return refuse("its input has no spatial axis")
+    return None if channels_of(node) else refuse("its scale and shift are no finite constants")
+
+
+def emit_batch_norm(
+    emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
+) -> list[Value] | Refused:
+    affine = channels_of(node)
+    assert affine is not None
+    return emit_channels(emitter, node, sources[0], affine, target)
+
+
+def emit_channels(
+    emitter: Emitter, node: Node, source: Value, affine: Affine, target: Quantization
+) -> list[Value] | Refused:
+    """y = x * scale + shift for each channel, with a multiplier and a 32-bit bias each."""
+    channels, spatial = len(affine.scale), source.type.rank - 2
+    weight = quantize_weight(affine.scale.reshape((channels, 1) + (1,) * spatial), 0)
+    scaling = scale_sums(weight, 0, affine.shift, quantization(source), target)
+    if isinstance(scaling, Refused):
+        return scaling
+    ones = (1,) * spatial
+    attributes = dict(zip(_WINDOW, (ones, (0,) * 2 * spatial, ones, channels)))
+    return [_add(emitter, "qconv", node, source, scaling, target, attributes)]
 
 
 def _scaling(emitter: Emitter, node: Node, axis: int, source: Quantization, target: Quantization) -> Scaling | Refused:
