@@ -52,8 +52,10 @@ class SimulatedRegion(LoadedRegion):
             self._outputs = [TensorLayout.from_dict(item) for item in facts["outputs"]]
             segments = {isa.Segment[name.upper()]: int(size) for name, size in facts["segments"].items()}
             program, constants = region.files[PROGRAM], region.files[CONSTANTS]
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(where=where, what=f"its description lacks or garbles {error}", help=_AGAIN) from None
+        except KeyError as error:
+            raise RunError(where=where, what=f"it lacks {error}", help=_AGAIN) from None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RunError(where=where, what=f"its description cannot be read: {error}", help=_AGAIN) from None
         if config.hash != facts.get("config_hash"):
             made_for = f"overlay '{config.name}' {facts.get('config_hash')}"
             raise RunError(where=where, what=f"it was compiled for {made_for}, here that is {config.hash}", help=_AGAIN)
