@@ -12,7 +12,7 @@ from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, attribute
 from intarsia.ir.ops.convolution import at_tap, each_tap
 from intarsia.ir.ops.geometry import Window, spatial_shape, window_of
-from intarsia.ir.ops.rules import Types, fallback, given, of_rank, tensor, wide
+from intarsia.ir.ops.rules import Types, given, of_rank, tensor, wide
 from intarsia.ir.ops.windows import pad_spatial
 from intarsia.ir.types import TensorType
 
@@ -49,17 +49,42 @@ def _infer_max_pool(node: Node, types: Types, known: Known) -> list[TensorType]:
 
 def _evaluate_max_pool(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x = given(inputs, 0)
-    if len(node.outputs) > 1 and node.outputs[1] is not None:
-        return fallback(node, inputs)
     window = window_of(node, x.ndim - 2)
     lowest = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -np.inf
     padded, positions = _padded(x, window, lowest)
+    if len(node.outputs) > 1 and node.outputs[1] is not None:
+        return _max_with_indices(node, x, padded, window, positions)
     result = None
     for tap in each_tap(window.kernel):
         part = at_tap(padded, tap, positions, window)
         result = part.copy() if result is None else np.maximum(result, part, out=result)
     assert result is not None
     return [result]
+
+
+def _max_with_indices(node: Node, x: Array, padded: Array, window: Window, positions: Sequence[int]) -> list[Array]:
+    """The maxima and where they stand in the whole input, as if it were flat; the first of equals counts."""
+    sizes, pads, rank = x.shape[2:], window.pads_for(x.shape[2:]), window.rank
+    order = range(rank) if attribute(node, MAX_POOL, "storage_order") else range(rank - 1, -1, -1)
+    steps, step = [0] * rank, 1
+    for axis in order:
+        steps[axis], step = step, step * sizes[axis]
+    images = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * rank) * step
+    best, where = None, None
+    for tap in each_tap(window.kernel):
+        part = at_tap(padded, tap, positions, window)
+        place = np.zeros((1,) * rank, np.int64)
+        for axis in range(rank):
+            along = np.arange(positions[axis]) * window.strides[axis] + tap[axis] * window.dilations[axis] - pads[axis]
+            place = place + along.reshape([-1 if other == axis else 1 for other in range(rank)]) * steps[axis]
+        if best is None or where is None:
+            best, where = part.copy(), np.broadcast_to(images + place, part.shape).copy()
+            continue
+        better = part > best
+        where = np.where(better, images + place, where)
+        best = np.maximum(best, part)
+    assert best is not None and where is not None
+    return [best, where]
 
 
 MAX_POOL = Op("MaxPool", _infer_max_pool, _evaluate_max_pool, {**_WINDOW, "storage_order": 0})

@@ -80,7 +80,11 @@ def same_dtype(node: Node, first: TensorType, *others: TensorType | None) -> str
     """The one element type that several inputs must share."""
     for other in others:
         if other is not None and other.dtype != first.dtype:
-            raise refuse(node, f"{first} and {other} have different element types", "export the model with one type for both, or put a Cast before one")
+            raise refuse(
+                node,
+                f"{first} and {other} have different element types",
+                "export the model with one type for both",
+            )
     return first.dtype
 
 
