@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,6 +52,3 @@ class Workshop(Protocol):
 
 class Known(Protocol):
     def elements(self, value: Value | None) -> Array | None: ...
-
-
-Opsets = Mapping[str, int]
