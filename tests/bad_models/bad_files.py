@@ -34,6 +34,12 @@ def saved_model(folder: Path) -> Any:
 
 
 @bad
+def endless_device(folder: Path) -> Any:
+    """A file that never ends."""
+    return Path("/dev/zero")
+
+
+@bad
 def empty_file(folder: Path) -> Any:
     """No bytes at all."""
     path = folder / "empty.onnx"

@@ -55,6 +55,10 @@ def _read_file(path: Path, where: str, limits: Limits) -> bytes:
         raise CompileError(where=where, what=what, help=help)
     try:
         size_bytes = path.stat().st_size
+        if not path.is_file():
+            raise CompileError(
+                where=where, what="it is a device or pipe", help="pass a regular file, or the bytes themselves"
+            )
         if size_bytes > limits.file_bytes:
             raise CompileError(
                 where=where,
