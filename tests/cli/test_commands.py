@@ -21,6 +21,7 @@ from artifact_examples import evaluator_artifact, small_graph
 from intarsia.artifact import Artifact
 from intarsia.artifact.parts import vector
 from intarsia.cli.commands import COMMANDS, intarsia
+from intarsia.cli.output import shorten
 from intarsia.ir.evaluate import evaluate
 
 
@@ -111,6 +112,11 @@ def test_targets() -> None:
     assert {"cpu", "pynq-z2", "kv260", "tiny"} <= {row["name"] for row in data["targets"]}
     simulator = next(row for row in data["devices"] if row["name"] == "simulator")
     assert simulator["absent"] is None and simulator["kinds"] == ["overlay"]
+
+
+def test_long_names_are_shortened_in_text_alone() -> None:
+    assert shorten("a" * 47) == "a" * 47
+    assert shorten("head" + "x" * 300 + "tail") == "head" + "x" * 18 + "..." + "x" * 18 + "tail"
 
 
 # ---- verify

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from intarsia.cli.commands import intarsia
 from intarsia.cli.layers import compare_layers
 from intarsia.driver import Options, lower
+from intarsia.ir.graph import Graph
+from intarsia.ir.types import Quantization, TensorType
 
 MODELS = Path(__file__).parents[1] / "models"
 MODEL = str(MODELS / "digits_cnn.onnx")
@@ -82,6 +84,23 @@ def test_a_float_model_has_no_noise_against_itself() -> None:
     sample = {graph.inputs[0].name: np.ones(graph.inputs[0].shape, np.float32)}
     layers = compare_layers(graph, graph.copy(), [sample], lambda what, done, total: None)
     assert len(layers) == len(graph.nodes) and all(layer.sqnr == float("inf") for layer in layers)
+
+
+def test_integers_of_the_reference_stand_at_the_same_scale() -> None:
+    """int8 beside the same integers as int8 and as uint8; and beside others."""
+    graphs = [Graph("quantized"), Graph("int8"), Graph("uint8"), Graph("other")]
+    for graph, dtype in zip(graphs, ("int8", "int8", "uint8", "int8")):
+        type = TensorType(dtype, (3,))
+        graph.add_input("x", type)
+        table = np.array([-128, 5, 127]) + (128 if dtype == "uint8" else 0) - (graph.name == "other")
+        constant = graph.add_constant("table", table.clip(-128).astype(dtype))
+        index = graph.add_constant("index", np.arange(3))
+        node = graph.add_node("Gather", [constant, index], [type], {"axis": 0}, output_names=["y"], opset=18)
+        graph.outputs = [node.output]
+    graphs[0].outputs[0].quantization = Quantization(0.5, 3)
+    feed = [{"x": np.zeros(3, np.int8)}]
+    noise = [compare_layers(graphs[0], graph, feed, lambda what, done, total: None)[0].sqnr for graph in graphs[1:]]
+    assert noise[:2] == [float("inf")] * 2 and 30 < noise[2] < 60
 
 
 def test_dump_disassembles(compiled: Path) -> None:

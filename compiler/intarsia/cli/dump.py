@@ -78,7 +78,13 @@ def _overview(artifact: Artifact) -> None:
         click.echo(f"note: {note}")
     click.echo()
     tensors = [("input", item) for item in contents.inputs] + [("output", item) for item in contents.outputs]
-    columns = [Column("tensor"), Column("name"), Column("type"), Column("scale", True), Column("zero point", True)]
+    columns = [
+        Column("tensor"),
+        Column("name", names=True),
+        Column("type"),
+        Column("scale", True),
+        Column("zero point", True),
+    ]
     write_table(
         columns, [[kind, item.name, _type(item), *(item.quantization or (None, None))] for kind, item in tensors]
     )

@@ -60,7 +60,7 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         click.echo(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
     if rows:
         click.echo()
-        columns = [Column("op"), Column("name"), Column("place"), Column("makes"), Column("macs", True)]
+        columns = [Column("op"), Column("name", names=True), Column("place"), Column("makes"), Column("macs", True)]
         columns += [Column("cycles", True), Column("fallback ms", True)]
         write_table(
             columns,

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def compare_layers(
     """Evaluate both graphs on the same samples and compare every value that both have, in order of making.
 
     quantized  integer graph, as an artifact holds it
-    reference  float graph after fusing
+    reference  float graph after fusing, or that of a model with scales of its own
     samples    inputs by name
     step       called with (what, done, total)
     """
@@ -68,24 +69,35 @@ class _Sums:
         wanted = _counterpart(value, self.by_value, self.by_node)
         if wanted is None or value.producer is None or wanted.shape != array.shape:
             return
-        real = array
-        if value.quantization is not None:
-            real = dequantize_linear(array, value.quantization.scale, value.quantization.zero_point)
-        exact = wanted.astype(np.float64)
+        real = _real(array, value)
+        exact = (wanted if wanted.dtype.kind == "f" else _real(wanted, value)).astype(np.float64)
         self.signal[value.name] = self.signal.get(value.name, 0.0) + float(np.sum(exact**2))
         self.noise[value.name] = self.noise.get(value.name, 0.0) + float(np.sum((exact - real) ** 2))
         self.ops[value.name] = value.producer.op
+
+
+def _real(array: Array, value: Value) -> Array:
+    """The real numbers that an array stands for, at the scale of a value of the quantized graph.
+
+    The integers of a model with scales of its own are int8 too, or uint8: then they are 128 more than ours.
+    """
+    if value.quantization is None:
+        return array
+    integers = (array.astype(np.int16) - 128).astype(np.int8) if array.dtype == np.uint8 else array
+    return dequantize_linear(integers, value.quantization.scale, value.quantization.zero_point)
 
 
 def _float_values(graph: Graph, sample: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
     by_value: dict[str, Array] = {}
     by_node: dict[str, Array] = {}
 
-    def observe(value: Value, array: Array) -> None:
-        if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+    def observe(value: Value, array: Any) -> None:
+        if not isinstance(array, np.ndarray):
+            return
+        if array.dtype.kind == "f" or array.dtype in (np.int8, np.uint8):
             by_value[value.name] = array
-            if value.producer is not None and value is value.producer.outputs[0]:
-                by_node[value.producer.name] = array
+        if array.dtype.kind == "f" and value.producer is not None and value is value.producer.outputs[0]:
+            by_node[value.producer.name] = array
 
     evaluate(graph, sample, observe=observe)
     return by_value, by_node
@@ -93,7 +105,8 @@ def _float_values(graph: Graph, sample: Mapping[str, Array]) -> tuple[dict[str, 
 
 def _counterpart(value: Value, by_value: Mapping[str, Array], by_node: Mapping[str, Array]) -> Array | None:
     if value.quantization is None:
-        return by_value.get(value.name)
+        found = by_value.get(value.name)
+        return found if found is not None and found.dtype.kind == "f" else None
     match = _INTEGER_FORM.fullmatch(value.name)
     return by_value.get(value.name) if match is None else by_node.get(match["node"], by_value.get(match["node"]))
 

@@ -15,21 +15,28 @@ import click
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total); total is 0 where it is not known."""
 
+NAME_LETTERS = 47
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 """Every command that writes a table has it."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: heading, and whether its cells are figures, which stand at the right."""
+    """A column of a table.
+
+    figures  its cells stand at the right
+    names    its cells are names out of the model, some of which are hundreds of letters long: the middle is left out
+    """
 
     title: str
     figures: bool = False
+    names: bool = False
 
 
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
     """A table on stdout: ruled on a terminal, else aligned text, one line a row."""
-    cells = [[show(cell) for cell in row] for row in rows]
+    cells = [[shorten(show(cell)) if item.names else show(cell) for item, cell in zip(columns, row)] for row in rows]
     if sys.stdout.isatty():
         _write_ruled(columns, cells)
         return
@@ -68,6 +75,12 @@ def show(cell: Any) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def shorten(name: str) -> str:
+    """A name with at most NAME_LETTERS letters; of longer ones the middle is left out."""
+    keep = (NAME_LETTERS - 3) // 2
+    return name if len(name) <= NAME_LETTERS else f"{name[:keep]}...{name[-keep:]}"
 
 
 def percent(share: float | None) -> str | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from intarsia.artifact.report import Report
 
 _COLUMNS = (
-    Column("layer"),
+    Column("layer", names=True),
     Column("op"),
     Column("place"),
     Column("macs", True),

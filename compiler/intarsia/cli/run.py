@@ -51,7 +51,7 @@ def command(artifact: str, inputs: tuple[str, ...], output: Path | None, device:
             devices = dict(session.devices)
             write_json({"outputs": rows, "seconds": seconds, "devices": devices, "counters": counters})
             return
-        columns = [Column("output"), Column("type"), Column("least", True), Column("greatest", True)]
+        columns = [Column("output", names=True), Column("type"), Column("least", True), Column("greatest", True)]
         write_table(columns, [[row["name"], row["type"], row["min"], row["max"]] for row in rows])
         click.echo(summary(session, counters, seconds))
 

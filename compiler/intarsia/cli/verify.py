@@ -68,7 +68,13 @@ def command(
 
 
 def _write_results(what: str, results: Sequence[VectorResult]) -> None:
-    columns = [Column(what), Column("output"), Column("ok"), Column("elements", True), Column("different", True)]
+    columns = [
+        Column(what),
+        Column("output", names=True),
+        Column("ok"),
+        Column("elements", True),
+        Column("different", True),
+    ]
     rows = [
         [str(result.vector), result.output, result.ok, result.elements, result.different, result.largest, _rule(result)]
         for result in results
@@ -109,7 +115,7 @@ def _compare(session: Session, model: str, inputs: Sequence[str], data: dict[str
         _write_results("sample", outputs)
         click.echo()
         rows = [[layer.name, layer.op, layer.sqnr] for layer in layers]
-        write_table([Column("value"), Column("op"), Column("SQNR dB", True)], rows)
+        write_table([Column("value", names=True), Column("op"), Column("SQNR dB", True)], rows)
     if not layers:
         note("no value of the quantized graph has its like in the float model: is it the right model?")
     return all(result.ok for result in outputs)
