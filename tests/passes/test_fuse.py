@@ -479,9 +479,15 @@ SPELLED = {
     "hardswish by gate": ("a = Add (x, three) c = Clip (a, zero, six) g = Div (c, six) y = Mul (x, g)", "HardSwish"),
     "gelu of torch": ("d = Div (x, r2) e = Erf (d) a = Add (e, one) m = Mul (x, a) y = Mul (m, half)", "Gelu"),
     "gelu of tensorflow": ("d = Mul (x, i2) e = Erf (d) a = Add (one, e) m = Mul (a, half) y = Mul (m, x)", "Gelu"),
+    "gelu by tanh": (
+        "p = Pow (x, three) c = Mul (cubic, p) s = Add (x, c) d = Mul (tau, s) t = Tanh (d) a = Add (t, one) "
+        "h = Mul (x, half) y = Mul (h, a)",
+        "Gelu",
+    ),
     "gelu of keras": ("h = Mul (half, x) d = Div (x, r2) e = Erf (d) a = Add (e, one) y = Mul (h, a)", "Gelu"),
 }
 NUMBERS = {"two": 2, "three": 3, "zero": 0, "six": 6, "one": 1, "half": 0.5, "r2": math.sqrt(2), "i2": math.sqrt(0.5)}
+NUMBERS |= {"cubic": 0.044715, "tau": math.sqrt(2 / math.pi)}
 
 
 def spelled(body: str, outputs: str = "float[2,5] y") -> object:

@@ -180,13 +180,13 @@ def networks(draw: Any) -> Graph:
 @settings(
     max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-@given(networks())
-def test_every_pass_keeps_the_meaning(graph):
+@given(networks(), st.booleans())
+def test_every_pass_keeps_the_meaning(graph, integer):
     verify(graph, "imported")
     names = [value.name for value in graph.outputs]
     transposes = sum(node.op == "Transpose" for node in graph.nodes)
     inputs = random_inputs(graph)
     run_passes(graph, simplify_passes(), hook=Hooks(VerifyEach("simplified"), Compare(inputs)))
-    run_passes(graph, fuse_passes(), hook=Hooks(VerifyEach("fused"), Compare(inputs)))
+    run_passes(graph, fuse_passes(integer=integer), hook=Hooks(VerifyEach("fused"), Compare(inputs)))
     assert [value.name for value in graph.outputs] == names
     assert sum(node.op == "Transpose" for node in graph.nodes) <= transposes

@@ -103,20 +103,6 @@ class Rewriter:
         for producer in former:
             self.drop(producer)
 
-    def add(
-        self,
-        op: str,
-        inputs: Sequence[Value | None],
-        like: Value,
-        shape: Sequence[int | None] | None,
-        attributes: dict[str, object],
-        opset: int,
-        wish: str,
-    ) -> Value:
-        """A new node of one output, with the element type of `like` and the given shape; returns the output."""
-        type = type_like(like, shape)
-        return self.graph.add_node(op, inputs, [type], attributes, name=wish, output_names=[wish], opset=opset).output
-
     def drop(self, node: Node | None) -> None:
         """Cut a node off when nobody reads it, and then its inputs' makers likewise."""
         stack = [node]

@@ -24,7 +24,10 @@ _CLOSE = 1e-4
 
 @dataclass(frozen=True)
 class SpellActivation(Rewrite):
-    """Say `x * Sigmoid(x)` as Swish, `x * HardSigmoid(x)` as HardSwish, `x * (1 + Erf(x / sqrt 2)) / 2` as Gelu."""
+    """Say `x * Sigmoid(x)` as Swish, `x * HardSigmoid(x)` as HardSwish, `x * (1 + Erf(x / sqrt 2)) / 2` as Gelu.
+
+    Gelu's other form, with Tanh of a cubic, is known too.
+    """
 
     name: ClassVar[str] = "spell-activation"
     tolerance: ClassVar[float] = 1e-5
@@ -116,15 +119,32 @@ def _gated(x: Value, gate: Value, factor: float) -> Found | None:
 
 
 def _gelu(x: Value, gate: Value, node: Node) -> Found | None:
+    """1 + erf(x / sqrt 2), or 1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))."""
     plus = _plus(gate)
-    erf = None if plus is None else plus[0].producer
-    if plus is None or plus[1] != 1.0 or erf is None or erf.op != "Erf":
+    curve = None if plus is None else plus[0].producer
+    if plus is None or plus[1] != 1.0 or curve is None or curve.domain or curve.op not in ("Erf", "Tanh"):
         return None
-    scaled = _scaled(erf.input(0))
-    inner = erf.input(0).producer
-    if scaled is None or scaled[0] is not x or inner is None or not _close(scaled[1], math.sqrt(0.5)):
+    scaled, inner = _scaled(curve.input(0)), curve.input(0).producer
+    if scaled is None or inner is None:
         return None
-    return "Gelu", 20, {}, [node, erf, inner]
+    if curve.op == "Erf":
+        return ("Gelu", 20, {}, [node, curve, inner]) if scaled[0] is x and _close(scaled[1], math.sqrt(0.5)) else None
+    path = _cubic(x, scaled[0]) if _close(scaled[1], math.sqrt(2 / math.pi)) else None
+    return None if path is None else ("Gelu", 20, {"approximate": "tanh"}, [node, curve, inner, *path])
+
+
+def _cubic(x: Value, value: Value) -> list[Node] | None:
+    """The nodes of x + 0.044715 * x**3."""
+    total = value.producer
+    if total is None or total.domain or total.op != "Add" or "activation" in total.attributes:
+        return None
+    for first, second in (total.inputs, total.inputs[::-1]):
+        if first is not x or second is None or (term := second.producer) is None or (scaled := _scaled(second)) is None:
+            continue
+        cube = scaled[0].producer
+        if _close(scaled[1], 0.044715) and cube is not None and cube.op == "Pow" and cube.input(0) is x:
+            return [total, term, cube] if scalar(cube.input(1)) == 3.0 else None
+    return None
 
 
 def _plus(value: Value) -> tuple[Value, float] | None:
