@@ -10,6 +10,11 @@ side by side. Words of a queue are either *setup* words, which write the queue's
 something with the registers as they stand. Registers keep their values until they are written again; they are zero at
 the start of a program.
 
+One at a time is how the result looks. Three overlaps inside of a queue change nothing but time: setup words write
+registers of which the word at work has its own copy; Load and Store ask for the data of the next word while the last
+bursts of this one are on their way, and deliver in order; a Conv begins its sums while the Conv before drains its last
+tile, where its source and residual lie in other banks than the residual and target of that Conv.
+
 Semaphores. There are 16 counters, 0 at the start of a program. A run word begins when every semaphore in its `wait`
 mask is above 0, and takes 1 from each; when all that it does has landed in memory it adds 1 to each semaphore in its
 `signal` mask. A signal to a semaphore that is at the configuration's semaphore_max waits.
@@ -379,7 +384,8 @@ class Conv(Run):
     depthwise = 1: output block ob reads input block ob of the source alone, lane o times lane o:
         a = sum over ky, kx of weight(ob, ky, kx)[o] * X(ob, y', x')[o]
     Weights of a block are kernel_height * kernel_width taps of 16 bytes in the order ky, kx, filled with zeros to whole
-    rows of WGT; input_blocks is 1. depthwise_taps taps of the 16 channels of one pixel are taken in a cycle.
+    rows of WGT; input_blocks is 1. depthwise_taps taps of the 16 channels of one pixel are taken in a cycle; line
+    buffers keep the rows that later windows need, so that each word of the source is read once, two in a cycle.
 
     Epilogue, with PAR group parameter_group + ob, 16 channels of one pixel a cycle:
         v = clamp(scale(a + bias, multiplier, shift) + ConvTarget.zero_point)

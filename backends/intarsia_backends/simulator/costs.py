@@ -32,6 +32,9 @@ EPILOGUE_DEPTH_CYCLES = 10
 VECTOR_DEPTH_CYCLES = 8
 """From address to the word in ACT in the vector unit."""
 
+DEPTHWISE_LINE_BYTES = 8 * 1024
+"""Each of two line buffers of depthwise mode: one feeds the windows of a block, the other fills with the next block."""
+
 LOAD_DEPTH_CYCLES = 4
 """From the AXI read channel through the FIFO into a memory, and from a memory to the write channel."""
 
@@ -128,7 +131,8 @@ def depthwise_cost(operation: Operation, config: OverlayConfig) -> Cost:
 
     Rows that later windows need again are held in line buffers, so each word of the source is read once, two a cycle;
     with strides this binds rather than the multipliers. Buffers of the next block fill while this one is computed; the
-    rows above the first window of the first block show.
+    rows above the first window of the first block show. Rows too long for the buffers are read for each window anew:
+    stride_x columns of kernel_height words a pixel.
     """
     word, shape = operation.word, operation.setup(isa.ConvWindow)
     assert isinstance(word, isa.Conv)
@@ -137,6 +141,8 @@ def depthwise_cost(operation: Operation, config: OverlayConfig) -> Cost:
     touched = 0 if source is None else source.rows * source.columns
     first_rows = (shape.kernel_height - 1) * shape.dilation_y
     filling = 0 if source is None else min(first_rows, source.rows) * source.columns
+    if filling * isa.WORD_BYTES > DEPTHWISE_LINE_BYTES:
+        touched, filling = pixels * shape.kernel_height * min(shape.stride_x, shape.kernel_width), 0
     each = max(pixels * -(-taps // config.depthwise_taps), -(-touched // 2))
     cycles = ARRAY_FILL_CYCLES + -(-filling // 2) + shape.output_blocks * each
     tail = EPILOGUE_DEPTH_CYCLES
