@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Set before NumPy comes: threads of BLAS that wait for each other cost tens of times more than they save when all cores
+# are busy, and one thread adds up floats in one order.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 settings.register_profile("intarsia", deadline=None)  # a busy machine is not a failure
 settings.load_profile("intarsia")
