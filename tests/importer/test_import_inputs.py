@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from onnx_models import model_of
 
@@ -55,6 +56,20 @@ def test_minus_one_counts_as_open() -> None:
     assert str(import_model(model, batch=3).inputs[0].type) == "float32[3,3]"
 
 
+def test_an_input_with_a_value_is_a_constant_and_decides() -> None:
+    model = model_of(
+        """g (float[4] x, int64 rate) => (float[4] y) {
+             fast = Greater (rate, limit)
+             y = If (fast) <then_branch = t () => (float[4] a) { a = Relu (x) },
+                            else_branch = e () => (float[4] b) { b = Neg (x) }>
+           }""",
+        limit=np.int64(8000),
+    )
+    graph = import_model(model, values={"rate": 16000})
+    assert [value.name for value in graph.inputs] == ["x"]
+    assert [node.op for node in graph.nodes] == ["Greater", "Relu", "Identity"]
+
+
 @pytest.mark.parametrize(
     ("text", "options"),
     [
@@ -67,8 +82,14 @@ def test_minus_one_counts_as_open() -> None:
         (IMAGE, {"batch": 0}),
         (FIXED, {"batch": 2}),
         (FIXED, {"shapes": {"x": (1, 3, 1)}}),
+        (FIXED, {"values": {"z": 1.0}}),
+        (FIXED, {"values": {"x": [1.0, 2.0]}}),
+        (FIXED, {"values": {"x": [["a", "b", "c"]]}}),
     ],
-    ids=["open", "half", "slip", "negative", "no_such_input", "rank", "batch_0", "fixed_batch", "fixed_rank"],
+    ids=[
+        *("open", "half", "slip", "negative", "no_such_input", "rank"),
+        *("batch_0", "fixed_batch", "fixed_rank", "no_such_value", "value_shape", "value_type"),
+    ],
 )
 def test_refused(text: str, options: dict[str, Any], golden: Callable[[str], None]) -> None:
     with pytest.raises(CompileError) as caught:

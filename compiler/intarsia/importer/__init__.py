@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from numpy.typing import ArrayLike
+
 from intarsia.importer.limits import Limits
 from intarsia.ir.graph import Graph
 
@@ -24,6 +26,7 @@ def import_model(
     limits: Limits = _DEFAULT,
     shapes: Mapping[str, Sequence[int]] | None = None,
     dimensions: Mapping[str, int] | None = None,
+    values: Mapping[str, ArrayLike] | None = None,
 ) -> Graph:
     """Read an ONNX model (opset 7 or newer) into a graph with static shapes wherever they do not depend on data.
 
@@ -32,6 +35,7 @@ def import_model(
     limits      what the model may ask for
     shapes      a whole shape for an input, by name, instead of the declared one
     dimensions  a size for a symbolic dimension, by its name
+    values      elements for an input, by its name; it is a constant then, and branches that it decides are chosen
 
     Every name is unique; initializers and Constant nodes are constants; old forms of ops are rewritten to those of
     opset 18; convolutions and pools carry kernel_shape, strides, pads, dilations and group. Subgraphs of If, Loop and
@@ -43,4 +47,6 @@ def import_model(
     """
     from intarsia.importer.build import build_graph  # imports onnx, a quarter of a second
 
-    return build_graph(model, batch=batch, limits=limits, shapes=shapes or {}, dimensions=dimensions or {})
+    return build_graph(
+        model, batch=batch, limits=limits, shapes=shapes or {}, dimensions=dimensions or {}, values=values or {}
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
@@ -49,11 +50,12 @@ def build_graph(
     limits: Limits,
     shapes: Mapping[str, Sequence[int]],
     dimensions: Mapping[str, int],
+    values: Mapping[str, ArrayLike],
 ) -> Graph:
     """What `intarsia.importer.import_model` says."""
     proto, where, folder = read_model(model, limits)
     try:
-        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions))
+        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values))
     except UnicodeDecodeError as error:
         raise CompileError(
             where=where,
@@ -114,6 +116,9 @@ class Builder:
     def add_inputs(self, bound: InputShapes) -> None:
         constants = set(initializer_names(self.proto))
         inputs = [value for value in self.proto.input if value.name not in constants]
+        for name, data in bound.constants(inputs).items():
+            self._initializer(name, data)
+        inputs = [value for value in inputs if value.name not in self.values]
         for value, type in zip(inputs, bound.types(inputs)):
             self.values[value.name] = self.graph.add_input(value.name, type)
             if type.dtype.endswith(")"):

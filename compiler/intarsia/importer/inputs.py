@@ -1,14 +1,17 @@
-"""Sizes for the symbolic dimensions of a model's inputs."""
+"""Sizes for the symbolic dimensions of a model's inputs, and elements for inputs that are to be constants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 
+from intarsia.dtypes import Array, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.importer.names import listed, near
-from intarsia.importer.types import tensor_type
+from intarsia.importer.types import contradiction, tensor_type
 from intarsia.ir.types import TensorType
 
 
@@ -18,15 +21,49 @@ class InputShapes:
     batch       for symbolic first axes
     shapes      whole shapes by input name
     dimensions  sizes by symbolic name
+    values      elements by input name
     overrules   True once a given shape contradicts a declared one, so that sizes declared further on are stale
     """
 
-    def __init__(self, batch: int, shapes: Mapping[str, Sequence[int]], dimensions: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        batch: int,
+        shapes: Mapping[str, Sequence[int]],
+        dimensions: Mapping[str, int],
+        values: Mapping[str, ArrayLike],
+    ) -> None:
         self.batch = batch
+        self.values = values
         self.shapes = shapes
         self.dimensions = dict(dimensions)
         self.overrules = False
         self._bound = False
+
+    def constants(self, inputs: Sequence[onnx.ValueInfoProto]) -> dict[str, Array]:
+        """The inputs that are given elements, as arrays of the declared types."""
+        declared = {value.name: tensor_type(value.type, f"input '{value.name}'") for value in inputs}
+        found = {}
+        for name, given in self.values.items():
+            where = f"values['{name}']"
+            _check_name(name, declared, where)
+            type = declared[name]
+            try:
+                if type is None or type.dtype.endswith(")"):
+                    raise ValueError("the input is not a tensor")
+                raw = np.asarray(given)
+                data = raw.astype(numpy_dtype(type.dtype))
+                if raw.dtype.kind in "iufb" and not np.array_equal(raw, data):
+                    raise ValueError(f"the elements do not fit {type.dtype}")
+            except (ValueError, TypeError, OverflowError) as error:
+                raise CompileError(
+                    where=where, what=f"it cannot be made {type}: {error}", help="give what the input takes"
+                ) from None
+            if contradiction(TensorType(type.dtype, data.shape), type):
+                raise CompileError(
+                    where=where, what=f"its shape {list(data.shape)} is not that of {type}", help="give the whole input"
+                )
+            found[name] = data
+        return found
 
     def types(self, inputs: Sequence[onnx.ValueInfoProto]) -> list[TensorType]:
         """A static type for each tensor among the inputs."""
@@ -45,14 +82,8 @@ class InputShapes:
     def _check_arguments(self, inputs: Sequence[onnx.ValueInfoProto]) -> None:
         if self.batch < 1:
             raise CompileError(where="batch", what=f"{self.batch} is not positive", help="pass batch=1 or more")
-        names = [value.name for value in inputs]
         for name in self.shapes:
-            if name not in names:
-                raise CompileError(
-                    where=f"shapes['{name}']",
-                    what="the model has no such input",
-                    help=f"its inputs are {listed(names)}{near(name, names)}",
-                )
+            _check_name(name, [value.name for value in inputs], f"shapes['{name}']")
         symbols = sorted({size.dim_param for value in inputs for size in _sizes(value) if size.dim_param})
         for name, size in self.dimensions.items():
             if name not in symbols:
@@ -115,6 +146,15 @@ class InputShapes:
             where=f"input '{name}'",
             what=f"the size of axis {axis} is {called}; shapes are fixed when a model is compiled",
             help=f"say it, for example {say}shapes={{'{name}': (...)}}",
+        )
+
+
+def _check_name(name: str, names: Collection[str], where: str) -> None:
+    if name not in names:
+        raise CompileError(
+            where=where,
+            what="the model has no such input",
+            help=f"its inputs are {listed(list(names))}{near(name, names)}",
         )
 
 
