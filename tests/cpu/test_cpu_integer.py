@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from cpu_regions import Layers, load
 from hypothesis import HealthCheck, given, settings
 
 from generated_graphs import graphs, layers, random_inputs
 from intarsia.dtypes import Array
+from intarsia.errors import RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
+from intarsia_backends.cpu.machine import Machine, machine_features, this_machine
+from intarsia_backends.cpu.target import CpuTarget
 
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -175,3 +179,49 @@ def test_generated_graphs(graph: Graph) -> None:
 @given(layers())
 def test_generated_layers(graph: Graph) -> None:
     compare(graph)
+
+
+def small_convolutions() -> Layers:
+    made = Layers()
+    for x, w, group in [
+        ((1, 5, 9, 9), (11, 5, 3, 3), 1),
+        ((1, 8, 6, 6), (8, 1, 3, 3), 8),
+        ((1, 6, 5, 5), (8, 3, 1, 1), 2),
+    ]:
+        attributes = {
+            "strides": (1, 1),
+            "pads": (1, 1, 1, 1),
+            "dilations": (1, 1),
+            "group": group,
+            "input_zero_point": 5,
+            "output_zero_point": -7,
+        }
+        inputs = [made.bytes(*x), weights(made, *w), *scales(made, w[0])]
+        made.add("qconv", inputs, attributes, constants=(1, 2, 3, 4))
+    inputs = [made.bytes(3, 33), weights(made, 33, 50), *scales(made, 50)]
+    made.add("qmatmul", inputs, {"input_zero_point": -3, "output_zero_point": 9}, constants=(1, 2, 3, 4))
+    return made
+
+
+def test_narrow_vectors_give_the_same_bytes() -> None:
+    small_convolutions().check(exact=True, target=CpuTarget(this_machine(portable=True)))
+
+
+def test_products_of_single_int16_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What machines without an instruction for pairs do."""
+    for room in ("convolution", "dense"):
+        monkeypatch.setattr(f"intarsia_backends.cpu.lower.{room}.products_for", lambda machine: "int16")
+    small_convolutions().check(exact=True)
+
+
+@pytest.mark.skipif(this_machine().name != "x86_64", reason="code for another processor family")
+def test_code_for_wide_vectors_is_made_here_and_refused_where_they_are_missing() -> None:
+    wide = Machine(
+        "x86_64", "avx512", ("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "f16c", "fma")
+    )
+    made = small_convolutions()
+    if machine_features().issuperset(wide.features):
+        made.check(exact=True, target=CpuTarget(wide))
+        return
+    with pytest.raises(RunError, match="avx512"):
+        made.check(exact=True, target=CpuTarget(wide))

@@ -254,7 +254,7 @@ def test_buffers_that_live_at_once_do_not_share_memory() -> None:
     kernel = nest((1,), [], Access("int8", (1,)), ("const", "int8", 0))
     buffers = [Buffer("arena", int(size)) for size in random.integers(1, 5000, 60)]
     calls = [
-        Call(kernel, tuple(buffers[max(0, index - int(reach))] for reach in random.integers(0, 6, 3)) + (buffer,))
+        Call(kernel, (*(buffers[max(0, index - int(reach))] for reach in random.integers(0, 6, 3)), buffer))
         for index, buffer in enumerate(buffers)
     ]
     program = Program(calls)

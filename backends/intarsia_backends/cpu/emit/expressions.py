@@ -122,6 +122,12 @@ def _ceil_at(x: Term, bound: Term) -> Term:
     return shared(x, lambda v: tirx.Select(v > bound, bound, v))
 
 
+def _small_rint(x: Term) -> Term:
+    """A float64 of at most 2**31 as an int32, half to even. After the sum the whole number stands in the low bits."""
+    bits = tirx.call_intrin("int64", "tirx.reinterpret", x + constant("float64", 1.5 * 2.0**52))
+    return tirx.Cast("int32", bits)
+
+
 def _differ(a: Term, b: Term) -> Term:
     """Whether two bools differ; LLVM code for a comparison of bools is rejected."""
     return tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(tirx.Not(a), b))
@@ -227,6 +233,7 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "softsign": _softsign,
     "floor": _call("floor"),
     "ceil": _call("ceil"),
+    "small_rint": _small_rint,
     "rint": _call("nearbyint"),
     "no_nan": lambda x: shared(x, lambda v: tirx.Select(is_nan(v), _zero(v), v)),
     "lt": lambda a, b: a < b,

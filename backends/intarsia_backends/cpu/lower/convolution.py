@@ -352,12 +352,15 @@ def centred(zero_point: int) -> Expression:
 
 
 def requantized(total: Expression, factor: Expression, node: Node) -> Expression:
-    """`intarsia.ir.integer.requantize` in float64, where every step is exact: total * factor, half to even, clamped."""
-    scaled: Expression = ("rint", ("mul", ("cast", "float64", total), factor))
-    low, high = attribute(node, "clamp_min", -128), attribute(node, "clamp_max", 127)
-    shifted: Expression = ("add", scaled, ("const", "float64", float(attribute(node, "output_zero_point", 0))))
-    bounded = ("ceil_at", ("floor_at", shifted, ("const", "float64", float(low))), ("const", "float64", float(high)))
-    return ("cast", "int8", ("cast", "int32", bounded))
+    """`intarsia.ir.integer.requantize` in float64, where every step is exact: total * factor, half to even, clamped.
+
+    The clamp goes before the rounding, at whole numbers, which changes nothing and keeps the rest in 32 bits.
+    """
+    zero = int(attribute(node, "output_zero_point", 0))
+    low, high = int(attribute(node, "clamp_min", -128)) - zero, int(attribute(node, "clamp_max", 127)) - zero
+    scaled: Expression = ("mul", ("cast", "float64", total), factor)
+    bounded = ("ceil_at", ("floor_at", scaled, ("const", "float64", float(low))), ("const", "float64", float(high)))
+    return ("cast", "int8", ("add", ("small_rint", bounded), ("const", "int32", zero)))
 
 
 def channel_factors(node: Node, first: int, shape: Sequence[int]) -> Array:
