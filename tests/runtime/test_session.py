@@ -172,6 +172,20 @@ def test_outputs_belong_to_the_caller() -> None:
         assert second.tolist() == [[2, 2, 2]] and left.tolist() == [[1, 1, 1]]
 
 
+def test_evaluator_outputs_share_no_memory() -> None:
+    graph = Graph("twins")
+    type = TensorType("float32", (1, 3))
+    x = graph.add_input("x", type)
+    doubled = graph.add_node("Add", [x, x], [type], output_names=["doubled"], opset=18).output
+    same = graph.add_node("Identity", [doubled], [type], output_names=["same"], opset=18).output
+    graph.outputs = [doubled, same, graph.add_node("Identity", [x], [type], output_names=["back"], opset=18).output]
+    given = np.ones((1, 3), np.float32)
+    arrays = [*load(evaluator_artifact(graph)).run(given), given]
+    for index, array in enumerate(arrays):
+        array[...] = 10 + index
+    assert [array.tolist()[0][0] for array in arrays] == [10, 11, 12, 13]
+
+
 def test_closed_sessions_refuse() -> None:
     with load(evaluator_artifact(small_graph())) as session:
         session.run(image())
@@ -356,8 +370,8 @@ def test_regions_pass_values_on_and_are_closed(install: Callable[..., None]) -> 
     x, y = np.array([[1, 2, 3]], np.float32), np.array([[10, 20, 30]], np.float32)
     assert session.run(x, y)[0].tolist() == [[2 + 11 + 10, 4 + 22 + 20, 6 + 33 + 30]]
     assert [region["name"] for region in session.counters["regions"]] == ["0_fake", "1_evaluator", "2_fake"]
-    assert session._regions is not None
-    loaded = [item for _, item in session._regions if isinstance(item, Sum)]
+    assert session._steps is not None
+    loaded = [step.loaded for step in session._steps if isinstance(step.loaded, Sum)]
     session.close()
     assert [item.closed for item in loaded] == [True, True]
 

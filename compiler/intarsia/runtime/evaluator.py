@@ -44,8 +44,11 @@ class EvaluatorRegion(LoadedRegion):
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         feed, started = {value.name: array for value, array in zip(self.graph.inputs, inputs)}, time.perf_counter()
         outputs = evaluate(self.graph, feed)
-        fresh = [_fresh(output, inputs) for output in outputs]
-        return RegionResult(fresh, {"seconds": time.perf_counter() - started})
+        given = [*inputs]
+        for index, output in enumerate(outputs):
+            outputs[index] = _fresh(output, given)
+            given.append(outputs[index])
+        return RegionResult(outputs, {"seconds": time.perf_counter() - started})
 
     def listing(self) -> str:
         return text(self.graph)
@@ -66,9 +69,10 @@ def _has_onnx() -> bool:
         return False
 
 
-def _fresh(output: Any, inputs: Sequence[Array]) -> Any:
-    """A view of an input (Identity, Reshape) or of a constant must not reach the caller, who may write to it."""
+def _fresh(output: Any, given: Sequence[Array]) -> Any:
+    """An array of its own: the caller may write to it, and it may be a view (Reshape), or be an input, a constant, or
+    another output (Identity)."""
     if not isinstance(output, np.ndarray):
         return output
-    shared = not output.flags.owndata or any(output is array for array in inputs) or not output.flags.writeable
+    shared = not output.flags.owndata or any(output is array for array in given) or not output.flags.writeable
     return output.copy() if shared else output

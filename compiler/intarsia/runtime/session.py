@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,13 +14,14 @@ from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
 from intarsia.artifact.manifest import Region, Tensor
 from intarsia.artifact.parts import EVALUATOR
-from intarsia.dtypes import Array, dtype_name, numpy_dtype
+from intarsia.dtypes import Array, numpy_dtype
 from intarsia.errors import RunError
 from intarsia.runtime.arguments import TensorInfo, batch_of, bind, check_array
 from intarsia.runtime.counters import add, whole_model
-from intarsia.runtime.device import LoadedRegion, RegionFiles
+from intarsia.runtime.device import RegionFiles
 from intarsia.runtime.devices import choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion
+from intarsia.runtime.steps import Step, exact, is_exact, last_uses
 
 __all__ = ["Session", "TensorInfo", "load"]
 
@@ -54,20 +55,19 @@ class Session:
         self.outputs = tuple(TensorInfo(item.name, item.dtype, item.shape) for item in contents.outputs)
         self.devices: dict[str, str] = {}
         self._last = threading.local()
-        self._regions: list[tuple[Region, LoadedRegion]] | None = []
-        where = f"'{contents.model_name}'"
-        chosen = choose_devices({item.kind for item in contents.regions} - {EVALUATOR}, device, where)
-        for region in contents.regions:
+        self._steps: list[Step] | None = []
+        chosen = choose_devices(
+            {item.kind for item in contents.regions} - {EVALUATOR}, device, f"'{contents.model_name}'"
+        )
+        for region, drops in zip(contents.regions, last_uses(contents.regions, contents.outputs)):
             files = _region_files(artifact, region)
             found = None if region.kind == EVALUATOR else chosen[region.kind].device
             self.devices[region.name] = EVALUATOR if found is None else found.name
-            self._regions.append((region, EvaluatorRegion(files) if found is None else found.load(files)))
-        self._constants = {
-            item.name: from_npy(artifact.files[item.file], item.dtype, f"file '{item.file}'")
-            for item in contents.outputs
-            if item.file is not None
-        }
-        self._drops = _last_uses(contents.regions, contents.outputs)
+            loaded = EvaluatorRegion(files) if found is None else found.load(files)
+            self._steps.append(Step(region, loaded, self.devices[region.name], drops))
+        self._names = tuple(info.name for info in self.inputs)
+        self._exact = tuple(exact(info.dtype, info.shape) for info in self.inputs)
+        self._given_back = _given_back(artifact)
 
     def run(self, *arrays: Any, **named: Any) -> list[Array]:
         """Run the model.
@@ -79,54 +79,39 @@ class Session:
 
         Raises RunError where an input does not fit; nothing is converted silently.
         """
-        regions = self._regions
-        if regions is None:
+        steps = self._steps
+        if steps is None:
             raise RunError(where="run()", what="the session is closed", help="load the artifact again")
+        batch = self.artifact.contents.batch
+        if not named and len(arrays) == len(self._exact) and all(map(is_exact, arrays, self._exact)):
+            return self._run_once(steps, arrays, batch)
         given = bind(self.inputs, arrays, named)
         checked = [check_array(info, item) if info.is_tensor else item for info, item in zip(self.inputs, given)]
-        batch = self.artifact.contents.batch
         repeats = batch_of(self.inputs, checked, batch)
         if repeats is None:
-            outputs, counted = self._run_once(regions, checked)
-            self._last.counters = whole_model(batch, counted)
-            return outputs
+            return self._run_once(steps, checked, batch)
         self._check_batchable(batch)
         collected: list[list[Array]] = []
-        counted = [{"name": region.name, "device": self.devices[region.name]} for region, _ in regions]
+        counted: list[Any] = [{} for _ in steps]
         for index in range(repeats):
-            part = [array[index * batch : (index + 1) * batch] for array in checked]
-            outputs, figures = self._run_once(regions, part)
-            collected.append(outputs)
+            collected.append(
+                self._run_once(steps, [array[index * batch : (index + 1) * batch] for array in checked], batch)
+            )
+            figures = self._last.counted[1]
             counted = figures if index == 0 else add(counted, figures)
-        self._last.counters = whole_model(repeats * batch, counted)
+        self._last.counted = (repeats * batch, counted)
         if not collected:
             return [self._empty(info) for info in self.outputs]
         return [np.concatenate(pieces) for pieces in zip(*collected)]
 
-    def _run_once(
-        self, regions: Sequence[tuple[Region, LoadedRegion]], inputs: Sequence[Array]
-    ) -> tuple[list[Array], list[dict[str, Any]]]:
-        live = {info.name: array for info, array in zip(self.inputs, inputs)}
-        counted: list[dict[str, Any]] = []
-        for index, (region, loaded) in enumerate(regions):
-            result = loaded.run([_contiguous(live[item.name]) for item in region.inputs])
-            if len(result.outputs) != len(region.outputs):
-                raise _bad_device(self.devices[region.name], region, f"{len(result.outputs)} outputs")
-            for item, array in zip(region.outputs, result.outputs):
-                _check_output(self.devices[region.name], region, item, array)
-                live[item.name] = array
-            counted.append({**result.counters, "name": region.name, "device": self.devices[region.name]})
-            for name in self._drops[index]:
-                live.pop(name, None)
-        given = {id(array) for array in inputs}
+    def _run_once(self, steps: Sequence[Step], inputs: Sequence[Any], images: int) -> list[Array]:
+        live = dict(zip(self._names, inputs))
+        self._last.counted = (images, [step.run(live) for step in steps])
         outputs = []
-        for item in self.artifact.contents.outputs:
-            array = live[item.value] if item.file is None else self._constants[item.name]
-            # One value may be two outputs, and an input may be an output: the caller gets arrays of his own.
-            again = item.file is not None or id(array) in given
-            outputs.append(array.copy() if again and isinstance(array, np.ndarray) else array)
-            given.add(id(array))
-        return outputs, counted
+        for value, constant, copied in self._given_back:
+            array = live[value] if constant is None else constant
+            outputs.append(array.copy() if copied and isinstance(array, np.ndarray) else array)
+        return outputs
 
     def _check_batchable(self, batch: int) -> None:
         for info in self.outputs:
@@ -148,27 +133,29 @@ class Session:
 
         {"images": int, "cycles": int, ..., "regions": [{"name", "device", what the device counts}]}
         """
-        counters: dict[str, Any] = getattr(self._last, "counters", {})
-        return counters
+        images, counted = getattr(self._last, "counted", (0, None))
+        return {} if counted is None else self._whole(images, counted)
 
     @property
     def expected(self) -> dict[str, Any]:
         """Figures of one run as far as the devices know them without running, in the form of `counters`."""
-        regions = [
-            {**loaded.counters, "name": region.name, "device": self.devices[region.name]}
-            for region, loaded in self._regions or ()
-        ]
-        return whole_model(self.artifact.contents.batch, regions)
+        steps = self._steps or ()
+        return self._whole(self.artifact.contents.batch, [step.loaded.counters for step in steps])
+
+    def _whole(self, images: int, counted: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        devices = self.devices.items()
+        named = [{**figures, "name": name, "device": device} for figures, (name, device) in zip(counted, devices)]
+        return whole_model(images, named)
 
     def listing(self, region: str) -> str:
         """The program of one region as text; "" where its device writes none. KeyError for an unknown name."""
-        return {item.name: loaded for item, loaded in self._regions or ()}[region].listing()
+        return {step.region.name: step.loaded for step in self._steps or ()}[region].listing()
 
     def close(self) -> None:
         """Let go of the devices. Runs in other threads finish first where a device needs that."""
-        regions, self._regions = self._regions, None
-        for _, loaded in regions or ():
-            loaded.close()
+        steps, self._steps = self._steps, None
+        for step in steps or ():
+            step.loaded.close()
 
     def __enter__(self) -> Session:
         return self
@@ -207,39 +194,17 @@ def _static(region: Region, item: Tensor) -> tuple[int, ...]:
     return tuple(size for size in shape if size is not None)
 
 
-def _last_uses(regions: Sequence[Region], outputs: Sequence[Tensor]) -> list[list[str]]:
-    """For each region the values that nobody reads after it."""
-    kept = {item.value for item in outputs if item.file is None}
-    last: dict[str, int] = {}
-    for index, region in enumerate(regions):
-        last.update({item.name: index for item in (*region.inputs, *region.outputs)})
-    drops: list[list[str]] = [[] for _ in regions]
-    for name, index in last.items():
-        if name not in kept:
-            drops[index].append(name)
-    return drops
+def _given_back(artifact: Artifact) -> tuple[tuple[str, Array | None, bool], ...]:
+    """For each output: the value, the array where it is a constant, and whether the caller gets a copy.
 
-
-def _contiguous(array: Any) -> Any:
-    if isinstance(array, np.ndarray) and not array.flags.c_contiguous:
-        return np.ascontiguousarray(array)
-    return array
-
-
-def _check_output(device: str, region: Region, item: Tensor, array: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        if isinstance(array, (list, type(None))):
-            return
-        raise _bad_device(device, region, f"{type(array).__name__} for '{item.name}'")
-    shape = array.shape if item.shape is None else item.shape
-    fits = len(shape) == array.ndim and all(size in (None, found) for size, found in zip(shape, array.shape))
-    if dtype_name(array.dtype) != item.dtype or not fits:
-        raise _bad_device(device, region, f"{array.dtype}{list(array.shape)} for '{item.name}'")
-
-
-def _bad_device(device: str, region: Region, what: str) -> RunError:
-    return RunError(
-        where=f"region '{region.name}' on device '{device}'",
-        what=f"the device gave {what}, which is not what the artifact says",
-        help="this is a fault of the device's package: please report it with the artifact",
-    )
+    Copied is what the caller has already, as an input or an earlier output, and what later runs need, constants.
+    """
+    had = {item.name for item in artifact.contents.inputs}
+    rows: list[tuple[str, Array | None, bool]] = []
+    for item in artifact.contents.outputs:
+        if item.file is not None:
+            rows.append((item.value, from_npy(artifact.files[item.file], item.dtype, f"file '{item.file}'"), True))
+            continue
+        rows.append((item.value, None, item.value in had))
+        had.add(item.value)
+    return tuple(rows)

@@ -1,0 +1,105 @@
+"""One region of a session, ready to run: it reads values by name, checks what the device gives, lets go of old values.
+
+This is on the path of every run, so that whatever can be known before is worked out when the session is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from intarsia.artifact.manifest import Region, Tensor
+from intarsia.dtypes import NATIVE, dtype_name, numpy_dtype
+from intarsia.errors import RunError
+from intarsia.runtime.device import LoadedRegion
+
+Exact = tuple[Any, tuple[int, ...]]
+"""NumPy dtype and shape of an array that needs no further look."""
+
+
+def exact(dtype: str, shape: Sequence[int | None] | None) -> Exact | None:
+    """What an array of a static tensor type has; None for types that need a closer look."""
+    if dtype not in NATIVE or shape is None:
+        return None
+    sizes = tuple(size for size in shape if size is not None)
+    return (numpy_dtype(dtype), sizes) if len(sizes) == len(shape) else None
+
+
+def is_exact(array: Any, wanted: Exact | None) -> bool:
+    """True for an array of just that type, row by row in memory; False where it needs a closer look."""
+    return (
+        wanted is not None
+        and type(array) is np.ndarray
+        and array.dtype == wanted[0]
+        and array.shape == wanted[1]
+        and bool(array.flags.c_contiguous)
+    )
+
+
+class Step:
+    """A loaded region and the names of the values that it reads, makes and is the last to read.
+
+    drops  values that nobody reads after it
+    """
+
+    def __init__(self, region: Region, loaded: LoadedRegion, device: str, drops: Sequence[str]) -> None:
+        self.region = region
+        self.loaded = loaded
+        self.device = device
+        self.drops = tuple(drops)
+        self._inputs = tuple(item.name for item in region.inputs)
+        self._outputs = tuple((item, exact(item.dtype, item.shape)) for item in region.outputs)
+
+    def run(self, live: dict[str, Any]) -> Mapping[str, Any]:
+        """Run once on the values in `live`, put those that it makes there, and give what the device counted.
+
+        Raises RunError where the device gives something other than the artifact says.
+        """
+        result = self.loaded.run([_contiguous(live[name]) for name in self._inputs])
+        if len(result.outputs) != len(self._outputs):
+            raise self._wrong(f"{len(result.outputs)} outputs")
+        for (item, wanted), array in zip(self._outputs, result.outputs):
+            if not is_exact(array, wanted):
+                self._check(item, array)
+            live[item.name] = array
+        for name in self.drops:
+            del live[name]
+        return result.counters
+
+    def _check(self, item: Tensor, array: Any) -> None:
+        if not isinstance(array, np.ndarray):
+            if isinstance(array, (list, type(None))):
+                return
+            raise self._wrong(f"{type(array).__name__} for '{item.name}'")
+        shape = array.shape if item.shape is None else item.shape
+        fits = len(shape) == array.ndim and all(size in (None, found) for size, found in zip(shape, array.shape))
+        if dtype_name(array.dtype) != item.dtype or not fits:
+            raise self._wrong(f"{array.dtype}{list(array.shape)} for '{item.name}'")
+
+    def _wrong(self, what: str) -> RunError:
+        return RunError(
+            where=f"region '{self.region.name}' on device '{self.device}'",
+            what=f"the device gave {what}, which is not what the artifact says",
+            help="this is a fault of the device's package: please report it with the artifact",
+        )
+
+
+def _contiguous(array: Any) -> Any:
+    if type(array) is np.ndarray and not array.flags.c_contiguous:
+        return np.ascontiguousarray(array)
+    return array
+
+
+def last_uses(regions: Sequence[Region], outputs: Sequence[Tensor]) -> list[list[str]]:
+    """For each region the values that nobody reads after it: not a later region, not the caller."""
+    kept = {item.value for item in outputs if item.file is None}
+    last: dict[str, int] = {}
+    for index, region in enumerate(regions):
+        last.update({item.name: index for item in (*region.inputs, *region.outputs)})
+    drops: list[list[str]] = [[] for _ in regions]
+    for name, index in last.items():
+        if name not in kept:
+            drops[index].append(name)
+    return drops
