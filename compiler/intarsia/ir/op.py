@@ -27,6 +27,7 @@ class Op:
     evaluate    the meaning, in NumPy; None where the meaning is onnx.reference's
     attributes  names it may carry, with defaults; `required` marks those that must be given
     integer     True for our own ops on quantized integers
+    rare        tells the forms of the op for which `evaluate` itself asks onnx.reference (`needs_onnx` asks it)
     """
 
     name: str
@@ -34,6 +35,11 @@ class Op:
     evaluate: Evaluate | None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     integer: bool = False
+    rare: Callable[[Node], bool] = lambda node: False
+
+    def needs_onnx(self, node: Node) -> bool:
+        """Whether this node can be evaluated only where the package onnx is, so not on a board."""
+        return self.evaluate is None or self.rare(node)
 
 
 class _Required:

@@ -53,4 +53,4 @@ def needs_onnx(node: Node) -> bool:
     from intarsia.ir.ops import OPS
 
     op = OPS.get(node.op) if node.domain == "" else None
-    return op is None or op.evaluate is None
+    return op is None or op.needs_onnx(node)

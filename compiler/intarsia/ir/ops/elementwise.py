@@ -286,13 +286,21 @@ def cast(x: Array, name: str) -> Array:
         return x.astype(numpy_dtype(name))
 
 
+_PLAIN = (*NATIVE, "bfloat16")
+_SATURATION = {"saturate": 1, "round_mode": "up"}  # matter for float8 alone
+
+
 def _evaluate_cast(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, to = given(inputs, 0), element_type_of(node, attribute(node, CAST, "to"))
-    plain = (*NATIVE, "bfloat16")
-    return [cast(x, to)] if x.dtype.name in plain and to in plain else fallback(node, inputs)
+    return [cast(x, to)] if x.dtype.name in _PLAIN and to in _PLAIN else fallback(node, inputs)
 
 
-CAST = Op("Cast", _infer_cast, _evaluate_cast, {"to": required, "saturate": 1, "round_mode": "up"})
+def _is_rare_cast(node: Node) -> bool:
+    to = node.input(1).dtype if node.op == "CastLike" else element_type_of(node, attribute(node, CAST, "to"))
+    return node.input(0).dtype not in _PLAIN or to not in _PLAIN
+
+
+CAST = Op("Cast", _infer_cast, _evaluate_cast, {"to": required, **_SATURATION}, rare=_is_rare_cast)
 
 
 def _infer_cast_like(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -301,11 +309,10 @@ def _infer_cast_like(node: Node, types: Types, known: Known) -> list[TensorType]
 
 def _evaluate_cast_like(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, to = given(inputs, 0), given(inputs, 1).dtype.name
-    plain = (*NATIVE, "bfloat16")
-    return [cast(x, to)] if x.dtype.name in plain and to in plain else fallback(node, inputs)
+    return [cast(x, to)] if x.dtype.name in _PLAIN and to in _PLAIN else fallback(node, inputs)
 
 
-CAST_LIKE = Op("CastLike", _infer_cast_like, _evaluate_cast_like, {"saturate": 1, "round_mode": "up"})
+CAST_LIKE = Op("CastLike", _infer_cast_like, _evaluate_cast_like, _SATURATION, rare=_is_rare_cast)
 
 
 OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE)

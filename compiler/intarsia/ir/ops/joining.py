@@ -324,7 +324,7 @@ def _evaluate_constant(node: Node, inputs: Sequence[Array | None]) -> list[Array
     return fallback(node, inputs) if data is None else [data]
 
 
-CONSTANT = Op("Constant", _infer_constant, _evaluate_constant)
+CONSTANT = Op("Constant", _infer_constant, _evaluate_constant, rare=lambda node: constant_of(node) is None)
 
 
 def _fill(node: Node) -> Array:

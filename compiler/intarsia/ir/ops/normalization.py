@@ -65,7 +65,13 @@ def _evaluate_batch(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [result.reshape(x.shape).astype(x.dtype, copy=False)]
 
 
-BATCH = Op("BatchNormalization", _infer_batch, _evaluate_batch, {"epsilon": 1e-5, "momentum": 0.9, "training_mode": 0})
+BATCH = Op(
+    "BatchNormalization",
+    _infer_batch,
+    _evaluate_batch,
+    {"epsilon": 1e-5, "momentum": 0.9, "training_mode": 0},
+    rare=lambda node: bool(node.attributes.get("training_mode", 0)),
+)
 
 
 # ---- LayerNormalization, RMSNormalization

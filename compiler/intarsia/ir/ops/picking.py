@@ -356,7 +356,12 @@ def _evaluate_dropout(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [x, np.ones(x.shape, np.bool_)][: max(len(node.outputs), 1)]
 
 
-DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout)
+def _may_train(node: Node) -> bool:
+    training = node.optional_input(2)
+    return training is not None and (training.data is None or bool(training.data.reshape(-1)[0]))
+
+
+DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train)
 
 
 OPS = (

@@ -146,10 +146,14 @@ def _cubic(ratio: Array, a: float) -> Array:
     return np.stack([outer[:, 0], inner[:, 0], inner[:, 1], outer[:, 1]], axis=1)
 
 
+def _is_rare(node: Node) -> bool:
+    crops = attribute(node, RESIZE, "coordinate_transformation_mode") == "tf_crop_and_resize"
+    return crops or bool(attribute(node, RESIZE, "antialias")) or node.opset < 11
+
+
 def _evaluate_resize(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, transform = given(inputs, 0), attribute(node, RESIZE, "coordinate_transformation_mode")
-    rare = transform == "tf_crop_and_resize" or attribute(node, RESIZE, "antialias") or x.dtype.name not in NATIVE
-    if rare or node.opset < 11:
+    if _is_rare(node) or x.dtype.name not in NATIVE:
         return fallback(node, inputs)
     plan, mode = _plan(node, x.shape, inputs), attribute(node, RESIZE, "mode")
     assert plan is not None, "neither scales nor sizes are given"
@@ -189,6 +193,7 @@ RESIZE = Op(
         "antialias": 0,
         "axes": None,
     },
+    rare=lambda node: _is_rare(node) or node.input(0).dtype not in NATIVE,
 )
 
 

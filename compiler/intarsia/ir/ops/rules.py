@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import FLOATING, INTEGER, Array
-from intarsia.errors import CompileError
+from intarsia.errors import RunError
 from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, refuse
 from intarsia.ir.types import Dimension, TensorType
@@ -191,7 +191,7 @@ def fallback(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     try:
         from intarsia.ir.onnx_reference import evaluate_with_onnx
     except ImportError as error:
-        raise CompileError(
+        raise RunError(
             where=node.where, what="this form of it needs the package onnx", help="pip install onnx"
         ) from error
     return evaluate_with_onnx(node, list(inputs))

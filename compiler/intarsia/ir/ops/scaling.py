@@ -90,13 +90,23 @@ def _infer_quantize_linear(node: Node, types: Types, known: Known) -> list[Tenso
 def _evaluate_quantize_linear(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, scale, zero = given(inputs, 0), given(inputs, 1), given_or_none(inputs, 2)
     dtype = _output_dtype(node, None if zero is None else zero.dtype.name)
-    if dtype not in _STEPS or x.dtype.name not in (*FLOATING, "int32") or attribute(node, QUANTIZE_LINEAR, "precision"):
+    if _is_rare_quantize(node, x.dtype.name, dtype):
         return fallback(node, inputs)
     axis, block = attribute(node, QUANTIZE_LINEAR, "axis"), attribute(node, QUANTIZE_LINEAR, "block_size")
     real = x.astype(np.float32) if x.dtype.kind in "iV" else x
     divisor = spread(node, scale, x.shape, axis, block).astype(real.dtype)
     offset = np.zeros((), np.int64) if zero is None else spread(node, zero, x.shape, axis, block).astype(np.int64)
     return [to_steps(real, divisor, offset, dtype)]
+
+
+def _is_rare_quantize(node: Node, source: str, result: str) -> bool:
+    plain = source in (*FLOATING, "int32") and result in _STEPS
+    return not plain or bool(attribute(node, QUANTIZE_LINEAR, "precision"))
+
+
+def _quantizes_rarely(node: Node) -> bool:
+    zero = node.optional_input(2)
+    return _is_rare_quantize(node, node.input(0).dtype, _output_dtype(node, None if zero is None else zero.dtype))
 
 
 def to_steps(real: Array, scale: Array, zero: Array, dtype: str) -> Array:
@@ -113,6 +123,7 @@ QUANTIZE_LINEAR = Op(
     _infer_quantize_linear,
     _evaluate_quantize_linear,
     {"axis": 1, "block_size": 0, "output_dtype": 0, "precision": 0, "saturate": 1},
+    rare=_quantizes_rarely,
 )
 
 
@@ -135,7 +146,7 @@ def _infer_dequantize_linear(node: Node, types: Types, known: Known) -> list[Ten
 def _evaluate_dequantize_linear(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, scale, zero = given(inputs, 0), given(inputs, 1), given_or_none(inputs, 2)
     dtype = _real_dtype(node, scale.dtype.name)
-    if x.dtype.name not in (*_STEPS, "int32") or dtype not in FLOATING:
+    if _is_rare_dequantize(x.dtype.name, dtype):
         return fallback(node, inputs)
     axis, block = attribute(node, DEQUANTIZE_LINEAR, "axis"), attribute(node, DEQUANTIZE_LINEAR, "block_size")
     centred = x.astype(np.int64)
@@ -145,11 +156,16 @@ def _evaluate_dequantize_linear(node: Node, inputs: Sequence[Array | None]) -> l
     return [(centred.astype(factor.dtype) * factor).astype(numpy_dtype(dtype))]
 
 
+def _is_rare_dequantize(source: str, result: str) -> bool:
+    return source not in (*_STEPS, "int32") or result not in FLOATING
+
+
 DEQUANTIZE_LINEAR = Op(
     "DequantizeLinear",
     _infer_dequantize_linear,
     _evaluate_dequantize_linear,
     {"axis": 1, "block_size": 0, "output_dtype": 0},
+    rare=lambda node: _is_rare_dequantize(node.input(0).dtype, _real_dtype(node, node.input(1).dtype)),
 )
 
 
