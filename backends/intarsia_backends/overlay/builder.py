@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from intarsia_backends.overlay.config import OverlayConfig
 from intarsia_backends.overlay.constants import ConstantPool, Ring
@@ -57,29 +57,30 @@ class TileBanks:
 
     def fits(self, sizes: Iterable[int]) -> bool:
         """Whether buffers of so many words each could all be had."""
-        return self._assign(list(sizes)) is not None
+        return assign_banks(list(sizes), self._used, self._builder.config) is not None
 
     def take(self, sizes: Iterable[int]) -> list[int]:
         """First words of buffers of so many words each (0 words: any address)."""
-        places = self._assign(list(sizes))
+        places = assign_banks(list(sizes), self._used, self._builder.config)
         assert places is not None, "tiles were chosen larger than the memory"
         words = self._builder.config.bank_words
         return [place * words for place in places]
 
-    def _assign(self, sizes: list[int]) -> list[int] | None:
-        """Banks at which the buffers begin; largest first into the first gap that holds them."""
-        used = list(self._used)
-        counts = [ceil_div(size, self._builder.config.bank_words) for size in sizes]
-        places = [0] * len(sizes)
-        for index in sorted(range(len(sizes)), key=lambda at: (-counts[at], at)):
-            count = counts[index]
-            if not count:
-                continue
-            for bank in range(len(used) - count + 1):
-                if not any(used[bank : bank + count]):
-                    used[bank : bank + count] = [True] * count
-                    places[index] = bank
-                    break
-            else:
-                return None
-        return places
+
+def assign_banks(sizes: Sequence[int], used: Sequence[bool], config: OverlayConfig) -> list[int] | None:
+    """Banks at which buffers of so many words begin, largest first into the first gap that holds them; None if none."""
+    taken = list(used)
+    counts = [ceil_div(size, config.bank_words) for size in sizes]
+    places = [0] * len(sizes)
+    for index in sorted(range(len(sizes)), key=lambda at: (-counts[at], at)):
+        count = counts[index]
+        if not count:
+            continue
+        for bank in range(len(taken) - count + 1):
+            if not any(taken[bank : bank + count]):
+                taken[bank : bank + count] = [True] * count
+                places[index] = bank
+                break
+        else:
+            return None
+    return places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import numpy as np
 from intarsia.ir.graph import Graph, Value
 from intarsia.targets import Blob
 from intarsia_backends.overlay.builder import Builder
+from intarsia_backends.overlay.cascade import CascadeEmitter
 from intarsia_backends.overlay.config import LANES, WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.convolve import ConvEmitter
+from intarsia_backends.overlay.grouping import group_steps
 from intarsia_backends.overlay.isa import Segment
 from intarsia_backends.overlay.layout import TensorLayout
 from intarsia_backends.overlay.lowering import Lowered, Lowering
-from intarsia_backends.overlay.planner import Plan, plan
+from intarsia_backends.overlay.planner import Groups, Plan, plan
 from intarsia_backends.overlay.program import Access, Unit, assemble
-from intarsia_backends.overlay.steps import ConvStep, VecStep
+from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.tensors import Dram, Tensor
 from intarsia_backends.overlay.vectors import VecEmitter
 
@@ -37,8 +40,17 @@ def compile_region(graph: Graph, config: OverlayConfig) -> Blob:
     outputs, output_bytes = _place_outputs(graph, lowered)
     _place_constants(lowered, builder)
     fixed = [tensor.root for tensor in lowered.tensors.values() if tensor.root.place is not None]
-    placement = plan(lowered.steps, fixed, config)
-    rows = _emit(lowered, placement, builder)
+    alone = plan([[step] for step in lowered.steps], fixed, config)
+    groups = group_steps(lowered.steps, alone.spilled, set(fixed), config)
+    placement = plan(groups, fixed, config)
+    while not all(_fits(group, live, builder) for group, live in zip(groups, placement.live)):
+        groups = [
+            part
+            for group, live in zip(groups, placement.live)
+            for part in ([group] if _fits(group, live, builder) else [[step] for step in group])
+        ]
+        placement = plan(groups, fixed, config)
+    rows = _emit(groups, placement, builder)
     program, _ = assemble(builder.units, config)
     constants = builder.pool.image()
     metadata: dict[str, Any] = {
@@ -105,26 +117,30 @@ def _place_constants(lowered: Lowered, builder: Builder) -> None:
         tensor.place = Dram(Segment.CONSTANTS, offset // WORD_BYTES)
 
 
-def _emit(lowered: Lowered, placement: Plan, builder: Builder) -> list[dict[str, Any]]:
-    """All words, step by step; a report row for each."""
+def _fits(group: Sequence[Step], live: tuple[Tensor, ...], builder: Builder) -> bool:
+    """Whether a group that runs together has room for its smallest bands."""
+    return len(group) == 1 or CascadeEmitter(builder, group, builder.tile_banks(live)).fits(1)
+
+
+def _emit(groups: Groups, placement: Plan, builder: Builder) -> list[dict[str, Any]]:
+    """All words, group by group; a report row for each step."""
     rows = []
-    for step, live in zip(lowered.steps, placement.live):
+    for group, live in zip(groups, placement.live):
         begin = len(builder.units)
         banks = builder.tile_banks(live)
-        if isinstance(step, ConvStep):
-            ConvEmitter(builder, step, banks).emit()
+        first = group[0]
+        if len(group) > 1:
+            CascadeEmitter(builder, group, banks).emit()
+        elif isinstance(first, ConvStep):
+            ConvEmitter(builder, first, banks).emit()
         else:
-            assert isinstance(step, VecStep)
-            VecEmitter(builder, step, banks).emit()
-        rows.append(
-            {
-                "name": step.name,
-                "op": step.op,
-                "macs": step.macs,
-                "tag": step.tag,
-                "onchip_peak_bytes": _peak_bytes(builder.units[begin:], live, builder.config),
-            }
-        )
+            assert isinstance(first, VecStep)
+            VecEmitter(builder, first, banks).emit()
+        peak = _peak_bytes(builder.units[begin:], live, builder.config)
+        rows += [
+            {"name": step.name, "op": step.op, "macs": step.macs, "tag": step.tag, "onchip_peak_bytes": peak}
+            for step in group
+        ]
     return rows
 
 

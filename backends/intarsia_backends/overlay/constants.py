@@ -43,6 +43,12 @@ class Ring:
         self.capacity = capacity
         self._next = 0
 
+    def reserve(self, count: int) -> None:
+        """See to it that the next takes, `count` in all, do not overwrite one another."""
+        assert count <= self.capacity
+        if self._next + count > self.capacity:
+            self._next = 0
+
     def take(self, count: int) -> int:
         """First entry of `count` in a row."""
         assert 0 < count <= self.capacity

@@ -29,7 +29,7 @@ class Chunk:
 
 
 @dataclass
-class _Loaded:
+class Loaded:
     """A chunk's constants on chip."""
 
     weight_row: int
@@ -163,7 +163,10 @@ class ConvEmitter:
         tiles_first = (
             len(tiles) > 1 and same_input and (keep or (len(tiles) - 1) * weights < (len(chunks) - 1) * activations)
         )
-        loaded: dict[Chunk, _Loaded] = {}
+        if keep:
+            self.builder.weights.reserve(total_rows)
+            self.builder.parameters.reserve(groups)
+        loaded: dict[Chunk, Loaded] = {}
         count_in = count_out = 0
         source: View | None = None
         held: tuple[Rect, int, int] | None = None
@@ -177,7 +180,7 @@ class ConvEmitter:
             if chunk not in loaded:
                 if not (tiles_first and keep):
                     loaded.clear()
-                loaded[chunk] = self._load_constants(unit, chunk)
+                loaded[chunk] = self.load_constants(unit, chunk)
             key = (tile, chunk.block_in0, chunk.blocks_in)
             if source is None or held != key:
                 source = self._load_source(unit, tile, chunk.block_in0, chunk.blocks_in, ins[count_in % copies])
@@ -187,7 +190,7 @@ class ConvEmitter:
                 count_out += 1
             else:
                 target = resident_view(self.target).part(tile, chunk.block0, chunk.blocks)
-            residual = self._residual(unit, target)
+            residual = self.residual(unit, target)
             constants = loaded[chunk]
             unit.body.append(
                 emitter.conv(
@@ -204,7 +207,7 @@ class ConvEmitter:
             if self.streams_out:
                 unit.body.append(emitter.store(self.target, target, self.step.tag, self.config))
 
-    def _load_constants(self, unit: Unit, chunk: Chunk) -> _Loaded:
+    def load_constants(self, unit: Unit, chunk: Chunk) -> Loaded:
         step, builder = self.step, self.builder
         weights = b"".join(
             pack_weights(step, chunk.block0 + at, chunk.block_in0, chunk.blocks_in, ALL, ALL)
@@ -216,7 +219,7 @@ class ConvEmitter:
         offset = builder.pool.add(weights)
         unit.loads.append(emitter.load_constants(Memory.WEIGHTS, offset, row, rows, step.tag, self.config))
         self._load_parameters(unit, chunk.block0, chunk.blocks, group)
-        return _Loaded(row, group)
+        return Loaded(row, group)
 
     def _load_parameters(self, unit: Unit, block0: int, blocks: int, group: int) -> None:
         offset = self.builder.pool.add(pack_parameters(self.step, block0, blocks))
@@ -236,7 +239,7 @@ class ConvEmitter:
             unit.loads.append(emitter.load(self.source, view, step.tag, self.config))
         return view
 
-    def _residual(self, unit: Unit, target: View) -> View | None:
+    def residual(self, unit: Unit, target: View) -> View | None:
         """The second operand of a fused addition.
 
         From DRAM it is loaded to where the output will stand. Where it lies in banks that the array reads its source
@@ -350,7 +353,7 @@ class ConvEmitter:
                         group = self.builder.parameters.take(1)
                         self._load_parameters(unit, block, 1, group)
                     if finish:
-                        residual = self._residual(unit, target)
+                        residual = self.residual(unit, target)
                     unit.body.append(
                         emitter.conv(
                             step, part, source, target, residual, row, group, config, start=start, finish=finish

@@ -1,0 +1,124 @@
+"""Which layers run together, band by band: where an intermediate that does not fit on chip would bind the DRAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+from intarsia_backends.overlay.builder import assign_banks
+from intarsia_backends.overlay.cascade import buffer_words, links
+from intarsia_backends.overlay.config import LANES, WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.constants import input_blocks
+from intarsia_backends.overlay.emitter import conv_cycles, weight_rows
+from intarsia_backends.overlay.isa import VecOperation
+from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
+from intarsia_backends.overlay.tensors import POINT, Tensor, ceil_div
+
+LENGTH_MAX = 8
+_BAND_CYCLES = 60  # what a band of a layer costs beside its work: filling and draining the array, words, semaphores
+
+
+def group_steps(
+    steps: Sequence[Step], arena: Set[Tensor], ends: Set[Tensor], config: OverlayConfig
+) -> list[list[Step]]:
+    """Cut the steps into groups to run together, most of them of one step.
+
+    arena  tensors that have no place on chip when every step runs by itself
+    ends   inputs, outputs and constants of the region, which stand in DRAM in any case
+
+    Steps may be grouped where each makes, in DRAM, what the next alone reads. Among all ways to cut, the one with the
+    least time by a rough model: a group takes the longest of array, vector unit and DRAM traffic.
+    """
+    spilled = arena | ends
+    uses: dict[Tensor, int] = {}
+    for step in steps:
+        for tensor in step.inputs:
+            uses[tensor.root] = uses.get(tensor.root, 0) + 1
+
+    def linked(index: int) -> bool:
+        """Whether step index and the next may be in one group."""
+        first, second = steps[index], steps[index + 1]
+        between = first.output
+        return (
+            links(first)
+            and links(second)
+            and between in arena
+            and between.parent is None
+            and second.inputs[0] is between
+            and uses[between] == 1
+        )
+
+    best: list[tuple[float, int]] = [(0.0, 0)]  # time of the first n steps, and where their last group begins
+    for stop in range(1, len(steps) + 1):
+        found: tuple[float, int] | None = None
+        for start in range(stop - 1, max(stop - LENGTH_MAX, 0) - 1, -1):
+            if start < stop - 1 and not linked(start):
+                break
+            time = _time(steps[start:stop], spilled, config)
+            if time is not None and (found is None or best[start][0] + time < found[0]):
+                found = (best[start][0] + time, start)
+        assert found is not None
+        best.append(found)
+    groups: list[list[Step]] = []
+    stop = len(steps)
+    while stop:
+        start = best[stop][1]
+        groups.insert(0, list(steps[start:stop]))
+        stop = start
+    return groups
+
+
+def least_rows(steps: Sequence[Step], config: OverlayConfig) -> int:
+    """Rows of a band that make at least one tile."""
+    output = steps[-1].output
+    return min(ceil_div(config.tile_pixels, output.width), output.height)
+
+
+def _time(steps: Sequence[Step], spilled: Set[Tensor], config: OverlayConfig) -> float | None:
+    """Rough cycles of a group; None where it cannot be."""
+    streams_in = not _on_chip(steps[0].inputs[0], spilled)
+    streams_out = not _on_chip(steps[-1].output, spilled)
+    rows = sum(_weight_rows(step) for step in steps)
+    array = sum(_cycles(step, config) for step in steps if isinstance(step, ConvStep))
+    vector = sum(_cycles(step, config) for step in steps if isinstance(step, VecStep))
+    bytes_moved = rows * WEIGHT_ROW_BYTES
+    for tensor in (*(extra for step in steps for extra in step.inputs[1:]), steps[0].inputs[0], steps[-1].output):
+        if not _on_chip(tensor, spilled):
+            bytes_moved += tensor.channels * tensor.height * tensor.width if tensor.image else tensor.words * WORD_BYTES
+    overhead = 0
+    if len(steps) > 1:
+        groups = sum(step.output.blocks for step in steps if isinstance(step, ConvStep))
+        if rows > config.weight_rows or groups > config.parameter_groups:
+            return None
+        sizes = buffer_words(steps, least_rows(steps, config), streams_in, streams_out)
+        if assign_banks(sizes * 2, [False] * config.activation_banks, config) is None:
+            return None
+        # Most bands are larger than the least; half of the least's number is a fair guess.
+        count = ceil_div(steps[-1].output.height, 2 * least_rows(steps, config))
+        overhead = _BAND_CYCLES * count * len(steps)
+    return max(array + vector * (len(steps) == 1), vector, bytes_moved / config.dram_bytes_per_cycle) + overhead
+
+
+def _on_chip(tensor: Tensor, spilled: Set[Tensor]) -> bool:
+    return tensor.root not in spilled
+
+
+def _weight_rows(step: Step) -> int:
+    if not isinstance(step, ConvStep):
+        return 0
+    reads = (input_blocks(step, block) for block in range(step.output.blocks))
+    taps = step.weight.shape[2] * step.weight.shape[3]
+    return sum(weight_rows(step, taps, last - first) for first, last in reads)
+
+
+def _cycles(step: Step, config: OverlayConfig) -> int:
+    output = step.output
+    pixels = output.height * output.width
+    if isinstance(step, ConvStep):
+        window = POINT if step.patch else step.window
+        first, last = input_blocks(step, 0)
+        cycles = conv_cycles(step.depthwise, window, last - first, output.blocks, pixels, config)
+        # Patches are made at a word a cycle.
+        return max(cycles, pixels * ceil_div(step.weight.shape[1], LANES)) if step.patch else cycles
+    assert isinstance(step, VecStep)
+    taps = step.window.taps if step.operation in (VecOperation.MAXIMUM, VecOperation.SUM) else 1
+    return pixels * output.blocks * taps
