@@ -15,8 +15,10 @@ import pytest
 from artifact_examples import evaluator_artifact, small_graph
 from intarsia.artifact import Artifact, archive, storage
 from intarsia.artifact.archive import pack, unpack
-from intarsia.artifact.manifest import DIGEST_NAME, MANIFEST_NAME, digest_file, to_json
+from intarsia.artifact.manifest import DIGEST_NAME, MANIFEST_NAME, digest_file, from_json, parse, to_json
 from intarsia.errors import RunError
+from intarsia.runtime.session import load
+from intarsia.runtime.vectors import verify_vectors
 
 
 @pytest.fixture(scope="module")
@@ -346,3 +348,42 @@ def test_a_region_may_not_make_a_value_twice(artifact: Artifact) -> None:
 def test_numpy_numbers_become_plain(artifact: Artifact) -> None:
     changed = Artifact({**artifact.manifest, "metadata": {"macs": np.int64(3), "rows": (1, 2)}}, artifact.files)
     assert changed.manifest["metadata"] == {"macs": 3, "rows": [1, 2]}
+
+
+def places_in(data: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """Paths to everything inside a JSON object."""
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path, *(place for key, value in entries for place in places_in(value, (*path, key)))]
+
+
+def test_a_forged_manifest_is_refused_or_runs(artifact: Artifact) -> None:
+    """One entry replaced by something else, all digests right: RunError, at worst, from reading, loading or running."""
+    rng = np.random.default_rng(17)
+    strange = [None, True, -1, 0, 1, 2, 10**30, 1.5, "", "x", "..", "float32", "image", [], [1], [[]], {}, {"a": 1}]
+    places = places_in(artifact.manifest)[1:]
+    x, refusals = np.zeros((1, 2, 5, 5), np.float32), 0
+    for _ in range(600):
+        manifest = json.loads(json.dumps(artifact.manifest))
+        *parents, last = places[rng.integers(len(places))]
+        entry = manifest
+        for key in parents:
+            entry = entry[key]
+        if rng.random() < 0.1:
+            del entry[last]
+        else:
+            entry[last] = strange[rng.integers(len(strange))]
+        text = json.dumps(manifest).encode()
+        files = {**artifact.files, MANIFEST_NAME: text, DIGEST_NAME: digest_file(text)}
+        try:
+            forged = Artifact.__new__(Artifact)
+            forged.manifest = from_json(storage.guarded_manifest(files, "forged"), "forged")
+            forged.contents = parse(forged.manifest, "forged")
+            forged.files = artifact.files
+            storage.check_files(forged.files, forged.contents, "forged")
+            forged.report().to_dict()
+            session = load(forged)
+            session.run(x)
+            verify_vectors(session)
+        except RunError:
+            refusals += 1
+    assert refusals > 300

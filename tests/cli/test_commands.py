@@ -147,6 +147,7 @@ def test_verify_fails_where_outputs_differ(folder: Path) -> None:
 REFUSED = {
     "no-such-artifact": ("run", "nowhere.intarsia", "--input", "x.npy"),
     "no-such-input": ("run", "small.intarsia", "--input", "nowhere.npy"),
+    "no-input": ("run", "small.intarsia"),
     "no-arrays": ("run", "small.intarsia", "--input", "text.npy"),
     "an-artifact-as-input": ("run", "small.intarsia", "--input", "small.intarsia"),
     "other-names": ("run", "small.intarsia", "--input", "others.npz"),
@@ -178,7 +179,6 @@ def test_letters(case: str, folder: Path, golden: Callable[[str], None]) -> None
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("run", "small.intarsia"),
         ("report", "small.intarsia", "--csv", "--json"),
         ("verify", "small.intarsia", "--input", "x.npy"),
         ("compile", "m.onnx"),

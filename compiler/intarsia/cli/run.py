@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     "--input",
     "inputs",
     multiple=True,
-    required=True,
     metavar="FILE",
     help="A .npz with an array for each input, a .npy, or NAME=FILE; may be given again for further inputs. "
     "The first axis may be longer than compiled.",

@@ -28,7 +28,8 @@ class EvaluatorRegion(LoadedRegion):
 
     def __init__(self, region: RegionFiles) -> None:
         self.where = f"region '{region.name}'"
-        self.needs_onnx = tuple(str(op) for op in region.metadata.get(NEEDS_ONNX, ()))
+        named = region.metadata.get(NEEDS_ONNX, ())
+        self.needs_onnx = tuple(map(str, named)) if isinstance(named, (list, tuple)) else ()
         if self.needs_onnx and not _has_onnx():
             raise self.onnx_is_missing()
         self.graph = read_graph(region.files, self.where)
