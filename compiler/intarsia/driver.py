@@ -46,6 +46,8 @@ class Options:
     precision    "float32" or "int8"; None takes the target's first
     batch        size bound to symbolic first axes
     dimensions   sizes for other symbolic axes, by name
+    shapes       whole shapes for inputs, by name, in place of those that the model declares
+    values       elements for inputs, by name, that are fixed for ever: branches that they decide are chosen
     calibrator   "minmax" or "percentile" (with `percentile` in per cent)
     images       how a folder of images becomes samples; see `passes.quantize.samples.ImageOptions`
     dump         folder for the graph after every pass that changed something
@@ -55,6 +57,8 @@ class Options:
     precision: str | None = None
     batch: int = 1
     dimensions: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     calibrator: str = "minmax"
     percentile: float = 99.99
     images: Any = None
@@ -67,6 +71,7 @@ class Options:
 class Lowered:
     """A graph on its way, and what the stages so far have to tell.
 
+    outputs  public names of the outputs: passes may make several the same value, or an input, or a constant
     stage    the stage that it stands at
     targets  the target and the hosts beside it, in the order in which they are asked
     notes    (node, text) pairs for the user
@@ -75,6 +80,7 @@ class Lowered:
 
     model: str
     graph: Graph
+    outputs: tuple[str, ...]
     stage: str
     targets: tuple[Target, ...]
     precision: str
@@ -147,8 +153,15 @@ def lower(
     """
     targets = targets_of(find_target(target))
     precision = _precision(targets[0], options)
-    graph = import_model(model, batch=options.batch, dimensions=options.dimensions)
-    lowered = Lowered(_model_name(model, graph), graph, "imported", targets, precision)
+    graph = import_model(
+        model,
+        batch=options.batch,
+        dimensions=options.dimensions,
+        shapes=options.shapes,
+        values=options.values,
+    )
+    public = tuple(value.name for value in graph.outputs)
+    lowered = Lowered(_model_name(model, graph), graph, public, "imported", targets, precision)
     if lowered.stage == until:
         return lowered
     prequantized = precision == "int8" and is_prequantized(graph)
@@ -159,7 +172,6 @@ def lower(
             help="give 100 or more real inputs: --calibration images.npz, or calibration=array in Python; "
             "intarsia never calibrates on random numbers",
         )
-    public = [value.name for value in graph.outputs]
     hooks = _hooks(graph, options)
     fusing = fuse_passes(prequantized, integer=precision == "int8")
     for stage, passes in (("simplified", simplify_passes(prequantized)), ("fused", fusing)):
@@ -169,7 +181,6 @@ def lower(
             return lowered
     if precision == "int8":
         lowered = _quantized(lowered, options, calibration, assume, prequantized, hooks)
-    _anchor_outputs(graph, public)
     verify(graph, lowered.stage)
     return lowered
 
@@ -237,17 +248,6 @@ def _counting(progress: Progress, what: str, total: int) -> Callable[[int], None
     return lambda done: progress(what, done, total)
 
 
-def _anchor_outputs(graph: Graph, public: Sequence[str]) -> None:
-    """Give every output its public name and a node of its own, where passes made it an input, a constant or a twin."""
-    taken: set[str] = set()
-    for index, (name, value) in enumerate(zip(public, graph.outputs)):
-        if (value.producer is None and value.data is None) or value.name in taken:
-            node = graph.add_node("Identity", [value], [value.type], name=f"output_{name}", opset=18)
-            node.output.quantization = value.quantization
-            graph.outputs[index] = value = node.output
-        taken.add(value.name)
-
-
 # ---- from regions to an artifact
 
 
@@ -271,7 +271,7 @@ def emit(lowered: Lowered, options: Options, calibration: Calibration | None = N
     if options.progress is not None:
         options.progress("compiling", len(parts.regions), len(parts.regions))
     files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(lowered.graph).items()})
-    outputs = _outputs(lowered.graph, files)
+    outputs = _outputs(lowered, files)
     vectors = _vectors(lowered, options, calibration, files)
     explanation = explain_lowered(lowered, parts)
     owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
@@ -330,13 +330,13 @@ def _region_entry(region: Region, blob: Blob) -> dict[str, Any]:
     }
 
 
-def _outputs(graph: Graph, files: dict[str, bytes]) -> list[dict[str, Any]]:
+def _outputs(lowered: Lowered, files: dict[str, bytes]) -> list[dict[str, Any]]:
     entries = []
-    for index, value in enumerate(graph.outputs):
+    for index, (name, value) in enumerate(zip(lowered.outputs, lowered.graph.outputs)):
         if value.data is None:
-            entries.append(tensor(value))
+            entries.append(tensor(value, name))
             continue
-        entry, more = constant_output(value.name, index, value.data)
+        entry, more = constant_output(name, index, value.data)
         entries.append(entry)
         files.update(more)
     return entries
