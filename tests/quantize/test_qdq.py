@@ -16,6 +16,7 @@ from intarsia.dtypes import Array
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
+from intarsia.ir.verify import verify
 from intarsia.passes import fuse_passes, simplify_passes
 from intarsia.passes.base import run_passes
 from intarsia.passes.quantize import Outcome, is_prequantized, lower_qdq
@@ -26,6 +27,7 @@ def lowered(model: Path | bytes | onnx.ModelProto) -> tuple[Graph, Outcome]:
     graph = import_model(model)
     run_passes(graph, (*simplify_passes(True), *fuse_passes(True)))
     outcome = lower_qdq(graph)
+    verify(graph, "quantized")
     return graph, outcome
 
 

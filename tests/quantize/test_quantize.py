@@ -12,6 +12,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
+from intarsia.ir.verify import verify
 from intarsia.passes.quantize import Outcome, Ranges, assumed_ranges, calibrate, quantize
 from intarsia.passes.quantize.scales import clamp_of, quantization_of
 
@@ -22,6 +23,7 @@ def quantized(graph: Graph, samples: list[dict[str, Array]]) -> tuple[Graph, Out
     """The integer form, calibrated on the samples that it will be tried on."""
     twin = graph.copy()
     outcome = quantize(twin, calibrate(graph, samples))
+    verify(twin, "quantized")
     return twin, outcome
 
 

@@ -61,12 +61,19 @@ def _table() -> dict[str, Form]:
 
 FORMS = _table()
 
+_WHY = {
+    "MatMul": "both of its operands are computed at run time, or it is no product with one matrix",
+    "Gemm": "its matrix is computed at run time",
+    "ConvTranspose": "ConvTranspose has no integer form; Resize (nearest) and Conv have",
+}
+"""More than that an op has no form."""
+
 
 def form_of(node: Node) -> Form | Refused:
     """The integer form of a node; refused where its op has none or the node leaves its bounds."""
     form = FORMS.get(node.op) if node.domain == "" else None
     if form is None:
-        return refuse(f"{node.op} has no integer form")
+        return refuse(_WHY.get(node.op, f"{node.op} has no integer form"))
     floats = [value for value in (*node.inputs, *node.outputs) if value is not None and value.dtype == "float32"]
     if not all(value.type.is_static for value in floats):
         return refuse("its shape is known only at run time")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from intarsia.dtypes import FLOATING
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refusal, Refused
@@ -32,6 +33,8 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
     refusals: list[Refusal] = []
     forms: dict[Node, Form] = {}
     for node in graph.nodes:
+        if not any(value is not None and value.dtype in FLOATING for value in (*node.inputs, *node.outputs)):
+            continue  # shapes and indices are integers already
         form = form_of(node)
         if isinstance(form, Form):
             missing = [value.name for value in _floats(node) if value.name not in ranges.bounds]
@@ -153,10 +156,11 @@ def _choose_scales(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> dic
             for value in node.outputs:
                 if value is not None and value.dtype == "float32":
                     classes.join(node.input(data_inputs(node)[0]), value)
+    moves = {node for node, form in forms.items() if form.keeps}
     for node in graph.nodes:
         if node in forms and node.op == "Concat":
             for index in data_inputs(node):
-                if _may_join(classes, node, node.input(index), forms):
+                if _may_join(classes, node, node.input(index), moves):
                     classes.join(node.output, node.input(index))
     for node in graph.nodes:
         if node in forms and node.op in TABLED:
@@ -174,12 +178,10 @@ def _trim(classes: _Classes, node: Node, forms: dict[Node, Form]) -> None:
         classes.narrow(value, useful_range(node, *classes.range(value), step))
 
 
-def _may_join(classes: _Classes, concat: Node, value: Value, forms: dict[Node, Form]) -> bool:
+def _may_join(classes: _Classes, concat: Node, value: Value, moves: set[Node]) -> bool:
     """Whether an input of a Concat may take the scale of its output, so that nothing has to be rescaled."""
     if classes.root(value) in classes.fixed or classes.root(concat.output) in classes.fixed:
         return False
     if classes.span(value) >= _CLOSE * classes.span(concat.output):
         return True
-    moves = [node for node, form in forms.items() if form.keeps]
-    within = {concat, *moves}
-    return all(user in within for member in classes.members(value) for user in member.users)
+    return all(user is concat or user in moves for member in classes.members(value) for user in member.users)
