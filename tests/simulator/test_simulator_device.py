@@ -18,6 +18,7 @@ from intarsia.ir.integer import fixed_point
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.runtime.device import RegionFiles
 from intarsia.runtime.devices import choose_devices
+from intarsia_backends.simulator import machine
 from intarsia_backends.simulator.device import CONSTANTS, PROGRAM, SimulatorDevice
 
 
@@ -97,6 +98,14 @@ def test_threads_do_not_disturb_each_other(files: RegionFiles) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert [line for lines in pool.map(one, range(24)) for line in lines] == []
+
+
+def test_weights_need_not_be_kept_unpacked(files: RegionFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = SimulatorDevice().load(files).run([picture(1)]).outputs[0]
+    monkeypatch.setattr(machine, "WEIGHTS_KEPT_BYTES", -1)
+    loaded = SimulatorDevice().load(files)
+    for _ in range(2):
+        assert (loaded.run([picture(1)]).outputs[0] == wanted).all()
 
 
 def test_outputs_are_fresh(files: RegionFiles) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from generated_graphs import examples, graphs, layers, random_inputs
 from intarsia.ir.graph import Graph
 from intarsia_backends.overlay import isa
+from intarsia_backends.overlay.config import CONFIGS
 from intarsia_backends.overlay.layout import TensorLayout, pack_all, unpack_all
 from intarsia_backends.simulator.device import PROGRAM, SimulatedRegion, SimulatorDevice
 from intarsia_backends.simulator.machine import Machine
@@ -33,6 +34,8 @@ def check(graph: Graph, config: str, seed: int) -> None:
         assert differences(region, values, result.outputs) == []
         counters = result.counters
         assert sum(layer["cycles"] for layer in counters["layers"]) == counters["cycles"] > 0
+        moved_bytes = counters["bytes_read"] + counters["bytes_written"]
+        assert counters["cycles"] >= moved_bytes / CONFIGS[config].dram_bytes_per_cycle
         for account in counters["queues"].values():
             assert sum(account.values()) == counters["cycles"]
             assert min(account.values()) >= 0
