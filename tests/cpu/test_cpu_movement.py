@@ -68,7 +68,7 @@ def test_depth_and_space() -> None:
     made = Layers()
     for mode in ("DCR", "CRD"):
         made.add("DepthToSpace", [made.floats(2, 12, 3, 4)], {"blocksize": 2, "mode": mode})
-    made.add("SpaceToDepth", [made.floats(2, 3, 4, 6)], {"blocksize": 2})
+        made.add("SpaceToDepth", [made.floats(2, 3, 4, 6)], {"blocksize": 2, "mode": mode})
     made.check(exact=True)
 
 
@@ -89,6 +89,8 @@ def test_resize() -> None:
         facts = {"coordinate_transformation_mode": mode}
         resize(made, made.floats(1, 2, 4, 5), (1, 2, 8, 11), None, mode="linear", **facts)
         resize(made, made.floats(1, 2, 9, 5), (1, 2, 4, 5), None, mode="linear", **facts)
+        resize(made, made.floats(1, 2, 6, 5), (1, 2, 4, 9), None, mode="cubic", exclude_outside=1, **facts)
+        resize(made, made.floats(1, 2, 4, 5), (), (1.0, 1.0, 0.6, 1.7), mode="linear", **facts)
     resize(made, made.floats(1, 2, 4, 5), (), (1.0, 1.0, 2.0, 2.0), mode="nearest", nearest_mode="floor")
     resize(made, made.floats(1, 2, 4, 5), (), (1.0, 1.0, 1.5, 2.5), mode="linear")
     made.check(tolerance=1e-6)

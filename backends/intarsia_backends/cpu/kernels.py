@@ -76,7 +76,7 @@ class Contraction:
     groups      the same for the groups of channels
     outputs     output channels of one group
     positions   extents of the output positions, the last one in tiles
-    reduction   extents of the sum: channels (or pairs of them), then the taps of the window
+    reduction   extents of the sum: channels (or pairs of them), then the window
     x_batch, x_group, x_positions, x_reduction
                 elements from step to step in x
     y_batch, y_group, y_channel, y_positions

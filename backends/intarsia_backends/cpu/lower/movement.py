@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,12 @@ from intarsia_backends.cpu.lower.table import ALL, Lowering, attribute, axis_of,
 from intarsia_backends.cpu.program import Buffer, Builder
 
 _COPY: Expression = ("in", 0)
+
+
+def text(node: Node, name: str, default: str) -> str:
+    """An attribute that is a word."""
+    word = attribute(node, name, default)
+    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def copy(
@@ -109,7 +115,7 @@ def _lower_depth_to_space(builder: Builder, node: Node) -> None:
     block = int(node.attributes["blocksize"])
     depth = channels // (block * block)
     extents = (batch, depth, height, block, width, block)
-    if attribute(node, "mode", "DCR") in ("CRD", b"CRD"):
+    if text(node, "mode", "DCR") == "CRD":
         n, c, i, j, h, w = row_major((batch, depth, block, block, height, width))
     else:
         n, i, j, c, h, w = row_major((batch, block, block, depth, height, width))
@@ -121,9 +127,12 @@ def _lower_depth_to_space(builder: Builder, node: Node) -> None:
 def _lower_space_to_depth(builder: Builder, node: Node) -> None:
     x, block = node.input(0), int(node.attributes["blocksize"])
     batch, channels, height, width = x.shape
-    extents = (batch, block, block, channels, height // block, width // block)
     n, c, h, i, w, j = row_major((batch, channels, height // block, block, width // block, block))
-    reads = (n, i, j, c, h, w)
+    size = (height // block, width // block)
+    if text(node, "mode", "DCR") == "CRD":
+        extents, reads = (batch, channels, block, block, *size), (n, c, i, j, h, w)
+    else:
+        extents, reads = (batch, block, block, channels, *size), (n, i, j, c, h, w)
     copy(builder, builder.read(x), builder.result(node.output), x.dtype, extents, reads, row_major(extents))
 
 
@@ -145,8 +154,7 @@ def _pads(node: Node) -> tuple[list[int], list[int]]:
 
 
 def _pad_mode(node: Node) -> str:
-    mode = attribute(node, "mode", "constant")
-    return mode.decode() if isinstance(mode, bytes) else str(mode)
+    return text(node, "mode", "constant")
 
 
 def _lower_pad(builder: Builder, node: Node) -> None:
@@ -245,116 +253,6 @@ def _check_gather(node: Node) -> Support:
     return YES
 
 
-# ---- Resize
-
-
-def _text(node: Node, name: str, default: str) -> str:
-    text = attribute(node, name, default)
-    return text.decode() if isinstance(text, bytes) else str(text)
-
-
-def _scales(node: Node) -> list[float]:
-    """Output size over input size per axis, as the node says it."""
-    x, shape = node.input(0).shape, node.output.shape
-    scales = node.optional_input(2)
-    axes = sequence(node, "axes", tuple(range(len(x))))
-    result = [1.0] * len(x)
-    given = None if scales is None or scales.data is None or scales.data.size == 0 else scales.data.reshape(-1)
-    for index, axis in enumerate(axes):
-        result[axis] = float(shape[axis] / x[axis] if given is None else given[index])
-    return result
-
-
-def _coordinates(mode: str, size: int, total: int, scale: float) -> Array:
-    """Where each output position lies in the input."""
-    place = np.arange(total, dtype=np.float64)
-    if mode == "asymmetric":
-        return place / scale
-    if mode == "align_corners":
-        return place * ((size - 1) / (total - 1)) if total > 1 else np.zeros(total)
-    centred = (place + 0.5) / scale - 0.5
-    if mode == "pytorch_half_pixel":
-        return centred if total > 1 else np.zeros(total)
-    if mode == "half_pixel_symmetric":
-        return size / 2 * (1 - total / (scale * size)) + centred
-    return centred
-
-
-_TRANSFORMS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric")
-_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
-    "round_prefer_floor": lambda place: np.ceil(place - 0.5),
-    "round_prefer_ceil": lambda place: np.floor(place + 0.5),
-    "floor": lambda place: np.floor(place),
-    "ceil": lambda place: np.ceil(place),
-}
-
-
-def _lower_resize(builder: Builder, node: Node) -> None:
-    x, shape = node.input(0), node.output.shape
-    mode = _text(node, "coordinate_transformation_mode", "half_pixel")
-    places = [
-        None if size == total and scale == 1.0 else _coordinates(mode, size, total, scale)
-        for size, total, scale in zip(x.shape, shape, _scales(node))
-    ]
-    if _text(node, "mode", "nearest") == "nearest":
-        rounding = _ROUNDINGS[_text(node, "nearest_mode", "round_prefer_floor")]
-        tables = [
-            None if place is None else np.clip(rounding(place), 0, size - 1) for place, size in zip(places, x.shape)
-        ]
-        gather_axes(builder, x, node.output, tables)
-        return
-    _linear(builder, x, node.output, places)
-
-
-def _linear(builder: Builder, x: Value, output: Value, places: Sequence[Array | None]) -> None:
-    """Multilinear interpolation, one axis after the other."""
-    source, shape = builder.read(x), list(x.shape)
-    axes = [axis for axis, place in enumerate(places) if place is not None]
-    for axis in axes:
-        place, size = places[axis], shape[axis]
-        assert place is not None
-        low = np.clip(np.floor(place), 0, size - 1)
-        high = np.clip(np.floor(place) + 1, 0, size - 1)
-        share = np.clip(place, 0, size - 1) - low
-        inner = math.prod(shape[axis + 1 :])
-        tables = [builder.weight((table * inner).astype(np.int32)) for table in (low, high)]
-        part = builder.weight(share.astype(np.float32))
-        extents = (math.prod(shape[:axis]), output.shape[axis], inner)
-        walk = (0, 1, 0)
-        accesses = [
-            Access("float32", (size * inner, 0, 1)),
-            Access("int32", walk),
-            Access("int32", walk),
-            Access("float32", walk),
-        ]
-        first: Expression = ("gather", 0, ("in", 1))
-        rest: Expression = ("sub", ("gather", 0, ("in", 2)), first)
-        body: Expression = ("add", first, ("mul", rest, ("in", 3)))
-        kernel = nest(extents, accesses, Access("float32", row_major(extents)), body)
-        shape[axis] = output.shape[axis]
-        last = axis == axes[-1]
-        target = builder.result(output) if last else builder.scratch(math.prod(shape), "float32")
-        builder.call(kernel, [source, *tables, part], target)
-        source = target
-    if not axes:
-        builder.alias(output, x)
-
-
-def _check_resize(node: Node) -> Support:
-    mode = _text(node, "mode", "nearest")
-    if mode not in ("nearest", "linear"):
-        return refused("mode", f"mode {mode}")
-    if mode == "linear" and node.input(0).dtype != "float32":
-        return refused("element-type", f"mode linear on {node.input(0).dtype}")
-    if _text(node, "coordinate_transformation_mode", "half_pixel") not in _TRANSFORMS:
-        return refused("mode", f"coordinates {_text(node, 'coordinate_transformation_mode', '')}")
-    if attribute(node, "antialias", 0):
-        return refused("antialias", "antialias is 1")
-    if _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        return refused("aspect-ratio", "the aspect ratio is kept")
-    return YES
-
-
 LOWERINGS = {
     **{
         name: Lowering(_lower_alias, dtypes=ALL, constants=(1,))
@@ -370,5 +268,4 @@ LOWERINGS = {
     "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=ALL),
     "Pad": Lowering(_lower_pad, dtypes=ALL, constants=(1, 2, 3), check=_check_pad),
     "Gather": Lowering(_lower_gather, dtypes=ALL, constants=(1,), check=_check_gather),
-    "Resize": Lowering(_lower_resize, dtypes=ALL, constants=(1, 2, 3), check=_check_resize),
 }

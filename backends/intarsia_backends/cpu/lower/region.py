@@ -8,7 +8,7 @@ from typing import Any
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Support, no
-from intarsia_backends.cpu.lower import convolution, dense, elementwise, movement, pooling, quantized, reduction
+from intarsia_backends.cpu.lower import convolution, dense, elementwise, movement, pooling, quantized, reduction, resize
 from intarsia_backends.cpu.lower.table import Lowering, supports
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Builder, Program
@@ -16,6 +16,7 @@ from intarsia_backends.cpu.program import Builder, Program
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
     **movement.LOWERINGS,
+    **resize.LOWERINGS,
     **reduction.LOWERINGS,
     **pooling.LOWERINGS,
     **dense.LOWERINGS,

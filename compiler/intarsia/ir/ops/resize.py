@@ -46,7 +46,9 @@ def _sizes(inputs: Sequence[Array | None]) -> tuple[int, ...] | None:
     return sizes if sizes else None
 
 
-def _plan(node: Node, shape: Sequence[int], inputs: Sequence[Array | None]) -> dict[int, tuple[int, float]] | None:
+def resize_plan(
+    node: Node, shape: Sequence[int], inputs: Sequence[Array | None]
+) -> dict[int, tuple[int, float]] | None:
     """(output size, scale) by axis; None where neither scales nor sizes are known."""
     scales, sizes = _scales(inputs), _sizes(inputs)
     given_axes = node.attributes.get("axes")
@@ -85,7 +87,7 @@ def _infer_resize(node: Node, types: Types, known: Known) -> list[TensorType]:
     if x.shape is None:
         return [x]
     sizes = [1 if size is None else size for size in x.shape]
-    plan = _plan(node, sizes, known)
+    plan = resize_plan(node, sizes, known)
     if plan is None:
         return [TensorType(x.dtype, (None,) * len(x.shape))]
     result: list[Dimension] = list(x.shape)
@@ -95,7 +97,7 @@ def _infer_resize(node: Node, types: Types, known: Known) -> list[TensorType]:
     return [TensorType(x.dtype, tuple(result))]
 
 
-def _coordinates(mode: str, size: int, out: int, scale: float) -> Array:
+def coordinates(mode: str, size: int, out: int, scale: float) -> Array:
     """Where each output position lies in the input, float64 [out]."""
     position = np.arange(out, dtype=np.float64)
     if mode == "align_corners":
@@ -113,7 +115,8 @@ def _coordinates(mode: str, size: int, out: int, scale: float) -> Array:
     return np.asarray(shift + (position + 0.5) / scale - 0.5)
 
 
-def _round(mode: str, position: Array) -> Array:
+def rounded(mode: str, position: Array) -> Array:
+    """The input position that `nearest_mode` takes, int64 [out]; the caller clips it to the axis."""
     if mode == "round_prefer_floor":
         position = np.ceil(position - 0.5)
     elif mode == "round_prefer_ceil":
@@ -123,7 +126,7 @@ def _round(mode: str, position: Array) -> Array:
     return position.astype(np.int64)
 
 
-def _taps(node: Node, size: int, position: Array) -> tuple[Array, Array]:
+def taps(node: Node, size: int, position: Array) -> tuple[Array, Array]:
     """Input positions and weights of each output position: int64 and float64 [out, taps]."""
     mode, first = attribute(node, RESIZE, "mode"), np.floor(position)
     ratio = (position - first)[:, np.newaxis]
@@ -146,28 +149,29 @@ def _cubic(ratio: Array, a: float) -> Array:
     return np.stack([outer[:, 0], inner[:, 0], inner[:, 1], outer[:, 1]], axis=1)
 
 
-def _is_rare(node: Node) -> bool:
+def is_rare(node: Node) -> bool:
+    """Whether a node asks for a form that onnx.reference alone gives."""
     crops = attribute(node, RESIZE, "coordinate_transformation_mode") == "tf_crop_and_resize"
     return crops or bool(attribute(node, RESIZE, "antialias")) or node.opset < 11
 
 
 def _evaluate_resize(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, transform = given(inputs, 0), attribute(node, RESIZE, "coordinate_transformation_mode")
-    if _is_rare(node) or x.dtype.name not in NATIVE:
+    if is_rare(node) or x.dtype.name not in NATIVE:
         return fallback(node, inputs)
-    plan, mode = _plan(node, x.shape, inputs), attribute(node, RESIZE, "mode")
+    plan, mode = resize_plan(node, x.shape, inputs), attribute(node, RESIZE, "mode")
     assert plan is not None, "neither scales nor sizes are given"
     result = x if mode == "nearest" or x.dtype == np.float64 else x.astype(np.float32)
     for axis, (out, scale) in plan.items():
         size = x.shape[axis]
         if out == size and scale == 1:
             continue
-        position = _coordinates(transform, size, out, scale)
+        position = coordinates(transform, size, out, scale)
         if mode == "nearest":
-            picked = np.clip(_round(attribute(node, RESIZE, "nearest_mode"), position), 0, size - 1)
+            picked = np.clip(rounded(attribute(node, RESIZE, "nearest_mode"), position), 0, size - 1)
             result = np.take(result, picked, axis=axis)
             continue
-        indices, weights = _taps(node, size, position)
+        indices, weights = taps(node, size, position)
         along = [1] * x.ndim
         along[axis] = out
         parts = [
@@ -193,7 +197,7 @@ RESIZE = Op(
         "antialias": 0,
         "axes": None,
     },
-    rare=lambda node: _is_rare(node) or node.input(0).dtype not in NATIVE,
+    rare=lambda node: is_rare(node) or node.input(0).dtype not in NATIVE,
 )
 
 
