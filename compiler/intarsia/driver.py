@@ -313,7 +313,7 @@ def _refuse_onnx_on_boards(lowered: Lowered, parts: Partition) -> None:
 def _compile(region: Region, targets: Mapping[str, Target]) -> Blob:
     if region.place != EVALUATOR:
         return targets[region.place].compile(region.graph)
-    helpless = [node.name for node in region.graph.nodes if needs_onnx(node)]
+    helpless = [node.where for node in region.graph.nodes if needs_onnx(node)]
     layers = tuple({"name": node.name, "op": node.op} for node in region.graph.nodes)
     return Blob(EVALUATOR, graph_files(region.graph), {"needs_onnx": helpless}, layers)
 
