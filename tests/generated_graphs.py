@@ -3,7 +3,8 @@
     @given(graphs())
     def test_engine(graph): ...
 
-`layers()` gives one op with random shapes and attributes, `graphs()` chains, residual blocks and branches of them.
+`layers()` gives one op with random shapes and attributes, `graphs()` chains, residual blocks and branches of them,
+`networks()` larger pictures through blocks of well-known networks.
 Tests run a few hundred examples; INTARSIA_GENERATED=2000 in the environment asks for that many.
 """
 
@@ -359,6 +360,8 @@ class Maker:
         value: Value | None = x
         for kind in ("pointwise", "depthwise", "pointwise"):
             value = None if value is None else self.qconv(value, kind)
+        if value is not None and value.shape == x.shape and self.chance(2):
+            return self.qadd(value, x)
         return value
 
     def finish(self) -> Graph:
@@ -369,6 +372,21 @@ class Maker:
         if inner and self.chance(4):
             self.graph.outputs.append(self.pick(inner))
         return self.graph
+
+
+@st.composite
+def networks(draw: Callable[[Any], Any], largest: int = 40, limit_elements: int = 40_000) -> Graph:
+    """Small image networks: a convolution of an image, blocks of MobileNet or ResNet, a pool and a dense layer."""
+    maker = Maker(draw, limit_elements)
+    value = maker.input((1, int(maker.pick((1, 3, 4))), maker.integer(12, largest), maker.integer(12, largest)))
+    value = maker.qconv(value, "dense") or value
+    for _ in range(maker.integer(1, 4)):
+        value = getattr(maker, maker.pick(("inverted", "inverted", "residual", "max_pool")))(value) or value
+    pooled = maker.average_pool(value, whole=True)
+    flat = None if pooled is None else maker.flatten(pooled)
+    if flat is not None:
+        maker.qmatmul(flat)
+    return maker.finish()
 
 
 def _shape(maker: Maker) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from engines import all_values, compiled_regions, differences, target
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from generated_graphs import examples, graphs, layers, random_inputs
+from generated_graphs import examples, graphs, layers, networks, random_inputs
 from intarsia.ir.graph import Graph
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import CONFIGS
@@ -50,6 +50,12 @@ def test_layers_on_small_memories(graph: Graph, seed: int) -> None:
 @given(graphs(), st.integers(0, 99))
 @settings(max_examples=examples(200), suppress_health_check=SLOW_IS_FINE)
 def test_graphs_on_small_memories(graph: Graph, seed: int) -> None:
+    check(graph, "tiny", seed)
+
+
+@given(networks(), st.integers(0, 99))
+@settings(max_examples=examples(40), suppress_health_check=SLOW_IS_FINE)
+def test_networks_on_small_memories(graph: Graph, seed: int) -> None:
     check(graph, "tiny", seed)
 
 
