@@ -23,6 +23,7 @@ from intarsia.ir.ops.rules import (
     given_or_none,
     optional,
     same_dtype,
+    scalar,
     tensor,
 )
 from intarsia.ir.types import TensorType
@@ -252,9 +253,7 @@ def _infer_clip(node: Node, types: Types, known: Known) -> list[TensorType]:
     for index in (1, 2):
         bound = optional(types, index)
         if bound is not None:
-            same_dtype(node, x, bound)
-            if bound.shape not in (None, (), (1,)):
-                raise refuse(node, f"bound {bound} is not a scalar", BAD_MODEL)
+            same_dtype(node, x, scalar(node, types, index))
     return [x]
 
 

@@ -23,7 +23,9 @@ from intarsia.ir.ops.rules import (
     given_or_none,
     known_ints,
     of_rank,
+    optional,
     same_dtype,
+    scalar,
     tensor,
 )
 from intarsia.ir.types import Dimension, TensorType
@@ -56,13 +58,15 @@ def _arg_extreme(name: str, function: Callable[..., Any]) -> Op:
 
 def _infer_top_k(node: Node, types: Types, known: Known) -> list[TensorType]:
     x, count = tensor(node, types, 0, NUMERIC), known_ints(known, 1)
-    tensor(node, types, 1)
+    scalar(node, types, 1, ("int64",))
     of_rank(node, x, 1)
+    if count and count[0] < 0:
+        raise refuse(node, f"k is {count[0]}", BAD_MODEL)
     if x.shape is None:
         return [x, TensorType("int64", None)]
     axis = axis_in(node, attribute(node, TOP_K, "axis"), len(x.shape))
     size = x.shape[axis]
-    if count and size is not None and not 0 <= count[0] <= size:
+    if count and size is not None and count[0] > size:
         raise refuse(node, f"k is {count[0]}, and axis {axis} of {x} has {size}", "ask for at most the axis' size")
     shape = (*x.shape[:axis], count[0] if count else None, *x.shape[axis + 1 :])
     return [TensorType(x.dtype, shape), TensorType("int64", shape)]
@@ -85,7 +89,7 @@ TOP_K = Op("TopK", _infer_top_k, _evaluate_top_k, {"axis": -1, "largest": 1, "so
 
 def _infer_cum_sum(node: Node, types: Types, known: Known) -> list[TensorType]:
     x, axis = tensor(node, types, 0, NUMERIC), known_ints(known, 1)
-    tensor(node, types, 1, _WHOLE)
+    scalar(node, types, 1, _WHOLE)
     if x.shape is not None and axis:
         axis_in(node, axis[0], len(x.shape))
     return [x]
@@ -229,8 +233,8 @@ def _range(start: Array, limit: Array, delta: Array) -> Array:
 
 
 def _infer_range(node: Node, types: Types, known: Known) -> list[TensorType]:
-    start = tensor(node, types, 0, NUMERIC)
-    same_dtype(node, start, tensor(node, types, 1), tensor(node, types, 2))
+    start = scalar(node, types, 0, NUMERIC)
+    same_dtype(node, start, scalar(node, types, 1), scalar(node, types, 2))
     parts = [item for item in known[:3] if item is not None]
     if len(parts) < 3:
         return [TensorType(start.dtype, (None,))]
@@ -248,10 +252,15 @@ RANGE = Op("Range", _infer_range, _evaluate_range)
 
 def _infer_one_hot(node: Node, types: Types, known: Known) -> list[TensorType]:
     indices, values, depth = tensor(node, types, 0), tensor(node, types, 2), known[1]
+    scalar(node, types, 1)
+    if values.shape is not None and values.shape not in ((2,), (None,)):
+        raise refuse(node, f"values {values} are not two", BAD_MODEL)
     if indices.shape is None:
         return [TensorType(values.dtype, None)]
     axis = axis_in(node, attribute(node, ONE_HOT, "axis"), len(indices.shape) + 1)
     size = None if depth is None else int(depth.reshape(-1)[0])
+    if size is not None and size < 0:
+        raise refuse(node, f"depth is {size}", BAD_MODEL)
     return [TensorType(values.dtype, (*indices.shape[:axis], size, *indices.shape[axis:]))]
 
 
@@ -290,6 +299,8 @@ EYE_LIKE = Op("EyeLike", _infer_eye_like, _evaluate_eye_like, {"dtype": None, "k
 def _infer_trilu(node: Node, types: Types, known: Known) -> list[TensorType]:
     x = tensor(node, types, 0)
     of_rank(node, x, 2)
+    if optional(types, 1) is not None:
+        scalar(node, types, 1)
     return [x]
 
 

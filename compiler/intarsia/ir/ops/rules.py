@@ -96,6 +96,14 @@ def of_rank(node: Node, type: TensorType, low: int, high: int | None = None) -> 
     raise refuse(node, f"input {type} has {len(type.shape)} dimensions, not {wanted}", BAD_MODEL)
 
 
+def scalar(node: Node, types: Types, index: int, dtypes: Collection[str] = ()) -> TensorType:
+    """The type of an input of one element, which must be there."""
+    type = tensor(node, types, index, dtypes)
+    if type.shape is not None and type.shape not in ((), (1,), (None,)):
+        raise refuse(node, f"input {index} is {type}, not one number", BAD_MODEL)
+    return type
+
+
 def known_ints(known: Known, index: int) -> tuple[int, ...] | None:
     """Elements of a whole-number input, flat, where they are known."""
     data = known[index] if index < len(known) else None
