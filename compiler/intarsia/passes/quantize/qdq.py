@@ -16,21 +16,24 @@ from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.forms import form_of
 from intarsia.passes.quantize.lower import Outcome, add_quantize, finish, settle
 from intarsia.passes.quantize.moves import MOVES
+from intarsia.passes.quantize.qlinear import expand_qlinear
 from intarsia.passes.quantize.split import CLAMPS
 
 _BYTE_MOVES = (*MOVES, "MaxPool", "Concat", "Pad", "Resize")
 """Ops that may stand between a QuantizeLinear and a DequantizeLinear, on the integers themselves."""
 
+_SCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul")
+
 
 def is_prequantized(graph: Graph) -> bool:
-    """Whether a model brings scales for its activations: QuantizeLinear or DequantizeLinear of what it computes.
+    """Whether a model brings scales for its activations: QuantizeLinear, DequantizeLinear or QLinear ops.
 
     A model with nothing but compressed weights (DequantizeLinear of constants) is an ordinary float model.
     """
     computed: set[Value | None] = set(graph.inputs)
     for node in graph.nodes:
         if any(value in computed for value in node.inputs if value is not None):
-            if node.op in ("QuantizeLinear", "DequantizeLinear") and node.input(0) in computed:
+            if node.op in _SCALED and node.input(0) in computed:
                 return True
             computed.update(node.outputs)
     return False
@@ -57,6 +60,7 @@ def lower_qdq(graph: Graph) -> Outcome:
     in each op, and rarely. int8 inputs and outputs stay int8; uint8 ones stay uint8, with a table behind or before them
     that moves bytes by 128. What has no scale on both sides stays float.
     """
+    expand_qlinear(graph)
     return _Lowering(graph).run()
 
 
