@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,13 @@ def test_eight_threads_share_one_region() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_threads_compile_at_the_same_time() -> None:
+    graphs = [network(f"network {index}", 4 + index) for index in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        blobs = list(pool.map(lambda graph: CpuTarget().compile(graph), graphs))
+    assert [dict(blob.files) for blob in blobs] == [dict(CpuTarget().compile(graph).files) for graph in graphs]
 
 
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 Expression = tuple[Any, ...]
 
-PARALLEL_WORK = 200_000
-"""Elementary operations from which on waking the other threads pays."""
+PARALLEL_WORK = 1_000_000
+"""Elementary operations (some 20 microseconds of them) from which on waking the other threads pays."""
 
 
 @dataclass(frozen=True)

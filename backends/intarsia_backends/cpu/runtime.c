@@ -3,6 +3,7 @@
  * A job is a number of tasks that threads claim one by one. The calling thread claims too, so a job ends even where no
  * worker ever comes (a child after fork has none). One job runs at a time: a second caller does its own tasks alone.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>

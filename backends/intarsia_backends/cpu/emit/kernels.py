@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,4 +29,4 @@ def _emit(kernel: Kernel, machine: Machine) -> Any:
 
 def generate(kernels: Mapping[str, Kernel], machine: Machine, path: Path) -> None:
     """Write an object file with one function `int symbol(void*, ...)` for each kernel."""
-    write_object({symbol: _emit(kernel, machine) for symbol, kernel in kernels.items()}, machine, path)
+    write_object({symbol: partial(_emit, kernel, machine) for symbol, kernel in kernels.items()}, machine, path)

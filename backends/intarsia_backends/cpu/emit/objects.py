@@ -7,7 +7,7 @@ refers to the thread pool through a weak pointer variable that `runtime.c` defin
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
 from intarsia_backends.cpu.machine import Machine
 
-_LOCK = threading.Lock()  # TVM's passes fail now and then when several threads compile
+_LOCK = threading.Lock()  # TVM fails now and then when several threads make or compile code
 _TRIPLES = {
     "x86_64": "x86_64-unknown-linux-gnu",
     "aarch64": "aarch64-unknown-linux-gnu",
@@ -41,10 +41,11 @@ def llvm_target(machine: Machine) -> Any:
     return target.with_host(target)
 
 
-def write_object(functions: Mapping[str, Any], machine: Machine, path: Path) -> None:
-    """Compile PrimFuncs, by symbol, into one object file."""
+def write_object(functions: Mapping[str, Callable[[], Any]], machine: Machine, path: Path) -> None:
+    """Compile PrimFuncs, by symbol, into one object file; each is made by a call."""
     with _LOCK:
-        _build(functions, llvm_target(machine)).write_to_file(str(path))
+        made = {symbol: make() for symbol, make in functions.items()}
+        _build(made, llvm_target(machine)).write_to_file(str(path))
 
 
 def _build(functions: Mapping[str, Any], target: Any) -> Any:
