@@ -21,6 +21,10 @@ from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 
 
+BANDS = 3
+"""Bands for each layer of a cascade."""
+
+
 def window_of(step: Step) -> Window:
     """The window by which a step's output rows reach its input rows."""
     if isinstance(step, ConvStep):
@@ -141,9 +145,9 @@ class CascadeEmitter:
         return self.banks.fits(sizes * 2)
 
     def _rows(self) -> int:
-        """The most rows whose buffers fit, but a few bands at least."""
-        rows = 1
-        while rows < ceil_div(self.target.height, 4) and self.fits(rows + 1):
+        """The most rows whose buffers fit, but many bands: the first and the last leave most layers idle."""
+        rows, enough = 1, ceil_div(self.target.height, BANDS * len(self.steps))
+        while (rows < enough or rows * self.target.width < self.config.tile_pixels) and rows < self.target.height and self.fits(rows + 1):
             rows += 1
         return rows
 

@@ -126,11 +126,21 @@ class ConvEmitter:
         first, last = input_blocks(self.step, block)
         return Chunk(block, 1, first, last - first)
 
+    def _limits(self) -> tuple[int, ...]:
+        """Rows of WGT that a chunk of weights may take, the best first.
+
+        Small chunks let loads run further ahead. But where the input is loaded again for every chunk, they cost more
+        than they gain.
+        """
+        all_rows = self.config.weight_rows
+        total = sum(self.rows_per_block(self._single(block).blocks_in) for block in range(self.target.blocks))
+        best = all_rows // 3 if self.streams_in and total > all_rows else all_rows // 8
+        return best, all_rows // 2, all_rows
+
     # ---- emission
 
     def emit(self) -> None:
-        half = self.config.weight_rows // 2
-        for limit in (half, self.config.weight_rows):
+        for limit in self._limits():
             chunks = self.chunks(limit) if max(self.window.kernel) <= KERNEL_MAX else None
             if chunks is None:
                 continue
