@@ -20,7 +20,6 @@ from intarsia_backends.overlay.program import Unit
 from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 
-
 BANDS = 3
 """Bands for each layer of a cascade."""
 
@@ -147,7 +146,11 @@ class CascadeEmitter:
     def _rows(self) -> int:
         """The most rows whose buffers fit, but many bands: the first and the last leave most layers idle."""
         rows, enough = 1, ceil_div(self.target.height, BANDS * len(self.steps))
-        while (rows < enough or rows * self.target.width < self.config.tile_pixels) and rows < self.target.height and self.fits(rows + 1):
+        while (
+            (rows < enough or rows * self.target.width < self.config.tile_pixels)
+            and rows < self.target.height
+            and self.fits(rows + 1)
+        ):
             rows += 1
         return rows
 

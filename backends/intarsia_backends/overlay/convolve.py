@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intarsia_backends.overlay import emitter
 from intarsia_backends.overlay.builder import Builder, TileBanks
@@ -58,7 +58,16 @@ class ConvEmitter:
         self.load_window = step.patch or step.window
         self.streams_in = not self.source.resident
         self.streams_out = not self.target.resident
-        self.blocks_in_all = ceil_div(step.weight.shape[1], 16) if step.patch else self.source.blocks
+        self.row_step = 1
+        self.height = self.source.height
+
+    def skip_rows(self) -> None:
+        """Load only the rows that a kernel of one row reads: with a stride the others need not come on chip."""
+        window = self.window
+        if self.streams_in and not self.step.patch and window.kernel[0] == 1 and window.pads[0] == 0:
+            self.row_step = window.strides[0]
+            self.height = ceil_div(self.source.height, self.row_step)
+            self.window = replace(window, strides=(1, window.strides[1]))
 
     # ---- sizes
 
@@ -89,7 +98,7 @@ class ConvEmitter:
             return 0
         if self.step.patch:
             return rows * columns * blocks_in
-        return self.window.reach(rows, columns, self.source.height, self.source.width) * blocks_in
+        return self.window.reach(rows, columns, self.height, self.source.width) * blocks_in
 
     def output_words(self, rows: int, columns: int, blocks: int) -> int:
         return rows * columns * blocks if self.streams_out else 0
@@ -140,6 +149,7 @@ class ConvEmitter:
     # ---- emission
 
     def emit(self) -> None:
+        self.skip_rows()
         for limit in self._limits():
             chunks = self.chunks(limit) if max(self.window.kernel) <= KERNEL_MAX else None
             if chunks is None:
@@ -168,7 +178,7 @@ class ConvEmitter:
         total_rows = sum(self.rows_per_block(chunk.blocks_in) * chunk.blocks for chunk in chunks)
         groups = sum(chunk.blocks for chunk in chunks)
         keep = total_rows <= self.config.weight_rows and groups <= self.config.parameter_groups
-        weights, activations = total_rows * 64, self.source.words * 16 if self.streams_in else 0
+        weights, activations = total_rows * 64, self.source.words * 16 // self.row_step if self.streams_in else 0
         same_input = all((c.block_in0, c.blocks_in) == (chunks[0].block_in0, chunks[0].blocks_in) for c in chunks)
         tiles_first = (
             len(tiles) > 1 and same_input and (keep or (len(tiles) - 1) * weights < (len(chunks) - 1) * activations)
@@ -243,10 +253,10 @@ class ConvEmitter:
             view = tile_view(place, tile, block0, blocks)
             unit.loads.append(emitter.load_patch(self.source, step.patch, step.fill, view, step.tag, self.config))
             return view
-        rect = self.window.needs(tile, self.source.height, self.source.width)
+        rect = self.window.needs(tile, self.height, self.source.width)
         view = tile_view(place, rect, block0, blocks)
         if rect.pixels:
-            unit.loads.append(emitter.load(self.source, view, step.tag, self.config))
+            unit.loads.append(emitter.load(self.source, view, step.tag, self.config, row_step=self.row_step))
         return view
 
     def residual(self, unit: Unit, target: View) -> View | None:
@@ -287,7 +297,7 @@ class ConvEmitter:
             best = None
             for columns in range(1, min(self.target.width, count) + 1):
                 rows = min(count // columns, self.target.height)
-                reach = part.reach(rows, columns, self.source.height, self.source.width)
+                reach = part.reach(rows, columns, self.height, self.source.width)
                 words_in = reach * piece_blocks if self.streams_in else 0
                 out = self.output_words(rows, columns, 1)
                 if self.banks.fits([words_in, words_in, out, out]) and (best is None or rows * columns > best[0]):
@@ -313,7 +323,7 @@ class ConvEmitter:
         found = size(config.tile_pixels)
         assert found is not None
         reach = Window((piece_rows, piece_columns), window.strides, window.dilations, window.pads).reach(
-            *found, self.source.height, self.source.width
+            *found, self.height, self.source.width
         )
         words_in = reach * piece_blocks if self.streams_in else 0
         words_out = self.output_words(*found, 1)
@@ -375,10 +385,10 @@ class ConvEmitter:
     def _load_piece(self, unit: Unit, part: Window, tile: Rect, block0: int, blocks: int, place: int) -> View:
         if not self.streams_in:
             return self._load_source(unit, tile, block0, blocks, place)
-        rect = part.needs(tile, self.source.height, self.source.width)
+        rect = part.needs(tile, self.height, self.source.width)
         view = tile_view(place, rect, block0, blocks)
         if rect.pixels:
-            unit.loads.append(emitter.load(self.source, view, self.step.tag, self.config))
+            unit.loads.append(emitter.load(self.source, view, self.step.tag, self.config, row_step=self.row_step))
         return view
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intarsia_backends.overlay.config import LANES, OverlayConfig
 from intarsia_backends.overlay.isa import (
     Conv,
@@ -67,16 +69,21 @@ def _dram(tensor: Tensor, view: View, write: bool) -> tuple[Access, Segment, int
     return access, place.segment, offset
 
 
-def load(tensor: Tensor, view: View, tag: int, config: OverlayConfig) -> Item:
-    """Bring a part of a tensor from DRAM into a tile."""
+def load(tensor: Tensor, view: View, tag: int, config: OverlayConfig, *, row_step: int = 1) -> Item:
+    """Bring a part of a tensor from DRAM into a tile; of every row_step rows the first, rows of the view counting so."""
     access, segment, offset = _dram(tensor, view, False)
+    if row_step > 1:
+        first = view.rect.y0 * row_step
+        offset += (first - view.rect.y0) * tensor.width
+        if tensor.height == tensor.root.height:
+            access = replace(access, start=first, stop=(view.rect.y1 - 1) * row_step + 1)
     shape = LoadShape(
         blocks=view.blocks,
         rows=view.rect.rows,
         columns=view.rect.columns,
         row_pitch=view.row_pitch,
         block_pitch=view.block_pitch,
-        dram_row_pitch=tensor.width,
+        dram_row_pitch=tensor.width * row_step,
         dram_block_pitch=tensor.height * tensor.width,
     )
     run = Load(tag=tag, segment=segment, offset=offset, base=view.base)
