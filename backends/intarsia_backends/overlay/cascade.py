@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from intarsia_backends.overlay import emitter
 from intarsia_backends.overlay.builder import Builder, TileBanks
-from intarsia_backends.overlay.config import LANES
+from intarsia_backends.overlay.config import LANES, OverlayConfig
 from intarsia_backends.overlay.constants import input_blocks
 from intarsia_backends.overlay.convolve import KERNEL_MAX, Chunk, ConvEmitter, Loaded
 from intarsia_backends.overlay.isa import Memory, VecOperation
@@ -88,6 +88,12 @@ def buffer_words(steps: Sequence[Step], rows: int, streams_in: bool, streams_out
         for step, of_step in zip(steps[:-1], found)
     ]
     return [source, *between, min(rows, last.height) * last.width * last.blocks if streams_out else 0]
+
+
+def least_rows(steps: Sequence[Step], config: OverlayConfig) -> int:
+    """Rows of a band that make at least one tile."""
+    output = steps[-1].output
+    return min(ceil_div(config.tile_pixels, output.width), output.height)
 
 
 @dataclass
