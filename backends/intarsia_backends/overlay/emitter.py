@@ -70,7 +70,7 @@ def _dram(tensor: Tensor, view: View, write: bool) -> tuple[Access, Segment, int
 
 
 def load(tensor: Tensor, view: View, tag: int, config: OverlayConfig, *, row_step: int = 1) -> Item:
-    """Bring a part of a tensor from DRAM into a tile: of every row_step rows the first, and rows of the view count so."""
+    """Bring a part of a tensor from DRAM into a tile; of every row_step rows only the first."""
     access, segment, offset = _dram(tensor, view, False)
     if row_step > 1:
         first = view.rect.y0 * row_step
