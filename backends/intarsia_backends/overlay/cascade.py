@@ -7,11 +7,11 @@ intermediate has two buffers, and layer i works on band t at time t + i, so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from intarsia_backends.overlay import emitter
-from intarsia_backends.overlay.builder import Builder, TileBanks
+from intarsia_backends.overlay.builder import Builder, TileBanks, assign_banks
 from intarsia_backends.overlay.config import LANES, OverlayConfig
 from intarsia_backends.overlay.constants import input_blocks
 from intarsia_backends.overlay.convolve import KERNEL_MAX, Chunk, ConvEmitter, Loaded
@@ -91,9 +91,32 @@ def buffer_words(steps: Sequence[Step], rows: int, streams_in: bool, streams_out
 
 
 def least_rows(steps: Sequence[Step], config: OverlayConfig) -> int:
-    """Rows of a band that make at least one tile."""
+    """Rows of a band that make at least one tile, or fewer where the buffers for them would fill the whole chip."""
     output = steps[-1].output
-    return min(ceil_div(config.tile_pixels, output.width), output.height)
+    rows = min(ceil_div(config.tile_pixels, output.width), output.height)
+    empty = [False] * config.activation_banks
+    while rows > 1 and assign_banks(buffer_words(steps, rows, True, True) * 2, empty, config) is None:
+        rows -= 1
+    return rows
+
+
+def band_rows(
+    steps: Sequence[Step],
+    streams_in: bool,
+    streams_out: bool,
+    fits: Callable[[list[int]], bool],
+    config: OverlayConfig,
+) -> int:
+    """The most rows whose buffers fit, but many bands: the first and the last leave most layers idle. 0 for none.
+
+    fits  whether buffers of so many words each can be had
+    """
+    target = steps[-1].output
+    enough = max(ceil_div(target.height, BANDS * len(steps)), ceil_div(config.tile_pixels, target.width))
+    rows = 0
+    while rows < min(enough, target.height) and fits(buffer_words(steps, rows + 1, streams_in, streams_out) * 2):
+        rows += 1
+    return rows
 
 
 @dataclass
@@ -144,21 +167,14 @@ class CascadeEmitter:
                 if index and number + 2 < count:
                     self._carry(unit, stages[index - 1], number + 2)
 
-    def fits(self, rows: int) -> bool:
-        """Whether the buffers for bands of so many rows can be had."""
-        sizes = buffer_words(self.steps, rows, not self.source.resident, not self.target.resident)
-        return self.banks.fits(sizes * 2)
+    @property
+    def fits(self) -> bool:
+        """Whether the smallest bands have room."""
+        return self._rows() > 0
 
     def _rows(self) -> int:
-        """The most rows whose buffers fit, but many bands: the first and the last leave most layers idle."""
-        rows, enough = 1, ceil_div(self.target.height, BANDS * len(self.steps))
-        while (
-            (rows < enough or rows * self.target.width < self.config.tile_pixels)
-            and rows < self.target.height
-            and self.fits(rows + 1)
-        ):
-            rows += 1
-        return rows
+        ends = not self.source.resident, not self.target.resident
+        return band_rows(self.steps, *ends, self.banks.fits, self.config)
 
     # ---- constants
 

@@ -119,7 +119,7 @@ def _place_constants(lowered: Lowered, builder: Builder) -> None:
 
 def _fits(group: Sequence[Step], live: tuple[Tensor, ...], builder: Builder) -> bool:
     """Whether a group that runs together has room for its smallest bands."""
-    return len(group) == 1 or CascadeEmitter(builder, group, builder.tile_banks(live)).fits(1)
+    return len(group) == 1 or CascadeEmitter(builder, group, builder.tile_banks(live)).fits
 
 
 def _emit(groups: Groups, placement: Plan, builder: Builder) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from intarsia_backends.overlay.builder import assign_banks
-from intarsia_backends.overlay.cascade import buffer_words, least_rows, links
+from intarsia_backends.overlay.cascade import band_rows, links
 from intarsia_backends.overlay.config import LANES, WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.constants import input_blocks
 from intarsia_backends.overlay.emitter import conv_cycles, weight_rows
@@ -14,8 +14,8 @@ from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.tensors import POINT, Tensor, ceil_div
 
 LENGTH_MAX = 8
-_BAND_CYCLES = 60  # what a band of a layer costs beside its work: filling and draining the array, words, semaphores
-_EXPOSED = 0
+_BAND_CYCLES = 200  # what a band of a layer costs beside its work: filling and draining the array, words, semaphores
+_EXPOSED = 0.25  # of what runs side by side, the share of the shorter parts that does not hide
 
 
 def group_steps(
@@ -84,16 +84,16 @@ def _time(steps: Sequence[Step], spilled: Set[Tensor], config: OverlayConfig) ->
         groups = sum(step.output.blocks for step in steps if isinstance(step, ConvStep))
         if rows > config.weight_rows or groups > config.parameter_groups:
             return None
-        sizes = buffer_words(steps, least_rows(steps, config), streams_in, streams_out)
-        if assign_banks(sizes * 2, [False] * config.activation_banks, config) is None:
+        empty = [False] * config.activation_banks
+        height = band_rows(
+            steps, streams_in, streams_out, lambda sizes: assign_banks(sizes, empty, config) is not None, config
+        )
+        if not height:
             return None
-        # Most bands are larger than the least; half of the least's number is a fair guess.
-        count = ceil_div(steps[-1].output.height, 2 * least_rows(steps, config))
-        overhead = _BAND_CYCLES * count * len(steps)
+        overhead = _BAND_CYCLES * ceil_div(steps[-1].output.height, height) * len(steps)
     parts = (array, vector, bytes_moved / config.dram_bytes_per_cycle)
     if len(steps) == 1:
         return max(parts)
-    # What runs side by side hides most of the shorter parts, not all.
     return max(parts) + _EXPOSED * (sum(parts) - max(parts)) + overhead
 
 
