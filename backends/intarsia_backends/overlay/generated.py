@@ -1,6 +1,6 @@
 """What is written out of the instruction set and the configurations: SystemVerilog package, manual page, JSON.
 
-`python -m intarsia_backends.overlay.generated hw/generated` rewrites the files; a test fails when they are stale.
+`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are stale.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import CONFIGS, LANES, PARAMETER_GROUP_BYTES, TABLE_BYTES, WEIGHT_ROW_BYTES
 
-_COMMAND = "python -m intarsia_backends.overlay.generated hw/generated"
+_COMMAND = "python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated"
 
 
 def snake(name: str) -> str:
