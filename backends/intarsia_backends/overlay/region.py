@@ -13,8 +13,9 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import RegionFiles
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import WORD_BYTES, Segment
+from intarsia_backends.overlay.isa import WORD_BYTES, EncodingError, Run, Segment, decode
 from intarsia_backends.overlay.layout import TensorLayout, pack_all, unpack_all
+from intarsia_backends.overlay.text import word_text
 
 KIND = "overlay"
 PROGRAM, CONSTANTS = "program.bin", "constants.bin"
@@ -49,6 +50,24 @@ class OverlayRegion:
     def where(self) -> str:
         """How an error names the region."""
         return f"region '{self.name}'"
+
+    @property
+    def words(self) -> int:
+        """Words of the program, End included."""
+        return len(self.program) // WORD_BYTES
+
+    def word(self, index: int) -> str:
+        """A word of the program for people: number, disassembly, layer."""
+        if not 0 <= index < self.words:
+            return f"program word {index}, behind the end"
+        data = self.program[index * WORD_BYTES : (index + 1) * WORD_BYTES]
+        try:
+            word = decode(data)
+        except EncodingError:
+            return f"program word {index}, {data[::-1].hex()}"
+        tag = word.tag if isinstance(word, Run) else len(self.tags)
+        layer = f" of layer '{self.tags[tag]}'" if tag < len(self.tags) else ""
+        return f"program word {index}, {word_text(word)}{layer}"
 
     def pack(self, arrays: Sequence[Array]) -> Array:
         """The inputs as they stand in DRAM: uint8 [segments[INPUTS]]."""
