@@ -1,6 +1,7 @@
 """What is written out of instruction set, registers and configurations: SystemVerilog packages, manual pages, JSON.
 
-`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are stale.
+`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are
+stale.
 """
 
 from __future__ import annotations

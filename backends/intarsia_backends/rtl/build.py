@@ -186,7 +186,9 @@ def _verilate(design: Design, work: Path) -> None:
     )
     if result.returncode != 0:
         said = (result.stderr + result.stdout).strip()[-4000:]
-        raise RunError(where=f"Verilator, module '{design.top}'", what=said or f"status {result.returncode}", help=_REPORT)
+        raise RunError(
+            where=f"Verilator, module '{design.top}'", what=said or f"status {result.returncode}", help=_REPORT
+        )
     names = [_split(signal)[1] for signal in design.signals]
     ports = list(find_ports((work / "Vtop___024root.h").read_text(), names))
     (work / "ia_ports.cpp").write_text(table_source(ports))

@@ -145,9 +145,7 @@ class Model:
         for number in range(self._call("ports")):
             item = self._call("port", number).contents
             name = item.name.decode()
-            self.ports[name] = Port(
-                name, number, item.data, item.bits, item.elements, item.stride, item.direction
-            )
+            self.ports[name] = Port(name, number, item.data, item.bits, item.elements, item.stride, item.direction)
         self._stale = False
         self._kept: list[Any] = []
 
@@ -303,7 +301,7 @@ class Model:
         return -1 if name is None else self.port(name).number
 
     def pins(self, prefix: str, names: Iterable[str]) -> Any:
-        """Numbers of the ports `prefix` + name, with or without _i, _o behind; -1 for optional ones that are missing."""
+        """Numbers of the ports `prefix` + name, with or without _i, _o behind; -1 for optional ones not there."""
         found = []
         for name in names:
             pattern = re.compile(rf"{re.escape(prefix)}_?{name}(_[io])?")
@@ -321,7 +319,9 @@ class Model:
         """
         return Dram(self, reads, writes, DramOptions(**options))
 
-    def source(self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1) -> Source:
+    def source(
+        self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1
+    ) -> Source:
         """Offers items on a stream with valid and ready.
 
         data   port; valid and ready are its names with "valid", "ready" for the last "data", unless given
@@ -330,7 +330,9 @@ class Model:
         """
         return Source(self, data, valid or _beside(data, "valid_i"), _ready(ready, data, "ready_o"), stall, seed)
 
-    def sink(self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1) -> Sink:
+    def sink(
+        self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1
+    ) -> Sink:
         """Takes items from a stream and keeps them; the arguments are those of `source`."""
         return Sink(self, data, valid or _beside(data, "valid_o"), _ready(ready, data, "ready_i"), stall, seed)
 

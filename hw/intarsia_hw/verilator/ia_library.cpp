@@ -56,6 +56,7 @@ void vl_stop(const char* file, int line, const char* hierarchy) { stop(file, lin
 void vl_fatal(const char* file, int line, const char* hierarchy, const char* what) { stop(file, line, hierarchy, what); }
 void vl_warn(const char* file, int line, const char* hierarchy, const char* what) { stop(file, line, hierarchy, what); }
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 ia::Model* ia_new(uint64_t seed) { return new ia::Model(seed); }
@@ -151,3 +152,4 @@ int ia_lite_read(ia::Model* model, const int32_t* numbers, uint32_t address, uin
 }
 
 }  // extern "C"
+#pragma GCC visibility pop
