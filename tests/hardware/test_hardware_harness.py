@@ -156,7 +156,7 @@ def test_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = builder.build(design)
     monkeypatch.setattr(builder, "_compile", lambda *_: pytest.fail("compiled again"))
     assert builder.build(design) == library
-    source.write_text("// A comment changes the source, not the C++.\n" + SMALL)
+    source.write_text(SMALL + "// A comment changes the source, not the C++.\n")
     assert builder.build(design) == library
 
 
