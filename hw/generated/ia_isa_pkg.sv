@@ -337,7 +337,14 @@ package ia_isa_pkg;
     opcode_e opcode;
   } end_t;
 
-  // Whether a word is malformed whatever stands before it: its opcode, bits above its fields, limits of fields.
+  function automatic logic is_run(input logic [5:0] opcode);
+    case (opcode)
+      6'd2, 6'd5, 6'd6, 6'd22, 6'd38, 6'd50, 6'd63: is_run = 1'b1;
+      default: is_run = 1'b0;
+    endcase
+  endfunction
+
+  // Whether a word is malformed whatever stands before it: opcode, bits above its fields, limits of fields.
   function automatic logic is_malformed(input logic [127:0] word);
     case (word[5:0])
       6'd1:  // LoadShape
