@@ -4,6 +4,7 @@ package ia_isa_pkg;
   localparam int unsigned OpcodeBits = 6;
   localparam int unsigned Semaphores = 16;
   localparam int unsigned TagBits = 10;
+  localparam int unsigned MultiplierBits = 21;
   localparam int unsigned Lanes = 16;
   localparam int unsigned WeightRowBytes = 64;
   localparam int unsigned ParameterGroupBytes = 128;
@@ -195,14 +196,14 @@ package ia_isa_pkg;
 
   // Setup for Conv with residual = 1: the epilogue's second step, with v from the first and r from ConvResidual:
   typedef struct packed {
-    logic [41:0] unused;
+    logic [33:0] unused;
     logic signed [7:0] clamp_max;
     logic signed [7:0] clamp_min;
     logic signed [7:0] output_zero_point;
     logic [5:0] shift;
-    logic [16:0] residual_multiplier;
+    logic [20:0] residual_multiplier;
     logic signed [7:0] residual_zero_point;
-    logic [16:0] multiplier;
+    logic [20:0] multiplier;
     logic signed [7:0] zero_point;
     opcode_e opcode;
   } conv_add_t;
@@ -272,14 +273,14 @@ package ia_isa_pkg;
 
   // Setup for Vec ADD, MULTIPLY and SUM: zero points, multipliers, shift, clamp.
   typedef struct packed {
-    logic [41:0] unused;
+    logic [33:0] unused;
     logic signed [7:0] clamp_max;
     logic signed [7:0] clamp_min;
     logic signed [7:0] output_zero_point;
     logic [5:0] shift;
-    logic [16:0] second_multiplier;
+    logic [20:0] second_multiplier;
     logic signed [7:0] second_zero_point;
-    logic [16:0] multiplier;
+    logic [20:0] multiplier;
     logic signed [7:0] zero_point;
     opcode_e opcode;
   } vec_scale_t;
