@@ -9,7 +9,7 @@ import pytest
 from cpu_regions import Layers, load
 from hypothesis import HealthCheck, given, settings
 
-from generated_graphs import graphs, layers, random_inputs
+from generated_graphs import examples, graphs, layers, random_inputs
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.evaluate import evaluate
@@ -171,13 +171,13 @@ def compare(graph: Graph) -> None:
         assert np.array_equal(one, other), value
 
 
-@FEW
+@settings(FEW, max_examples=examples(FEW.max_examples))
 @given(graphs())
 def test_generated_graphs(graph: Graph) -> None:
     compare(graph)
 
 
-@FEW
+@settings(FEW, max_examples=examples(FEW.max_examples))
 @given(layers())
 def test_generated_layers(graph: Graph) -> None:
     compare(graph)
