@@ -48,6 +48,7 @@ def systemverilog_package() -> str:
         f"  localparam int unsigned OpcodeBits = {isa.OPCODE_BITS};",
         f"  localparam int unsigned Semaphores = {isa.SEMAPHORES};",
         f"  localparam int unsigned TagBits = {isa.TAG_BITS};",
+        f"  localparam int unsigned MultiplierBits = {isa.MULTIPLIER_BITS};",
         f"  localparam int unsigned Lanes = {LANES};",
         f"  localparam int unsigned WeightRowBytes = {WEIGHT_ROW_BYTES};",
         f"  localparam int unsigned ParameterGroupBytes = {PARAMETER_GROUP_BYTES};",
