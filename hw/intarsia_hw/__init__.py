@@ -1,4 +1,4 @@
-"""The overlay's hardware as package data: RTL, generated packages, benches, C++ for Verilator. Standard library only."""
+"""The overlay's hardware as package data: RTL, generated packages, benches, C++ for Verilator."""
 
 from __future__ import annotations
 

@@ -77,6 +77,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "memory_write_port": (_U32, (_POINTER, _POINTER, ctypes.c_char_p, _POINTER)),
     "memory_fault": (None, (_POINTER, ctypes.c_int, _U64, _U64, _U32, _U32)),
     "memory_counters": (ctypes.POINTER(_U64), (_POINTER, _U32)),
+    "memory_clear_counters": (None, (_POINTER,)),
     "memory_violations": (ctypes.c_char_p, (_POINTER,)),
     "memory_outside": (_U64, (_POINTER, ctypes.POINTER(_U64))),
     "source": (_POINTER, (_POINTER, _I32, _I32, _I32, _U32, _U64)),
@@ -89,6 +90,10 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "histogram": (_POINTER, (_POINTER, _I32, _I32)),
     "histogram_size": (_U64, (_POINTER,)),
     "histogram_counts": (ctypes.POINTER(_U64), (_POINTER,)),
+    "trace": (_POINTER, (_POINTER, _I32, _I32, _I32, _I32, _U64)),
+    "trace_size": (_U64, (_POINTER, ctypes.c_int)),
+    "trace_cycles": (_POINTER, (_POINTER, ctypes.c_int)),
+    "trace_clear": (None, (_POINTER,)),
     "lite_write": (ctypes.c_int, (_POINTER, _POINTER, _U32, _U32, _U32, _U64)),
     "lite_read": (ctypes.c_int, (_POINTER, _POINTER, _U32, ctypes.POINTER(_U32), _U64)),
 }
@@ -145,9 +150,7 @@ class Model:
         for number in range(self._call("ports")):
             item = self._call("port", number).contents
             name = item.name.decode()
-            self.ports[name] = Port(
-                name, number, item.data, item.bits, item.elements, item.stride, item.direction
-            )
+            self.ports[name] = Port(name, number, item.data, item.bits, item.elements, item.stride, item.direction)
         self._stale = False
         self._kept: list[Any] = []
 
@@ -258,11 +261,16 @@ class Model:
         self["rst_ni"] = 1
         self._settle()
 
-    def run_until(self, name: str, value: int = 1, limit: int = 1_000_000) -> int:
-        """Step until a port has a value, at least once; the steps made. ModelError after `limit` of them."""
+    def run_to(self, name: str, value: int, limit: int) -> int:
+        """Step until a port has a value, at least once and at most `limit` times; the steps made."""
         self._stale = False
         done = int(self._call("run", self.port(name).number, value, limit))
         self._check()
+        return done
+
+    def run_until(self, name: str, value: int = 1, limit: int = 1_000_000) -> int:
+        """As run_to, but ModelError where the value has not come after `limit` steps."""
+        done = self.run_to(name, value, limit)
         if done == limit and self[name] != value:
             raise ModelError(f"{self.top}: {name} was not {value} within {limit} cycles")
         return done
@@ -303,7 +311,7 @@ class Model:
         return -1 if name is None else self.port(name).number
 
     def pins(self, prefix: str, names: Iterable[str]) -> Any:
-        """Numbers of the ports `prefix` + name, with or without _i, _o behind; -1 for optional ones that are missing."""
+        """Numbers of the ports `prefix` + name, with or without _i, _o behind; -1 for optional ones not there."""
         found = []
         for name in names:
             pattern = re.compile(rf"{re.escape(prefix)}_?{name}(_[io])?")
@@ -321,7 +329,9 @@ class Model:
         """
         return Dram(self, reads, writes, DramOptions(**options))
 
-    def source(self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1) -> Source:
+    def source(
+        self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1
+    ) -> Source:
         """Offers items on a stream with valid and ready.
 
         data   port; valid and ready are its names with "valid", "ready" for the last "data", unless given
@@ -330,9 +340,18 @@ class Model:
         """
         return Source(self, data, valid or _beside(data, "valid_i"), _ready(ready, data, "ready_o"), stall, seed)
 
-    def sink(self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1) -> Sink:
+    def sink(
+        self, data: str, valid: str | None = None, ready: str | None = "", stall: float = 0, seed: int = 1
+    ) -> Sink:
         """Takes items from a stream and keeps them; the arguments are those of `source`."""
         return Sink(self, data, valid or _beside(data, "valid_o"), _ready(ready, data, "ready_i"), stall, seed)
+
+    def trace(self, valid: str, ready: str, word: str, done: str, run_opcodes: int) -> Trace:
+        """Notes when run words are taken and when they are done.
+
+        run_opcodes  bit n: words whose low 6 bits are n are run words
+        """
+        return Trace(self, valid, ready, word, done, run_opcodes)
 
     def histogram(self, gate: str, value: str | None = None) -> Histogram:
         """Counts the cycles in which `gate` is not 0, by the value of another port."""
@@ -455,6 +474,10 @@ class Dram:
         values = self._library.ia_memory_counters(self._handle, self._numbers[port])
         return {name: int(values[i]) for i, name in enumerate(("bytes", "bursts", "beats", "waits", "partial"))}
 
+    def clear_counters(self) -> None:
+        """Begin anew at 0."""
+        self._library.ia_memory_clear_counters(self._handle)
+
     @property
     def bytes_read(self) -> int:
         return sum(self.counters(name)["bytes"] for name in self._numbers if name.endswith(" read"))
@@ -531,6 +554,32 @@ class Histogram:
         """Begin anew at 0."""
         size = int(self._library.ia_histogram_size(self._handle))
         ctypes.memset(self._library.ia_histogram_counts(self._handle), 0, size * 8)
+
+
+class Trace:
+    """Cycles in which run words of a queue were taken and done."""
+
+    def __init__(self, model: Model, valid: str, ready: str, word: str, done: str, run_opcodes: int) -> None:
+        self._library = model._library
+        numbers = (model._number(name) for name in (valid, ready, word, done))
+        self._handle = model._call("trace", *numbers, run_opcodes)
+
+    def _cycles(self, ends: int) -> list[int]:
+        count = int(self._library.ia_trace_size(self._handle, ends))
+        data = ctypes.string_at(self._library.ia_trace_cycles(self._handle, ends), count * 8) if count else b""
+        return [int(cycle) for cycle in np.frombuffer(data, np.uint64)]
+
+    @property
+    def starts(self) -> list[int]:
+        return self._cycles(0)
+
+    @property
+    def ends(self) -> list[int]:
+        return self._cycles(1)
+
+    def clear(self) -> None:
+        """Forget what was noted."""
+        self._library.ia_trace_clear(self._handle)
 
 
 class Registers:

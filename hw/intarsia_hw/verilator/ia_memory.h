@@ -60,7 +60,9 @@ class Memory final : public Attachment {
 
   void drive(uint64_t cycle) override {
     credit_ += options_.bytes_per_cycle;
-    if (credit_ > kCreditBytes) credit_ = kCreditBytes;
+    // What two idle cycles have left over can be caught up with, no more.
+    const double most = 2 * options_.bytes_per_cycle + 16;
+    if (credit_ > most) credit_ = most;
     const size_t count = readers_.size() + writers_.size();
     for (size_t i = 0; i < count; i++) {
       const size_t at = (i + cycle) % count;
@@ -101,8 +103,6 @@ class Memory final : public Attachment {
   uint64_t outside_reads = 0, outside_writes = 0, outside_address = 0;
 
  private:
-  static constexpr double kCreditBytes = 64;  // what the controller can catch up with
-
   struct Burst {
     uint64_t address;
     uint32_t beats;
