@@ -1,6 +1,7 @@
 """What is written out of instruction set, registers and configurations: SystemVerilog packages, manual pages, JSON.
 
-`python -m intarsia_backends.overlay.generated hw/generated` rewrites the files; a test fails when they are stale.
+`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are
+stale.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from intarsia_backends.overlay import isa, registers
 from intarsia_backends.overlay.config import CONFIGS, LANES, PARAMETER_GROUP_BYTES, TABLE_BYTES, WEIGHT_ROW_BYTES
 
-_COMMAND = "python -m intarsia_backends.overlay.generated hw/generated"
+_COMMAND = "python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated"
 
 _PACKAGE_LINT = ("// A design need not use everything that a package offers.", "// verilator lint_off UNUSEDPARAM")
 _PACKAGE_END = ("// verilator lint_on UNUSEDPARAM",)
@@ -48,6 +49,7 @@ def systemverilog_package() -> str:
         f"  localparam int unsigned OpcodeBits = {isa.OPCODE_BITS};",
         f"  localparam int unsigned Semaphores = {isa.SEMAPHORES};",
         f"  localparam int unsigned TagBits = {isa.TAG_BITS};",
+        f"  localparam int unsigned MultiplierBits = {isa.MULTIPLIER_BITS};",
         f"  localparam int unsigned Lanes = {LANES};",
         f"  localparam int unsigned WeightRowBytes = {WEIGHT_ROW_BYTES};",
         f"  localparam int unsigned ParameterGroupBytes = {PARAMETER_GROUP_BYTES};",
@@ -69,7 +71,48 @@ def systemverilog_package() -> str:
         for name, width, signed in reversed(list(kind.layout())):
             lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {field_name(name)};")
         lines += ["    opcode_e opcode;", f"  }} {snake(kind.__name__)}_t;", ""]
+    lines += _run_words() + _malformed()
     return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
+
+
+def _run_words() -> list[str]:
+    """The function that tells run words from setup words."""
+    opcodes = ", ".join(f"{isa.OPCODE_BITS}'d{kind.opcode()}" for kind in isa.INSTRUCTIONS if kind.is_run())
+    return [
+        f"  function automatic logic is_run(input logic [{isa.OPCODE_BITS - 1}:0] opcode);",
+        "    case (opcode)",
+        f"      {opcodes}: is_run = 1'b1;",
+        "      default: is_run = 1'b0;",
+        "    endcase",
+        "  endfunction",
+        "",
+    ]
+
+
+def _malformed() -> list[str]:
+    """The function that tells malformed words by themselves: opcode, bits above the fields, limits of fields."""
+    lines = [
+        "  // Whether a word is malformed whatever stands before it: opcode, bits above its fields, limits of fields.",
+        f"  function automatic logic is_malformed(input logic [{isa.WORD_BITS - 1}:0] word);",
+        f"    case (word[{isa.OPCODE_BITS - 1}:0])",
+    ]
+    for kind in isa.INSTRUCTIONS:
+        places, low = {}, isa.OPCODE_BITS
+        for name, width, _ in kind.layout():
+            places[name] = f"word[{low + width - 1}:{low}]", width
+            low += width
+        faults = [f"|word[{isa.WORD_BITS - 1}:{low}]"] if low < isa.WORD_BITS else []
+        for name, least, most in kind.limits():
+            place, width = places[name]
+            if least is not None:
+                faults.append(f"{place} == {width}'d0" if least == 1 else f"{place} < {width}'d{least}")
+            if most is not None:
+                faults.append(f"{place} > {width}'d{most}")
+        lines.append(f"      {isa.OPCODE_BITS}'d{kind.opcode()}:  // {kind.__name__}")
+        assert faults, "every word leaves some bits unused"
+        lines.append(f"        is_malformed = {faults[0]}" + ("" if faults[1:] else ";"))
+        lines += [f"            || {fault}" + (";" if fault == faults[-1] else "") for fault in faults[1:]]
+    return [*lines, "      default:", "        is_malformed = 1'b1;", "    endcase", "  endfunction", ""]
 
 
 def _enumeration(name: str, width: int, values: Mapping[str, int]) -> list[str]:
@@ -102,10 +145,15 @@ def manual() -> str:
         lines += ["", f"## {kind.__name__}", "", "```", inspect.cleandoc(kind.__doc__ or ""), "```", ""]
         lines += ["| field | bits | range | default |", "| --- | --- | --- | --- |"]
         low = isa.OPCODE_BITS
+        limits = {name: (least, most) for name, least, most in kind.limits()}
         for name, width, signed in kind.layout():
             first, last = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
+            least, most = limits.get(name, (None, None))
+            first, last = (first if least is None else least), (last if most is None else most)
             place = f"{low + width - 1}:{low}" if width > 1 else str(low)
-            lines.append(f"| {name} | {place} | {first} to {last} | {getattr(kind(), name)} |")
+            default = getattr(kind(), name)
+            shown = default if first <= default <= last else "-"
+            lines.append(f"| {name} | {place} | {first} to {last} | {shown} |")
             low += width
     return "\n".join([*lines, ""])
 
@@ -121,6 +169,8 @@ def register_package() -> str:
         f"  localparam logic [31:0] Identification = 32'h{registers.IDENTIFICATION_VALUE:08x};",
         f"  localparam logic [31:0] Version = 32'd{registers.VERSION_VALUE};",
         f"  localparam int unsigned DeadlockCycles = {registers.DEADLOCK_CYCLES};",
+        f"  localparam int unsigned ProgramWordsBits = {registers.PROGRAM_WORDS_BITS};",
+        f"  localparam int unsigned Queues = {len(isa.Queue)};",
         f"  localparam logic [2:0] Fetcher = 3'd{registers.FETCHER};",
         "",
         "  // Counters: 0 counts cycles, CounterKinds * (1 + queue) + kind what a queue does.",

@@ -1,4 +1,4 @@
-// Generated from overlay/isa.py by `python -m intarsia_backends.overlay.generated hw/generated`. Do not edit.
+// Generated from overlay/isa.py by `python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated`. Do not edit.
 // A design need not use everything that a package offers.
 // verilator lint_off UNUSEDPARAM
 package ia_isa_pkg;
@@ -6,6 +6,7 @@ package ia_isa_pkg;
   localparam int unsigned OpcodeBits = 6;
   localparam int unsigned Semaphores = 16;
   localparam int unsigned TagBits = 10;
+  localparam int unsigned MultiplierBits = 21;
   localparam int unsigned Lanes = 16;
   localparam int unsigned WeightRowBytes = 64;
   localparam int unsigned ParameterGroupBytes = 128;
@@ -197,14 +198,14 @@ package ia_isa_pkg;
 
   // Setup for Conv with residual = 1: the epilogue's second step, with v from the first and r from ConvResidual:
   typedef struct packed {
-    logic [41:0] unused;
+    logic [33:0] unused;
     logic signed [7:0] clamp_max;
     logic signed [7:0] clamp_min;
     logic signed [7:0] output_zero_point;
     logic [5:0] shift;
-    logic [16:0] residual_multiplier;
+    logic [20:0] residual_multiplier;
     logic signed [7:0] residual_zero_point;
-    logic [16:0] multiplier;
+    logic [20:0] multiplier;
     logic signed [7:0] zero_point;
     opcode_e opcode;
   } conv_add_t;
@@ -274,14 +275,14 @@ package ia_isa_pkg;
 
   // Setup for Vec ADD, MULTIPLY and SUM: zero points, multipliers, shift, clamp.
   typedef struct packed {
-    logic [41:0] unused;
+    logic [33:0] unused;
     logic signed [7:0] clamp_max;
     logic signed [7:0] clamp_min;
     logic signed [7:0] output_zero_point;
     logic [5:0] shift;
-    logic [16:0] second_multiplier;
+    logic [20:0] second_multiplier;
     logic signed [7:0] second_zero_point;
-    logic [16:0] multiplier;
+    logic [20:0] multiplier;
     logic signed [7:0] zero_point;
     opcode_e opcode;
   } vec_scale_t;
@@ -336,6 +337,101 @@ package ia_isa_pkg;
     logic [15:0] wait_;
     opcode_e opcode;
   } end_t;
+
+  function automatic logic is_run(input logic [5:0] opcode);
+    case (opcode)
+      6'd2, 6'd5, 6'd6, 6'd22, 6'd38, 6'd50, 6'd63: is_run = 1'b1;
+      default: is_run = 1'b0;
+    endcase
+  endfunction
+
+  // Whether a word is malformed whatever stands before it: opcode, bits above its fields, limits of fields.
+  function automatic logic is_malformed(input logic [127:0] word);
+    case (word[5:0])
+      6'd1:  // LoadShape
+        is_malformed = |word[127:116]
+            || word[15:6] == 10'd0
+            || word[29:16] == 14'd0
+            || word[43:30] == 14'd0;
+      6'd2:  // Load
+        is_malformed = |word[127:95];
+      6'd3:  // LoadPatchShape
+        is_malformed = |word[127:77]
+            || word[19:6] == 14'd0
+            || word[33:20] == 14'd0
+            || word[36:34] == 3'd0
+            || word[36:34] > 3'd4
+            || word[54:49] == 6'd0
+            || word[60:55] == 6'd0
+            || word[64:61] == 4'd0
+            || word[68:65] == 4'd0;
+      6'd4:  // LoadPatchTarget
+        is_malformed = |word[127:96]
+            || word[19:6] == 14'd0
+            || word[33:20] == 14'd0;
+      6'd5:  // LoadPatch
+        is_malformed = |word[127:94];
+      6'd6:  // LoadConstants
+        is_malformed = |word[127:112]
+            || word[49:48] > 2'd2
+            || word[111:96] == 16'd0;
+      6'd17:  // ConvSource
+        is_malformed = |word[127:112];
+      6'd18:  // ConvWindow
+        is_malformed = |word[127:90]
+            || word[11:6] == 6'd0
+            || word[17:12] == 6'd0
+            || word[21:18] == 4'd0
+            || word[25:22] == 4'd0
+            || word[31:26] == 6'd0
+            || word[37:32] == 6'd0
+            || word[49:38] == 12'd0
+            || word[61:50] == 12'd0
+            || word[75:62] == 14'd0
+            || word[89:76] == 14'd0;
+      6'd19:  // ConvTarget
+        is_malformed = |word[127:76];
+      6'd20:  // ConvResidual
+        is_malformed = |word[127:52];
+      6'd21:  // ConvAdd
+        is_malformed = |word[127:94];
+      6'd22:  // Conv
+        is_malformed = |word[127:97]
+            || word[80:80] > 1'd0
+            || word[96:81] > 16'd0;
+      6'd33:  // VecSource
+        is_malformed = |word[127:112];
+      6'd34:  // VecSecond
+        is_malformed = |word[127:53];
+      6'd35:  // VecTarget
+        is_malformed = |word[127:92]
+            || word[63:52] == 12'd0
+            || word[77:64] == 14'd0
+            || word[91:78] == 14'd0;
+      6'd36:  // VecWindow
+        is_malformed = |word[127:46]
+            || word[17:6] == 12'd0
+            || word[29:18] == 12'd0
+            || word[37:30] == 8'd0
+            || word[45:38] == 8'd0;
+      6'd37:  // VecScale
+        is_malformed = |word[127:94];
+      6'd38:  // Vec
+        is_malformed = |word[127:72]
+            || word[51:48] > 4'd6;
+      6'd49:  // StoreShape
+        is_malformed = |word[127:116]
+            || word[15:6] == 10'd0
+            || word[29:16] == 14'd0
+            || word[43:30] == 14'd0;
+      6'd50:  // Store
+        is_malformed = |word[127:94];
+      6'd63:  // End
+        is_malformed = |word[127:48];
+      default:
+        is_malformed = 1'b1;
+    endcase
+  endfunction
 
 endpackage
 // verilator lint_on UNUSEDPARAM
