@@ -21,7 +21,7 @@ module ia_load #(
   output logic                     done_o,
   output logic                     busy_o,
   output logic                     wait_memory_o,
-  input  logic [4*AddressBits-1:0] segment_bases_i,  // bytes, multiples of 16; segment s at AddressBits * s
+  input  logic [4*AddressBits-1:0] segment_base_i,   // bytes, multiples of 16; segment s at AddressBits * s
   // Memories
   output logic                     load_write_o,
   output logic [15:0]              load_write_address_o,
@@ -132,8 +132,8 @@ module ia_load #(
   always_ff @(posedge clk_i) begin
     if (taken) begin
       // Segment and offset lie in other bits of LoadConstants.
-      segment_base_q <= is_constants ? segment_bases_i[AddressBits*32'(constants_word.segment)+4+:WordBits]
-                                     : segment_bases_i[AddressBits*32'(load_word.segment)+4+:WordBits];
+      segment_base_q <= is_constants ? segment_base_i[AddressBits*32'(constants_word.segment)+4+:WordBits]
+                                     : segment_base_i[AddressBits*32'(load_word.segment)+4+:WordBits];
       offset_q       <= is_constants ? constants_word.offset : load_word.offset;
       base_q         <= is_constants ? constants_word.at : load_word.base;
       count_q        <= constants_word.count;
@@ -385,7 +385,7 @@ module ia_load #(
     .write_data_o(patch_data)
   );
   logic unused;
-  assign unused = &{1'b0, shape_q.unused, shape_q.opcode, segment_bases_i, load_word.unused, load_word.tag,
+  assign unused = &{1'b0, shape_q.unused, shape_q.opcode, segment_base_i, load_word.unused, load_word.tag,
                     load_word.signal, load_word.wait_, constants_word.unused, constants_word.opcode,
                     constants_word.tag, constants_word.signal, constants_word.wait_, patch_word,
                     patch_shape_q, patch_target_q, unused_request_column, unused_request_row};

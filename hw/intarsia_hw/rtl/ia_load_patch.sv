@@ -213,7 +213,7 @@ module ia_load_patch #(
   assign piece_ends_window  = piece_ends_segment && kernel_row_q == kernel_height_q - 6'd1;
   assign count              = piece_ends_segment ? segment_left_q[4:0] : 5'd16;
   assign place_end          = 5'(place_q) + count;
-  assign row_exists             = kernel_row_q >= above_q && 7'(kernel_row_q) < inside_end_q;
+  assign row_exists         = kernel_row_q >= above_q && 7'(kernel_row_q) < inside_end_q;
   assign row_done           = cuts && piece_ends_window && columns_left_q == 14'd1;
 
   always_ff @(posedge clk_i) begin

@@ -34,9 +34,9 @@ module ia_patch_pack (
   logic [15:0]  inside_1_q, there_1_q;
   logic [3:0]   place_1_q;
   logic [4:0]   end_1_q;
-  logic [255:0] pair;
+  logic [247:0] pair;
 
-  assign pair = swap_i ? {even_i, odd_i} : {odd_i, even_i};
+  assign pair = swap_i ? {even_i[119:0], odd_i} : {odd_i[119:0], even_i};
 
   always_ff @(posedge clk_i) begin
     case (rotate_i[3:2])

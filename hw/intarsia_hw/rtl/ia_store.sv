@@ -20,7 +20,7 @@ module ia_store #(
   output logic                     done_o,
   output logic                     busy_o,
   output logic                     wait_memory_o,
-  input  logic [4*AddressBits-1:0] segment_bases_i,  // bytes, multiples of 16; segment s at AddressBits * s
+  input  logic [4*AddressBits-1:0] segment_base_i,   // bytes, multiples of 16; segment s at AddressBits * s
   // Activation memory
   output logic                     store_read_o,
   output logic [15:0]              store_address_o,
@@ -84,7 +84,7 @@ module ia_store #(
 
   always_ff @(posedge clk_i) begin
     if (taken) begin
-      segment_base_q <= segment_bases_i[AddressBits*32'(store_word.segment)+4+:WordBits];
+      segment_base_q <= segment_base_i[AddressBits*32'(store_word.segment)+4+:WordBits];
       offset_q       <= store_word.offset;
       base_q         <= store_word.base;
     end
@@ -209,7 +209,7 @@ module ia_store #(
   assign wait_memory_o = busy_o && !starts_q && !read_step;
 
   logic unused;
-  assign unused = &{1'b0, shape_q.unused, shape_q.opcode, segment_bases_i, store_word.unused, store_word.tag,
+  assign unused = &{1'b0, shape_q.unused, shape_q.opcode, segment_base_i, store_word.unused, store_word.tag,
                     store_word.signal, store_word.wait_, unused_column, unused_row, unused_read_column,
                     unused_read_row, unused_read_last};
 
