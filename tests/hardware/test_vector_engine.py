@@ -234,7 +234,9 @@ def test_sums_over_several_words(machine: Machine) -> None:
             height, width = int(rng.integers(1, 24)), int(rng.integers(1, 24))
             machine.add(
                 isa.Vec(operation=VecOperation.SUM, start=int(index == 0), finish=int(index == count - 1)),
-                isa.VecSource(base=int(rng.integers(0, 400)), row_pitch=width, height=height, width=width, pad_top=1, fill=9),
+                isa.VecSource(
+                    base=int(rng.integers(0, 400)), row_pitch=width, height=height, width=width, pad_top=1, fill=9
+                ),
                 isa.VecTarget(base=900, blocks=1, rows=1, columns=1),
                 isa.VecWindow(height + 1, width, 1, 1),
                 scale,
