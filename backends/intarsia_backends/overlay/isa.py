@@ -30,6 +30,7 @@ Memories. All addresses are in words of their memory.
 
 A tensor in ACT is seen through a base and two pitches: the word of pixel (y, x) of channel block b is
     base + b * block_pitch + y * row_pitch + x.
+The words that a run word writes are distinct: the rectangle of its target does not overlap itself.
 
 Banks. A bank of ACT has two ports. Conv reads its source through both, so while it runs nothing else, its own residual
 and target included, may read or write a bank that its source lies in. Otherwise a bank serves one reader and one writer
@@ -215,8 +216,7 @@ class Load(Run):
     For b in blocks, y in rows, x in columns (LoadShape):
         ACT[base + b * block_pitch + y * row_pitch + x] =
             DRAM[segment][offset + b * dram_block_pitch + (y >> upsample) * dram_row_pitch + (x >> upsample)]
-    With upsample = 1 the copy enlarges to twice the size by repeating pixels; rows and columns count the target's. The
-    words written are distinct then: blocks, rows and columns do not overlap in ACT.
+    With upsample = 1 the copy enlarges to twice the size by repeating pixels; rows and columns count the target's.
     """
 
     queue = Queue.LOAD
@@ -283,8 +283,6 @@ class LoadPatch(Run):
     A convolution with this kernel is then one with kernel 1 on ceil(K / 16) channel blocks.
     The image begins at DRAM[segment][offset]. Only the image rows from the first to the last that windows touch are
     read, each once. Patches are made row by row; a row of a window takes a cycle for each 16 bytes.
-
-    The words written are distinct: blocks, rows and columns do not overlap in ACT.
     """
 
     queue = Queue.LOAD

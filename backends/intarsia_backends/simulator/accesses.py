@@ -137,7 +137,7 @@ def patch_window(operation: Operation) -> tuple[Axis, Axis]:
 
 
 def patch_image(operation: Operation) -> Rectangle | None:
-    """The words of DRAM that a LoadPatch reads: image rows from the first to the last needed; None where there are none."""
+    """The words of DRAM that a LoadPatch reads: rows from the first to the last needed; None where it needs none."""
     word, shape = operation.word, operation.setup(isa.LoadPatchShape)
     assert isinstance(word, isa.LoadPatch)
     top, bottom = patch_window(operation)[0].inside

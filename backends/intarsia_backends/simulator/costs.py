@@ -45,7 +45,7 @@ LOAD_DEPTH_CYCLES = 4
 """From the AXI read channel through the FIFO into a memory."""
 
 STORE_DEPTH_CYCLES = 11
-"""From a Store that begins through a memory and the FIFO to the AXI write channel, beside the words of its first burst."""
+"""From a Store that begins to the AXI write channel, beside the words of its first burst: these must be there."""
 
 TABLE_WORD_CYCLES = 10
 """A word of a lookup table goes into its copies two bytes a cycle."""

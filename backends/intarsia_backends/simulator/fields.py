@@ -24,10 +24,10 @@ def check_fields(operation: Operation, config: OverlayConfig) -> None:
     word = operation.word
     if isinstance(word, isa.Load):
         _positive(operation, operation.setup(isa.LoadShape), "blocks", "rows", "columns")
-        if word.upsample:
-            _check_distinct(operation, transfer(operation)[1])
+        _check_distinct(operation, transfer(operation)[1])
     elif isinstance(word, isa.Store):
         _positive(operation, operation.setup(isa.StoreShape), "blocks", "rows", "columns")
+        _check_distinct(operation, transfer(operation)[0])
     elif isinstance(word, isa.LoadPatch):
         _check_patch(operation, config)
     elif isinstance(word, isa.Conv):
@@ -55,7 +55,7 @@ def _check_patch(operation: Operation, config: OverlayConfig) -> None:
 
 
 def _check_distinct(operation: Operation, target: Rectangle) -> None:
-    """Words that hardware writes in another order than NumPy must not be written twice."""
+    """A word may not be written twice: which of the two would last is not said."""
     if not target.is_distinct:
         raise operation.fault(f"writes words of {target} twice")
 
@@ -73,6 +73,8 @@ def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> 
             raise operation.fault(
                 f"{pixels} pixels in a sum over several Convs, accumulators hold {config.tile_pixels}"
             )
+    if word.finish:
+        _check_distinct(operation, target_rectangle(operation))
     if word.finish and word.residual:
         _check_in_place(operation, residual_rectangle(operation), may_match=True)
 
@@ -94,6 +96,8 @@ def _check_vec(operation: Operation, word: isa.Vec) -> None:
         raise operation.fault("a sum over several Vecs is for SUM, one word at a time")
     if word.upsample and word.operation != isa.VecOperation.COPY:
         raise operation.fault("upsample is for COPY only")
+    if word.finish:
+        _check_distinct(operation, target_rectangle(operation))
     if not word.finish or word.operation == isa.VecOperation.FILL:
         return
     window = vec_window(operation)
