@@ -163,42 +163,37 @@ def _files(folders: Iterable[Path], endings: tuple[str, ...]) -> list[Path]:
 
 def _verilate(design: Design, work: Path) -> None:
     """C++ of the design, and the table of its ports, in the folder."""
-    tool, root = verilator(), intarsia_hw.ROOT
-    given = [str(Path(path).resolve()) for path in design.sources]
-    top = next((path for path in given if Path(path).stem == design.top), None)
-    if top is None:
-        # Paths relative to the package, so that the C++ does not change with the place of the installation.
-        top = next((f"{name}/{design.top}.sv" for name in ("rtl", "benches") if _exists(root, name, design.top)), None)
+    # Verilator sees paths below the folder alone, so that the C++ is the same wherever the sources lie.
+    for folder in (intarsia_hw.RTL, intarsia_hw.GENERATED, intarsia_hw.BENCHES):
+        (work / folder.name).symlink_to(folder, target_is_directory=True)
+    (work / "given").mkdir()
+    for path in design.sources:
+        shutil.copy(path, work / "given")
+    places = [f"{folder}/{design.top}.sv" for folder in ("given", "rtl", "benches")]
+    top = next((place for place in places if (work / place).exists()), None)
     if top is None:
         raise RunError(where=f"module '{design.top}'", what=f"no file {design.top}.sv", help=_REPORT)
+    packages = [f"generated/{path.name}" for path in _files((intarsia_hw.GENERATED,), (".sv",))]
+    others = [f"given/{Path(path).name}" for path in design.sources if Path(path).stem != design.top]
     public = [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in map(_split, design.signals)]
     (work / "public.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
-    packages = [f"generated/{path.name}" for path in sorted(intarsia_hw.GENERATED.glob("*_pkg.sv"))]
-    others = [path for path in given if path != top]
-    arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", str(work), "--flatten", "-O3"]
+    arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "--flatten", "-O3"]
     arguments += ["--output-split", "0", "--x-assign", "fast", "--x-initial", "unique", "--quiet"]
     arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches", "+incdir+rtl"]
     arguments += [f"-G{name}={_verilog_number(value)}" for name, value in design.parameters.items()]
-    arguments += [*packages, *others, top, str(work / "public.vlt")]
+    arguments += [*packages, *others, top, "public.vlt"]
+    tool = verilator()
     environment = {**os.environ, "VERILATOR_ROOT": str(tool.root)}
     result = subprocess.run(
-        [*tool.command, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
+        [*tool.command, *arguments], cwd=work, env=environment, capture_output=True, text=True, check=False
     )
     if result.returncode != 0:
         said = (result.stderr + result.stdout).strip()[-4000:]
-        raise RunError(
-            where=f"Verilator, module '{design.top}'", what=said or f"status {result.returncode}", help=_REPORT
-        )
+        what = said or f"status {result.returncode}"
+        raise RunError(where=f"Verilator, module '{design.top}'", what=what, help=_REPORT)
     names = [_split(signal)[1] for signal in design.signals]
     ports = list(find_ports((work / "Vtop___024root.h").read_text(), names))
     (work / "ia_ports.cpp").write_text(table_source(ports))
-    for path in work.iterdir():
-        if path.suffix not in (".cpp", ".h"):
-            path.unlink()
-
-
-def _exists(root: Path, folder: str, module: str) -> bool:
-    return (root / folder / f"{module}.sv").exists()
 
 
 def _split(signal: str) -> tuple[str, str]:

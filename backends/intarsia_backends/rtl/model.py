@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "clear_log": (None, (_POINTER,)),
     "play": (_U64, (_POINTER, _U64, _U32, _POINTER, _POINTER, _U32, _POINTER, _POINTER)),
     "memory": (_POINTER, (_POINTER, ctypes.POINTER(_MemoryOptions))),
+    "memory_configure": (None, (_POINTER, ctypes.POINTER(_MemoryOptions))),
     "memory_region": (None, (_POINTER, _U64, _U64, _POINTER)),
     "memory_clear": (None, (_POINTER,)),
     "memory_idle": (ctypes.c_int, (_POINTER,)),
@@ -77,6 +78,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "memory_write_port": (_U32, (_POINTER, _POINTER, ctypes.c_char_p, _POINTER)),
     "memory_fault": (None, (_POINTER, ctypes.c_int, _U64, _U64, _U32, _U32)),
     "memory_counters": (ctypes.POINTER(_U64), (_POINTER, _U32)),
+    "memory_clear_counters": (None, (_POINTER,)),
     "memory_violations": (ctypes.c_char_p, (_POINTER,)),
     "memory_outside": (_U64, (_POINTER, ctypes.POINTER(_U64))),
     "source": (_POINTER, (_POINTER, _I32, _I32, _I32, _U32, _U64)),
@@ -89,6 +91,10 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "histogram": (_POINTER, (_POINTER, _I32, _I32)),
     "histogram_size": (_U64, (_POINTER,)),
     "histogram_counts": (ctypes.POINTER(_U64), (_POINTER,)),
+    "trace": (_POINTER, (_POINTER, _I32, _I32, _I32, _I32, _U64)),
+    "trace_size": (_U64, (_POINTER, ctypes.c_int)),
+    "trace_cycles": (_POINTER, (_POINTER, ctypes.c_int)),
+    "trace_clear": (None, (_POINTER,)),
     "lite_write": (ctypes.c_int, (_POINTER, _POINTER, _U32, _U32, _U32, _U64)),
     "lite_read": (ctypes.c_int, (_POINTER, _POINTER, _U32, ctypes.POINTER(_U32), _U64)),
 }
@@ -256,11 +262,16 @@ class Model:
         self["rst_ni"] = 1
         self._settle()
 
-    def run_until(self, name: str, value: int = 1, limit: int = 1_000_000) -> int:
-        """Step until a port has a value, at least once; the steps made. ModelError after `limit` of them."""
+    def run_to(self, name: str, value: int, limit: int) -> int:
+        """Step until a port has a value, at least once and at most `limit` times; the steps made."""
         self._stale = False
         done = int(self._call("run", self.port(name).number, value, limit))
         self._check()
+        return done
+
+    def run_until(self, name: str, value: int = 1, limit: int = 1_000_000) -> int:
+        """As run_to, but ModelError where the value has not come after `limit` steps."""
+        done = self.run_to(name, value, limit)
         if done == limit and self[name] != value:
             raise ModelError(f"{self.top}: {name} was not {value} within {limit} cycles")
         return done
@@ -336,6 +347,13 @@ class Model:
         """Takes items from a stream and keeps them; the arguments are those of `source`."""
         return Sink(self, data, valid or _beside(data, "valid_o"), _ready(ready, data, "ready_i"), stall, seed)
 
+    def trace(self, valid: str, ready: str, word: str, done: str, run_opcodes: int) -> Trace:
+        """Notes when run words are taken and when they are done.
+
+        run_opcodes  bit n: words whose low 6 bits are n are run words
+        """
+        return Trace(self, valid, ready, word, done, run_opcodes)
+
     def histogram(self, gate: str, value: str | None = None) -> Histogram:
         """Counts the cycles in which `gate` is not 0, by the value of another port."""
         return Histogram(self, gate, value)
@@ -386,6 +404,18 @@ class DramOptions:
     boundary_bytes: int = 128
     seed: int = 1
 
+    def structure(self) -> _MemoryOptions:
+        """For the library."""
+        return _MemoryOptions(
+            self.bytes_per_cycle,
+            self.latency_cycles,
+            self.jitter_cycles,
+            int(self.stall * 65536),
+            self.outstanding,
+            self.boundary_bytes,
+            self.seed,
+        )
+
 
 class Dram:
     """Memory behind AXI ports. Addresses outside of its regions answer DECERR."""
@@ -393,16 +423,7 @@ class Dram:
     def __init__(self, model: Model, reads: Sequence[str], writes: Sequence[str], options: DramOptions) -> None:
         self._model, self._library = model, model._library
         self.options = options
-        given = _MemoryOptions(
-            options.bytes_per_cycle,
-            options.latency_cycles,
-            options.jitter_cycles,
-            int(options.stall * 65536),
-            options.outstanding,
-            options.boundary_bytes,
-            options.seed,
-        )
-        self._handle = model._call("memory", ctypes.byref(given))
+        self._handle = model._call("memory", ctypes.byref(options.structure()))
         self._numbers: dict[str, int] = {}
         for prefix in reads:
             pins = model.pins(prefix, _READ)
@@ -422,6 +443,11 @@ class Dram:
         self._regions.append(data)
         self._library.ia_memory_region(self._handle, base, data.nbytes, data.ctypes.data)
         return data
+
+    def configure(self, **options: Any) -> None:
+        """Change fields of the options; the seed begins anew."""
+        self.options = replace(self.options, **options)
+        self._library.ia_memory_configure(self._handle, ctypes.byref(self.options.structure()))
 
     def clear(self) -> None:
         """Take away all regions and faults."""
@@ -456,6 +482,10 @@ class Dram:
         taken, or write data not accepted; partial, write beats with strobes off."""
         values = self._library.ia_memory_counters(self._handle, self._numbers[port])
         return {name: int(values[i]) for i, name in enumerate(("bytes", "bursts", "beats", "waits", "partial"))}
+
+    def clear_counters(self) -> None:
+        """Begin anew at 0."""
+        self._library.ia_memory_clear_counters(self._handle)
 
     @property
     def bytes_read(self) -> int:
@@ -533,6 +563,32 @@ class Histogram:
         """Begin anew at 0."""
         size = int(self._library.ia_histogram_size(self._handle))
         ctypes.memset(self._library.ia_histogram_counts(self._handle), 0, size * 8)
+
+
+class Trace:
+    """Cycles in which run words of a queue were taken and done."""
+
+    def __init__(self, model: Model, valid: str, ready: str, word: str, done: str, run_opcodes: int) -> None:
+        self._library = model._library
+        numbers = (model._number(name) for name in (valid, ready, word, done))
+        self._handle = model._call("trace", *numbers, run_opcodes)
+
+    def _cycles(self, ends: int) -> list[int]:
+        count = int(self._library.ia_trace_size(self._handle, ends))
+        data = ctypes.string_at(self._library.ia_trace_cycles(self._handle, ends), count * 8) if count else b""
+        return [int(cycle) for cycle in np.frombuffer(data, np.uint64)]
+
+    @property
+    def starts(self) -> list[int]:
+        return self._cycles(0)
+
+    @property
+    def ends(self) -> list[int]:
+        return self._cycles(1)
+
+    def clear(self) -> None:
+        """Forget what was noted."""
+        self._library.ia_trace_clear(self._handle)
 
 
 class Registers:

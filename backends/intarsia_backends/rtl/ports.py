@@ -48,14 +48,15 @@ def find_ports(header: str, signals: Iterable[str]) -> Iterator[StatePort]:
         if inner is None:
             continue
         high, low, elements, member = inner.groups()
-        path = _plain(member).split("__DOT__")[1:]
+        path = [_plain(part) for part in member.split("__DOT__")[1:]]
         if path[-1] in wanted:
             yield StatePort(".".join(path), member, 2, int(high) - int(low) + 1, int(elements or 1))
 
 
 def _plain(name: str) -> str:
-    """Verilator writes a character that C++ does not take as ___0xx, and a double underscore as ___05F."""
-    return re.sub(r"___0([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), name)
+    """Verilator writes a character that C++ does not take as ___0xx, and the brackets of a generate block as words."""
+    found = re.sub(r"___0([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), name)
+    return found.replace("__BRA__", "[").replace("__KET__", "]")
 
 
 def table_source(ports: Iterable[StatePort]) -> str:

@@ -99,6 +99,7 @@ uint64_t ia_play(ia::Model* model, uint64_t cycles, uint32_t inputs, const int32
 ia::Memory* ia_memory(ia::Model* model, const ia::MemoryOptions* options) {
   return attach(model, new ia::Memory(*options));
 }
+void ia_memory_configure(ia::Memory* memory, const ia::MemoryOptions* options) { memory->configure(*options); }
 void ia_memory_region(ia::Memory* memory, uint64_t base, uint64_t bytes, uint8_t* data) {
   memory->regions.push_back({base, bytes, data});
 }
@@ -118,6 +119,9 @@ void ia_memory_fault(ia::Memory* memory, int write, uint64_t low, uint64_t high,
   memory->faults.push_back({write != 0, low, high, response, count});
 }
 uint64_t* ia_memory_counters(ia::Memory* memory, uint32_t number) { return memory->counters[number].data(); }
+void ia_memory_clear_counters(ia::Memory* memory) {
+  for (auto& item : memory->counters) item.assign(ia::kCounters, 0);
+}
 const char* ia_memory_violations(ia::Memory* memory) { return memory->violations.c_str(); }
 uint64_t ia_memory_outside(ia::Memory* memory, uint64_t* address) {
   *address = memory->outside_address;
@@ -142,6 +146,17 @@ ia::Histogram* ia_histogram(ia::Model* model, int32_t gate, int32_t value) {
 }
 uint64_t ia_histogram_size(ia::Histogram* histogram) { return histogram->counts.size(); }
 uint64_t* ia_histogram_counts(ia::Histogram* histogram) { return histogram->counts.data(); }
+
+ia::Trace* ia_trace(ia::Model* model, int32_t valid, int32_t ready, int32_t word, int32_t done, uint64_t run_opcodes) {
+  return attach(model, new ia::Trace(port(model, valid), port(model, ready), port(model, word), port(model, done),
+                                     run_opcodes));
+}
+uint64_t ia_trace_size(ia::Trace* trace, int ends) { return ends ? trace->ends.size() : trace->starts.size(); }
+const uint64_t* ia_trace_cycles(ia::Trace* trace, int ends) { return ends ? trace->ends.data() : trace->starts.data(); }
+void ia_trace_clear(ia::Trace* trace) {
+  trace->starts.clear();
+  trace->ends.clear();
+}
 
 int ia_lite_write(ia::Model* model, const int32_t* numbers, uint32_t address, uint32_t data, uint32_t strobes,
                   uint64_t limit) {

@@ -85,6 +85,26 @@ class Histogram final : public Attachment {
   Port *gate_, *value_;
 };
 
+// When the run words of a queue begin and end: `word` is taken when valid and ready are 1, and `done` ends the oldest.
+class Trace final : public Attachment {
+ public:
+  Trace(Port* valid, Port* ready, Port* word, Port* done, uint64_t run_opcodes)
+      : valid_(valid), ready_(ready), word_(word), done_(done), run_opcodes_(run_opcodes) {}
+
+  void sample(uint64_t cycle) override {
+    if (*done_->data & 1) ends.push_back(cycle);
+    if ((*valid_->data & *ready_->data & 1) && run_opcodes_ >> (*word_->data & 63) & 1) starts.push_back(cycle);
+  }
+  void drive(uint64_t) override {}
+  void reset() override {}
+
+  std::vector<uint64_t> starts, ends;
+
+ private:
+  Port *valid_, *ready_, *word_, *done_;
+  uint64_t run_opcodes_;  // bit n: words of opcode n are run words
+};
+
 // One access at a time over AXI-Lite; the clock runs meanwhile.
 struct Lite {
   Port *awvalid, *awready, *awaddr, *wvalid, *wready, *wdata, *wstrb, *bvalid, *bready, *bresp;
