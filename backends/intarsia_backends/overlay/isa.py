@@ -39,6 +39,13 @@ end. Vec reads both operands through one port, so they may share a bank with eac
 that breaks this, or in which a running word reads or writes what another running word writes, is wrong: the simulator
 raises an error, and the hardware's result is undefined.
 
+What is refused. The fetcher looks at every word before it hands it to its queue, and stops the program at one that is
+malformed: an opcode that no word has; bits set above the fields; a field outside of its limits, such as a count of 0
+or a vector operation that does not exist; a run word before the words that hold its counts (Load: LoadShape; LoadPatch:
+LoadPatchShape and LoadPatchTarget; Conv: ConvWindow; Vec: VecTarget, and VecWindow for MAXIMUM and SUM; Store:
+StoreShape). It reads to End and no further. The rest is the program's business, and checked by the simulator alone:
+addresses and banks, modes and sums that do not go together.
+
 Integer meaning. scale(a, m, s) is a * m / 2**s rounded half to even, exact for |a| < 2**31, m < 2**21, 1 <= s <= 47.
 clamp(v) is min(max(v, clamp_min), clamp_max). Accumulators are 32 bits and wrap.
 """
@@ -100,9 +107,19 @@ class EncodingError(ValueError):
     """A field value that does not fit, or a word that is no instruction."""
 
 
-def bits(width: int, *, signed: bool = False, default: int = 0) -> Any:
-    """A field of `width` bits, two's complement where it is signed."""
-    return field(default=default, metadata={"width": width, "signed": signed})
+def bits(
+    width: int, *, signed: bool = False, default: int = 0, least: int | None = None, most: int | None = None
+) -> Any:
+    """A field of `width` bits, two's complement where it is signed.
+
+    least, most  limits that the width does not imply; a word outside of them is malformed. Unsigned fields only.
+    """
+    return field(default=default, metadata={"width": width, "signed": signed, "least": least, "most": most})
+
+
+def positive(width: int) -> Any:
+    """An unsigned field that must not be 0."""
+    return bits(width, least=1)
 
 
 @dataclass(frozen=True)
@@ -121,6 +138,24 @@ class Instruction:
         """(field, bits, signed) from the low bits up, the opcode left out."""
         for item in fields(cls):
             yield item.name, item.metadata["width"], item.metadata["signed"]
+
+    @classmethod
+    def limits(cls) -> Iterator[tuple[str, int | None, int | None]]:
+        """(field, least, most) of the fields with limits that their width does not imply."""
+        for item in fields(cls):
+            least, most = item.metadata["least"], item.metadata["most"]
+            if least is not None or most is not None:
+                yield item.name, least, most
+
+    def malformed(self) -> str | None:
+        """Which field is outside of its limits, and how; None where the fetcher takes the word."""
+        for name, least, most in self.limits():
+            value = getattr(self, name)
+            if least is not None and value < least:
+                return f"{type(self).__name__}.{name} = {value}, at least {least}"
+            if most is not None and value > most:
+                return f"{type(self).__name__}.{name} = {value}, at most {most}"
+        return None
 
     @classmethod
     def is_run(cls) -> bool:
@@ -164,9 +199,9 @@ class LoadShape(Instruction):
     queue = Queue.LOAD
     kind = 1
 
-    blocks: int = bits(10)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(10)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     dram_row_pitch: int = bits(16)
@@ -207,14 +242,14 @@ class LoadPatchShape(Instruction):
     queue = Queue.LOAD
     kind = 3
 
-    height: int = bits(14)
-    width: int = bits(14)
-    channels: int = bits(3)
+    height: int = positive(14)
+    width: int = positive(14)
+    channels: int = bits(3, least=1, most=4)
     pitch: int = bits(12)
-    kernel_height: int = bits(6)
-    kernel_width: int = bits(6)
-    stride_y: int = bits(4)
-    stride_x: int = bits(4)
+    kernel_height: int = positive(6)
+    kernel_width: int = positive(6)
+    stride_y: int = positive(4)
+    stride_x: int = positive(4)
     fill: int = bits(8, signed=True)
 
 
@@ -229,8 +264,8 @@ class LoadPatchTarget(Instruction):
     queue = Queue.LOAD
     kind = 4
 
-    rows: int = bits(14)
-    columns: int = bits(14)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     pad_top: int = bits(16, signed=True)
@@ -267,11 +302,11 @@ class LoadConstants(Run):
     queue = Queue.LOAD
     kind = 6
 
-    memory: int = bits(2)
+    memory: int = bits(2, most=max(Memory))
     segment: int = bits(2)
     offset: int = bits(28)
     at: int = bits(16)
-    count: int = bits(16)
+    count: int = positive(16)
 
 
 # ---- MAC
@@ -310,16 +345,16 @@ class ConvWindow(Instruction):
     queue = Queue.MAC
     kind = 2
 
-    kernel_height: int = bits(6)
-    kernel_width: int = bits(6)
-    stride_y: int = bits(4)
-    stride_x: int = bits(4)
-    dilation_y: int = bits(6)
-    dilation_x: int = bits(6)
-    input_blocks: int = bits(12)
-    output_blocks: int = bits(12)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    kernel_height: int = positive(6)
+    kernel_width: int = positive(6)
+    stride_y: int = positive(4)
+    stride_x: int = positive(4)
+    dilation_y: int = positive(6)
+    dilation_x: int = positive(6)
+    input_blocks: int = positive(12)
+    output_blocks: int = positive(12)
+    rows: int = positive(14)
+    columns: int = positive(14)
 
 
 @dataclass(frozen=True)
@@ -378,15 +413,18 @@ class Conv(Run):
         a = sum over ky, kx, ib, lane i of weight(ob, ky, kx, ib)[o][i] * X(ib, y', x')[i]
         with y' = y * stride_y + ky * dilation_y - pad_top, x' = x * stride_x + kx * dilation_x - pad_left,
         X(ib, y', x') the word of ConvSource, or `fill` in every lane where (y', x') is outside of height x width
-    The 16x16 weight block of a step is 4 rows of WGT, byte o * 16 + i. Steps stand in the order of the loops
+    The 16x16 weight block of a step is 4 rows of WGT, byte i * 16 + o. Steps stand in the order of the loops
         for ob: for ky: for kx: for ib
     from weight_row on, without gaps.
 
     depthwise = 1: output block ob reads input block ob of the source alone, lane o times lane o:
         a = sum over ky, kx of weight(ob, ky, kx)[o] * X(ob, y', x')[o]
-    Weights of a block are kernel_height * kernel_width taps of 16 bytes in the order ky, kx, filled with zeros to whole
-    rows of WGT; input_blocks is 1. depthwise_taps taps of the 16 channels of one pixel are taken in a cycle; line
-    buffers keep the rows that later windows need, so that each word of the source is read once, two in a cycle.
+    The kernel is cut into sub-windows of 3x3 taps, at kernel rows 0, 3, 6, ... and in each at columns 0, 3, 6, ... A
+    sub-window is 3 rows of WGT: row r holds its taps (r, 0), (r, 1), (r, 2) of 16 bytes and 16 bytes of zeros. Taps
+    outside of the kernel are zeros. Sub-windows stand in the order
+        for ob: for rows of sub-windows: for columns of them
+    from weight_row on, without gaps. input_blocks is 1. A sub-window of the 16 channels of one pixel is taken in a
+    cycle.
 
     Epilogue, with PAR group parameter_group + ob, 16 channels of one pixel a cycle:
         v = clamp(scale(a + bias, multiplier, shift) + ConvTarget.zero_point)
@@ -414,8 +452,8 @@ class Conv(Run):
     start: int = bits(1, default=1)
     finish: int = bits(1, default=1)
     residual: int = bits(1)
-    skip: int = bits(1)
-    skip_row: int = bits(16)
+    skip: int = bits(1, most=0)
+    skip_row: int = bits(16, most=0)
 
 
 # ---- VEC
@@ -464,9 +502,9 @@ class VecTarget(Instruction):
     base: int = bits(16)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
-    blocks: int = bits(12)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(12)
+    rows: int = positive(14)
+    columns: int = positive(14)
 
 
 @dataclass(frozen=True)
@@ -476,10 +514,10 @@ class VecWindow(Instruction):
     queue = Queue.VEC
     kind = 4
 
-    kernel_height: int = bits(12)
-    kernel_width: int = bits(12)
-    stride_y: int = bits(8)
-    stride_x: int = bits(8)
+    kernel_height: int = positive(12)
+    kernel_width: int = positive(12)
+    stride_y: int = positive(8)
+    stride_x: int = positive(8)
 
 
 @dataclass(frozen=True)
@@ -529,7 +567,7 @@ class Vec(Run):
     queue = Queue.VEC
     kind = 6
 
-    operation: int = bits(4)
+    operation: int = bits(4, most=max(VecOperation))
     upsample: int = bits(1)
     table: int = bits(4)
     start: int = bits(1, default=1)
@@ -549,9 +587,9 @@ class StoreShape(Instruction):
     queue = Queue.STORE
     kind = 1
 
-    blocks: int = bits(10)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(10)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     dram_row_pitch: int = bits(16)
