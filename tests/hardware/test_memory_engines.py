@@ -26,7 +26,9 @@ MEMORIES = {
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("kind", ["load", "constants", "patch", "mixed"])
 def test_loads(kind: str, memory: str, wide: bool) -> None:
-    bench = Bench(len(kind) * 7 + len(memory), wide=wide, word_stall=0.4 if memory == "stalling" else 0.0, **MEMORIES[memory])
+    bench = Bench(
+        len(kind) * 7 + len(memory), wide=wide, word_stall=0.4 if memory == "stalling" else 0.0, **MEMORIES[memory]
+    )
     words = Words(bench.random)
     makers = {"load": [words.load], "constants": [words.constants], "patch": [words.patch]}
     for _ in range(4):
