@@ -90,6 +90,21 @@ def random_images(config: OverlayConfig, rng: np.random.Generator, scale_bits: f
     return Images(act, wgt, par.view(np.int8).reshape(-1, 128).copy())
 
 
+def clear_unused_taps(program: Program, images: Images) -> None:
+    """Zeros where the weights of depthwise Convs have none: the fourth of each row, and taps outside of the kernel."""
+    for operation in program.operations:
+        word, shape = operation.word, operation.setup(isa.ConvWindow)
+        assert isinstance(word, isa.Conv)
+        if not word.depthwise:
+            continue
+        down, across = -(-shape.kernel_height // 3), -(-shape.kernel_width // 3)
+        rows = images.wgt[word.weight_row : word.weight_row + weight_rows(operation)]
+        taps = rows.reshape(shape.output_blocks, down, across, 3, 4, 16)
+        taps[:, :, :, :, 3] = 0
+        taps[:, down - 1, :, shape.kernel_height - 3 * down + 3 :] = 0
+        taps[:, :, across - 1, :, shape.kernel_width - 3 * across + 3 :] = 0
+
+
 def expected(program: Program, images: Images, config: OverlayConfig) -> Array:
     """What activation memory holds afterwards, by the NumPy machine."""
     state = State(config, np.zeros((0, 16), np.int8), {})
@@ -272,4 +287,4 @@ def measure(program: Program, config: OverlayConfig) -> list[Cost]:
     return [cost_of(operation, config) for operation in program.operations]
 
 
-__all__ = ["Program", "bench", "expected", "measure", "random_images", "random_program", "run", "weight_rows"]
+__all__ = ["Program", "bench", "clear_unused_taps", "expected", "measure", "random_images", "random_program", "run", "weight_rows"]

@@ -128,7 +128,9 @@ module ia_conv_depthwise #(
   assign hold     = cycle_q == 2'd0 && pending_q != 2'd0 && pending_begins_q
                     && (!settled_i || !settled_q || (pending_first_q && !buffer_free_i));
   assign go       = (active_q || pending_q != 2'd0) && !hold;
-  assign op_end   = go && 3'(cycle_q) + 3'd1 >= load_cycles && 3'(cycle_q) + 3'd1 >= 3'(pending_q);
+  // The columns of the window shift one cycle after the other, so a column takes two cycles at least.
+  assign op_end   = go && (cycle_q != 2'd0 || !active_q) && 3'(cycle_q) + 3'd1 >= load_cycles
+                    && 3'(cycle_q) + 3'd1 >= 3'(pending_q);
   assign complete = op_end && active_q && needed_q == 2'd1;
   assign pass_end = complete && outputs_left_q == (GroupBits + 1)'(1);
   // Outputs that wait for their turn are not cut short by a new pass.
