@@ -215,7 +215,8 @@ class Load(Run):
     For b in blocks, y in rows, x in columns (LoadShape):
         ACT[base + b * block_pitch + y * row_pitch + x] =
             DRAM[segment][offset + b * dram_block_pitch + (y >> upsample) * dram_row_pitch + (x >> upsample)]
-    With upsample = 1 the copy enlarges to twice the size by repeating pixels; rows and columns count the target's.
+    With upsample = 1 the copy enlarges to twice the size by repeating pixels; rows and columns count the target's. The
+    words written are distinct then: blocks, rows and columns do not overlap in ACT.
     """
 
     queue = Queue.LOAD
@@ -236,7 +237,7 @@ class LoadPatchShape(Instruction):
     pitch          words of 16 bytes from a row of the image to the next
     fill           what stands outside of the image (the input's zero point)
 
-    The configuration's patch_bytes bounds kernel_height * width * channels.
+    The configuration's patch_bytes bounds kernel_height image rows, each in whole words of 16 bytes.
     """
 
     queue = Queue.LOAD
@@ -280,8 +281,10 @@ class LoadPatch(Run):
         (y * stride_y + ky - pad_top, x * stride_x + kx - pad_left, c), or `fill` where that is outside of the image.
     It goes to lane k % 16 of ACT[base + (k // 16) * block_pitch + y * row_pitch + x]; lanes past the last k get 0.
     A convolution with this kernel is then one with kernel 1 on ceil(K / 16) channel blocks.
-    The image begins at DRAM[segment][offset]. Patches are made row by row, 16 bytes a cycle; only the image rows that
-    they need are read, each once.
+    The image begins at DRAM[segment][offset]. Only the image rows from the first to the last that windows touch are
+    read, each once. Patches are made row by row; a row of a window takes a cycle for each 16 bytes.
+
+    The words written are distinct: blocks, rows and columns do not overlap in ACT.
     """
 
     queue = Queue.LOAD

@@ -44,7 +44,7 @@ def core_parameters(config: OverlayConfig) -> dict[str, int | tuple[int, int]]:
         "PatchWords": config.patch_bytes // WORD_BYTES,
         "QueueWords": config.queue_words,
         "SemaphoreMax": config.semaphore_max,
-        "AxiBytes": 16 if wide else 8,
+        "AxiBytes": config.axi_bytes,
         "AddressBits": 40 if wide else 32,
         "BurstBytes": config.dram_burst_bytes,
         "Outstanding": OUTSTANDING_BURSTS,
