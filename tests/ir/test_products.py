@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intarsia.ir.products import product
+from intarsia.ir.products import matrix_product
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,6 @@ def test_pieces_make_the_whole(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(3)
     left = rng.integers(-9, 10, (rows, depth)).astype(np.float32)
     right = rng.integers(-9, 10, (depth, columns)).astype(np.float32)
-    found = product(left, right)
+    found = matrix_product(left, right)
     assert found.dtype == np.float32
     assert np.array_equal(found, left.astype(np.int64) @ right.astype(np.int64))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.ir.products import product
+from intarsia.ir.products import matrix_product
 
 MULTIPLIER_BITS = 21
 SHIFT_MAX = 47
@@ -113,7 +113,7 @@ def integer_matmul(left: Array, right: Array) -> Array:
     """
     kind = exact_type(right, axis=-2)
     first, second = left.astype(kind, copy=False), right.astype(kind)
-    return product(first, second) if first.ndim == second.ndim == 2 else np.asarray(np.matmul(first, second))
+    return matrix_product(first, second) if first.ndim == second.ndim == 2 else np.asarray(np.matmul(first, second))
 
 
 def quantize_linear(real: Array, scale: float, zero_point: int) -> Array:

@@ -25,7 +25,7 @@ from intarsia.ir.ops.rules import (
     wide,
 )
 from intarsia.ir.ops.windows import pad_spatial, windows
-from intarsia.ir.products import product
+from intarsia.ir.products import matrix_product
 from intarsia.ir.types import Dimension, TensorType
 
 _COLUMNS_BYTES = 32 << 20
@@ -86,7 +86,7 @@ def _product(columns: Array, w: Array, group: int, positions: Sequence[int]) -> 
     matrix = w.reshape(group, w.shape[0] // group, depth)
     flat = columns.reshape(columns.shape[0], group, depth, math.prod(positions))
     if group == 1:
-        result = np.stack([product(matrix[0], image[0]) for image in flat])
+        result = np.stack([matrix_product(matrix[0], image[0]) for image in flat])
     else:
         result = np.matmul(matrix, flat)
     return np.asarray(result).reshape(columns.shape[0], w.shape[0], *positions)
