@@ -7,7 +7,7 @@ import numpy as np
 from intarsia.dtypes import Array
 
 _ONE_THREAD = 1 << 18
-"""Multiply-accumulates of a matrix_product that OpenBLAS does not spread over threads."""
+"""Multiply-accumulates of a product that OpenBLAS does not spread over threads."""
 
 _WORTH_THREADS = 1 << 23
 """Multiply-accumulates from which threads are worth waking, even on a machine that does other things."""
@@ -16,8 +16,8 @@ _WORTH_THREADS = 1 << 23
 def matrix_product(left: Array, right: Array) -> Array:
     """left @ right for two float matrices, [M, K] and [K, N].
 
-    A matrix_product of medium size is made in pieces of some rows or columns, each too small for OpenBLAS to wake its threads:
-    on a busy machine waiting for them takes 50 times as long as the matrix_product itself.
+    A product of medium size is made in pieces of some rows or columns, each too small for OpenBLAS to wake its threads:
+    on a busy machine waiting for them takes 50 times as long as the product itself.
     """
     (rows, depth), columns = left.shape, right.shape[1]
     each = _ONE_THREAD // max(depth * min(rows, columns), 1)
