@@ -148,11 +148,8 @@ def test_errors_are_reported(queue: str, response: int) -> None:
     bench.dram.fault(bad, write=queue == "store", response=response, count=1)
     bursts = bench.model.histogram(f"{queue}_error_o", f"{queue}_error_response_o")
     shape = rows(1, 900)
-    setup, run = (
-        (isa.LoadShape(**shape), isa.Load(segment=2))
-        if queue == "load"
-        else (isa.StoreShape(**shape), isa.Store(segment=2))
-    )
+    setup, run = (isa.LoadShape(**shape), isa.Load(segment=2)) if queue == "load" else (
+        isa.StoreShape(**shape), isa.Store(segment=2))
     bench.add(queue, [setup, run])
     bench.model.run_until(f"{queue}_error_o", limit=20000)
     assert bench.model[f"{queue}_error_response_o"] == response
