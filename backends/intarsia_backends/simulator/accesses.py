@@ -44,10 +44,9 @@ def weight_rows(operation: Operation) -> int:
     """Rows of weight memory that a Conv reads."""
     word, shape = operation.word, operation.setup(isa.ConvWindow)
     assert isinstance(word, isa.Conv)
-    taps = shape.kernel_height * shape.kernel_width
     if word.depthwise:
-        return shape.output_blocks * -(-taps // 4)
-    return shape.output_blocks * taps * shape.input_blocks * 4
+        return shape.output_blocks * -(-shape.kernel_height // 3) * -(-shape.kernel_width // 3) * 3
+    return shape.output_blocks * shape.kernel_height * shape.kernel_width * shape.input_blocks * 4
 
 
 def vec_window(operation: Operation) -> Window:

@@ -31,7 +31,7 @@ module ia_vector_walk (
   input  logic         pair_i,
   input  logic         second_used_i,  // the second token of a pair is VecSecond's, else the first operand's again
   input  logic         long_i,
-  output logic         walking_o,
+  output logic         walking_o,      // pixel_o included
   // Tokens
   output logic         read_o,
   output logic [15:0]  address_o,
@@ -91,6 +91,7 @@ module ia_vector_walk (
   logic [1:0] slot_q;  // cycles of this pixel, up to 3
   logic       kx_last, ky_last, x_last, y_last, block_last, x_odd, y_odd;
   logic       seeking, token, pair_token, kernel_last, row_step, pixel_end, line_end, block_end;
+  logic [2:0] unused_odd;
 
   assign token       = walking_q && !seeking && !rest_q;
   assign pair_token  = pair_i && rest_q && slot_q == 2'd1;
@@ -99,7 +100,7 @@ module ia_vector_walk (
   assign pixel_end   = (token && kernel_last && !long_i && (fast_i || slot_q == 2'd3)) || (rest_q && slot_q == 2'd3);
   assign line_end    = pixel_end && x_last;
   assign block_end   = line_end && y_last;
-  assign walking_o   = begin_q || walking_q;
+  assign walking_o   = begin_q || walking_q || pixel_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -236,7 +237,6 @@ module ia_vector_walk (
     target_o  <= target_address;
   end
 
-  logic [2:0] unused_odd;
   logic unused;
   assign unused = &{1'b0, unused_odd, source, second, target, window};
 
