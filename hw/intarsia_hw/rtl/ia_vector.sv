@@ -132,7 +132,7 @@ module ia_vector (
       second_zero_point_q <= moves_lanes ? '0 : scale_q.second_zero_point;
       output_zero_point_q <= scale_q.output_zero_point;
       multiplier_q        <= scale_q.multiplier;
-      second_multiplier_q <= scale_q.second_multiplier;
+      second_multiplier_q <= is_add ? scale_q.second_multiplier : scale_q.multiplier;
       clamp_min_q         <= crossed ? scale_q.clamp_max : scale_q.clamp_min;
       clamp_max_q         <= scale_q.clamp_max;
       fine_q              <= scale_q.shift[2:0];

@@ -2,7 +2,7 @@
 //
 // x is 17 bits, high * 256 + low; a factor for each part. Seven cycles from x to the result.
 //   ADD            low * multiplier + high * second_multiplier, two operands of 9 bits
-//   MULTIPLY, SUM  x * multiplier: split_i, and low is 8 bits without a sign
+//   MULTIPLY, SUM  x * multiplier: split_i, both multipliers are the same, low is 8 bits without a sign
 //   long sums      two passes, four cycles apart: the low 16 bits of the sum, without a sign, then the high 16 bits with
 //                  add_before_i. The first product's high bits are added to the second one, and its low 16 bits are kept
 //                  beside it.
@@ -42,7 +42,7 @@ module ia_vector_scale #(
   ia_vector_factor #(.YBits(MultiplierBits)) u_low (
     .clk_i(clk_i), .x_i(low_i), .y_i(multiplier_i), .add_i(before_q), .product_o(low_product));
   ia_vector_factor #(.YBits(MultiplierBits)) u_high (
-    .clk_i(clk_i), .x_i(high_i), .y_i(split_i ? multiplier_i : second_multiplier_i), .add_i('0),
+    .clk_i(clk_i), .x_i(high_i), .y_i(second_multiplier_i), .add_i('0),
     .product_o(high_product));
 
   always_ff @(posedge clk_i) begin

@@ -166,7 +166,7 @@ module ia_vector_walk (
 
   assign y_up   = begin_q || row_step || (line_end && (block_end || !upsample_i || y_odd)) || (seeking && !top_q);
   assign x_up   = begin_q || line_end || (token && !kx_last);
-  assign y_next = y_from + PositionBits'(y_up);
+  assign y_next = PositionBits'(y_up) + y_from;
   assign x_add  = PositionBits'(stride_x_q & {8{pixel_end && !x_last && (!upsample_i || x_odd)}}) | PositionBits'(x_up);
   assign x_next = x_add + x_from;
 
