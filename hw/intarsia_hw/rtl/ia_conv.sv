@@ -253,7 +253,7 @@ module ia_conv #(
     logic [GroupBits-1:0] group;
     logic [1:0]           select;
   } control_t;
-  localparam int unsigned ControlBits = $bits(control_t);
+  localparam int unsigned ControlBits = GroupBits + 7;
   control_t dense_control_q, entering;
   logic [ControlBits*IssueToSum-1:0] controls_q;
 
