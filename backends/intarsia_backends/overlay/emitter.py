@@ -347,8 +347,10 @@ def vec(
         lane_count=lanes[2],
     )
     words = target.blocks * target.rect.pixels
-    each = {VecOperation.MAXIMUM: window.taps, VecOperation.SUM: window.taps, VecOperation.ADD: 2}
-    return Item(tuple(setup), run, tuple(accesses), words * each.get(step.operation, 1) + _ISSUE_CYCLES)
+    each = window.taps
+    if step.operation in (VecOperation.ADD, VecOperation.MULTIPLY, VecOperation.SUM) or lanes[0] != lanes[1]:
+        each = max(each, 4)
+    return Item(tuple(setup), run, tuple(accesses), words * each + _ISSUE_CYCLES)
 
 
 def _scale(scale: Scale) -> VecScale:

@@ -561,7 +561,9 @@ class Vec(Run):
     Long sums: SUM with start = 0 adds on to the accumulator that the Vec before left, finish = 0 leaves the sum there
     and writes nothing; both need blocks = rows = columns = 1.
 
-    A cycle makes one output word; MAXIMUM and SUM take kernel_height * kernel_width cycles for it, ADD and MULTIPLY 2.
+    A cycle makes one output word. MAXIMUM and SUM take kernel_height * kernel_width cycles for it. ADD, MULTIPLY, SUM
+    and COPY to other lanes make four lanes a cycle, so they take at least 4. Sums that may have more than 17 bits
+    (windows of more than 16 rows or columns, and those over several Vecs) are scaled in two passes: 4 more.
     """
 
     queue = Queue.VEC

@@ -29,8 +29,23 @@ ARRAY_FILL_CYCLES = WEIGHT_BLOCK_CYCLES + 12
 EPILOGUE_DEPTH_CYCLES = 10
 """From an accumulator to the word in ACT: bias, multiply, round, clamp, residual, write."""
 
-VECTOR_DEPTH_CYCLES = 8
-"""From address to the word in ACT in the vector unit."""
+VECTOR_DEPTH_CYCLES = 9
+"""From taking a Vec to its first word in ACT, where that is read and written as a whole: address, memory, write."""
+
+VECTOR_TABLE_CYCLES = 2
+"""More of them for LOOKUP."""
+
+VECTOR_PARTS = 4
+"""A word is scaled, and its lanes are moved, four lanes a cycle."""
+
+VECTOR_SCALE_CYCLES = 10
+"""More than VECTOR_DEPTH_CYCLES to the last four lanes, where results are scaled: sum, multiply, round, clamp."""
+
+VECTOR_PRODUCT_CYCLES = 2
+"""More of them for MULTIPLY: the product of its operands."""
+
+VECTOR_ONE_PASS_KERNEL = 16
+"""Sums over higher or wider windows, and over several words, pass the multipliers twice."""
 
 DEPTHWISE_LINE_BYTES = 8 * 1024
 """Each of two line buffers of depthwise mode: one feeds the windows of a block, the other fills with the next block."""
@@ -150,16 +165,39 @@ def depthwise_cost(operation: Operation, config: OverlayConfig) -> Cost:
 
 
 def vector_cost(operation: Operation) -> Cost:
-    """Vec: a word a cycle; windows read one word a cycle, ADD and MULTIPLY their two operands through one port."""
-    word, target = operation.word, operation.setup(isa.VecTarget)
+    """Vec: a word a cycle, a word of the window a cycle, at least four cycles a word where four lanes are made in each.
+
+    The windows of a row begin stride_y rows below those before it: a row a cycle, the first without an extra cycle. So
+    are rows stepped over, once, where the windows begin inside of the operand.
+    """
+    word, source, target = operation.word, operation.setup(isa.VecSource), operation.setup(isa.VecTarget)
     assert isinstance(word, isa.Vec)
-    each = 1
+    each, depth, steps = 1, VECTOR_DEPTH_CYCLES, 0
     if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM):
         window = operation.setup(isa.VecWindow)
         each = window.kernel_height * window.kernel_width
+        steps = target.blocks * (target.rows - 1) * (window.stride_y - 1)
+    if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM, isa.VecOperation.COPY):
+        steps += max(0, -source.pad_top)
+    if word.operation == isa.VecOperation.SUM:
+        one_pass = max(window.kernel_height, window.kernel_width) <= VECTOR_ONE_PASS_KERNEL
+        if one_pass and word.start and word.finish:
+            depth += VECTOR_SCALE_CYCLES + min(each, VECTOR_PARTS) - 1
+            each = max(each, VECTOR_PARTS)
+        else:
+            depth += VECTOR_SCALE_CYCLES + VECTOR_PARTS - 1
+            each += VECTOR_PARTS
     elif word.operation in (isa.VecOperation.ADD, isa.VecOperation.MULTIPLY):
-        each = 2
-    return Cost(target.blocks * target.rows * target.columns * each + VECTOR_DEPTH_CYCLES)
+        each = VECTOR_PARTS
+        depth += VECTOR_SCALE_CYCLES
+        if word.operation == isa.VecOperation.MULTIPLY:
+            depth += VECTOR_PRODUCT_CYCLES
+    elif word.operation == isa.VecOperation.LOOKUP:
+        depth += VECTOR_TABLE_CYCLES
+    elif word.lane_from != word.lane_to:
+        each = VECTOR_PARTS
+        depth += VECTOR_PARTS - 1 + (word.lane_from > word.lane_to)
+    return Cost(target.blocks * target.rows * target.columns * each + steps + depth)
 
 
 def may_follow_early(operation: Operation, before: Operation, config: OverlayConfig) -> bool:

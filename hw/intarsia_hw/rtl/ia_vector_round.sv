@@ -1,10 +1,13 @@
 // round(value / 2**shift) + zero_point, clamped; half goes to even. One lane, a result every cycle, four cycles late.
 //
-// Only nine bits of the quotient matter, for all above them ends in the clamp: the shifter selects 17 bits by whole bytes,
-// then 10 of these. What lies below is one bit (is any set?), what lies above another (is any unlike the sign?).
-module ia_vector_round (
+// Only nine bits of the quotient matter, for all above them ends in the clamp. So the shifter is three rows of 4:1
+// multiplexers, by multiples of 16, of 4, and of 1, each a few bits narrower than the one before. What falls off below is
+// one bit (was any of it set?), what falls off above another (was any of it unlike the sign?).
+module ia_vector_round #(
+  parameter int unsigned ValueBits = 54  // 48 to 55: the largest shift leaves nothing but the sign
+) (
   input  logic        clk_i,
-  input  logic [49:0] value_i,       // signed; its low 16 bits are zero but in the second pass of a long sum
+  input  logic [ValueBits-1:0] value_i,  // signed; its low 16 bits are zero but in the second pass of a long sum
   input  logic [2:0]  coarse_i,      // shift = 8 * coarse_i + fine_i, steady
   input  logic [2:0]  fine_i,
   input  logic [7:0]  zero_point_i,
@@ -15,55 +18,35 @@ module ia_vector_round (
   output logic [7:0]  result_o
 );
 
-  // ---- whole bytes: bits 8 * coarse - 1 to 8 * coarse + 15
+  // ---- multiples of 16: bits 16 * coarse[2:1] - 1 to 16 * coarse[2:1] + 23
 
-  logic        sign;
-  logic [16:0] window, window_q;
-  logic        below, below_q, above, above_q, sign_q;
+  logic        sign, sign_q;
+  logic [24:0] window, window_q;
+  logic        below, below_q, above, above_q;
+  logic [3:1]  set;
+  logic [2:1]  unlike;
 
-  assign sign = value_i[49];
-
-  // Bytes that are not zero, and those that are not the sign's, from bit 7 of a byte on to bit 6 of the next one.
-  logic [5:0] set;
-  logic [5:1] unlike;
-  assign set[0]    = |value_i[6:0];
-  assign unlike[5] = value_i[49:47] != {3{sign}};
-  for (genvar k = 1; k < 6; k++) begin : g_set
-    assign set[k] = set[k-1] || |value_i[8*k-1+:8];
-  end
-  for (genvar k = 1; k < 5; k++) begin : g_unlike
-    assign unlike[k] = unlike[k+1] || value_i[8*k+7+:8] != {8{sign}};
-  end
+  assign sign      = value_i[ValueBits-1];
+  assign set[1]    = value_i[14:0] != '0;
+  assign set[2]    = value_i[30:15] != '0;
+  assign set[3]    = value_i[46:31] != '0;
+  assign unlike[1] = value_i[38:23] != {16{sign}};
+  assign unlike[2] = value_i[ValueBits-1:39] != {(ValueBits - 39){sign}};
 
   always_comb begin
-    unique case (coarse_i)
-      3'd0: window = {value_i[15:0], 1'b0};
-      3'd1: window = value_i[23:7];
-      3'd2: window = value_i[31:15];
-      3'd3: window = value_i[39:23];
-      3'd4: window = value_i[47:31];
-      3'd5: window = {{6{sign}}, value_i[49:39]};
-      3'd6: window = {{14{sign}}, value_i[49:47]};
-      3'd7: window = {17{sign}};
+    unique case (coarse_i[2:1])
+      2'd0: window = {value_i[23:0], 1'b0};
+      2'd1: window = value_i[39:15];
+      2'd2: window = {{(56 - ValueBits){sign}}, value_i[ValueBits-1:31]};
+      2'd3: window = {{(72 - ValueBits){sign}}, value_i[ValueBits-1:47]};
     endcase
-    unique case (coarse_i)
-      3'd0: below = 1'b0;
-      3'd1: below = set[0];
-      3'd2: below = set[1];
-      3'd3: below = set[2];
-      3'd4: below = set[3];
-      3'd5: below = set[4];
-      3'd6: below = set[5];
-      3'd7: below = set[5] || value_i[49:47] != '0;
+    unique case (coarse_i[2:1])
+      2'd0: below = 1'b0;
+      2'd1: below = set[1];
+      2'd2: below = set[1] || set[2];
+      2'd3: below = set[1] || set[2] || set[3];
     endcase
-    unique case (coarse_i)
-      3'd0: above = unlike[1];
-      3'd1: above = unlike[2];
-      3'd2: above = unlike[3];
-      3'd3: above = unlike[4];
-      3'd4: above = unlike[5];
-      default: above = 1'b0;
-    endcase
+    above = !coarse_i[2] && (unlike[2] || (unlike[1] && !coarse_i[1]));
   end
 
   always_ff @(posedge clk_i) begin
@@ -73,60 +56,63 @@ module ia_vector_round (
     sign_q   <= sign;
   end
 
-  // ---- bits: the quotient's nine, and the one below them
+  // ---- multiples of 4, then of 1: the quotient's nine bits and the one below them
 
-  logic [9:0] quotient, quotient_q;
-  logic       rest, rest_q, over, over_q, over_sign_q;
+  logic [12:0] middle;
+  logic [9:0]  quotient, quotient_q;
+  logic        middle_below, middle_above, rest, rest_q, over, over_q, over_sign_q;
 
   always_comb begin
-    unique case (fine_i)
-      3'd0: begin
-        quotient = window_q[9:0];
-        rest     = below_q;
-        over     = window_q[16:9] != {8{sign_q}};
+    unique case ({coarse_i[0], fine_i[2]})
+      2'd0: begin
+        middle       = window_q[12:0];
+        middle_below = 1'b0;
+        middle_above = window_q[24:12] != {13{sign_q}};
       end
-      3'd1: begin
-        quotient = window_q[10:1];
-        rest     = below_q || window_q[0];
-        over     = window_q[16:10] != {7{sign_q}};
+      2'd1: begin
+        middle       = window_q[16:4];
+        middle_below = window_q[3:0] != '0;
+        middle_above = window_q[24:16] != {9{sign_q}};
       end
-      3'd2: begin
-        quotient = window_q[11:2];
-        rest     = below_q || window_q[1:0] != '0;
-        over     = window_q[16:11] != {6{sign_q}};
+      2'd2: begin
+        middle       = window_q[20:8];
+        middle_below = window_q[7:0] != '0;
+        middle_above = window_q[24:20] != {5{sign_q}};
       end
-      3'd3: begin
-        quotient = window_q[12:3];
-        rest     = below_q || window_q[2:0] != '0;
-        over     = window_q[16:12] != {5{sign_q}};
+      2'd3: begin
+        middle       = window_q[24:12];
+        middle_below = window_q[11:0] != '0;
+        middle_above = window_q[24] != sign_q;
       end
-      3'd4: begin
-        quotient = window_q[13:4];
-        rest     = below_q || window_q[3:0] != '0;
-        over     = window_q[16:13] != {4{sign_q}};
+    endcase
+    unique case (fine_i[1:0])
+      2'd0: begin
+        quotient = middle[9:0];
+        rest     = 1'b0;
+        over     = middle[12:9] != {4{sign_q}};
       end
-      3'd5: begin
-        quotient = window_q[14:5];
-        rest     = below_q || window_q[4:0] != '0;
-        over     = window_q[16:14] != {3{sign_q}};
+      2'd1: begin
+        quotient = middle[10:1];
+        rest     = middle[0];
+        over     = middle[12:10] != {3{sign_q}};
       end
-      3'd6: begin
-        quotient = window_q[15:6];
-        rest     = below_q || window_q[5:0] != '0;
-        over     = window_q[16:15] != {2{sign_q}};
+      2'd2: begin
+        quotient = middle[11:2];
+        rest     = middle[1:0] != '0;
+        over     = middle[12:11] != {2{sign_q}};
       end
-      3'd7: begin
-        quotient = window_q[16:7];
-        rest     = below_q || window_q[6:0] != '0;
-        over     = window_q[16] != sign_q;
+      2'd3: begin
+        quotient = middle[12:3];
+        rest     = middle[2:0] != '0;
+        over     = middle[12] != sign_q;
       end
     endcase
   end
 
   always_ff @(posedge clk_i) begin
     quotient_q  <= quotient;
-    rest_q      <= rest;
-    over_q      <= over || above_q;
+    rest_q      <= rest || middle_below || below_q;
+    over_q      <= over || middle_above || above_q;
     over_sign_q <= sign_q;
   end
 

@@ -1,5 +1,7 @@
 // One row of a multiplier in LUTs: sum_i + digit * y, where the digit in -2 to 2 is three bits of the other factor.
-// (Booth's recoding, radix 4.) A LUT and a carry bit for each bit of the sum.
+// (Booth's recoding, radix 4.) A LUT and a carry bit for each bit of the sum; the hierarchy is kept, for synthesis that
+// flattens it finds other sums, which take twice as many LUTs.
+(* keep_hierarchy = "yes" *)
 module ia_vector_row #(
   parameter int unsigned YBits = 18
 ) (
