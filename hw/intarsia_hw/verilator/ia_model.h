@@ -12,6 +12,7 @@
 
 #include "Vtop.h"
 #include "Vtop___024root.h"
+#include "Vtop__Syms.h"
 
 namespace ia {
 
