@@ -1,4 +1,6 @@
 // Generated from overlay/isa.py by `python -m intarsia_backends.overlay.generated hw/generated`. Do not edit.
+// A design need not use everything that a package offers.
+// verilator lint_off UNUSEDPARAM
 package ia_isa_pkg;
   localparam int unsigned WordBits = 128;
   localparam int unsigned OpcodeBits = 6;
@@ -85,7 +87,7 @@ package ia_isa_pkg;
     logic [1:0] segment;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } load_t;
 
@@ -124,7 +126,7 @@ package ia_isa_pkg;
     logic [1:0] segment;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } load_patch_t;
 
@@ -138,7 +140,7 @@ package ia_isa_pkg;
     logic [1:0] memory;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } load_constants_t;
 
@@ -220,7 +222,7 @@ package ia_isa_pkg;
     logic [15:0] weight_row;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } conv_t;
 
@@ -292,12 +294,12 @@ package ia_isa_pkg;
     logic [3:0] lane_from;
     logic [0:0] finish;
     logic [0:0] start;
-    logic [3:0] table;
+    logic [3:0] table_;
     logic [0:0] upsample;
     logic [3:0] operation;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } vec_t;
 
@@ -322,7 +324,7 @@ package ia_isa_pkg;
     logic [1:0] segment;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } store_t;
 
@@ -331,8 +333,9 @@ package ia_isa_pkg;
     logic [79:0] unused;
     logic [9:0] tag;
     logic [15:0] signal;
-    logic [15:0] wait;
+    logic [15:0] wait_;
     opcode_e opcode;
   } end_t;
 
 endpackage
+// verilator lint_on UNUSEDPARAM

@@ -1,4 +1,4 @@
-"""What is written out of the instruction set and the configurations: SystemVerilog package, manual page, JSON.
+"""What is written out of instruction set, registers and configurations: SystemVerilog packages, manual pages, JSON.
 
 `python -m intarsia_backends.overlay.generated hw/generated` rewrites the files; a test fails when they are stale.
 """
@@ -12,15 +12,23 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from intarsia_backends.overlay import isa
+from intarsia_backends.overlay import isa, registers
 from intarsia_backends.overlay.config import CONFIGS, LANES, PARAMETER_GROUP_BYTES, TABLE_BYTES, WEIGHT_ROW_BYTES
 
 _COMMAND = "python -m intarsia_backends.overlay.generated hw/generated"
+
+_PACKAGE_LINT = ("// A design need not use everything that a package offers.", "// verilator lint_off UNUSEDPARAM")
+_PACKAGE_END = ("// verilator lint_on UNUSEDPARAM",)
 
 
 def snake(name: str) -> str:
     """ConvSource -> conv_source."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def field_name(name: str) -> str:
+    """How a field is called in SystemVerilog, where two of the names are keywords: they get an underscore."""
+    return f"{name}_" if name in ("table", "wait") else name
 
 
 def _camel(name: str) -> str:
@@ -34,6 +42,7 @@ def systemverilog_package() -> str:
     """
     lines = [
         f"// Generated from overlay/isa.py by `{_COMMAND}`. Do not edit.",
+        *_PACKAGE_LINT,
         "package ia_isa_pkg;",
         f"  localparam int unsigned WordBits = {isa.WORD_BITS};",
         f"  localparam int unsigned OpcodeBits = {isa.OPCODE_BITS};",
@@ -58,9 +67,9 @@ def systemverilog_package() -> str:
         if used < isa.WORD_BITS:
             lines.append(f"    logic [{isa.WORD_BITS - used - 1}:0] unused;")
         for name, width, signed in reversed(list(kind.layout())):
-            lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {name};")
+            lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {field_name(name)};")
         lines += ["    opcode_e opcode;", f"  }} {snake(kind.__name__)}_t;", ""]
-    return "\n".join([*lines, "endpackage", ""])
+    return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
 
 
 def _enumeration(name: str, width: int, values: Mapping[str, int]) -> list[str]:
@@ -101,9 +110,80 @@ def manual() -> str:
     return "\n".join([*lines, ""])
 
 
+def register_package() -> str:
+    """The package that the register file is written with: addresses, places of bits, causes of errors."""
+    address = registers.ADDRESS_BITS
+    lines = [
+        f"// Generated from overlay/registers.py by `{_COMMAND}`. Do not edit.",
+        *_PACKAGE_LINT,
+        "package ia_registers_pkg;",
+        f"  localparam int unsigned AddressBits = {address};",
+        f"  localparam logic [31:0] Identification = 32'h{registers.IDENTIFICATION_VALUE:08x};",
+        f"  localparam logic [31:0] Version = 32'd{registers.VERSION_VALUE};",
+        f"  localparam int unsigned DeadlockCycles = {registers.DEADLOCK_CYCLES};",
+        f"  localparam logic [2:0] Fetcher = 3'd{registers.FETCHER};",
+        "",
+        "  // Counters: 0 counts cycles, CounterKinds * (1 + queue) + kind what a queue does.",
+        f"  localparam int unsigned CounterKinds = {len(registers.CounterKind)};",
+        f"  localparam int unsigned Counters = {len(registers.CounterKind) * (1 + len(isa.Queue))};",
+    ]
+    lines += [f"  localparam int unsigned Counter{_camel(kind.name)} = {kind};" for kind in registers.CounterKind]
+    lines += ["", "  // Byte addresses; the counters stand from RegCounters on, 8 bytes each."]
+    counters = registers.COUNTERS_OFFSET
+    for register in registers.REGISTERS:
+        if register.offset >= counters:
+            continue
+        for word in range(register.words):
+            name = _camel(register.name) + ("High" if word else "")
+            lines.append(
+                f"  localparam logic [{address - 1}:0] Reg{name} = {address}'h{register.offset + 4 * word:03x};"
+            )
+    lines += [f"  localparam logic [{address - 1}:0] RegCounters = {address}'h{counters:03x};", ""]
+    for register in registers.REGISTERS:
+        for bits in register.bits:
+            lines.append(f"  localparam int unsigned {_camel(register.name)}{_camel(bits.name)} = {bits.low};")
+    lines.append("")
+    lines += _enumeration("cause_e", 4, {f"Cause{_camel(item.name)}": item.value for item in registers.Cause})
+    return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
+
+
+def register_manual() -> str:
+    """The manual page of the registers: what overlay/registers.py says."""
+    lines = [
+        f"<!-- Generated from overlay/registers.py by `{_COMMAND}`. Do not edit. -->",
+        "# Registers of the overlay",
+        "",
+        inspect.cleandoc(registers.__doc__ or "").split("\n\n", 2)[2],
+        "",
+        "R: read only. RW: read and write. C: commands.",
+        "",
+        "| address | register | access | bits | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for register in registers.REGISTERS:
+        width = 32 * register.words
+        lines.append(
+            f"| {register.offset:#05x} | {register.name} | {register.access.value} | {width} | {register.meaning} |"
+        )
+        for bits in register.bits:
+            place = f"{bits.low + bits.width - 1}:{bits.low}" if bits.width > 1 else str(bits.low)
+            lines.append(f"| | {register.name}.{bits.name} | | {place} | {bits.meaning} |")
+    lines += [
+        "",
+        "Counters are cleared by a start and exact once STATUS.running is 0. While a program runs they lag by up to 32",
+        "cycles, and the two words of one are not read at once: read high, low and high again.",
+    ]
+    return "\n".join([*lines, ""])
+
+
 def files() -> dict[str, str]:
     """All generated files by name."""
-    found = {"ia_isa_pkg.sv": systemverilog_package(), "isa.md": manual()}
+    found = {
+        "ia_isa_pkg.sv": systemverilog_package(),
+        "isa.md": manual(),
+        "ia_registers_pkg.sv": register_package(),
+        "registers.md": register_manual(),
+    }
     for config in CONFIGS.values():
         data = {**config.to_dict(), "hash": config.hash}
         found[f"{config.name}.json"] = json.dumps(data, indent=2) + "\n"
