@@ -337,5 +337,93 @@ package ia_isa_pkg;
     opcode_e opcode;
   } end_t;
 
+  // Whether a word is malformed whatever stands before it: its opcode, bits above its fields, limits of fields.
+  function automatic logic is_malformed(input logic [127:0] word);
+    case (word[5:0])
+      6'd1:  // LoadShape
+        is_malformed = |word[127:116]
+            || word[15:6] == 10'd0
+            || word[29:16] == 14'd0
+            || word[43:30] == 14'd0;
+      6'd2:  // Load
+        is_malformed = |word[127:95];
+      6'd3:  // LoadPatchShape
+        is_malformed = |word[127:77]
+            || word[19:6] == 14'd0
+            || word[33:20] == 14'd0
+            || word[36:34] == 3'd0
+            || word[36:34] > 3'd4
+            || word[54:49] == 6'd0
+            || word[60:55] == 6'd0
+            || word[64:61] == 4'd0
+            || word[68:65] == 4'd0;
+      6'd4:  // LoadPatchTarget
+        is_malformed = |word[127:96]
+            || word[19:6] == 14'd0
+            || word[33:20] == 14'd0;
+      6'd5:  // LoadPatch
+        is_malformed = |word[127:94];
+      6'd6:  // LoadConstants
+        is_malformed = |word[127:112]
+            || word[49:48] > 2'd2
+            || word[111:96] == 16'd0;
+      6'd17:  // ConvSource
+        is_malformed = |word[127:112];
+      6'd18:  // ConvWindow
+        is_malformed = |word[127:90]
+            || word[11:6] == 6'd0
+            || word[17:12] == 6'd0
+            || word[21:18] == 4'd0
+            || word[25:22] == 4'd0
+            || word[31:26] == 6'd0
+            || word[37:32] == 6'd0
+            || word[49:38] == 12'd0
+            || word[61:50] == 12'd0
+            || word[75:62] == 14'd0
+            || word[89:76] == 14'd0;
+      6'd19:  // ConvTarget
+        is_malformed = |word[127:76];
+      6'd20:  // ConvResidual
+        is_malformed = |word[127:52];
+      6'd21:  // ConvAdd
+        is_malformed = |word[127:86];
+      6'd22:  // Conv
+        is_malformed = |word[127:97]
+            || word[80:80] > 1'd0
+            || word[96:81] > 16'd0;
+      6'd33:  // VecSource
+        is_malformed = |word[127:112];
+      6'd34:  // VecSecond
+        is_malformed = |word[127:53];
+      6'd35:  // VecTarget
+        is_malformed = |word[127:92]
+            || word[63:52] == 12'd0
+            || word[77:64] == 14'd0
+            || word[91:78] == 14'd0;
+      6'd36:  // VecWindow
+        is_malformed = |word[127:46]
+            || word[17:6] == 12'd0
+            || word[29:18] == 12'd0
+            || word[37:30] == 8'd0
+            || word[45:38] == 8'd0;
+      6'd37:  // VecScale
+        is_malformed = |word[127:86];
+      6'd38:  // Vec
+        is_malformed = |word[127:72]
+            || word[51:48] > 4'd6;
+      6'd49:  // StoreShape
+        is_malformed = |word[127:116]
+            || word[15:6] == 10'd0
+            || word[29:16] == 14'd0
+            || word[43:30] == 14'd0;
+      6'd50:  // Store
+        is_malformed = |word[127:94];
+      6'd63:  // End
+        is_malformed = |word[127:48];
+      default:
+        is_malformed = 1'b1;
+    endcase
+  endfunction
+
 endpackage
 // verilator lint_on UNUSEDPARAM

@@ -69,7 +69,34 @@ def systemverilog_package() -> str:
         for name, width, signed in reversed(list(kind.layout())):
             lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {field_name(name)};")
         lines += ["    opcode_e opcode;", f"  }} {snake(kind.__name__)}_t;", ""]
+    lines += _malformed()
     return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
+
+
+def _malformed() -> list[str]:
+    """The function that tells malformed words by themselves: opcode, bits above the fields, limits of fields."""
+    lines = [
+        "  // Whether a word is malformed whatever stands before it: its opcode, bits above its fields, limits of fields.",
+        f"  function automatic logic is_malformed(input logic [{isa.WORD_BITS - 1}:0] word);",
+        f"    case (word[{isa.OPCODE_BITS - 1}:0])",
+    ]
+    for kind in isa.INSTRUCTIONS:
+        places, low = {}, isa.OPCODE_BITS
+        for name, width, _ in kind.layout():
+            places[name] = f"word[{low + width - 1}:{low}]", width
+            low += width
+        faults = [f"|word[{isa.WORD_BITS - 1}:{low}]"] if low < isa.WORD_BITS else []
+        for name, least, most in kind.limits():
+            place, width = places[name]
+            if least is not None:
+                faults.append(f"{place} == {width}'d0" if least == 1 else f"{place} < {width}'d{least}")
+            if most is not None:
+                faults.append(f"{place} > {width}'d{most}")
+        lines.append(f"      {isa.OPCODE_BITS}'d{kind.opcode()}:  // {kind.__name__}")
+        assert faults, "every word leaves some bits unused"
+        lines.append(f"        is_malformed = {faults[0]}" + ("" if faults[1:] else ";"))
+        lines += [f"            || {fault}" + (";" if fault == faults[-1] else "") for fault in faults[1:]]
+    return [*lines, "      default:", "        is_malformed = 1'b1;", "    endcase", "  endfunction", ""]
 
 
 def _enumeration(name: str, width: int, values: Mapping[str, int]) -> list[str]:
@@ -102,10 +129,15 @@ def manual() -> str:
         lines += ["", f"## {kind.__name__}", "", "```", inspect.cleandoc(kind.__doc__ or ""), "```", ""]
         lines += ["| field | bits | range | default |", "| --- | --- | --- | --- |"]
         low = isa.OPCODE_BITS
+        limits = {name: (least, most) for name, least, most in kind.limits()}
         for name, width, signed in kind.layout():
             first, last = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
+            least, most = limits.get(name, (None, None))
+            first, last = (first if least is None else least), (last if most is None else most)
             place = f"{low + width - 1}:{low}" if width > 1 else str(low)
-            lines.append(f"| {name} | {place} | {first} to {last} | {getattr(kind(), name)} |")
+            default = getattr(kind(), name)
+            shown = default if first <= default <= last else "-"
+            lines.append(f"| {name} | {place} | {first} to {last} | {shown} |")
             low += width
     return "\n".join([*lines, ""])
 

@@ -39,6 +39,13 @@ end. Vec reads both operands through one port, so they may share a bank with eac
 that breaks this, or in which a running word reads or writes what another running word writes, is wrong: the simulator
 raises an error, and the hardware's result is undefined.
 
+What is refused. The fetcher looks at every word before it hands it to its queue, and stops the program at one that is
+malformed: an opcode that no word has; bits set above the fields; a field outside of its limits, such as a count of 0
+or a vector operation that does not exist; a run word before the words that hold its counts (Load: LoadShape; LoadPatch:
+LoadPatchShape and LoadPatchTarget; Conv: ConvWindow; Vec: VecTarget, and VecWindow for MAXIMUM and SUM; Store:
+StoreShape). It reads to End and no further. The rest is the program's business, and checked by the simulator alone:
+addresses and banks, modes and sums that do not go together.
+
 Integer meaning. scale(a, m, s) is a * m / 2**s rounded half to even, exact for |a| < 2**31, m < 2**17, 1 <= s <= 47.
 clamp(v) is min(max(v, clamp_min), clamp_max). Accumulators are 32 bits and wrap.
 """
@@ -99,9 +106,19 @@ class EncodingError(ValueError):
     """A field value that does not fit, or a word that is no instruction."""
 
 
-def bits(width: int, *, signed: bool = False, default: int = 0) -> Any:
-    """A field of `width` bits, two's complement where it is signed."""
-    return field(default=default, metadata={"width": width, "signed": signed})
+def bits(
+    width: int, *, signed: bool = False, default: int = 0, least: int | None = None, most: int | None = None
+) -> Any:
+    """A field of `width` bits, two's complement where it is signed.
+
+    least, most  limits that the width does not imply; a word outside of them is malformed. Unsigned fields only.
+    """
+    return field(default=default, metadata={"width": width, "signed": signed, "least": least, "most": most})
+
+
+def positive(width: int) -> Any:
+    """An unsigned field that must not be 0."""
+    return bits(width, least=1)
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,24 @@ class Instruction:
         """(field, bits, signed) from the low bits up, the opcode left out."""
         for item in fields(cls):
             yield item.name, item.metadata["width"], item.metadata["signed"]
+
+    @classmethod
+    def limits(cls) -> Iterator[tuple[str, int | None, int | None]]:
+        """(field, least, most) of the fields with limits that their width does not imply."""
+        for item in fields(cls):
+            least, most = item.metadata["least"], item.metadata["most"]
+            if least is not None or most is not None:
+                yield item.name, least, most
+
+    def malformed(self) -> str | None:
+        """Which field is outside of its limits, and how; None where the fetcher takes the word."""
+        for name, least, most in self.limits():
+            value = getattr(self, name)
+            if least is not None and value < least:
+                return f"{type(self).__name__}.{name} = {value}, at least {least}"
+            if most is not None and value > most:
+                return f"{type(self).__name__}.{name} = {value}, at most {most}"
+        return None
 
     @classmethod
     def is_run(cls) -> bool:
@@ -163,9 +198,9 @@ class LoadShape(Instruction):
     queue = Queue.LOAD
     kind = 1
 
-    blocks: int = bits(10)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(10)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     dram_row_pitch: int = bits(16)
@@ -206,14 +241,14 @@ class LoadPatchShape(Instruction):
     queue = Queue.LOAD
     kind = 3
 
-    height: int = bits(14)
-    width: int = bits(14)
-    channels: int = bits(3)
+    height: int = positive(14)
+    width: int = positive(14)
+    channels: int = bits(3, least=1, most=4)
     pitch: int = bits(12)
-    kernel_height: int = bits(6)
-    kernel_width: int = bits(6)
-    stride_y: int = bits(4)
-    stride_x: int = bits(4)
+    kernel_height: int = positive(6)
+    kernel_width: int = positive(6)
+    stride_y: int = positive(4)
+    stride_x: int = positive(4)
     fill: int = bits(8, signed=True)
 
 
@@ -228,8 +263,8 @@ class LoadPatchTarget(Instruction):
     queue = Queue.LOAD
     kind = 4
 
-    rows: int = bits(14)
-    columns: int = bits(14)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     pad_top: int = bits(16, signed=True)
@@ -266,11 +301,11 @@ class LoadConstants(Run):
     queue = Queue.LOAD
     kind = 6
 
-    memory: int = bits(2)
+    memory: int = bits(2, most=max(Memory))
     segment: int = bits(2)
     offset: int = bits(28)
     at: int = bits(16)
-    count: int = bits(16)
+    count: int = positive(16)
 
 
 # ---- MAC
@@ -309,16 +344,16 @@ class ConvWindow(Instruction):
     queue = Queue.MAC
     kind = 2
 
-    kernel_height: int = bits(6)
-    kernel_width: int = bits(6)
-    stride_y: int = bits(4)
-    stride_x: int = bits(4)
-    dilation_y: int = bits(6)
-    dilation_x: int = bits(6)
-    input_blocks: int = bits(12)
-    output_blocks: int = bits(12)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    kernel_height: int = positive(6)
+    kernel_width: int = positive(6)
+    stride_y: int = positive(4)
+    stride_x: int = positive(4)
+    dilation_y: int = positive(6)
+    dilation_x: int = positive(6)
+    input_blocks: int = positive(12)
+    output_blocks: int = positive(12)
+    rows: int = positive(14)
+    columns: int = positive(14)
 
 
 @dataclass(frozen=True)
@@ -413,8 +448,8 @@ class Conv(Run):
     start: int = bits(1, default=1)
     finish: int = bits(1, default=1)
     residual: int = bits(1)
-    skip: int = bits(1)
-    skip_row: int = bits(16)
+    skip: int = bits(1, most=0)
+    skip_row: int = bits(16, most=0)
 
 
 # ---- VEC
@@ -463,9 +498,9 @@ class VecTarget(Instruction):
     base: int = bits(16)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
-    blocks: int = bits(12)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(12)
+    rows: int = positive(14)
+    columns: int = positive(14)
 
 
 @dataclass(frozen=True)
@@ -475,10 +510,10 @@ class VecWindow(Instruction):
     queue = Queue.VEC
     kind = 4
 
-    kernel_height: int = bits(12)
-    kernel_width: int = bits(12)
-    stride_y: int = bits(8)
-    stride_x: int = bits(8)
+    kernel_height: int = positive(12)
+    kernel_width: int = positive(12)
+    stride_y: int = positive(8)
+    stride_x: int = positive(8)
 
 
 @dataclass(frozen=True)
@@ -528,7 +563,7 @@ class Vec(Run):
     queue = Queue.VEC
     kind = 6
 
-    operation: int = bits(4)
+    operation: int = bits(4, most=max(VecOperation))
     upsample: int = bits(1)
     table: int = bits(4)
     start: int = bits(1, default=1)
@@ -548,9 +583,9 @@ class StoreShape(Instruction):
     queue = Queue.STORE
     kind = 1
 
-    blocks: int = bits(10)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(10)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     dram_row_pitch: int = bits(16)

@@ -1,4 +1,4 @@
-"""Rules about fields that the encoding itself cannot express, each an error that names the word."""
+"""Rules about fields beside the limits in isa.py, each an error that names the word: several fields or words together."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ _WINDOWED = (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM)
 
 
 def check_fields(operation: Operation, config: OverlayConfig) -> None:
-    """Raises RunError for counts of 0, values without meaning, and operands that a word reads after writing them."""
+    """Raises RunError for shapes never set, values without meaning, and operands that a word reads after writing them."""
     word = operation.word
     if isinstance(word, isa.Load):
         _positive(operation, operation.setup(isa.LoadShape), "blocks", "rows", "columns")
     elif isinstance(word, isa.Store):
         _positive(operation, operation.setup(isa.StoreShape), "blocks", "rows", "columns")
-    elif isinstance(word, isa.LoadConstants):
-        _positive(operation, word, "count")
-        if word.memory not in tuple(isa.Memory):
-            raise operation.fault(f"memory {word.memory} does not exist")
     elif isinstance(word, isa.LoadPatch):
         _check_patch(operation, config)
     elif isinstance(word, isa.Conv):
@@ -41,8 +37,6 @@ def _check_patch(operation: Operation, config: OverlayConfig) -> None:
     shape = operation.setup(isa.LoadPatchShape)
     _positive(operation, shape, "height", "width", "channels", "kernel_height", "kernel_width", "stride_y", "stride_x")
     _positive(operation, operation.setup(isa.LoadPatchTarget), "rows", "columns")
-    if shape.channels > 4:
-        raise operation.fault(f"{shape.channels} channels, at most 4")
     if shape.width * shape.channels > shape.pitch * isa.WORD_BYTES:
         raise operation.fault(f"a row of {shape.width * shape.channels} bytes is longer than its pitch")
     line_bytes = shape.kernel_height * shape.width * shape.channels
@@ -53,8 +47,6 @@ def _check_patch(operation: Operation, config: OverlayConfig) -> None:
 def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> None:
     shape = operation.setup(isa.ConvWindow)
     _positive(operation, shape, *(name for name, _, _ in isa.ConvWindow.layout()))
-    if word.skip or word.skip_row:
-        raise operation.fault("skip and skip_row are reserved, and must be 0")
     if word.depthwise and shape.input_blocks != 1:
         raise operation.fault(f"{shape.input_blocks} input blocks in depthwise mode, which takes 1")
     if not (word.start and word.finish):
@@ -70,8 +62,6 @@ def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> 
 
 
 def _check_vec(operation: Operation, word: isa.Vec) -> None:
-    if word.operation not in tuple(isa.VecOperation):
-        raise operation.fault(f"vector operation {word.operation} does not exist")
     target = operation.setup(isa.VecTarget)
     _positive(operation, target, "blocks", "rows", "columns")
     if word.operation in _WINDOWED:
