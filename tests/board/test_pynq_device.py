@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,16 +125,24 @@ class Pin:
 
 
 @pytest.fixture
-def loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+def thread() -> Iterator[waiting.InterruptThread]:
+    started = waiting.InterruptThread()
+    yield started
+    started.close()
 
 
-def test_interrupt_wakes(loop: asyncio.AbstractEventLoop) -> None:
+def test_interrupt_wakes(thread: waiting.InterruptThread) -> None:
     pin = Pin(0.01)
-    assert waiting.wait_for_interrupt(pin, loop, lambda: pin.came, 10.0)
+    assert thread.wait(pin, lambda: pin.came, 10.0)
 
 
-def test_interrupt_that_never_comes(loop: asyncio.AbstractEventLoop) -> None:
-    assert not waiting.wait_for_interrupt(Pin(None), loop, lambda: False, 0.02)
+def test_interrupt_that_never_comes(thread: waiting.InterruptThread) -> None:
+    assert not thread.wait(Pin(None), lambda: False, 0.02)
     looks = iter([False, True])
-    assert waiting.wait_for_interrupt(Pin(None), loop, lambda: next(looks), 0.02), "the status has the last word"
+    assert thread.wait(Pin(None), lambda: next(looks), 0.02), "the status has the last word"
+
+
+def test_interrupts_are_listened_for_in_a_loop_that_runs(thread: waiting.InterruptThread) -> None:
+    assert thread.call(asyncio.get_event_loop).is_running()
+    with pytest.raises(ZeroDivisionError):
+        thread.call(lambda: 1 // 0)
