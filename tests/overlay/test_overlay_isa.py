@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from intarsia_backends.overlay import generated, isa
 from intarsia_backends.overlay.config import CONFIGS, PYNQ_Z2, OverlayConfig
 
-HW = Path(__file__).parents[2] / "hw" / "generated"
+HW = Path(__file__).parents[2] / "hw" / "intarsia_hw" / "generated"
 
 
 @given(st.data())

@@ -1,6 +1,7 @@
 """What is written out of instruction set, registers and configurations: SystemVerilog packages, manual pages, JSON.
 
-`python -m intarsia_backends.overlay.generated hw/generated` rewrites the files; a test fails when they are stale.
+`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are
+stale.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from intarsia_backends.overlay import isa, registers
 from intarsia_backends.overlay.config import CONFIGS, LANES, PARAMETER_GROUP_BYTES, TABLE_BYTES, WEIGHT_ROW_BYTES
 
-_COMMAND = "python -m intarsia_backends.overlay.generated hw/generated"
+_COMMAND = "python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated"
 
 _PACKAGE_LINT = ("// A design need not use everything that a package offers.", "// verilator lint_off UNUSEDPARAM")
 _PACKAGE_END = ("// verilator lint_on UNUSEDPARAM",)
