@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.integer import fixed_point, fixed_point_pair
+from intarsia.ir.integer import MULTIPLIER_BITS, fixed_point, fixed_point_pair
 from intarsia.ir.types import Quantization, TensorType
 
 EDGES = (1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40, 48, 64, 80)
@@ -121,7 +121,7 @@ class Maker:
         if self.chance(6):
             pairs[int(self.rng.integers(channels))] = (0, 1)
         if self.chance(6):
-            pairs[int(self.rng.integers(channels))] = ((1 << 17) - 1, 30)
+            pairs[int(self.rng.integers(channels))] = ((1 << MULTIPLIER_BITS) - 1, 34)
         bias = self.rng.normal(0, 40.0 / typical, channels)
         if self.chance(8):
             bias[:] = self.rng.choice([2.0**31 - 1, -(2.0**31)], channels)

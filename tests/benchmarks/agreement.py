@@ -1,6 +1,6 @@
 """How well compiled models agree with ONNX Runtime, on real models. A table, or --json.
 
-    python tests/benchmarks/agreement.py --models ../shared/models [--json]
+    python tests/benchmarks/agreement.py --models ../shared/models [--pictures cifar10_jpeg_1000.npz] [--json]
 
 Float models, target cpu: largest difference over the largest magnitude of the output. Models quantized by others,
 target pynq-z2 on the simulator: share of inputs with the same argmax (auto-encoder: outputs within one step). ONNX
@@ -68,13 +68,18 @@ def float_difference(path: Path, runs: int) -> dict[str, Any]:
     return {"model": path.stem, "difference": worst, "evaluator_ops": evaluated, "compile_seconds": seconds}
 
 
-def quantized_agreement(path: Path, count: int) -> dict[str, Any]:
+def quantized_agreement(path: Path, count: int, pictures: Any = None) -> dict[str, Any]:
+    """Agreement on random inputs, or on pictures: uint8 [N, ...], of which x - 128 is what the model takes."""
     session, peer = intarsia.load(intarsia.compile_model(path, target="pynq-z2")), reference(path)
     name, generator = session.inputs[0].name, np.random.default_rng(0)
+    if pictures is not None:
+        count = min(count, len(pictures))
     same = outputs = steps = 0
     largest = 0
-    for _ in range(count):
+    for index in range(count):
         inputs = random_inputs(session, generator)
+        if pictures is not None:
+            inputs[name] = (pictures[index : index + 1].astype(np.int16) - 128).astype(np.int8)
         (mine,), (theirs,) = session.run(**inputs), peer.run(None, {name: inputs[name]})
         difference = np.abs(mine.astype(np.int32) - theirs)
         largest, steps, outputs = (
@@ -86,6 +91,7 @@ def quantized_agreement(path: Path, count: int) -> dict[str, Any]:
         same += bool(agrees)
     return {
         "model": path.stem,
+        "data": "random" if pictures is None else "pictures",
         "inputs": count,
         "agreement": same / count,
         "outputs_that_differ": steps / outputs,
@@ -97,10 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=Path, required=True, help="folder of the ONNX models")
     parser.add_argument("--inputs", type=int, default=500, help="random inputs for the quantized models")
+    parser.add_argument("--pictures", type=Path, help=".npz with x, uint8: real inputs of ic_resnet8_int8")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     floats = [float_difference(options.models / f"{name}.onnx", 3) for name in FLOAT]
     quantized = [quantized_agreement(options.models / f"{name}.onnx", options.inputs) for name in QUANTIZED]
+    if options.pictures is not None:
+        pictures = np.load(options.pictures)["x"]
+        quantized.append(quantized_agreement(options.models / "ic_resnet8_int8.onnx", options.inputs, pictures))
     if options.json:
         print(json.dumps({"float": floats, "quantized": quantized}))
         return
@@ -109,8 +119,8 @@ def main() -> None:
         print(f"{row['model']:<28} {row['difference']:.1e} of the range, {row['compile_seconds']:.0f} s{evaluated}")
     for row in quantized:
         print(
-            f"{row['model']:<28} {row['agreement']:.1%} of {row['inputs']} agree; {row['outputs_that_differ']:.2%} of "
-            f"outputs differ, by at most {row['largest_difference_steps']} steps"
+            f"{row['model']:<28} {row['agreement']:.1%} of {row['inputs']} {row['data']} agree; "
+            f"{row['outputs_that_differ']:.2%} of outputs differ, by at most {row['largest_difference_steps']} steps"
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from cpu_regions import Layers, load
 from hypothesis import HealthCheck, given, settings
 
-from generated_graphs import graphs, layers, random_inputs
+from generated_graphs import examples, graphs, layers, random_inputs
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.evaluate import evaluate
@@ -22,7 +22,7 @@ FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(Health
 
 def scales(made: Layers, outputs: int) -> list[Array]:
     bias = made.random.integers(-3000, 3000, outputs).astype(np.int32)
-    multiplier = made.random.integers(1 << 16, 1 << 17, outputs).astype(np.int32)
+    multiplier = made.random.integers(1 << 20, 1 << 21, outputs).astype(np.int32)
     shift = made.random.integers(22, 29, outputs).astype(np.int32)
     return [bias, multiplier, shift]
 
@@ -77,7 +77,9 @@ def test_additions_products_and_pools() -> None:
     zeros = {"a_zero_point": 3, "b_zero_point": -128, "output_zero_point": 12}
     for a, b in [((2, 3, 5, 5), (2, 3, 5, 5)), ((2, 3, 5, 5), (3, 1, 1)), ((1, 4), (6, 1))]:
         made.add(
-            "qadd", [made.bytes(*a), made.bytes(*b)], {**zeros, "a_multiplier": 70000, "b_multiplier": 131, "shift": 17}
+            "qadd",
+            [made.bytes(*a), made.bytes(*b)],
+            {**zeros, "a_multiplier": 1120000, "b_multiplier": 2099, "shift": 21},
         )
         made.add("qmul", [made.bytes(*a), made.bytes(*b)], {**zeros, "multiplier": 90001, "shift": 24, "clamp_max": 90})
     pool = {"kernel_shape": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1), "input_zero_point": -9}
@@ -91,7 +93,7 @@ def test_additions_products_and_pools() -> None:
         {**everything, "output_zero_point": 0, "multiplier": 90000, "shift": 22},
     )
     x = np.arange(-128, 128).astype(np.int8).reshape(2, 128)
-    for multiplier, shift in ((1 << 16, 16), (99999, 17), (65537, 20), (131071, 1)):
+    for multiplier, shift in ((1 << 20, 20), (1599999, 21), (1048577, 24), (2097151, 1)):
         attributes = {"input_zero_point": 3, "output_zero_point": -4, "multiplier": multiplier, "shift": shift}
         made.add("requantize", [x], attributes)
     made.check(exact=True)
@@ -169,13 +171,13 @@ def compare(graph: Graph) -> None:
         assert np.array_equal(one, other), value
 
 
-@FEW
+@settings(FEW, max_examples=examples(FEW.max_examples))
 @given(graphs())
 def test_generated_graphs(graph: Graph) -> None:
     compare(graph)
 
 
-@FEW
+@settings(FEW, max_examples=examples(FEW.max_examples))
 @given(layers())
 def test_generated_layers(graph: Graph) -> None:
     compare(graph)

@@ -23,10 +23,10 @@ class Net:
         return self.graph
 
     def _scales(self, outputs: int, depth: int, name: str) -> list[Value]:
-        shift = 17 + 6 + int(np.log2(depth) / 2)
+        shift = 21 + 6 + int(np.log2(depth) / 2)
         arrays = {
             "bias": self.random.integers(-2000, 2000, outputs, dtype=np.int32),
-            "multiplier": self.random.integers(1 << 16, 1 << 17, outputs, dtype=np.int32),
+            "multiplier": self.random.integers(1 << 20, 1 << 21, outputs, dtype=np.int32),
             "shift": self.random.integers(shift - 1, shift + 2, outputs, dtype=np.int32),
         }
         return [self.graph.add_constant(self.graph.fresh_name(f"{name}_{key}"), data) for key, data in arrays.items()]
@@ -79,9 +79,9 @@ class Net:
 
     def add(self, a: Value, b: Value, name: str = "add") -> Value:
         attributes = {
-            "a_multiplier": int(self.random.integers(1 << 14, 1 << 17)),
-            "b_multiplier": int(self.random.integers(1 << 14, 1 << 17)),
-            "shift": 17,
+            "a_multiplier": int(self.random.integers(1 << 18, 1 << 21)),
+            "b_multiplier": int(self.random.integers(1 << 18, 1 << 21)),
+            "shift": 21,
             "a_zero_point": self._zero(),
             "b_zero_point": self._zero(),
             "output_zero_point": self._zero(),
@@ -90,8 +90,8 @@ class Net:
 
     def mul(self, a: Value, b: Value, name: str = "mul") -> Value:
         attributes = {
-            "multiplier": int(self.random.integers(1 << 16, 1 << 17)),
-            "shift": 23,
+            "multiplier": int(self.random.integers(1 << 20, 1 << 21)),
+            "shift": 27,
             "a_zero_point": self._zero(),
             "b_zero_point": self._zero(),
             "output_zero_point": self._zero(),
@@ -127,7 +127,7 @@ class Net:
         return self._node("qaveragepool", [x], (*x.shape[:2], *sizes), attributes, name)
 
     def requantize(self, x: Value, name: str = "scale") -> Value:
-        attributes = {"multiplier": int(self.random.integers(1 << 16, 1 << 17)), "shift": 16, **self._ends()}
+        attributes = {"multiplier": int(self.random.integers(1 << 20, 1 << 21)), "shift": 20, **self._ends()}
         return self._node("requantize", [x], x.shape, attributes, name)
 
     def lookup(self, x: Value, name: str = "lookup") -> Value:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from intarsia.ir.integer import MULTIPLIER_BITS
 from intarsia_backends.overlay import generated, isa
 from intarsia_backends.overlay.config import CONFIGS, PYNQ_Z2, OverlayConfig
 
@@ -71,6 +72,10 @@ def test_generated_package_has_every_field_in_its_place() -> None:
 def test_manual_names_every_word(golden: Callable[[str], None]) -> None:
     text = generated.manual()
     golden("\n".join(line for line in text.splitlines() if line.startswith(("## ", "| "))) + "\n")
+
+
+def test_multipliers_are_those_of_the_integer_meaning() -> None:
+    assert isa.MULTIPLIER_BITS == MULTIPLIER_BITS
 
 
 def test_configurations_come_back_from_their_data() -> None:

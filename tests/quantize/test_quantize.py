@@ -294,10 +294,10 @@ def test_scales_beyond_the_multiplier_stay_float() -> None:
     net = Floats(1, 4, 6, 6)
     y = net.conv(net.x, 4, 3, "y")
     net.done(y)
-    ranges = Ranges({"x": (-1e6, 1e6), "y": (-1e-6, 1e-6)}, 1)
+    ranges = Ranges({"x": (-1e8, 1e8), "y": (-1e-6, 1e-6)}, 1)
     outcome = quantize(net.graph, ranges)
     assert ops(net.graph) == ["Conv"]
-    assert "at most 65535" in outcome.refusals[0].reason
+    assert "at most 1048575" in outcome.refusals[0].reason
 
 
 def test_values_that_are_always_zero() -> None:

@@ -206,3 +206,17 @@ def test_macs_and_utilisation() -> None:
     found = report(end(*conv(8, 16, 4, 2, 3)), FAST)
     assert found.macs == 8 * 16 * 9 * 4 * 2 * 256
     assert 0.7 < found.utilisation <= 1.0
+
+
+def test_no_layer_is_faster_than_the_array() -> None:
+    """Words of several layers overlap; a cycle goes to the layer whose products are made in it."""
+    tiles = [conv(8, TINY.tile_pixels, 3, 3) for _ in range(3)]
+    words: list[isa.Instruction] = []
+    for tag, tile in enumerate(tiles):
+        source, target = (0, 4) if tag % 2 == 0 else (5, 1)
+        placed = [replace(word, base=bank * BANK) for word, bank in ((tile[0], source), (tile[2], target))]  # type: ignore[type-var]
+        words += [placed[0], tile[1], placed[1], *tile[3:-1], replace(tile[-1], tag=tag)]  # type: ignore[type-var]
+    found = report(end(*words), FAST)
+    assert_adds_up(found)
+    for layer in found.layers:
+        assert layer.macs <= layer.cycles * TINY.macs_per_cycle

@@ -87,7 +87,8 @@ def test_patches_are_cut_from_an_image(rng: np.random.Generator) -> None:
 
 
 def parameters(bias: Array, multiplier: Array, shift: Array) -> bytes:
-    packed = (multiplier.astype(np.int64) | shift.astype(np.int64) << 17).astype(np.uint32).view(np.int32)
+    both = multiplier.astype(np.int64) | shift.astype(np.int64) << isa.MULTIPLIER_BITS
+    packed = both.astype(np.uint32).view(np.int32)
     return np.stack([bias.astype(np.int32), packed], axis=-1).astype("<i4").tobytes()
 
 
@@ -108,7 +109,7 @@ def test_conv_is_the_sum_that_its_docstring_says(rng: np.random.Generator, depth
         rows = weight
     weight_rows = rows.size // 64
     bias = rng.integers(-9000, 9000, 32)
-    multiplier, shift = rng.integers(1 << 16, 1 << 17, 32), rng.integers(23, 28, 32)
+    multiplier, shift = rng.integers(1 << 20, 1 << 21, 32), rng.integers(27, 32, 32)
     constants = rows.tobytes() + parameters(bias, multiplier, shift)
     fill, zero, low, high = 5, -3, -100, 90
     out_rows, out_columns, stride, dilation, pads = 3, 5, (2, 1), (1, 2), (1, 1)
@@ -121,7 +122,7 @@ def test_conv_is_the_sum_that_its_docstring_says(rng: np.random.Generator, depth
         isa.ConvWindow(*kernel, *stride, *dilation, 1 if depthwise else blocks_in, blocks_out, out_rows, out_columns),
         isa.ConvTarget(2 * BANK, 5, 15, zero, low, high),
         isa.ConvResidual(4 * BANK, 4, 20),
-        isa.ConvAdd(zero, 70000, 11, 100000, 17, 4, -90, 100),
+        isa.ConvAdd(zero, 1120003, 11, 1600001, 21, 4, -90, 100),
         isa.Conv(weight_row=3, parameter_group=1, depthwise=int(depthwise), residual=int(residual)),
         *store_words(30, 2 * BANK),
     )
@@ -144,8 +145,8 @@ def test_conv_is_the_sum_that_its_docstring_says(rng: np.random.Generator, depth
                 lanes = slice(ob * 16, ob * 16 + 16)
                 value = requantize(total, multiplier[lanes], shift[lanes], zero, low, high).astype(np.int64)
                 if residual:
-                    joined = (value - zero) * 70000 + (added[ob, y * 4 + x] - 11) * 100000
-                    value = requantize(joined, 1, 17, 4, -90, 100).astype(np.int64)
+                    joined = (value - zero) * 1120003 + (added[ob, y * 4 + x] - 11) * 1600001
+                    value = requantize(joined, 1, 21, 4, -90, 100).astype(np.int64)
                 assert (out[ob * 15 + y * 5 + x] == value).all()
 
 
@@ -197,13 +198,13 @@ def test_vec_add_and_multiply(rng: np.random.Generator) -> None:
         isa.VecSource(0, 5, 10, 2, 5),
         isa.VecSecond(20, 0, 1, 0),
         isa.VecTarget(2 * BANK, 5, 10, 2, 2, 5),
-        isa.VecScale(3, 70000, -5, 90000, 17, 2, -100, 120),
+        isa.VecScale(3, 1120003, -5, 1440001, 21, 2, -100, 120),
     )
     a, b = data[:20].reshape(2, 10, W).astype(np.int64) - 3, data[20:].reshape(2, 1, W).astype(np.int64) + 5
     added = run(vec(isa.Vec(operation=isa.VecOperation.ADD), *setup), data)[:20]
-    assert (added.reshape(2, 10, W) == requantize(a * 70000 + b * 90000, 1, 17, 2, -100, 120)).all()
+    assert (added.reshape(2, 10, W) == requantize(a * 1120003 + b * 1440001, 1, 21, 2, -100, 120)).all()
     product = run(vec(isa.Vec(operation=isa.VecOperation.MULTIPLY), *setup), data)[:20]
-    assert (product.reshape(2, 10, W) == requantize(a * b, 70000, 17, 2, -100, 120)).all()
+    assert (product.reshape(2, 10, W) == requantize(a * b, 1120003, 21, 2, -100, 120)).all()
 
 
 @pytest.mark.parametrize("operation", [isa.VecOperation.MAXIMUM, isa.VecOperation.SUM])

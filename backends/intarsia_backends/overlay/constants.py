@@ -6,6 +6,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.config import LANES
+from intarsia_backends.overlay.isa import MULTIPLIER_BITS
 from intarsia_backends.overlay.steps import ConvStep
 from intarsia_backends.overlay.tensors import ceil_div
 
@@ -94,11 +95,11 @@ def input_blocks(step: ConvStep, block: int) -> tuple[int, int]:
 def pack_parameters(step: ConvStep, block0: int, blocks: int) -> bytes:
     """PAR groups of some blocks of output channels; channels past the last give the zero point."""
     entries = np.zeros((blocks * LANES, 2), np.uint32)
-    entries[:, 1] = 1 << 17
+    entries[:, 1] = 1 << MULTIPLIER_BITS
     part = slice(block0 * LANES, (block0 + blocks) * LANES)
     bias: Array = step.bias[part]
     entries[: len(bias), 0] = bias.astype(np.int32).view(np.uint32)
-    entries[: len(bias), 1] = (step.multiplier[part] | step.shift[part] << 17).astype(np.uint32)
+    entries[: len(bias), 1] = (step.multiplier[part] | step.shift[part] << MULTIPLIER_BITS).astype(np.uint32)
     return entries.astype("<u4").tobytes()
 
 

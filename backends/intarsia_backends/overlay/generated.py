@@ -49,6 +49,7 @@ def systemverilog_package() -> str:
         f"  localparam int unsigned OpcodeBits = {isa.OPCODE_BITS};",
         f"  localparam int unsigned Semaphores = {isa.SEMAPHORES};",
         f"  localparam int unsigned TagBits = {isa.TAG_BITS};",
+        f"  localparam int unsigned MultiplierBits = {isa.MULTIPLIER_BITS};",
         f"  localparam int unsigned Lanes = {LANES};",
         f"  localparam int unsigned WeightRowBytes = {WEIGHT_ROW_BYTES};",
         f"  localparam int unsigned ParameterGroupBytes = {PARAMETER_GROUP_BYTES};",
@@ -70,14 +71,28 @@ def systemverilog_package() -> str:
         for name, width, signed in reversed(list(kind.layout())):
             lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {field_name(name)};")
         lines += ["    opcode_e opcode;", f"  }} {snake(kind.__name__)}_t;", ""]
-    lines += _malformed()
+    lines += _run_words() + _malformed()
     return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
+
+
+def _run_words() -> list[str]:
+    """The function that tells run words from setup words."""
+    opcodes = ", ".join(f"{isa.OPCODE_BITS}'d{kind.opcode()}" for kind in isa.INSTRUCTIONS if kind.is_run())
+    return [
+        f"  function automatic logic is_run(input logic [{isa.OPCODE_BITS - 1}:0] opcode);",
+        "    case (opcode)",
+        f"      {opcodes}: is_run = 1'b1;",
+        "      default: is_run = 1'b0;",
+        "    endcase",
+        "  endfunction",
+        "",
+    ]
 
 
 def _malformed() -> list[str]:
     """The function that tells malformed words by themselves: opcode, bits above the fields, limits of fields."""
     lines = [
-        "  // Whether a word is malformed whatever stands before it: its opcode, bits above its fields, limits of fields.",
+        "  // Whether a word is malformed whatever stands before it: opcode, bits above its fields, limits of fields.",
         f"  function automatic logic is_malformed(input logic [{isa.WORD_BITS - 1}:0] word);",
         f"    case (word[{isa.OPCODE_BITS - 1}:0])",
     ]
@@ -154,6 +169,8 @@ def register_package() -> str:
         f"  localparam logic [31:0] Identification = 32'h{registers.IDENTIFICATION_VALUE:08x};",
         f"  localparam logic [31:0] Version = 32'd{registers.VERSION_VALUE};",
         f"  localparam int unsigned DeadlockCycles = {registers.DEADLOCK_CYCLES};",
+        f"  localparam int unsigned ProgramWordsBits = {registers.PROGRAM_WORDS_BITS};",
+        f"  localparam int unsigned Queues = {len(isa.Queue)};",
         f"  localparam logic [2:0] Fetcher = 3'd{registers.FETCHER};",
         "",
         "  // Counters: 0 counts cycles, CounterKinds * (1 + queue) + kind what a queue does.",

@@ -23,7 +23,7 @@ Memories. All addresses are in words of their memory.
  ACT    activation memory: words of 16 int8 lanes, one pixel of 16 channels. Word w lies in bank w // bank_words.
  WGT    weight memory: rows of 64 bytes.
  PAR    parameter memory: groups of 16 output channels, 8 bytes a channel: bias int32, then a 32-bit word with the
-        multiplier in bits 0 to 16 and the shift in bits 17 to 22.
+        multiplier in bits 0 to 20 and the shift in bits 21 to 26.
  TAB    lookup tables of 256 bytes; entry i is for the byte i.
  DRAM   four segments, each with a base register that the host sets before the start: 0 constants, 1 arena, 2 inputs,
         3 outputs. Offsets are in words of 16 bytes.
@@ -46,7 +46,7 @@ LoadPatchShape and LoadPatchTarget; Conv: ConvWindow; Vec: VecTarget, and VecWin
 StoreShape). It reads to End and no further. The rest is the program's business, and checked by the simulator alone:
 addresses and banks, modes and sums that do not go together.
 
-Integer meaning. scale(a, m, s) is a * m / 2**s rounded half to even, exact for |a| < 2**31, m < 2**17, 1 <= s <= 47.
+Integer meaning. scale(a, m, s) is a * m / 2**s rounded half to even, exact for |a| < 2**31, m < 2**21, 1 <= s <= 47.
 clamp(v) is min(max(v, clamp_min), clamp_max). Accumulators are 32 bits and wrap.
 """
 
@@ -62,6 +62,7 @@ WORD_BYTES = WORD_BITS // 8
 OPCODE_BITS = 6
 SEMAPHORES = 16
 TAG_BITS = 10
+MULTIPLIER_BITS = 21
 
 
 class Queue(IntEnum):
@@ -395,9 +396,9 @@ class ConvAdd(Instruction):
     kind = 5
 
     zero_point: int = bits(8, signed=True)
-    multiplier: int = bits(17)
+    multiplier: int = bits(MULTIPLIER_BITS)
     residual_zero_point: int = bits(8, signed=True)
-    residual_multiplier: int = bits(17)
+    residual_multiplier: int = bits(MULTIPLIER_BITS)
     shift: int = bits(6)
     output_zero_point: int = bits(8, signed=True)
     clamp_min: int = bits(8, signed=True)
@@ -524,9 +525,9 @@ class VecScale(Instruction):
     kind = 5
 
     zero_point: int = bits(8, signed=True)
-    multiplier: int = bits(17)
+    multiplier: int = bits(MULTIPLIER_BITS)
     second_zero_point: int = bits(8, signed=True)
-    second_multiplier: int = bits(17)
+    second_multiplier: int = bits(MULTIPLIER_BITS)
     shift: int = bits(6)
     output_zero_point: int = bits(8, signed=True)
     clamp_min: int = bits(8, signed=True)

@@ -35,6 +35,9 @@ VERSION_VALUE = 1
 DEADLOCK_CYCLES = 1024
 """A program that has not moved for this long never will."""
 
+PROGRAM_WORDS_BITS = 24
+"""A program has fewer than 2**24 words."""
+
 FETCHER = len(Queue)
 """The number of the fetcher where ERROR_QUEUE names it."""
 
@@ -139,7 +142,12 @@ EXPECTED_HASH = Register(
 PROGRAM_BASE = Register(
     "PROGRAM_BASE", 0x020, Access.READ_WRITE, "DRAM byte address of the program, a multiple of 16", words=2
 )
-PROGRAM_WORDS = Register("PROGRAM_WORDS", 0x028, Access.READ_WRITE, "words of 16 bytes of the program, End included")
+PROGRAM_WORDS = Register(
+    "PROGRAM_WORDS",
+    0x028,
+    Access.READ_WRITE,
+    f"words of 16 bytes of the program, End included, below 2**{PROGRAM_WORDS_BITS}",
+)
 SEGMENTS = tuple(
     Register(
         f"SEGMENT_{segment.name}",

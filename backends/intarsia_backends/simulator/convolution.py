@@ -79,7 +79,7 @@ def unpack_parameters(groups: Array) -> Parameters:
     """
     pairs = np.ascontiguousarray(groups).view("<i4").reshape(-1, 2)
     packed = pairs[:, 1].astype(np.int64) & 0xFFFFFFFF
-    multiplier, shift = packed & 0x1FFFF, packed >> 17 & 0x3F
+    multiplier, shift = packed & (1 << isa.MULTIPLIER_BITS) - 1, packed >> isa.MULTIPLIER_BITS & 0x3F
     return Parameters(pairs[:, 0].astype(np.float64), np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32)))
 
 

@@ -169,6 +169,14 @@ _FIRST = (isa.Queue.MAC, isa.Queue.VEC, isa.Queue.LOAD, isa.Queue.STORE)
 """Whose word a cycle is booked on where several queues work."""
 
 
+def _at_work(queue: isa.Queue, words: Sequence[Timing]) -> Timing:
+    """Of the words of a queue that overlap, the one whose share a cycle is.
+
+    The array is at the later of two Convs while the earlier one drains; of two loads the earlier one gets the data.
+    """
+    return words[-1] if queue is isa.Queue.MAC else words[0]
+
+
 def _share_cycles(timings: Sequence[Timing], layers: dict[int, Layer], total: int) -> None:
     """Give each cycle of the program to one layer."""
     edges: list[tuple[int, int, Timing]] = []
@@ -180,7 +188,7 @@ def _share_cycles(timings: Sequence[Timing], layers: dict[int, Layer], total: in
     now, unclaimed = 0, 0
     latest: Layer | None = None
     for time, begins, timing in edges:
-        owner = next((active[queue][0] for queue in _FIRST if active[queue]), None)
+        owner = next((_at_work(queue, active[queue]) for queue in _FIRST if active[queue]), None)
         if owner is None:
             unclaimed += time - now
         else:

@@ -1,4 +1,4 @@
-"""Rules about fields beside the limits in isa.py, each an error that names the word: several fields or words together."""
+"""Rules about fields beside the limits that isa.py gives each, every one an error that names the word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WINDOWED = (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM)
 
 
 def check_fields(operation: Operation, config: OverlayConfig) -> None:
-    """Raises RunError for shapes never set, values without meaning, and operands that a word reads after writing them."""
+    """Raises RunError for shapes never set, values that do not agree, and operands read after they are written."""
     word = operation.word
     if isinstance(word, isa.Load):
         _positive(operation, operation.setup(isa.LoadShape), "blocks", "rows", "columns")

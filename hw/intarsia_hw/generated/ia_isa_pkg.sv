@@ -6,6 +6,7 @@ package ia_isa_pkg;
   localparam int unsigned OpcodeBits = 6;
   localparam int unsigned Semaphores = 16;
   localparam int unsigned TagBits = 10;
+  localparam int unsigned MultiplierBits = 21;
   localparam int unsigned Lanes = 16;
   localparam int unsigned WeightRowBytes = 64;
   localparam int unsigned ParameterGroupBytes = 128;
@@ -197,14 +198,14 @@ package ia_isa_pkg;
 
   // Setup for Conv with residual = 1: the epilogue's second step, with v from the first and r from ConvResidual:
   typedef struct packed {
-    logic [41:0] unused;
+    logic [33:0] unused;
     logic signed [7:0] clamp_max;
     logic signed [7:0] clamp_min;
     logic signed [7:0] output_zero_point;
     logic [5:0] shift;
-    logic [16:0] residual_multiplier;
+    logic [20:0] residual_multiplier;
     logic signed [7:0] residual_zero_point;
-    logic [16:0] multiplier;
+    logic [20:0] multiplier;
     logic signed [7:0] zero_point;
     opcode_e opcode;
   } conv_add_t;
@@ -274,14 +275,14 @@ package ia_isa_pkg;
 
   // Setup for Vec ADD, MULTIPLY and SUM: zero points, multipliers, shift, clamp.
   typedef struct packed {
-    logic [41:0] unused;
+    logic [33:0] unused;
     logic signed [7:0] clamp_max;
     logic signed [7:0] clamp_min;
     logic signed [7:0] output_zero_point;
     logic [5:0] shift;
-    logic [16:0] second_multiplier;
+    logic [20:0] second_multiplier;
     logic signed [7:0] second_zero_point;
-    logic [16:0] multiplier;
+    logic [20:0] multiplier;
     logic signed [7:0] zero_point;
     opcode_e opcode;
   } vec_scale_t;
@@ -337,7 +338,14 @@ package ia_isa_pkg;
     opcode_e opcode;
   } end_t;
 
-  // Whether a word is malformed whatever stands before it: its opcode, bits above its fields, limits of fields.
+  function automatic logic is_run(input logic [5:0] opcode);
+    case (opcode)
+      6'd2, 6'd5, 6'd6, 6'd22, 6'd38, 6'd50, 6'd63: is_run = 1'b1;
+      default: is_run = 1'b0;
+    endcase
+  endfunction
+
+  // Whether a word is malformed whatever stands before it: opcode, bits above its fields, limits of fields.
   function automatic logic is_malformed(input logic [127:0] word);
     case (word[5:0])
       6'd1:  // LoadShape
@@ -386,7 +394,7 @@ package ia_isa_pkg;
       6'd20:  // ConvResidual
         is_malformed = |word[127:52];
       6'd21:  // ConvAdd
-        is_malformed = |word[127:86];
+        is_malformed = |word[127:94];
       6'd22:  // Conv
         is_malformed = |word[127:97]
             || word[80:80] > 1'd0
@@ -407,7 +415,7 @@ package ia_isa_pkg;
             || word[37:30] == 8'd0
             || word[45:38] == 8'd0;
       6'd37:  // VecScale
-        is_malformed = |word[127:86];
+        is_malformed = |word[127:94];
       6'd38:  // Vec
         is_malformed = |word[127:72]
             || word[51:48] > 4'd6;

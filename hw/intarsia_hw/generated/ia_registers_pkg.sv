@@ -6,6 +6,8 @@ package ia_registers_pkg;
   localparam logic [31:0] Identification = 32'h41544e49;
   localparam logic [31:0] Version = 32'd1;
   localparam int unsigned DeadlockCycles = 1024;
+  localparam int unsigned ProgramWordsBits = 24;
+  localparam int unsigned Queues = 4;
   localparam logic [2:0] Fetcher = 3'd4;
 
   // Counters: 0 counts cycles, CounterKinds * (1 + queue) + kind what a queue does.

@@ -1,7 +1,7 @@
 """Integer ops: what quantized networks are made of. Their NumPy meaning here is the definition for every engine.
 
 Activations are int8, NC* like ONNX's. Accumulators are int32. Each output is scaled by `ir.integer.requantize`:
-multiply by a 17-bit integer, shift right rounding half to even, add the zero point, clamp. Padding has the value of the
+multiply by a 21-bit integer, shift right rounding half to even, add the zero point, clamp. Padding has the value of the
 input's zero point (the real number 0). A fused activation is the clamp.
 """
 
@@ -220,7 +220,7 @@ QADD = Op(
 """Inputs a, b int8, broadcast like NumPy.
 
 out = clamp((((a - a_zero_point) * a_multiplier + (b - b_zero_point) * b_multiplier) >> shift) + output_zero_point),
-the shift rounding half to even; multipliers in [0, 2**17), so the sum fits 27 bits and a sign.
+the shift rounding half to even; multipliers in [0, 2**21), so the sum fits 30 bits and a sign.
 """
 
 

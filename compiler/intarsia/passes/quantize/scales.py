@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.ir.integer import INT8_MAX, INT8_MIN, WEIGHT_MAX, fixed_point, fixed_point_pair
+from intarsia.ir.integer import INT8_MAX, INT8_MIN, SCALE_LIMIT, WEIGHT_MAX, fixed_point, fixed_point_pair
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
 
@@ -144,7 +144,9 @@ def ratios(scales: Array) -> tuple[Array, Array] | Refused:
     try:
         pairs = [fixed_point(float(scale)) for scale in scales]
     except ValueError:
-        return refuse(f"the scale of its sums is {scales.max():.3g} times the scale of its output, at most 65535")
+        return refuse(
+            f"the scale of its sums is {scales.max():.3g} times that of its output, at most {SCALE_LIMIT - 1}"
+        )
     table = np.asarray(pairs, np.int32).reshape(-1, 2)
     return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
 
@@ -154,7 +156,7 @@ def ratio(scale: float) -> tuple[int, int] | Refused:
     try:
         return fixed_point(scale)
     except ValueError:
-        return refuse(f"the scale of its input is {scale:.3g} times the scale of its output, at most 65535")
+        return refuse(f"the scale of its input is {scale:.3g} times that of its output, at most {SCALE_LIMIT - 1}")
 
 
 def ratio_pair(first: float, second: float) -> tuple[int, int, int] | Refused:
@@ -162,7 +164,8 @@ def ratio_pair(first: float, second: float) -> tuple[int, int, int] | Refused:
     try:
         return fixed_point_pair(first, second)
     except ValueError:
-        return refuse(f"the scale of an input is {max(first, second):.3g} times the scale of the output, at most 65535")
+        larger = max(first, second)
+        return refuse(f"the scale of an input is {larger:.3g} times that of the output, at most {SCALE_LIMIT - 1}")
 
 
 def quantize_constant(real: Array) -> tuple[Array, Quantization]:
