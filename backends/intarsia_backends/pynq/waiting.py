@@ -43,7 +43,11 @@ class InterruptThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="intarsia-interrupts", daemon=True).start()
+        threading.Thread(target=self._listen, name="intarsia-interrupts", daemon=True).start()
+
+    def _listen(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     def call(self, function: Callable[[], Result]) -> Result:
         """What the function gives, called in the thread."""

@@ -25,9 +25,9 @@ from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion, RegionFiles
 from intarsia_backends.overlay import driver
 from intarsia_backends.overlay.config import KV260, PYNQ_Z2, TINY
+from intarsia_backends.overlay.parameters import VLNV
 from intarsia_backends.overlay.registers import Cause
 from intarsia_backends.pynq import board
-from intarsia_backends.pynq.design import VLNV
 from intarsia_backends.pynq.device import PynqDevice
 
 Load = Callable[[RegionFiles], LoadedRegion]
