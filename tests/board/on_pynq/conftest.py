@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,3 +58,12 @@ def load(machine: BenchDevice) -> Iterator[Callable[[RegionFiles], LoadedRegion]
     yield load_region
     for region in loaded:
         region.close()
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """A folder with artifacts and inputs, compiled where the compiler's dependencies are."""
+    folder = os.environ.get("INTARSIA_BOARD_ARTIFACTS")
+    if folder is None:
+        pytest.skip("needs compiled artifacts: tests/board/test_board_with_pynq.py makes them and runs this")
+    return Path(folder)
