@@ -137,7 +137,10 @@ def _core(overlay: Any, bitstream: Path) -> Any:
 
 def _hold(path: Path) -> int:
     """Take the FPGA for this process; the descriptor that holds it. RunError where another one has it."""
-    guard = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        guard = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise RunError(where="board", what=f"its lock cannot be opened: {error}", help="run it as root") from None
     try:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

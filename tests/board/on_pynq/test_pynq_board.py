@@ -243,6 +243,12 @@ def test_another_process_has_the_board(load: Load) -> None:
     assert right(load(region_of(GRAPH)))
 
 
+def test_a_lock_that_cannot_be_opened(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "LOCK_FILE", tmp_path / "missing" / "lock")
+    with pytest.raises(RunError, match="its lock cannot be opened"):
+        load(region_of(GRAPH))
+
+
 def test_fault_of_the_core(machine: BenchDevice, load: Load) -> None:
     region = load(region_of(GRAPH))
     assert isinstance(machine.core, RegisterModel)
