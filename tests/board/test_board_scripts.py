@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from intarsia_backends.overlay import registers
 from intarsia_backends.overlay.config import KV260, PYNQ_Z2, OverlayConfig
 from intarsia_backends.overlay.parameters import VLNV, core_parameters
 from intarsia_backends.pynq.design import INTERRUPT
+
+sys.path.append(str(Path(__file__).parent / "on_pynq"))
+from fixture_hwh import PROCESSORS, write_hwh
 
 BOARDS = Path(__file__).parents[2] / "hw" / "boards"
 
@@ -301,6 +305,21 @@ def test_timing_that_is_not_met_fails(board: Board, tmp_path: Path) -> None:
 def test_arguments_are_asked_for(board: Board, tmp_path: Path) -> None:
     done = run_script(board, tmp_path)
     assert done.returncode == 1 and "usage: vivado -mode batch" in done.stderr
+
+
+def test_the_fixture_that_pynq_parses_is_this_design(board: Board, calls: list[list[str]]) -> None:
+    processor = PROCESSORS[board.config.name]
+    assert set(processor.memory.items()) == board.ports and processor.core_base == board.registers_at
+    text = write_hwh(board.config.name, VLNV)
+    for pin, end in nets(calls):
+        names = [name.split("/") for name in (pin, end)]
+        if any(cell.startswith("smc_") or cell == "reset" or "clk" in name.lower() for cell, name in names):
+            continue  # what the fixture leaves out
+        for cell, name in names:
+            assert f'INSTANCE="{cell}"' in text and re.search(rf'(NAME|PORT)="{name}"', text), f"{cell}/{name}"
+    for call in calls:
+        if call[0] == "assign_bd_address" and "-offset" in call:
+            assert f'BASEVALUE="{int(call[call.index("-offset") + 1], 0):#010x}"' in text
 
 
 def test_scripts_say_that_they_never_ran() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pynq
-from fixture_hwh import CONTROLLER_BASE, CONTROLLER_SPAN, CORE_BASE, CORE_SPAN
+from fixture_hwh import CONTROLLER_SPAN, CORE_SPAN, PROCESSORS
 from pynq.buffer import PynqBuffer
 from pynq.pl_server.device import Device
 from pynq.pl_server.embedded_device import DEFAULT_XCLBIN, _unify_dictionaries
@@ -154,43 +154,55 @@ class BenchDevice(Device):
     def be(self, board: str) -> None:
         """Take the processor of a board."""
         self.arch = MACHINES[board]
+        self.core_base, self.controller_base = PROCESSORS[board].core_base, PROCESSORS[board].controller_base
         if hasattr(Clocks, "_real_instance"):
             del Clocks._real_instance  # pynq keeps the clocks of the first board that it saw
         self.system = dict(ZYNQ_CLOCKS if board == "pynq-z2" else ULTRASCALE_CLOCKS)
 
     # ---- registers
 
+    def _place(self, address: int) -> tuple[str, int]:
+        """What answers at an address, and the offset in it."""
+        for name, base, span in (
+            ("core", self.core_base, CORE_SPAN),
+            ("controller", self.controller_base, CONTROLLER_SPAN),
+        ):
+            if base <= address < base + span:
+                return name, address - base
+        return "processor", address
+
     def read_registers(self, address: int, length: int) -> bytes:
-        if CORE_BASE <= address < CORE_BASE + CORE_SPAN:
+        place, offset = self._place(address)
+        if place == "core":
             assert self.core is not None
-            value = self.core.read(address - CORE_BASE)
-            ended = address - CORE_BASE == registers.STATUS.offset and not value & registers.STATUS.mask("running")
+            value = self.core.read(offset)
+            ended = offset == registers.STATUS.offset and not value & registers.STATUS.mask("running")
             if self.started and ended:
                 self.started = False
                 if self.evicts_late:
                     self._evict()
-        elif CONTROLLER_BASE <= address < CONTROLLER_BASE + CONTROLLER_SPAN:
+        elif place == "controller":
             self.interrupt  # noqa: B018 (its inputs are looked at)
-            value = self.controller.read(address - CONTROLLER_BASE)
+            value = self.controller.read(offset)
         else:
-            value = self.system.get(address, 0)
+            value = self.system.get(offset, 0)
         return value.to_bytes(4, "little")[:length]
 
     def write_registers(self, address: int, data: Any) -> None:
         content = bytes(data)
-        for place in range(0, len(content), 4):
-            self._write(address + place, int.from_bytes(content[place : place + 4], "little"))
+        for at in range(0, len(content), 4):
+            self._write(*self._place(address + at), int.from_bytes(content[at : at + 4], "little"))
 
-    def _write(self, address: int, value: int) -> None:
-        if CORE_BASE <= address < CORE_BASE + CORE_SPAN:
+    def _write(self, place: str, offset: int, value: int) -> None:
+        if place == "core":
             assert self.core is not None
-            self.core.write(address - CORE_BASE, value)
-            if address - CORE_BASE == registers.CONTROL.offset:
+            self.core.write(offset, value)
+            if offset == registers.CONTROL.offset:
                 self.started = bool(value & registers.CONTROL.mask("start"))
-        elif CONTROLLER_BASE <= address < CONTROLLER_BASE + CONTROLLER_SPAN:
-            self.controller.write(address - CONTROLLER_BASE, value)
+        elif place == "controller":
+            self.controller.write(offset, value)
         else:
-            self.system[address] = value
+            self.system[offset] = value
 
     @property
     def interrupt(self) -> bool:

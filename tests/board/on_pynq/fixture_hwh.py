@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
-CORE_BASE, CORE_SPAN = 0x43C0_0000, 0x1000
-CONTROLLER_BASE, CONTROLLER_SPAN = 0x4180_0000, 0x1_0000
+CORE_SPAN, CONTROLLER_SPAN = 0x1000, 0x1_0000
 CORE, CONTROLLER, CONCAT = "ia_core", "irq_controller", "irq_concat"
 
 LITE = ("AWADDR", "AWVALID", "AWREADY", "WDATA", "WSTRB", "WVALID", "WREADY", "BRESP", "BVALID", "BREADY")
@@ -23,8 +22,10 @@ FROM_MASTER = {"AWADDR", "AWVALID", "WDATA", "WSTRB", "WVALID", "BREADY", "ARADD
 class Processor:
     """A processing system as far as the fixture shows it.
 
-    general, memory  names of the general-purpose master, and of the three memory slaves
-    block            name of the address block behind each memory slave
+    general                     name of the general-purpose master
+    memory                      by master of the core, the memory slave that it is connected with
+    block                       name of the address block behind each memory slave
+    core_base, controller_base  byte addresses of the registers of the core and of the interrupt controller
     """
 
     family: str
@@ -32,9 +33,11 @@ class Processor:
     instance: str
     vlnv: str
     general: str
-    memory: Sequence[str]
+    memory: Mapping[str, str]
     block: str
     interrupt: str
+    core_base: int
+    controller_base: int
     parameters: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -66,9 +69,11 @@ PROCESSORS = {
         "processing_system7_0",
         "xilinx.com:ip:processing_system7:5.5",
         "M_AXI_GP0",
-        ("S_AXI_HP0", "S_AXI_HP1", "S_AXI_HP2"),
+        {"m_axi_fetch": "S_AXI_HP1", "m_axi_load": "S_AXI_HP0", "m_axi_store": "S_AXI_HP2"},
         "DDR_LOWOCM",
         "IRQ_F2P",
+        0x43C0_0000,
+        0x4180_0000,
         _zynq_clocks(),
     ),
     "kv260": Processor(
@@ -77,9 +82,11 @@ PROCESSORS = {
         "zynq_ultra_ps_e_0",
         "xilinx.com:ip:zynq_ultra_ps_e:3.5",
         "M_AXI_HPM0_FPD",
-        ("S_AXI_HP0_FPD", "S_AXI_HP1_FPD", "S_AXI_HP2_FPD"),
+        {"m_axi_fetch": "S_AXI_HP3_FPD", "m_axi_load": "S_AXI_HP0_FPD", "m_axi_store": "S_AXI_HP1_FPD"},
         "DDR_LOW",
         "pl_ps_irq0",
+        0xA000_0000,
+        0xA001_0000,
         _ultrascale_clocks(),
     ),
 }
@@ -92,16 +99,19 @@ def write_hwh(board: str, vlnv: str, core: str = CORE) -> str:
     core  name of the core's cell
     """
     processor = PROCESSORS[board]
-    masters = ("m_axi_fetch", "m_axi_load", "m_axi_store")
+    general, controller_base = processor.general, processor.controller_base
     ranges = [
-        _range("reg0", CORE_BASE, CORE_SPAN, core, processor.general, "s_axi", "REGISTER"),
-        _range("Reg", CONTROLLER_BASE, CONTROLLER_SPAN, CONTROLLER, processor.general, "s_axi", "REGISTER"),
+        _range("reg0", processor.core_base, CORE_SPAN, core, general, "s_axi", "REGISTER"),
+        _range("Reg", controller_base, CONTROLLER_SPAN, CONTROLLER, general, "s_axi", "REGISTER"),
     ]
     modules = [
         _module(
             processor.instance,
             processor.vlnv,
-            [_interface(processor.general, "MASTER"), *(_interface(name, "SLAVE") for name in processor.memory)],
+            [
+                _interface(processor.general, "MASTER"),
+                *(_interface(name, "SLAVE") for name in processor.memory.values()),
+            ],
             [_pin(processor.interrupt, "I", "INTERRUPT", CONCAT, "dout"), _pin("CLK", "O", "clk", core, "aclk")],
             ranges,
             processor.parameters,
@@ -109,14 +119,14 @@ def write_hwh(board: str, vlnv: str, core: str = CORE) -> str:
         _module(
             core,
             vlnv,
-            [_interface("s_axi", "SLAVE"), *(_interface(name, "MASTER") for name in masters)],
+            [_interface("s_axi", "SLAVE"), *(_interface(name, "MASTER") for name in processor.memory)],
             [
                 _pin("interrupt", "O", "INTERRUPT", CONTROLLER, "intr"),
                 _pin("aclk", "I", "clk", processor.instance, "CLK"),
             ],
             [
                 _range(processor.block, 0, 0x2000_0000, processor.instance, master, slave, "MEMORY")
-                for master, slave in zip(masters, processor.memory)
+                for master, slave in processor.memory.items()
             ],
         ),
         _module(
