@@ -167,6 +167,19 @@ def test_memory_that_is_short(machine: BenchDevice, load: Load) -> None:
     assert right(load(region_of(GRAPH)))
 
 
+def test_memory_beyond_the_cores_addresses(machine: BenchDevice, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = machine.default_memory.allocate
+
+    def allocate(*arguments: Any, **options: Any) -> PynqBuffer:
+        buffer = original(*arguments, **options)
+        buffer.device_address += 1 << 32
+        return buffer
+
+    monkeypatch.setattr(machine.default_memory, "allocate", allocate)
+    with pytest.raises(RunError, match="the kernel gave memory at 0x11000.000, the core's addresses have 32 bits"):
+        load(region_of(GRAPH))
+
+
 def test_two_regions_share_the_core(machine: BenchDevice, load: Load) -> None:
     other = small_graph(seed=4)
     regions = [load(region_of(GRAPH)), load(region_of(other))]
