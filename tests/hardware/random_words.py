@@ -284,6 +284,44 @@ class WordMaker:
         return makers[self.number(0, len(makers) - 1)]
 
 
+def writes_twice(words: Words) -> bool:
+    """Whether the target of one of the words holds an address twice: which of the two values stays is not defined."""
+    setup: dict[type[isa.Instruction], isa.Instruction] = {}
+    for word in words:
+        if not isinstance(word, isa.Run):
+            setup[type(word)] = word
+            continue
+        for shape, holder in ((isa.LoadShape, isa.Load), (isa.StoreShape, isa.Store), (isa.VecTarget, isa.Vec)):
+            found = setup.get(shape)
+            if not isinstance(word, holder) or found is None:
+                continue
+            assert isinstance(found, (isa.LoadShape, isa.StoreShape, isa.VecTarget))
+            pitches = (found.block_pitch, found.row_pitch)
+            if isinstance(found, isa.StoreShape):
+                pitches = (found.dram_block_pitch, found.dram_row_pitch)
+            if _meets_itself((found.blocks, found.rows, found.columns), pitches):
+                return True
+        patches = setup.get(isa.LoadPatchTarget)
+        if isinstance(word, isa.LoadPatch) and isinstance(patches, isa.LoadPatchTarget):
+            shape = setup[isa.LoadPatchShape]
+            assert isinstance(shape, isa.LoadPatchShape)
+            blocks = -(-shape.kernel_height * shape.kernel_width * shape.channels // isa.WORD_BYTES)
+            if _meets_itself((blocks, patches.rows, patches.columns), (patches.block_pitch, patches.row_pitch)):
+                return True
+        target, window = setup.get(isa.ConvTarget), setup.get(isa.ConvWindow)
+        if isinstance(word, isa.Conv) and isinstance(target, isa.ConvTarget) and isinstance(window, isa.ConvWindow):
+            sizes = (window.output_blocks, window.rows, window.columns)
+            if word.finish and _meets_itself(sizes, (target.block_pitch, target.row_pitch)):
+                return True
+    return False
+
+
+def _meets_itself(sizes: tuple[int, int, int], pitches: tuple[int, int]) -> bool:
+    blocks, rows, columns = np.ogrid[: sizes[0], : sizes[1], : sizes[2]]
+    places = blocks * pitches[0] + rows * pitches[1] + columns
+    return np.unique(places).size < places.size
+
+
 def chained(words: Sequence[isa.Instruction]) -> bytes:
     """A program in which every run word waits for the one before, over a semaphore for each pair of queues."""
     found = list(words)
@@ -308,6 +346,8 @@ def random_program(
         kind = maker.kind()
         for _ in range(_TRIES):
             thing = kind()
+            if writes_twice(thing):
+                continue
             try:
                 # Alone first: most draws fail by themselves.
                 for words in (thing, [*middle, *thing]):

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from harness import module, needs_verilator
 
-from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import PYNQ_Z2, OverlayConfig
 from intarsia_backends.overlay.isa import VecOperation
 from intarsia_backends.rtl.model import Model
-from intarsia_backends.simulator.accesses import check_bounds, memory_sizes
+from intarsia_backends.simulator.accesses import check_bounds, memory_sizes, target_rectangle
 from intarsia_backends.simulator.costs import vector_cost
 from intarsia_backends.simulator.fields import check_fields
 from intarsia_backends.simulator.program import Operation
@@ -26,6 +25,8 @@ pytestmark = [pytest.mark.rtl, needs_verilator]
 
 WORDS = 1024
 CONFIG: OverlayConfig = replace(PYNQ_Z2, activation_banks=1, activation_bank_bytes=WORDS * 16)
+LARGEST = (1 << isa.MULTIPLIER_BITS) - 1
+"""Multiplier."""
 SIZES = memory_sizes(CONFIG, {})
 SETUPS = (isa.VecSource, isa.VecSecond, isa.VecTarget, isa.VecWindow, isa.VecScale)
 
@@ -33,8 +34,11 @@ SETUPS = (isa.VecSource, isa.VecSecond, isa.VecTarget, isa.VecWindow, isa.VecSca
 class Machine:
     """The RTL and the NumPy machine side by side, with the same memories."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, stall: float = 0.0) -> None:
+        """stall  share of cycles in which no new word is offered"""
         self.model = model
+        self.source = model.source("word_i", stall=stall)
+        self.dones = model.sink("word_i", valid="done_o", ready=None)
         self.state = State(CONFIG, np.zeros((0, 16), np.int8), {})
         self.registers: dict[type[isa.Instruction], isa.Instruction] = {}
         self.queue: list[isa.Instruction] = []
@@ -55,6 +59,9 @@ class Machine:
         found = Operation(0, word, registers)
         check_fields(found, CONFIG)
         check_bounds(found, SIZES)
+        target = target_rectangle(found)
+        if target.addresses().size < target.words:
+            raise found.fault("writes a word twice: NumPy has no order for that")
         return found
 
     def add(self, word: isa.Vec, *setups: isa.Instruction) -> Operation:
@@ -65,42 +72,42 @@ class Machine:
         self.queue += [*setups, word]
         return operation
 
-    def run(self, stall: float = 0.0, seed: int = 1) -> int:
+    def run(self) -> int:
         """Execute what is in the queue, compare the memories; the cycles from the first word to the last `done`."""
-        source = self.model.source("word_i", stall=stall, seed=seed)
-        dones = self.model.sink("word_i", valid="done_o", ready=None)
-        begin = self.model.cycle
-        source.add([int.from_bytes(word.encode(), "little") for word in self.queue])
-        runs = sum(isinstance(word, isa.Vec) for word in self.queue)
+        begin, runs = self.model.cycle, len(self.dones.cycles)
+        runs += sum(isinstance(word, isa.Vec) for word in self.queue)
+        self.source.add([int.from_bytes(word.encode(), "little") for word in self.queue])
         self.queue = []
-        for _ in range(4000):
-            if len(dones.cycles) >= runs:
+        for _ in range(100_000):
+            if len(self.dones.cycles) >= runs:
                 break
             self.model.step(100)
         self.model.step(10)
-        assert len(dones.cycles) == runs and source.left == 0 and self.model["busy_o"] == 0
+        assert len(self.dones.cycles) == runs and self.source.left == 0 and self.model["busy_o"] == 0
         wrong = np.argwhere(self.act != self.state.act.view(np.uint8))
         assert not len(wrong), f"{len(wrong)} bytes differ, first [word, lane] {wrong[:4].tolist()}"
-        return int(dones.cycles[-1]) - begin
+        return int(self.dones.cycles[-1]) - begin
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[Model]:
-    with module(
+def bench(stall: float = 0.0) -> Machine:
+    """A machine after reset."""
+    model = module(
         "vector_bench",
         sources=["modules/vector_bench.sv"],
         signals=["vector_bench.activations", "vector_bench.entries"],
         Words=WORDS,
         Tables=CONFIG.tables,
-    ) as found:
-        yield found
+    )
+    model.reset()
+    return Machine(model, stall)
 
 
 @pytest.fixture
-def machine(model: Model) -> Machine:
-    model.set(word_valid_i=0)
-    model.reset()
-    return Machine(model)
+def machine() -> Iterator[Machine]:
+    found = bench()
+    yield found
+    assert found.model["stray_o"] == 0
+    found.model.close()
 
 
 def small(rng: np.random.Generator, most: int) -> int:
@@ -111,13 +118,13 @@ def small(rng: np.random.Generator, most: int) -> int:
 def random_scale(rng: np.random.Generator) -> isa.VecScale:
     """Results of about the right size mostly; any values at times."""
     wild = rng.random() < 0.3
-    extreme = [0, 1, 65535, 65536, 131071]
+    extreme = [0, 1, 65535, 65536, LARGEST]
 
     def byte() -> int:
         return int(rng.choice([-128, -1, 0, 127]) if rng.random() < 0.4 else rng.integers(-128, 128))
 
     def multiplier() -> int:
-        return int(rng.choice(extreme) if wild else rng.integers(1 << 16, 1 << 17))
+        return int(rng.choice(extreme) if wild else rng.integers(LARGEST // 2, LARGEST + 1))
 
     low, high = sorted((byte(), byte())) if rng.random() < 0.5 else (-128, 127)
     if wild and rng.random() < 0.2:
@@ -127,7 +134,7 @@ def random_scale(rng: np.random.Generator) -> isa.VecScale:
         multiplier=multiplier(),
         second_zero_point=byte(),
         second_multiplier=multiplier(),
-        shift=int(rng.integers(0, 64) if wild else rng.integers(14, 28)),
+        shift=int(rng.integers(0, 64) if wild else rng.integers(18, 32)),
         output_zero_point=byte(),
         clamp_min=low,
         clamp_max=high,
@@ -215,13 +222,14 @@ def test_random_words_of_one_operation(machine: Machine, operation: VecOperation
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.6, 0.95])
-def test_operations_follow_each_other(machine: Machine, stall: float) -> None:
+def test_operations_follow_each_other(stall: float) -> None:
+    machine = bench(stall)
     rng = np.random.default_rng(int(stall * 100) + 7)
-    for batch in range(6):
+    for _ in range(6):
         machine.fill(rng)
         for _ in range(40):
             add_random(machine, rng, VecOperation(int(rng.integers(0, len(VecOperation)))))
-        machine.run(stall, batch + 1)
+        machine.run()
 
 
 def test_sums_over_several_words(machine: Machine) -> None:
@@ -234,28 +242,30 @@ def test_sums_over_several_words(machine: Machine) -> None:
             height, width = int(rng.integers(1, 24)), int(rng.integers(1, 24))
             machine.add(
                 isa.Vec(operation=VecOperation.SUM, start=int(index == 0), finish=int(index == count - 1)),
-                isa.VecSource(base=int(rng.integers(0, 400)), row_pitch=width, height=height, width=width, pad_top=1, fill=9),
+                isa.VecSource(
+                    base=int(rng.integers(0, 400)), row_pitch=width, height=height, width=width, pad_top=1, fill=9
+                ),
                 isa.VecTarget(base=900, blocks=1, rows=1, columns=1),
                 isa.VecWindow(height + 1, width, 1, 1),
                 scale,
             )
-        machine.run(0.2)
+        machine.run()
 
 
+@pytest.mark.slow
 def test_sums_of_more_than_32_bits_wrap(machine: Machine) -> None:
-    """The window lies in the padding: 300 x 4,000 pixels of 255 a word, up to 2**32 and on."""
+    """The window lies in the padding: 2,106 x 4,000 pixels of 255 are more than 2**31."""
     machine.fill(np.random.default_rng(0))
-    for index in range(8):
+    for index in range(2):
         machine.add(
-            isa.Vec(operation=VecOperation.SUM, start=int(index == 0), finish=int(index == 7)),
+            isa.Vec(operation=VecOperation.SUM, start=int(index == 0), finish=index),
             isa.VecSource(fill=127),
             isa.VecTarget(base=900, blocks=1, rows=1, columns=1),
-            isa.VecWindow(570, 4000, 1, 1) if index < 7 else isa.VecWindow(1, 57, 1, 1),
-            isa.VecScale(zero_point=-128, multiplier=131071, shift=42, clamp_min=-128, clamp_max=127),
+            isa.VecWindow(2106, 4000, 1, 1) if index == 0 else isa.VecWindow(1, 57, 1, 1),
+            isa.VecScale(zero_point=-128, multiplier=LARGEST, shift=46, clamp_min=-128, clamp_max=127),
         )
-        if index in (0, 3, 7):  # a look at each
-            pass
     machine.run()
+    assert machine.state.act[900].max() < 0
 
 
 @pytest.mark.parametrize("shift", range(64))
@@ -266,12 +276,12 @@ def test_every_shift_rounds_half_to_even(machine: Machine, shift: int) -> None:
     source = isa.VecSource(base=0, row_pitch=20, height=30, width=20, fill=0)
     second = isa.VecSecond(base=300, row_pitch=8, column_pitch=1)
     for operation in (VecOperation.ADD, VecOperation.MULTIPLY, VecOperation.SUM):
-        for multiplier in (1, 3, 1 << min(max(shift - 1, 0), 16), 65537, 131071):
+        for multiplier in (1, 3, 1 << min(max(shift - 1, 0), 20), 65537, LARGEST):
             scale = isa.VecScale(
                 zero_point=int(rng.integers(-128, 128)),
                 multiplier=multiplier,
                 second_zero_point=int(rng.integers(-128, 128)),
-                second_multiplier=int(rng.choice([1, 2, 65536, 131071])),
+                second_multiplier=int(rng.choice([1, 2, 65536, LARGEST])),
                 shift=shift,
                 output_zero_point=int(rng.choice([-128, 0, 127])),
                 clamp_min=-128,
@@ -279,7 +289,7 @@ def test_every_shift_rounds_half_to_even(machine: Machine, shift: int) -> None:
             )
             machine.add(isa.Vec(operation=operation), source, second, plain, isa.VecWindow(2, 2, 2, 2), scale)
     # Sums that need more than 17 bits
-    for multiplier in (1, 2, 1 << min(shift, 16), 131071):
+    for multiplier in (1, 2, 1 << min(shift, 20), LARGEST):
         scale = isa.VecScale(
             zero_point=int(rng.choice([-128, 127])), multiplier=multiplier, shift=shift, clamp_min=-128, clamp_max=127
         )
@@ -293,59 +303,47 @@ def test_every_shift_rounds_half_to_even(machine: Machine, shift: int) -> None:
     machine.run()
 
 
-def windows(operation: VecOperation, kernel: int, stride: int) -> tuple[isa.Vec, list[isa.Instruction]]:
-    target = isa.VecTarget(base=700, row_pitch=7, block_pitch=49, blocks=2, rows=7, columns=7)
-    size = 6 * stride + kernel
-    source = isa.VecSource(base=0, row_pitch=size, block_pitch=size * size, height=size, width=size)
-    second = isa.VecSecond(base=400, row_pitch=7, block_pitch=49, column_pitch=1)
-    scale = isa.VecScale(multiplier=70000, second_multiplier=70000, shift=18, clamp_min=-128, clamp_max=127)
-    return isa.Vec(operation=operation), [source, second, target, isa.VecWindow(kernel, kernel, stride, stride), scale]
-
-
-@pytest.mark.parametrize(
-    ("operation", "kernel", "stride", "lanes"),
-    [
-        (VecOperation.COPY, 1, 1, (0, 0, 16)),
-        (VecOperation.COPY, 1, 1, (4, 4, 8)),
-        (VecOperation.COPY, 1, 1, (3, 0, 8)),
-        (VecOperation.ADD, 1, 1, (0, 0, 16)),
-        (VecOperation.MULTIPLY, 1, 1, (0, 0, 16)),
-        (VecOperation.MAXIMUM, 2, 2, (0, 0, 16)),
-        (VecOperation.MAXIMUM, 3, 1, (0, 0, 16)),
-        (VecOperation.SUM, 1, 1, (0, 0, 16)),
-        (VecOperation.SUM, 2, 2, (0, 0, 16)),
-        (VecOperation.SUM, 3, 1, (0, 0, 16)),
-        (VecOperation.LOOKUP, 1, 1, (0, 0, 16)),
-        (VecOperation.FILL, 1, 1, (0, 0, 16)),
-    ],
-)
-def test_cycles_are_those_of_the_cost_model(
-    machine: Machine, operation: VecOperation, kernel: int, stride: int, lanes: tuple[int, int, int]
-) -> None:
-    """Ten words one after the other, less the first: the engine takes a run word every `cycles` of its cost."""
-    machine.fill(np.random.default_rng(0))
-    word, setups = windows(operation, kernel, stride)
-    word = replace(word, lane_from=lanes[0], lane_to=lanes[1], lane_count=lanes[2])
-    cost = vector_cost(machine.add(word, *setups)).cycles
-    first = machine.run()
-    for _ in range(11):
+def cycles_of(machine: Machine, word: isa.Vec, *setups: isa.Instruction) -> int:
+    """What a word takes where it stands among its like."""
+    machine.add(word, *setups)
+    first = machine.run() - len(setups)
+    for _ in range(4):
         machine.add(word)
-    assert machine.run() - (first - len(setups)) == 10 * cost
+    taken, rest = divmod(machine.run() - first, 3)
+    assert not rest
+    return taken
 
 
-def test_a_long_window_counts(machine: Machine) -> None:
-    """Means over whole planes: the sums are scaled in two passes."""
-    machine.fill(np.random.default_rng(0))
-    source = isa.VecSource(base=0, row_pitch=20, block_pitch=400, height=20, width=20)
-    target = isa.VecTarget(base=900, blocks=2, block_pitch=1, rows=1, columns=1)
-    scale = isa.VecScale(zero_point=-3, multiplier=83886, shift=25, clamp_min=-128, clamp_max=127)
-    word = isa.Vec(operation=VecOperation.SUM)
-    operation = machine.add(word, source, target, isa.VecWindow(20, 20, 1, 1), scale)
+def test_cycles_are_those_of_the_cost_model(machine: Machine) -> None:
+    """Random words, each repeated: the engine takes a run word every `cycles` of its cost, exactly."""
+    rng = np.random.default_rng(11)
+    machine.fill(rng)
+    done = 0
+    while done < 200:
+        word, setups = random_word(rng, VecOperation(int(rng.integers(0, len(VecOperation)))))
+        try:
+            operation = machine.operation(word, setups)
+        except RunError:
+            continue
+        assert cycles_of(machine, word, *setups) == vector_cost(operation).cycles, operation.where
+        done += 1
+
+
+def test_sums_over_several_words_cost_what_the_model_says(machine: Machine) -> None:
+    rng = np.random.default_rng(2)
+    machine.fill(rng)
+    setups = (
+        isa.VecSource(base=0, row_pitch=3, height=3, width=3),
+        isa.VecTarget(base=900, blocks=1, rows=1, columns=1),
+        isa.VecWindow(1, 2, 1, 1),
+        random_scale(rng),
+    )
+    word = isa.Vec(operation=VecOperation.SUM, start=0)
+    machine.add(replace(word, start=1, finish=0), *setups)
+    machine.run()
+    machine.add(replace(word, finish=0))
     first = machine.run()
-    machine.add(word)
-    machine.add(word)
-    assert machine.run() - (first - 4) == vector_cost(operation).cycles
-
-
-def sample(state: State) -> Array:
-    return state.act[:4]
+    for _ in range(3):
+        machine.add(replace(word, finish=0))
+    operation = machine.add(word)
+    assert machine.run() - first == 3 * vector_cost(operation).cycles

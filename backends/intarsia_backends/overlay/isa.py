@@ -215,7 +215,8 @@ class Load(Run):
     For b in blocks, y in rows, x in columns (LoadShape):
         ACT[base + b * block_pitch + y * row_pitch + x] =
             DRAM[segment][offset + b * dram_block_pitch + (y >> upsample) * dram_row_pitch + (x >> upsample)]
-    With upsample = 1 the copy enlarges to twice the size by repeating pixels; rows and columns count the target's.
+    With upsample = 1 the copy enlarges to twice the size by repeating pixels; rows and columns count the target's. The
+    words written are distinct then: blocks, rows and columns do not overlap in ACT.
     """
 
     queue = Queue.LOAD
@@ -236,7 +237,7 @@ class LoadPatchShape(Instruction):
     pitch          words of 16 bytes from a row of the image to the next
     fill           what stands outside of the image (the input's zero point)
 
-    The configuration's patch_bytes bounds kernel_height * width * channels.
+    The configuration's patch_bytes bounds kernel_height image rows, each in whole words of 16 bytes.
     """
 
     queue = Queue.LOAD
@@ -280,8 +281,10 @@ class LoadPatch(Run):
         (y * stride_y + ky - pad_top, x * stride_x + kx - pad_left, c), or `fill` where that is outside of the image.
     It goes to lane k % 16 of ACT[base + (k // 16) * block_pitch + y * row_pitch + x]; lanes past the last k get 0.
     A convolution with this kernel is then one with kernel 1 on ceil(K / 16) channel blocks.
-    The image begins at DRAM[segment][offset]. Patches are made row by row, 16 bytes a cycle; only the image rows that
-    they need are read, each once.
+    The image begins at DRAM[segment][offset]. Only the image rows from the first to the last that windows touch are
+    read, each once. Patches are made row by row; a row of a window takes a cycle for each 16 bytes.
+
+    The words written are distinct: blocks, rows and columns do not overlap in ACT.
     """
 
     queue = Queue.LOAD
@@ -413,15 +416,18 @@ class Conv(Run):
         a = sum over ky, kx, ib, lane i of weight(ob, ky, kx, ib)[o][i] * X(ib, y', x')[i]
         with y' = y * stride_y + ky * dilation_y - pad_top, x' = x * stride_x + kx * dilation_x - pad_left,
         X(ib, y', x') the word of ConvSource, or `fill` in every lane where (y', x') is outside of height x width
-    The 16x16 weight block of a step is 4 rows of WGT, byte o * 16 + i. Steps stand in the order of the loops
+    The 16x16 weight block of a step is 4 rows of WGT, byte i * 16 + o. Steps stand in the order of the loops
         for ob: for ky: for kx: for ib
     from weight_row on, without gaps.
 
     depthwise = 1: output block ob reads input block ob of the source alone, lane o times lane o:
         a = sum over ky, kx of weight(ob, ky, kx)[o] * X(ob, y', x')[o]
-    Weights of a block are kernel_height * kernel_width taps of 16 bytes in the order ky, kx, filled with zeros to whole
-    rows of WGT; input_blocks is 1. depthwise_taps taps of the 16 channels of one pixel are taken in a cycle; line
-    buffers keep the rows that later windows need, so that each word of the source is read once, two in a cycle.
+    The kernel is cut into sub-windows of 3x3 taps, at kernel rows 0, 3, 6, ... and in each at columns 0, 3, 6, ... A
+    sub-window is 3 rows of WGT: row r holds its taps (r, 0), (r, 1), (r, 2) of 16 bytes and 16 bytes of zeros. Taps
+    outside of the kernel are zeros. Sub-windows stand in the order
+        for ob: for rows of sub-windows: for columns of them
+    from weight_row on, without gaps. input_blocks is 1. A sub-window of the 16 channels of one pixel is taken in a
+    cycle.
 
     Epilogue, with PAR group parameter_group + ob, 16 channels of one pixel a cycle:
         v = clamp(scale(a + bias, multiplier, shift) + ConvTarget.zero_point)
@@ -558,7 +564,9 @@ class Vec(Run):
     Long sums: SUM with start = 0 adds on to the accumulator that the Vec before left, finish = 0 leaves the sum there
     and writes nothing; both need blocks = rows = columns = 1.
 
-    A cycle makes one output word; MAXIMUM and SUM take kernel_height * kernel_width cycles for it, ADD and MULTIPLY 2.
+    A cycle makes one output word. MAXIMUM and SUM take kernel_height * kernel_width cycles for it; ADD, MULTIPLY, SUM and
+    COPY to other lanes make four lanes a cycle, so they take at least 4. Sums that may have more than 17 bits (windows of
+    more than 16 rows or columns, and those over several Vecs) are scaled in two passes, which takes 4 more.
     """
 
     queue = Queue.VEC

@@ -13,7 +13,6 @@ OUTSTANDING_BURSTS = 8
 
 def core_parameters(config: OverlayConfig) -> dict[str, int | tuple[int, int]]:
     """Parameters of ia_core, (bits, value) where one has more than 32 bits; modules take those that they need."""
-    wide = config.name == "kv260"
     return {
         "Pixels": config.pixels,
         "TileGroups": config.tile_groups,
@@ -25,8 +24,8 @@ def core_parameters(config: OverlayConfig) -> dict[str, int | tuple[int, int]]:
         "PatchWords": config.patch_bytes // WORD_BYTES,
         "QueueWords": config.queue_words,
         "SemaphoreMax": config.semaphore_max,
-        "AxiBytes": 16 if wide else 8,
-        "AddressBits": 40 if wide else 32,
+        "AxiBytes": config.axi_bytes,
+        "AddressBits": 40 if config.name == "kv260" else 32,
         "BurstBytes": config.dram_burst_bytes,
         "Outstanding": OUTSTANDING_BURSTS,
         "ConfigHash": (64, int(config.hash, 16)),

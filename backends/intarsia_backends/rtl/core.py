@@ -24,6 +24,9 @@ CYCLE_LIMIT = 2_000_000_000
 _FIRST_ADDRESS = 0x1000_0000
 _GAP_BYTES = 4096
 _REPORT = "this is a fault of the overlay's RTL: please report it with the artifact"
+_SETTLE_CYCLES = 43
+"""From the end of a program to the interrupt: ia_sequencer lets the counters settle."""
+
 _TRACED = ("word_valid_o", "word_ready_i", "word_o", "done_i")
 
 
@@ -59,7 +62,7 @@ class Core:
         self._registers = self.model.registers("s_axi")
         self._traces = _traces(self.model)
         self._limit = CYCLE_LIMIT
-        self.started = 0  # cycle of the model at the last start
+        self._interrupted = self.started = 0  # cycles of the model: interrupt and begin of the last run
         self.driver = CoreDriver(self._registers.read, self._registers.write, "Verilated core")
         self.model.reset()
 
@@ -76,13 +79,14 @@ class Core:
         if self.memory.violations:
             what = f"its AXI ports break the protocol:\n{self.memory.violations.rstrip()}"
             raise RunError(where=f"{job.region.where} on Verilated core", what=what, help=_REPORT)
+        self.started = self._interrupted - _SETTLE_CYCLES - figures.cycles
         return figures
 
     def _wait(self, ended: Any) -> bool:
         """Clock the core until it raises its interrupt."""
-        self.started = self.model.cycle
         if not self.model["irq_o"]:
             self.model.run_to("irq_o", 1, self._limit)
+        self._interrupted = self.model.cycle
         return bool(self.model["irq_o"]) and bool(ended())
 
     def word_cycles(self, queue: Queue) -> tuple[list[int], list[int]]:

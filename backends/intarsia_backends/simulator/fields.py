@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.accesses import residual_rectangle, target_rectangle, vec_second, vec_window
+from intarsia_backends.simulator.accesses import (
+    patch_target,
+    residual_rectangle,
+    target_rectangle,
+    transfer,
+    vec_second,
+    vec_window,
+)
 from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.rectangles import Rectangle
 
@@ -17,6 +24,8 @@ def check_fields(operation: Operation, config: OverlayConfig) -> None:
     word = operation.word
     if isinstance(word, isa.Load):
         _positive(operation, operation.setup(isa.LoadShape), "blocks", "rows", "columns")
+        if word.upsample:
+            _check_distinct(operation, transfer(operation)[1])
     elif isinstance(word, isa.Store):
         _positive(operation, operation.setup(isa.StoreShape), "blocks", "rows", "columns")
     elif isinstance(word, isa.LoadPatch):
@@ -39,9 +48,16 @@ def _check_patch(operation: Operation, config: OverlayConfig) -> None:
     _positive(operation, operation.setup(isa.LoadPatchTarget), "rows", "columns")
     if shape.width * shape.channels > shape.pitch * isa.WORD_BYTES:
         raise operation.fault(f"a row of {shape.width * shape.channels} bytes is longer than its pitch")
-    line_bytes = shape.kernel_height * shape.width * shape.channels
+    line_bytes = shape.kernel_height * -(-shape.width * shape.channels // isa.WORD_BYTES) * isa.WORD_BYTES
     if line_bytes > config.patch_bytes:
         raise operation.fault(f"{line_bytes} bytes of image rows, the line buffer holds {config.patch_bytes}")
+    _check_distinct(operation, patch_target(operation))
+
+
+def _check_distinct(operation: Operation, target: Rectangle) -> None:
+    """Words that hardware writes in another order than NumPy must not be written twice."""
+    if not target.is_distinct:
+        raise operation.fault(f"writes words of {target} twice")
 
 
 def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> None:

@@ -37,6 +37,8 @@ module ia_vector (
   input  logic [127:0] table_data_i
 );
 
+  localparam int unsigned MultiplierBits = ia_isa_pkg::MultiplierBits;
+
   // ---- setup words
 
   ia_isa_pkg::vec_source_t source_q;
@@ -104,7 +106,7 @@ module ia_vector (
   logic        add_q, multiply_q, maximum_q, sum_q, lookup_q, moves_q, scaled_q;
   logic [3:0]  table_q;
   logic [7:0]  fill_q, zero_point_q, second_zero_point_q, output_zero_point_q, clamp_min_q, clamp_max_q;
-  logic [16:0] multiplier_q, second_multiplier_q;
+  logic [MultiplierBits-1:0] multiplier_q, second_multiplier_q;
   logic [2:0]  coarse_q, fine_q;
 
   always_ff @(posedge clk_i) begin
@@ -276,7 +278,7 @@ module ia_vector (
       end
     end
 
-    ia_vector_scale u_scale (
+    ia_vector_scale #(.MultiplierBits(MultiplierBits)) u_scale (
       .clk_i(clk_i),
       .multiplier_i(multiplier_q), .second_multiplier_i(second_multiplier_q), .split_i(!add_q), .long_i(long_q),
       .coarse_i(coarse_q), .fine_i(fine_q), .zero_point_i(output_zero_point_q),
@@ -300,8 +302,8 @@ module ia_vector (
 
   // ---- results of four lanes: valid and number of the four, beside `scaled`
 
-  logic       part_8, part_q;
-  logic [9:0] part_later_q;
+  logic       part_8, part_q, moved_late_q;
+  logic [8:0] part_later_q;
   logic [1:0] part_group_q;
 
   assign part_8 = sums_valid && (!long_q || sums_again);
@@ -310,11 +312,13 @@ module ia_vector (
     second_9_q <= second_8_q;
     if (!rst_ni) begin
       part_later_q <= '0;
+      moved_late_q <= 1'b0;
       part_q       <= 1'b0;
       part_group_q <= '0;
     end else begin
-      part_later_q <= {part_later_q[8:0], part_8};
-      if (moves_q) part_q <= moves_late ? part_later_q[0] : part_8;
+      part_later_q <= {part_later_q[7:0], part_8 && !moves_q};
+      moved_late_q <= part_8 && moves_late;
+      if (moves_q) part_q <= moves_late ? moved_late_q : part_8;
       else part_q <= multiply_q ? part_later_q[8] : part_later_q[6];
       if (part_q) part_group_q <= part_group_q + 2'd1;  // they come four by four
     end
@@ -341,7 +345,7 @@ module ia_vector (
   end
 
   logic unused;
-  assign unused = &{1'b0, source_q, second_q, target_q, window_q, scale_q, run, second_9_q, part_later_q};
+  assign unused = &{1'b0, source_q, second_q, target_q, window_q, scale_q, run, second_9_q};
 
   `CHECK(TargetsFit, pixel |-> target_ready)
   `CHECK(ResultsHaveTargets, (whole || part_q) |-> pending)

@@ -2,9 +2,11 @@
 //
 // Only nine bits of the quotient matter, for all above them ends in the clamp: the shifter selects 17 bits by whole bytes,
 // then 10 of these. What lies below is one bit (is any set?), what lies above another (is any unlike the sign?).
-module ia_vector_round (
+module ia_vector_round #(
+  parameter int unsigned ValueBits = 54  // 48 to 55
+) (
   input  logic        clk_i,
-  input  logic [49:0] value_i,       // signed; its low 16 bits are zero but in the second pass of a long sum
+  input  logic [ValueBits-1:0] value_i,  // signed; its low 16 bits are zero but in the second pass of a long sum
   input  logic [2:0]  coarse_i,      // shift = 8 * coarse_i + fine_i, steady
   input  logic [2:0]  fine_i,
   input  logic [7:0]  zero_point_i,
@@ -15,19 +17,21 @@ module ia_vector_round (
   output logic [7:0]  result_o
 );
 
+  localparam int unsigned TopBits = ValueBits - 47;
+
   // ---- whole bytes: bits 8 * coarse - 1 to 8 * coarse + 15
 
   logic        sign;
   logic [16:0] window, window_q;
   logic        below, below_q, above, above_q, sign_q;
 
-  assign sign = value_i[49];
+  assign sign = value_i[ValueBits-1];
 
   // Bytes that are not zero, and those that are not the sign's, from bit 7 of a byte on to bit 6 of the next one.
   logic [5:0] set;
   logic [5:1] unlike;
   assign set[0]    = |value_i[6:0];
-  assign unlike[5] = value_i[49:47] != {3{sign}};
+  assign unlike[5] = value_i[ValueBits-1:47] != {TopBits{sign}};
   for (genvar k = 1; k < 6; k++) begin : g_set
     assign set[k] = set[k-1] || |value_i[8*k-1+:8];
   end
@@ -42,8 +46,8 @@ module ia_vector_round (
       3'd2: window = value_i[31:15];
       3'd3: window = value_i[39:23];
       3'd4: window = value_i[47:31];
-      3'd5: window = {{6{sign}}, value_i[49:39]};
-      3'd6: window = {{14{sign}}, value_i[49:47]};
+      3'd5: window = {{(9 - TopBits){sign}}, value_i[ValueBits-1:39]};
+      3'd6: window = {{(17 - TopBits){sign}}, value_i[ValueBits-1:47]};
       3'd7: window = {17{sign}};
     endcase
     unique case (coarse_i)
@@ -54,7 +58,7 @@ module ia_vector_round (
       3'd4: below = set[3];
       3'd5: below = set[4];
       3'd6: below = set[5];
-      3'd7: below = set[5] || value_i[49:47] != '0;
+      3'd7: below = set[5] || value_i[ValueBits-1:47] != '0;
     endcase
     unique case (coarse_i)
       3'd0: above = unlike[1];

@@ -117,16 +117,20 @@ module ia_vector_sum (
   end
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) drain_q <= '0;
-    else drain_q <= {drain_q[3:1], drain_5_q};
+    if (!rst_ni) begin
+      drain_q   <= '0;
+      valid_7_q <= 1'b0;
+    end else begin
+      drain_q   <= {drain_q[3:1], drain_5_q};
+      valid_7_q <= drain_q != '0;
+    end
     group_q <= {drain_q[2] || drain_q[3], drain_q[1] || drain_q[3]};
     if (drain_5_q) begin
       final_q            <= final_5_q;
       keep_q             <= keep_5_q;
       zero_points_held_q <= zero_points_q;
     end
-    valid_7_q <= drain_q != '0;
-    final_7_q <= final_q && drain_q != '0;
+    final_7_q <= final_q;
     keep_7_q  <= keep_q;
     group_7_q <= group_q;
   end
@@ -160,9 +164,13 @@ module ia_vector_sum (
   end
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) again_q <= '0;
-    else again_q <= {again_q[2:0], final_7_q && long_i};
-    valid_o <= final_7_q || again_7_q;
+    if (!rst_ni) begin
+      again_q <= '0;
+      valid_o <= 1'b0;
+    end else begin
+      again_q <= {again_q[2:0], valid_7_q && final_7_q && long_i};
+      valid_o <= (valid_7_q && final_7_q) || again_7_q;
+    end
     again_o <= again_7_q;
     // Cleared between sums. (A register that can be cleared is no shift register in LUT memory, of which there is less.)
     if (!keep_i) begin

@@ -31,7 +31,7 @@ module ia_vector_walk (
   input  logic         pair_i,
   input  logic         second_used_i,  // the second token of a pair is VecSecond's, else the first operand's again
   input  logic         long_i,
-  output logic         walking_o,
+  output logic         walking_o,      // pixel_o included
   // Tokens
   output logic         read_o,
   output logic [15:0]  address_o,
@@ -99,7 +99,7 @@ module ia_vector_walk (
   assign pixel_end   = (token && kernel_last && !long_i && (fast_i || slot_q == 2'd3)) || (rest_q && slot_q == 2'd3);
   assign line_end    = pixel_end && x_last;
   assign block_end   = line_end && y_last;
-  assign walking_o   = begin_q || walking_q;
+  assign walking_o   = begin_q || walking_q || pixel_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
