@@ -19,5 +19,5 @@ set parameters {
   AddressBits 40
   BurstBytes 256
   Outstanding 8
-  ConfigHash 0x44d113f6edebebee
+  ConfigHash 0x001038d9d84d4dac
 }

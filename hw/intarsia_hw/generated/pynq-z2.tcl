@@ -19,5 +19,5 @@ set parameters {
   AddressBits 32
   BurstBytes 128
   Outstanding 8
-  ConfigHash 0x6a538b4185013ce6
+  ConfigHash 0x96340358a25d5ad9
 }
