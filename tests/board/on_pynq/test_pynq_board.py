@@ -176,7 +176,7 @@ def test_memory_beyond_the_cores_addresses(machine: BenchDevice, load: Load, mon
         return buffer
 
     monkeypatch.setattr(machine.default_memory, "allocate", allocate)
-    with pytest.raises(RunError, match="the kernel gave memory at 0x11000.000, the core's addresses have 32 bits"):
+    with pytest.raises(RunError, match=r"the kernel gave memory at 0x11000.000, the core's addresses have 32 bits"):
         load(region_of(GRAPH))
 
 
