@@ -37,7 +37,7 @@ def test_boards_with_pynq(tmp_path: Path) -> None:
         [python, "-m", "pytest", str(Path(__file__).parent / "on_pynq"), "-p", "no:cacheprovider", "-W", "ignore"],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "", "INTARSIA_BOARD_ARTIFACTS": str(tmp_path)},
     )
