@@ -12,9 +12,9 @@ from board_regions import meaning, random_inputs, region_of, small_graph
 from fixture_hwh import CORE
 from pynq.buffer import PynqBuffer
 from pynq.interrupt import _InterruptController
+from verilated_core import VerilatedCore
 
 import intarsia
-import intarsia_hw
 from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion, RegionFiles
 from intarsia_backends.overlay.config import PYNQ_Z2, TINY
@@ -23,12 +23,7 @@ from intarsia_backends.pynq import board
 from intarsia_backends.pynq.device import PynqDevice
 from intarsia_backends.rtl.tools import missing
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
-if not (intarsia_hw.RTL / "ia_conv.sv").exists():
-    pytest.skip("needs the whole core", allow_module_level=True)
-
-from verilated_core import VerilatedCore  # noqa: E402
-
+pytestmark = [pytest.mark.rtl, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
 GRAPH = small_graph()
 FILES = region_of(GRAPH)
 
