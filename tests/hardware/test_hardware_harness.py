@@ -172,7 +172,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("INTARSIA_CACHE", str(tmp_path))
     with pytest.raises(RunError, match="false ended with status 1"):
         module("harness_probe", sources=["modules/harness_probe.sv"])
-    assert [path.name for path in (tmp_path / "rtl").iterdir()] == ["harness_probe.lock"]
+    assert not list((tmp_path / "rtl").iterdir())
 
 
 def test_two_processes_build_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

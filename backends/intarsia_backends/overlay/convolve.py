@@ -72,7 +72,7 @@ class ConvEmitter:
     # ---- sizes
 
     def rows_per_block(self, blocks_in: int) -> int:
-        return emitter.weight_rows(self.step, self.window.taps, blocks_in)
+        return emitter.weight_rows(self.step, self.window.kernel, blocks_in)
 
     def chunks(self, rows_limit: int) -> list[Chunk] | None:
         """Runs of output blocks whose weights take at most rows_limit rows; None where one block is too much."""

@@ -30,6 +30,7 @@ Memories. All addresses are in words of their memory.
 
 A tensor in ACT is seen through a base and two pitches: the word of pixel (y, x) of channel block b is
     base + b * block_pitch + y * row_pitch + x.
+The words that a run word writes are distinct: the rectangle of its target does not overlap itself.
 
 Banks. A bank of ACT has two ports. Conv reads its source through both, so while it runs nothing else, its own residual
 and target included, may read or write a bank that its source lies in. Otherwise a bank serves one reader and one writer
@@ -236,7 +237,7 @@ class LoadPatchShape(Instruction):
     pitch          words of 16 bytes from a row of the image to the next
     fill           what stands outside of the image (the input's zero point)
 
-    The configuration's patch_bytes bounds kernel_height * width * channels.
+    The configuration's patch_bytes bounds kernel_height image rows, each in whole words of 16 bytes.
     """
 
     queue = Queue.LOAD
@@ -280,8 +281,8 @@ class LoadPatch(Run):
         (y * stride_y + ky - pad_top, x * stride_x + kx - pad_left, c), or `fill` where that is outside of the image.
     It goes to lane k % 16 of ACT[base + (k // 16) * block_pitch + y * row_pitch + x]; lanes past the last k get 0.
     A convolution with this kernel is then one with kernel 1 on ceil(K / 16) channel blocks.
-    The image begins at DRAM[segment][offset]. Patches are made row by row, 16 bytes a cycle; only the image rows that
-    they need are read, each once.
+    The image begins at DRAM[segment][offset]. Only the image rows from the first to the last that windows touch are
+    read, each once. Patches are made row by row; a row of a window takes a cycle for each 16 bytes.
     """
 
     queue = Queue.LOAD
@@ -413,15 +414,18 @@ class Conv(Run):
         a = sum over ky, kx, ib, lane i of weight(ob, ky, kx, ib)[o][i] * X(ib, y', x')[i]
         with y' = y * stride_y + ky * dilation_y - pad_top, x' = x * stride_x + kx * dilation_x - pad_left,
         X(ib, y', x') the word of ConvSource, or `fill` in every lane where (y', x') is outside of height x width
-    The 16x16 weight block of a step is 4 rows of WGT, byte o * 16 + i. Steps stand in the order of the loops
+    The 16x16 weight block of a step is 4 rows of WGT, byte i * 16 + o. Steps stand in the order of the loops
         for ob: for ky: for kx: for ib
     from weight_row on, without gaps.
 
     depthwise = 1: output block ob reads input block ob of the source alone, lane o times lane o:
         a = sum over ky, kx of weight(ob, ky, kx)[o] * X(ob, y', x')[o]
-    Weights of a block are kernel_height * kernel_width taps of 16 bytes in the order ky, kx, filled with zeros to whole
-    rows of WGT; input_blocks is 1. depthwise_taps taps of the 16 channels of one pixel are taken in a cycle; line
-    buffers keep the rows that later windows need, so that each word of the source is read once, two in a cycle.
+    The kernel is cut into sub-windows of 3x3 taps, at kernel rows 0, 3, 6, ... and in each at columns 0, 3, 6, ... A
+    sub-window is 3 rows of WGT: row r holds its taps (r, 0), (r, 1), (r, 2) of 16 bytes and 16 bytes of zeros. Taps
+    outside of the kernel are zeros. Sub-windows stand in the order
+        for ob: for rows of sub-windows: for columns of them
+    from weight_row on, without gaps. input_blocks is 1. A sub-window of the 16 channels of one pixel is taken in a
+    cycle.
 
     Epilogue, with PAR group parameter_group + ob, 16 channels of one pixel a cycle:
         v = clamp(scale(a + bias, multiplier, shift) + ConvTarget.zero_point)

@@ -96,7 +96,9 @@ def _build(design: Design, cache: Path) -> Path:
         library = cache / link.read_text()
         os.utime(library)
         return library
-    with _locked(cache, design.top), tempfile.TemporaryDirectory(prefix="building-", dir=cache) as folder:
+    with _locked(link.with_suffix(".lock")), tempfile.TemporaryDirectory(prefix="building-", dir=cache) as folder:
+        with contextlib.suppress(OSError):  # another process may have built it meanwhile
+            return cache / link.read_text()
         work = Path(folder)
         _verilate(design, work)
         library = cache / f"{design.top}-{_compile_key(design, work)}.so"
@@ -110,11 +112,14 @@ def _build(design: Design, cache: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(cache: Path, name: str) -> Iterator[None]:
-    """One process builds a module at a time; the next finds what it left."""
-    with open(cache / f"{name}.lock", "w") as file:
+def _locked(path: Path) -> Iterator[None]:
+    """One process builds a design at a time; the next finds what it left."""
+    with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _forget(cache: Path) -> None:
@@ -177,7 +182,7 @@ def _verilate(design: Design, work: Path) -> None:
     others = [f"given/{Path(path).name}" for path in design.sources if Path(path).stem != design.top]
     public = [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in map(_split, design.signals)]
     (work / "public.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
-    arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "--flatten", "-O3"]
+    arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "-fno-inline", "-O3"]
     arguments += ["--output-split", "0", "--x-assign", "fast", "--x-initial", "unique", "--quiet"]
     arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches", "+incdir+rtl"]
     arguments += [f"-G{name}={_verilog_number(value)}" for name, value in design.parameters.items()]
@@ -192,7 +197,7 @@ def _verilate(design: Design, work: Path) -> None:
         what = said or f"status {result.returncode}"
         raise RunError(where=f"Verilator, module '{design.top}'", what=what, help=_REPORT)
     names = [_split(signal)[1] for signal in design.signals]
-    ports = list(find_ports((work / "Vtop___024root.h").read_text(), names))
+    ports = list(find_ports(work, names))
     (work / "ia_ports.cpp").write_text(table_source(ports))
 
 

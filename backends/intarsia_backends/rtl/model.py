@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "clear_log": (None, (_POINTER,)),
     "play": (_U64, (_POINTER, _U64, _U32, _POINTER, _POINTER, _U32, _POINTER, _POINTER)),
     "memory": (_POINTER, (_POINTER, ctypes.POINTER(_MemoryOptions))),
+    "memory_configure": (None, (_POINTER, ctypes.POINTER(_MemoryOptions))),
     "memory_region": (None, (_POINTER, _U64, _U64, _POINTER)),
     "memory_clear": (None, (_POINTER,)),
     "memory_idle": (ctypes.c_int, (_POINTER,)),
@@ -403,6 +404,18 @@ class DramOptions:
     boundary_bytes: int = 128
     seed: int = 1
 
+    def structure(self) -> _MemoryOptions:
+        """For the library."""
+        return _MemoryOptions(
+            self.bytes_per_cycle,
+            self.latency_cycles,
+            self.jitter_cycles,
+            int(self.stall * 65536),
+            self.outstanding,
+            self.boundary_bytes,
+            self.seed,
+        )
+
 
 class Dram:
     """Memory behind AXI ports. Addresses outside of its regions answer DECERR."""
@@ -410,16 +423,7 @@ class Dram:
     def __init__(self, model: Model, reads: Sequence[str], writes: Sequence[str], options: DramOptions) -> None:
         self._model, self._library = model, model._library
         self.options = options
-        given = _MemoryOptions(
-            options.bytes_per_cycle,
-            options.latency_cycles,
-            options.jitter_cycles,
-            int(options.stall * 65536),
-            options.outstanding,
-            options.boundary_bytes,
-            options.seed,
-        )
-        self._handle = model._call("memory", ctypes.byref(given))
+        self._handle = model._call("memory", ctypes.byref(options.structure()))
         self._numbers: dict[str, int] = {}
         for prefix in reads:
             pins = model.pins(prefix, _READ)
@@ -439,6 +443,11 @@ class Dram:
         self._regions.append(data)
         self._library.ia_memory_region(self._handle, base, data.nbytes, data.ctypes.data)
         return data
+
+    def configure(self, **options: Any) -> None:
+        """Change fields of the options; the seed begins anew."""
+        self.options = replace(self.options, **options)
+        self._library.ia_memory_configure(self._handle, ctypes.byref(self.options.structure()))
 
     def clear(self) -> None:
         """Take away all regions and faults."""

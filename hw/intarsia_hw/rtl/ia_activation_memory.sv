@@ -95,7 +95,7 @@ module ia_activation_memory #(
   logic [BankBits-1:0]        vector_bank_q, vector_bank_late_q, store_bank_q, store_bank_late_q;
 
   always_ff @(posedge clk_i) begin
-    for (int pixel = 0; pixel < int'(Pixels); pixel++) begin
+    for (int unsigned pixel = 0; pixel < Pixels; pixel++) begin
       source_bank_q[BankBits*pixel+:BankBits] <= source_address_q[16*pixel+WordBits+:BankBits];
     end
     source_bank_late_q   <= source_bank_q;
@@ -184,15 +184,15 @@ module ia_activation_memory #(
   // ---- the words that were asked for
 
   always_ff @(posedge clk_i) begin
-    for (int copy = 0; copy < int'(Copies); copy++) begin
+    for (int unsigned copy = 0; copy < Copies; copy++) begin
       source_data_o[256*copy+:128] <=
-          a_data[128*(int'(ActBanks)*copy+int'(source_bank_late_q[2*BankBits*copy+:BankBits]))+:128];
+          a_data[128*(ActBanks*copy+32'(source_bank_late_q[2*BankBits*copy+:BankBits]))+:128];
       source_data_o[256*copy+128+:128] <=
-          b_data[128*(int'(ActBanks)*copy+int'(source_bank_late_q[2*BankBits*copy+int'(BankBits)+:BankBits]))+:128];
+          b_data[128*(ActBanks*copy+32'(source_bank_late_q[2*BankBits*copy+BankBits+:BankBits]))+:128];
     end
-    residual_data_o <= a_data[128*int'(residual_bank_late_q)+:128];
-    vector_data_o   <= a_data[128*int'(vector_bank_late_q)+:128];
-    store_data_o    <= a_data[128*int'(store_bank_late_q)+:128];
+    residual_data_o <= a_data[128*32'(residual_bank_late_q)+:128];
+    vector_data_o   <= a_data[128*32'(vector_bank_late_q)+:128];
+    store_data_o    <= a_data[128*32'(store_bank_late_q)+:128];
   end
 
   if (WordBits + BankBits < 16) begin : g_unused

@@ -148,7 +148,7 @@ module ia_core #(
   logic [WordsBits-1:0]     fetch_index;
   logic [Queues-1:0]        queue_full, queue_waiting, queue_blocked, queue_moved, queue_finished, queue_empty;
   logic [Queues-1:0]        queue_ended, engine_busy, engine_done;
-  logic                     load_idle, store_idle, load_waits, store_waits, conv_waits, vector_waits;
+  logic                     load_idle, store_idle, load_waits, store_waits;
   logic                     fetch_error, load_error, store_error;
   logic [1:0]               fetch_response, load_response, store_response;
   logic [AddressBits-1:0]   fetch_error_address, load_error_address, store_error_address;
@@ -199,7 +199,7 @@ module ia_core #(
   logic [Queues-1:0]   engine_waits;
   logic [Counters-1:0] counted_q;
 
-  assign engine_waits = {store_waits, vector_waits, conv_waits, load_waits};
+  assign engine_waits = {store_waits, 1'b0, 1'b0, load_waits};
 
   always_ff @(posedge clk_i) begin
     counted_q    <= '0;
@@ -443,9 +443,7 @@ module ia_core #(
     .Pixels(Pixels),
     .TileGroups(TileGroups),
     .ActBanks(ActBanks),
-    .BankWords(BankWords),
-    .WeightRows(WeightRows),
-    .ParameterGroups(ParameterGroups)
+    .BankWords(BankWords)
   ) u_conv (
     .clk_i(clk_i),
     .rst_ni(core_rst_n),
@@ -454,7 +452,6 @@ module ia_core #(
     .word_i(words[128*Mac+:128]),
     .done_o(engine_done[Mac]),
     .busy_o(engine_busy[Mac]),
-    .wait_memory_o(conv_waits),
     .source_read_o(source_read),
     .source_address_o(source_address),
     .source_data_i(source_data),
@@ -465,11 +462,11 @@ module ia_core #(
     .conv_write_address_o(conv_write_address),
     .conv_write_data_o(conv_write_data),
     .weight_read_o(weight_read),
-    .weight_read_row_o(weight_read_row),
-    .weight_read_data_i(weight_read_data),
+    .weight_row_o(weight_read_row),
+    .weight_data_i(weight_read_data),
     .parameter_read_o(parameter_read),
-    .parameter_read_address_o(parameter_read_address),
-    .parameter_read_data_i(parameter_read_data)
+    .parameter_address_o(parameter_read_address),
+    .parameter_data_i(parameter_read_data)
   );
 
   ia_vector u_vector (
@@ -480,7 +477,6 @@ module ia_core #(
     .word_i(words[128*Vec+:128]),
     .done_o(engine_done[Vec]),
     .busy_o(engine_busy[Vec]),
-    .wait_memory_o(vector_waits),
     .vector_read_o(vector_read),
     .vector_address_o(vector_address),
     .vector_data_i(vector_data),
@@ -489,9 +485,9 @@ module ia_core #(
     .vector_write_data_o(vector_write_data),
     .vector_write_lanes_o(vector_write_lanes),
     .table_read_o(table_read),
-    .table_read_table_o(table_read_table),
-    .table_read_bytes_o(table_read_bytes),
-    .table_read_data_i(table_read_data)
+    .table_o(table_read_table),
+    .table_bytes_o(table_read_bytes),
+    .table_data_i(table_read_data)
   );
 
   ia_store #(

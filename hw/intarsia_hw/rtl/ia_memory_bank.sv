@@ -25,7 +25,7 @@ module ia_memory_bank #(
 
   always_ff @(posedge clk_i) begin
     if (b_enable_i) begin
-      for (int lane = 0; lane < 16; lane++) begin
+      for (int unsigned lane = 0; lane < 16; lane++) begin
         if (b_write_i[lane]) words_q[b_address_i][8*lane+:8] <= b_write_data_i[8*lane+:8];
       end
       b_latch_q <= words_q[b_address_i];

@@ -63,7 +63,7 @@ module ia_weight_memory #(
 
   always_ff @(posedge clk_i) begin
     part_q      <= read_part;
-    read_data_o <= data[512*int'(part_q)+:512];
+    read_data_o <= data[512*32'(part_q)+:512];
   end
 
   `CHECK(WritesStayInside, weight_write_i |-> 32'(weight_write_row_i) < WeightRows)

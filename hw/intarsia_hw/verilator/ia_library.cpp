@@ -99,6 +99,7 @@ uint64_t ia_play(ia::Model* model, uint64_t cycles, uint32_t inputs, const int32
 ia::Memory* ia_memory(ia::Model* model, const ia::MemoryOptions* options) {
   return attach(model, new ia::Memory(*options));
 }
+void ia_memory_configure(ia::Memory* memory, const ia::MemoryOptions* options) { memory->configure(*options); }
 void ia_memory_region(ia::Memory* memory, uint64_t base, uint64_t bytes, uint8_t* data) {
   memory->regions.push_back({base, bytes, data});
 }

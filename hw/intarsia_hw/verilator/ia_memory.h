@@ -42,6 +42,11 @@ class Memory final : public Attachment {
 
   explicit Memory(const MemoryOptions& options) : options_(options), random_(options.seed) {}
 
+  void configure(const MemoryOptions& options) {
+    options_ = options;
+    random_ = Random(options.seed);
+  }
+
   size_t add_read(const std::string& name, const ReadPins& pins) {
     readers_.push_back({name, pins, pins.rdata->bits / 8, static_cast<uint32_t>(counters.size())});
     counters.emplace_back(kCounters);
@@ -95,7 +100,6 @@ class Memory final : public Attachment {
     }
   }
 
-  MemoryOptions options_;
   std::vector<Region> regions;
   std::vector<Fault> faults;
   std::vector<std::vector<uint64_t>> counters;
@@ -296,6 +300,7 @@ class Memory final : public Attachment {
     }
   }
 
+  MemoryOptions options_;
   Random random_;
   double credit_ = 0;
   std::vector<Reader> readers_;

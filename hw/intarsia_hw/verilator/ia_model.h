@@ -12,6 +12,7 @@
 
 #include "Vtop.h"
 #include "Vtop___024root.h"
+#include "Vtop__Syms.h"
 
 namespace ia {
 
@@ -72,10 +73,15 @@ class Model {
     }
     eval();
   }
-  ~Model() { top_->final(); }
+  ~Model() {
+    // Verilator's destructors look for the context of the thread, which may be that of a model long gone.
+    Verilated::threadContextp(&context_);
+    top_->final();
+  }
 
   void eval() {
     current = this;
+    Verilated::threadContextp(&context_);
     top_->eval();
   }
 

@@ -155,9 +155,7 @@ module ia_conv #(
   parameter int unsigned Pixels = 2,
   parameter int unsigned TileGroups = 32,
   parameter int unsigned ActBanks = 16,
-  parameter int unsigned BankWords = 1024,
-  parameter int unsigned WeightRows = 3072,
-  parameter int unsigned ParameterGroups = 128
+  parameter int unsigned BankWords = 1024
 ) (
   input  logic                  clk_i,
   input  logic                  rst_ni,
@@ -166,7 +164,6 @@ module ia_conv #(
   input  logic [127:0]          word_i,
   output logic                  done_o,
   output logic                  busy_o,
-  output logic                  wait_memory_o,
   output logic [Pixels-1:0]     source_read_o,
   output logic [16*Pixels-1:0]  source_address_o,
   input  logic [128*Pixels-1:0] source_data_i,
@@ -177,14 +174,12 @@ module ia_conv #(
   output logic [15:0]           conv_write_address_o,
   output logic [127:0]          conv_write_data_o,
   output logic                  weight_read_o,
-  output logic [15:0]           weight_read_row_o,
-  input  logic [511:0]          weight_read_data_i,
+  output logic [15:0]           weight_row_o,
+  input  logic [511:0]          weight_data_i,
   output logic                  parameter_read_o,
-  output logic [15:0]           parameter_read_address_o,
-  input  logic [127:0]          parameter_read_data_i
+  output logic [15:0]           parameter_address_o,
+  input  logic [127:0]          parameter_data_i
 );
-
-  assign wait_memory_o = 1'b0;
 
   stub_engine #(.Overlap(2)) u_engine (
     .clk_i(clk_i),
@@ -206,7 +201,6 @@ module ia_vector (
   input  logic [127:0] word_i,
   output logic         done_o,
   output logic         busy_o,
-  output logic         wait_memory_o,
   output logic         vector_read_o,
   output logic [15:0]  vector_address_o,
   input  logic [127:0] vector_data_i,
@@ -215,12 +209,10 @@ module ia_vector (
   output logic [127:0] vector_write_data_o,
   output logic [15:0]  vector_write_lanes_o,
   output logic         table_read_o,
-  output logic [3:0]   table_read_table_o,
-  output logic [127:0] table_read_bytes_o,
-  input  logic [127:0] table_read_data_i
+  output logic [3:0]   table_o,
+  output logic [127:0] table_bytes_o,
+  input  logic [127:0] table_data_i
 );
-
-  assign wait_memory_o = 1'b0;
 
   stub_engine #(.Overlap(2)) u_engine (
     .clk_i(clk_i),
