@@ -14,7 +14,7 @@ from intarsia_backends.overlay.steps import ConvStep, VecStep
 from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 
 ALL = slice(None)
-_RUNS = 6
+_RUNS = 4
 """Runs that the channel blocks of a depthwise convolution are cut into."""
 
 KERNEL_MAX = 63
