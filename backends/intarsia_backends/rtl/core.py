@@ -58,7 +58,7 @@ def core_design(config: OverlayConfig, checks: bool = False) -> Design:
     checks  whether the assertions in the RTL run; they cost speed
     """
     signals = [f"ia_issue.{name}" for name in _TRACED]
-    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O3")
+    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O1")
 
 
 class Core:
