@@ -68,6 +68,7 @@ class Bench:
             self.images[segment] = self.dram.region(self.bases[segment], self.state.dram[segment].copy().view(np.uint8))
         self.model["segment_base_i"] = sum(base << bits * segment for segment, base in zip(Segment, self.bases))
         self._sources = {name: self.model.source(f"{name}_word_i", stall=word_stall, seed=seed) for name in QUEUES}
+        self._given = dict.fromkeys(QUEUES, 0)
         self._ended = {name: self.model.histogram(f"{name}_done_o") for name in QUEUES}
         self.model.reset()
         self.state.act[...] = self.fresh(TINY.activation_words)
@@ -131,10 +132,15 @@ class Bench:
         """Run words that a queue has ended."""
         return int(self._ended[queue].counts[-1])
 
+    def add(self, queue: str, words: Sequence[isa.Instruction]) -> None:
+        """Put words in line."""
+        self._sources[queue].add([word.encode() for word in words])
+        self._given[queue] += sum(isinstance(word, isa.Run) for word in words)
+
     def run(self, queue: str, words: Sequence[isa.Instruction], limit: int = 200_000) -> int:
         """Give words to an engine and wait for the last run word's end; the cycles that it took."""
-        self._sources[queue].add([word.encode() for word in words])
-        goal = self.ended(queue) + sum(isinstance(word, isa.Run) for word in words)
+        self.add(queue, words)
+        goal = self._given[queue]
         start = self.model.cycle
         while self.ended(queue) < goal and self.model.cycle - start < limit:
             self.model.run_to(f"{queue}_done_o", 1, limit)
@@ -145,6 +151,21 @@ class Bench:
         assert self.ended(queue) == goal and self._sources[queue].left == 0
         assert not self.model[f"{queue}_busy_o"] and self.model[f"{queue}_idle_o"]
         return took
+
+    def reset(self) -> None:
+        """Reset the engines; words that they have not taken are lost with what they were at."""
+        while any(source.left for source in self._sources.values()):
+            self.model.step()
+        self.model.reset()
+        for queue in QUEUES:
+            self._given[queue] = self.ended(queue)
+
+    def take_over(self) -> None:
+        """Take what the memories hold now as what is expected."""
+        self.state.act[...], self.state.wgt[...], self.state.par[...] = self.activations, self.weights, self.parameters
+        for segment in Segment:
+            if segment != Segment.CONSTANTS:
+                self.state.dram[segment][...] = self.images[segment].view(np.int8)
 
     def check(self) -> None:
         """Every memory holds what NumPy says, and the ports kept to the protocol."""

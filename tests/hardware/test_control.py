@@ -25,15 +25,9 @@ from intarsia_backends.overlay import isa, registers
 from intarsia_backends.overlay.config import TINY
 from intarsia_backends.overlay.isa import Queue
 from intarsia_backends.overlay.registers import COUNTERS, CYCLES, Cause, CounterKind
-from intarsia_backends.rtl.model import DECERR, Model, ModelError
+from intarsia_backends.rtl.model import DECERR, ModelError
 
 pytestmark = [pytest.mark.rtl, needs_verilator]
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[Model]:
-    with core_model() as found:
-        yield found
 
 
 @pytest.fixture
@@ -128,17 +122,18 @@ def test_malformed_words_are_those_that_python_refuses() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_queues_keep_order_and_semaphores(model: Model, seed: int) -> None:
-    core = Core(model, stall=0.1 * seed, jitter_cycles=10 * seed, seed=seed + 1)
+def test_queues_keep_order_and_semaphores(seed: int) -> None:
     program = random_program(seed, 300)
-    core.load(isa.encode_program(program))
-    core.start()
-    check_order(program, watch(model, 6000))
-    core.finish()
-    assert core.failure() is None and core.status("done")
-    for queue in Queue:
-        words = sum(isinstance(word, isa.Run) and word.queue == queue for word in program)
-        assert core.read(COUNTERS[CounterKind.WORDS, queue]) == words
+    with core_model() as model:
+        core = Core(model, stall=0.1 * seed, jitter_cycles=10 * seed, seed=seed + 1)
+        core.load(isa.encode_program(program))
+        core.start()
+        check_order(program, watch(model, 6000))
+        core.finish()
+        assert core.failure() is None and core.status("done")
+        for queue in Queue:
+            words = sum(isinstance(word, isa.Run) and word.queue == queue for word in program)
+            assert core.read(COUNTERS[CounterKind.WORDS, queue]) == words
 
 
 def test_signals_wait_where_a_semaphore_is_full() -> None:
@@ -353,8 +348,7 @@ def test_a_soft_reset_stops_a_program(core: Core, after: int) -> None:
     recovers(core)
 
 
-def test_checks_run(core: Core) -> None:
-    """A core that is looked at by its checks: one that must fail does."""
+def test_a_word_that_is_done_before_it_began_is_noticed() -> None:
     with module("ia_issue", QueueWords=4) as issue, pytest.raises(ModelError, match="DoneWordsWereInFlight"):
         issue.reset()
         issue["done_i"] = 1

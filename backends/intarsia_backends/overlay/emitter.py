@@ -45,7 +45,7 @@ def act(view: View, write: bool, exclusive: bool = False) -> Access:
 
 
 def _transfer_cycles(bytes_moved: int, config: OverlayConfig) -> int:
-    return config.dram_latency_cycles + int(bytes_moved / config.dram_bytes_per_cycle)
+    return config.dram_latency_cycles + int(bytes_moved / min(config.axi_bytes, config.dram_bytes_per_cycle))
 
 
 def _dram(tensor: Tensor, view: View, write: bool) -> tuple[Access, Segment, int]:

@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from intarsia_backends.overlay import isa, registers
-from intarsia_backends.overlay.config import CONFIGS, LANES, PARAMETER_GROUP_BYTES, TABLE_BYTES, WEIGHT_ROW_BYTES
+from intarsia_backends.overlay.config import (
+    CONFIGS,
+    LANES,
+    PARAMETER_GROUP_BYTES,
+    TABLE_BYTES,
+    WEIGHT_ROW_BYTES,
+    OverlayConfig,
+)
+from intarsia_backends.overlay.parameters import VLNV, core_parameters
 
 _COMMAND = "python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated"
 
@@ -226,6 +234,27 @@ def register_manual() -> str:
     return "\n".join([*lines, ""])
 
 
+def board_settings(config: OverlayConfig) -> str:
+    """What the Vivado scripts in hw/boards set, as variables of Tcl."""
+    parameters = []
+    for name, value in core_parameters(config).items():
+        text = str(value) if isinstance(value, int) else f"0x{value[1]:0{value[0] // 4}x}"
+        parameters.append(f"  {name} {text}")
+    lines = [
+        f"# Generated from overlay/parameters.py by `{_COMMAND}`. Do not edit.",
+        f"set name {config.name}",
+        f"set part {config.part}",
+        f"set clock_mhz {config.clock_mhz_assumption}",
+        f"set vlnv {VLNV}",
+        f"set register_bytes {registers.SPAN_BYTES}",
+        "set parameters {",
+        *parameters,
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def files() -> dict[str, str]:
     """All generated files by name."""
     found = {
@@ -237,6 +266,8 @@ def files() -> dict[str, str]:
     for config in CONFIGS.values():
         data = {**config.to_dict(), "hash": config.hash}
         found[f"{config.name}.json"] = json.dumps(data, indent=2) + "\n"
+        if config.part.startswith("xc"):
+            found[f"{config.name}.tcl"] = board_settings(config)
     return found
 
 

@@ -30,6 +30,7 @@ Memories. All addresses are in words of their memory.
 
 A tensor in ACT is seen through a base and two pitches: the word of pixel (y, x) of channel block b is
     base + b * block_pitch + y * row_pitch + x.
+The words that a run word writes are distinct: the rectangle of its target does not overlap itself.
 
 Banks. A bank of ACT has two ports. Conv reads its source through both, so while it runs nothing else, its own residual
 and target included, may read or write a bank that its source lies in. Otherwise a bank serves one reader and one writer
@@ -236,7 +237,7 @@ class LoadPatchShape(Instruction):
     pitch          words of 16 bytes from a row of the image to the next
     fill           what stands outside of the image (the input's zero point)
 
-    The configuration's patch_bytes bounds kernel_height * width * channels.
+    The configuration's patch_bytes bounds kernel_height image rows, each in whole words of 16 bytes.
     """
 
     queue = Queue.LOAD
@@ -280,8 +281,8 @@ class LoadPatch(Run):
         (y * stride_y + ky - pad_top, x * stride_x + kx - pad_left, c), or `fill` where that is outside of the image.
     It goes to lane k % 16 of ACT[base + (k // 16) * block_pitch + y * row_pitch + x]; lanes past the last k get 0.
     A convolution with this kernel is then one with kernel 1 on ceil(K / 16) channel blocks.
-    The image begins at DRAM[segment][offset]. Patches are made row by row, 16 bytes a cycle; only the image rows that
-    they need are read, each once.
+    The image begins at DRAM[segment][offset]. Only the image rows from the first to the last that windows touch are
+    read, each once. Patches are made row by row; a row of a window takes a cycle for each 16 bytes.
     """
 
     queue = Queue.LOAD

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import threading
@@ -19,8 +18,9 @@ from intarsia.errors import RunError
 from intarsia_backends.overlay.config import OverlayConfig
 from intarsia_backends.overlay.driver import CoreDriver, CoreStuck, Figures, Job
 from intarsia_backends.overlay.isa import WORD_BYTES
-from intarsia_backends.pynq.design import INTERRUPT, VLNV, find_bitstream
-from intarsia_backends.pynq.waiting import poll, wait_for_interrupt
+from intarsia_backends.overlay.parameters import VLNV
+from intarsia_backends.pynq.design import INTERRUPT, find_bitstream
+from intarsia_backends.pynq.waiting import InterruptThread, poll
 
 TIMEOUT_VARIABLE = "INTARSIA_PYNQ_TIMEOUT"
 TIMEOUT_SECONDS = 10.0
@@ -52,17 +52,17 @@ class Board:
         self.bitstream = bitstream
         self.lock = threading.Lock()
         self._stuck: list[Any] = []
+        self._timeout_seconds = _timeout(os.environ.get(TIMEOUT_VARIABLE))
         self._guard = _hold(LOCK_FILE)
+        self._thread = InterruptThread()
         try:
-            self._overlay = _load(bitstream)
-            self._ip = _core(self._overlay, bitstream)
+            self._overlay = self._thread.call(lambda: _load(bitstream))
+            core = self._thread.call(lambda: _core(self._overlay, bitstream))
         except BaseException:
             self.release()
             raise
-        self.driver: CoreDriver = self._ip.driver
-        self._timeout_seconds = _timeout(os.environ.get(TIMEOUT_VARIABLE))
-        self._pin = getattr(self._ip, INTERRUPT, None) if os.environ.get(INTERRUPT_VARIABLE) == "1" else None
-        self._loop = asyncio.get_event_loop() if self._pin is not None else None
+        self.driver: CoreDriver = core.driver
+        self._pin = getattr(core, INTERRUPT, None) if os.environ.get(INTERRUPT_VARIABLE) == "1" else None
 
     def allocate(self, size_bytes: int, *, host: bool) -> Any:
         """Memory that the core can address, at least a word of it: a PynqBuffer of uint8, in agreement with the caches.
@@ -92,22 +92,22 @@ class Board:
                 what="the core did not stop after an earlier error",
                 help="restart the board",
             )
-        pin, loop = self._pin, self._loop
-        waits_for_interrupt = pin is not None and loop is not None and not loop.is_running()
+        pin = self._pin
 
         def wait(finished: Callable[[], bool]) -> bool:
-            if waits_for_interrupt:
-                return wait_for_interrupt(pin, loop, finished, self._timeout_seconds)  # type: ignore[arg-type]
-            return poll(finished, self._timeout_seconds)
+            if pin is None:
+                return poll(finished, self._timeout_seconds)
+            return self._thread.wait(pin, finished, self._timeout_seconds)
 
         try:
-            return self.driver.run(job, wait, waits_for_interrupt)
+            return self.driver.run(job, wait, interrupt=pin is not None)
         except CoreStuck:
             self._stuck.extend(buffers)
             raise
 
     def release(self) -> None:
         """Let other processes load the FPGA."""
+        self._thread.close()
         os.close(self._guard)
 
 
@@ -137,7 +137,10 @@ def _core(overlay: Any, bitstream: Path) -> Any:
 
 def _hold(path: Path) -> int:
     """Take the FPGA for this process; the descriptor that holds it. RunError where another one has it."""
-    guard = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        guard = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise RunError(where="board", what=f"its lock cannot be opened: {error}", help="run it as root") from None
     try:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

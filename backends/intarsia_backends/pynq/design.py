@@ -1,7 +1,4 @@
-"""What the block designs in hw/boards and the driver must agree on, and where a bitstream is looked for.
-
-Standard library only. A test compares the names with the Tcl scripts.
-"""
+"""What the driver wants of the designs in hw/boards, and where a bitstream is looked for. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,9 +8,6 @@ from pathlib import Path
 
 from intarsia.errors import RunError
 from intarsia_backends.overlay.config import OverlayConfig
-
-VLNV = "intarsia:overlay:ia_core:1.0"
-"""Vendor, library, name and version of the packaged core: pynq binds the driver by it."""
 
 INTERRUPT = "interrupt"
 """The core's interrupt pin; pynq makes an attribute of this name where the design routes it to the processor."""

@@ -20,6 +20,7 @@ from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
 from intarsia_backends.overlay.driver import Job
 from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.parameters import core_parameters
 from intarsia_backends.overlay.region import KIND, OverlayRegion, read_region
 from intarsia_backends.overlay.text import disassemble
 
@@ -94,8 +95,8 @@ class PynqRegion(LoadedRegion):
         for segment in (Segment.ARENA, Segment.INPUTS, Segment.OUTPUTS):
             host = segment != Segment.ARENA
             self._segments[segment] = board.allocate(region.segments[segment], host=host)
-        addresses = {segment: int(buffer.device_address) for segment, buffer in self._segments.items()}
-        self._job = Job(region, int(self._program.device_address), addresses)
+        addresses = {segment: _address(buffer, region) for segment, buffer in self._segments.items()}
+        self._job = Job(region, _address(self._program, region), addresses)
         self._finalizer = weakref.finalize(self, give_back)
 
     def listing(self) -> str:
@@ -131,3 +132,16 @@ def _filled(board: Board, content: bytes) -> Any:
     np.asarray(buffer)[: len(content)] = np.frombuffer(content, np.uint8)
     buffer.flush()
     return buffer
+
+
+def _address(buffer: Any, region: OverlayRegion) -> int:
+    """Where the core finds it. RunError where that is beyond the core's addresses: they would wrap."""
+    address, bits = int(buffer.device_address), core_parameters(region.config)["AddressBits"]
+    assert isinstance(bits, int)
+    if address + buffer.nbytes > 1 << bits:
+        raise RunError(
+            where=region.where,
+            what=f"the kernel gave memory at {address:#x}, the core's addresses have {bits} bits",
+            help="boot with a cma= area below that limit",
+        )
+    return address

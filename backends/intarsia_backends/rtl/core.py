@@ -14,11 +14,11 @@ from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.driver import CoreDriver, Figures, Job
 from intarsia_backends.overlay.isa import Queue, Segment
+from intarsia_backends.overlay.parameters import OUTSTANDING_BURSTS, core_parameters
 from intarsia_backends.overlay.region import OverlayRegion
 from intarsia_backends.rtl.build import Design
 from intarsia_backends.rtl.model import Dram, Model, ModelError, Trace
 
-OUTSTANDING_BURSTS = 8
 CYCLE_LIMIT = 2_000_000_000
 
 _FIRST_ADDRESS = 0x1000_0000
@@ -28,28 +28,6 @@ _SETTLE_CYCLES = 43
 """From the end of a program to the interrupt: ia_sequencer lets the counters settle."""
 
 _TRACED = ("word_valid_o", "word_ready_i", "word_o", "done_i")
-
-
-def core_parameters(config: OverlayConfig) -> dict[str, int | tuple[int, int]]:
-    """Parameters of ia_core; modules take those of them that they need."""
-    wide = config.name == "kv260"
-    return {
-        "Pixels": config.pixels,
-        "TileGroups": config.tile_groups,
-        "ActBanks": config.activation_banks,
-        "BankWords": config.bank_words,
-        "WeightRows": config.weight_rows,
-        "ParameterGroups": config.parameter_groups,
-        "Tables": config.tables,
-        "PatchWords": config.patch_bytes // WORD_BYTES,
-        "QueueWords": config.queue_words,
-        "SemaphoreMax": config.semaphore_max,
-        "AxiBytes": 16 if wide else 8,
-        "AddressBits": 40 if wide else 32,
-        "BurstBytes": config.dram_burst_bytes,
-        "Outstanding": OUTSTANDING_BURSTS,
-        "ConfigHash": (64, int(config.hash, 16)),
-    }
 
 
 def core_design(config: OverlayConfig, checks: bool = False) -> Design:

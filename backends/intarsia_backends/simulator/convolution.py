@@ -10,6 +10,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import wrap_int32
+from intarsia.ir.products import matrix_product
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import LANES
 from intarsia_backends.simulator.accesses import conv_window, residual_rectangle, target_rectangle, weight_rows
@@ -133,10 +134,10 @@ def _dense_sum(operation: Operation, state: State) -> Callable[[Weights], Array]
         columns[...] = window
         flat = columns.reshape(pixels, -1)
         if len(weights.chunks) == 1:
-            return np.asarray(flat @ weights.matrix)
+            return matrix_product(flat, weights.matrix)
         total = np.zeros((pixels, weights.matrix.shape[1]), np.float64)
         for low, high in weights.chunks:
-            total += flat[:, low:high] @ weights.matrix[low:high]
+            total += matrix_product(flat[:, low:high], weights.matrix[low:high])
         return total
 
     return sum_up

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.accesses import residual_rectangle, target_rectangle, vec_second, vec_window
+from intarsia_backends.simulator.accesses import (
+    patch_target,
+    residual_rectangle,
+    target_rectangle,
+    transfer,
+    vec_second,
+    vec_window,
+)
 from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.rectangles import Rectangle
 
@@ -17,8 +24,10 @@ def check_fields(operation: Operation, config: OverlayConfig) -> None:
     word = operation.word
     if isinstance(word, isa.Load):
         _positive(operation, operation.setup(isa.LoadShape), "blocks", "rows", "columns")
+        _check_distinct(operation, transfer(operation)[1])
     elif isinstance(word, isa.Store):
         _positive(operation, operation.setup(isa.StoreShape), "blocks", "rows", "columns")
+        _check_distinct(operation, transfer(operation)[0])
     elif isinstance(word, isa.LoadPatch):
         _check_patch(operation, config)
     elif isinstance(word, isa.Conv):
@@ -39,9 +48,16 @@ def _check_patch(operation: Operation, config: OverlayConfig) -> None:
     _positive(operation, operation.setup(isa.LoadPatchTarget), "rows", "columns")
     if shape.width * shape.channels > shape.pitch * isa.WORD_BYTES:
         raise operation.fault(f"a row of {shape.width * shape.channels} bytes is longer than its pitch")
-    line_bytes = shape.kernel_height * shape.width * shape.channels
+    line_bytes = shape.kernel_height * -(-shape.width * shape.channels // isa.WORD_BYTES) * isa.WORD_BYTES
     if line_bytes > config.patch_bytes:
         raise operation.fault(f"{line_bytes} bytes of image rows, the line buffer holds {config.patch_bytes}")
+    _check_distinct(operation, patch_target(operation))
+
+
+def _check_distinct(operation: Operation, target: Rectangle) -> None:
+    """A word may not be written twice: which of the two would last is not said."""
+    if not target.is_distinct:
+        raise operation.fault(f"writes words of {target} twice")
 
 
 def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> None:
@@ -57,6 +73,8 @@ def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> 
             raise operation.fault(
                 f"{pixels} pixels in a sum over several Convs, accumulators hold {config.tile_pixels}"
             )
+    if word.finish:
+        _check_distinct(operation, target_rectangle(operation))
     if word.finish and word.residual:
         _check_in_place(operation, residual_rectangle(operation), may_match=True)
 
@@ -78,6 +96,8 @@ def _check_vec(operation: Operation, word: isa.Vec) -> None:
         raise operation.fault("a sum over several Vecs is for SUM, one word at a time")
     if word.upsample and word.operation != isa.VecOperation.COPY:
         raise operation.fault("upsample is for COPY only")
+    if word.finish:
+        _check_distinct(operation, target_rectangle(operation))
     if not word.finish or word.operation == isa.VecOperation.FILL:
         return
     window = vec_window(operation)

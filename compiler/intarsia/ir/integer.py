@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.ir.products import matrix_product
 
 MULTIPLIER_BITS = 21
 SHIFT_MAX = 47
@@ -111,7 +112,8 @@ def integer_matmul(left: Array, right: Array) -> Array:
     returns  float array of whole numbers, exact
     """
     kind = exact_type(right, axis=-2)
-    return np.asarray(np.matmul(left.astype(kind, copy=False), right.astype(kind)))
+    first, second = left.astype(kind, copy=False), right.astype(kind)
+    return matrix_product(first, second) if first.ndim == second.ndim == 2 else np.asarray(np.matmul(first, second))
 
 
 def quantize_linear(real: Array, scale: float, zero_point: int) -> Array:

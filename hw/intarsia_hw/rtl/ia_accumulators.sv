@@ -54,7 +54,7 @@ module ia_accumulators #(
     drain_odd_q    <= drain_odd_i;
   end
 
-  logic [31:0] drained [16*Pixels];
+  logic [16*32*Pixels-1:0] drained;  // [pixel][channel]
 
   for (genvar i = 0; i < 16 * Pixels; i++) begin : gen_accumulator
     (* ram_style = "distributed" *) logic [31:0] sums0_q [TileGroups];
@@ -69,13 +69,13 @@ module ia_accumulators #(
       if (write_q && !write_buffer_q) sums0_q[write_group_q] <= total_q;
       if (write_q && write_buffer_q) sums1_q[write_group_q] <= total_q;
     end
-    assign drained[i] = drain_buffer_q ? data1 : data0;
+    assign drained[32*i+:32] = drain_buffer_q ? data1 : data0;
   end
 
   for (genvar c = 0; c < 16; c++) begin : gen_drain
     logic [PixelBits-1:0] pixel;
     assign pixel = c % 2 == 0 ? drain_even_q : drain_odd_q;
-    always_ff @(posedge clk_i) drain_data_o[32*c+:32] <= drained[16*32'(pixel)+c];
+    always_ff @(posedge clk_i) drain_data_o[32*c+:32] <= drained[32*(16*32'(pixel)+c)+:32];
   end
 
 

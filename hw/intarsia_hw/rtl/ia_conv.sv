@@ -64,7 +64,7 @@ module ia_conv #(
   ia_isa_pkg::conv_target_t   target;
   ia_isa_pkg::conv_residual_t residual;
   ia_isa_pkg::conv_add_t      add;
-  logic [15:0]          row_step, stride_step, span, origin;
+  logic [15:0]          row_step, stride_step, origin;
   logic [17:0]          pixels;
   logic [16*Pixels-1:0] start_x, start_y, start_address;
   logic [15:0]          next_x, next_y, next_address, wrap_x, wrap_y, wrap_address, wrap_at;
@@ -88,7 +88,6 @@ module ia_conv #(
     .add_o(add),
     .row_step_o(row_step),
     .stride_step_o(stride_step),
-    .span_o(span),
     .origin_o(origin),
     .pixels_o(pixels),
     .start_x_o(start_x),
@@ -253,7 +252,7 @@ module ia_conv #(
     logic [GroupBits-1:0] group;
     logic [1:0]           select;
   } control_t;
-  localparam int unsigned ControlBits = $bits(control_t);
+  localparam int unsigned ControlBits = GroupBits + 7;
   control_t dense_control_q, entering;
   logic [ControlBits*IssueToSum-1:0] controls_q;
 
@@ -379,7 +378,6 @@ module ia_conv #(
     .residual_i(residual),
     .add_i(add),
     .done_o,
-    .busy_o(),
     .tile_i(at_end.tile && at_end.valid),
     .drained_o(drained),
     .drain_buffer_o(drain_buffer),

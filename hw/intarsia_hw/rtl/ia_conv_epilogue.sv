@@ -22,7 +22,6 @@ module ia_conv_epilogue #(
   input  ia_isa_pkg::conv_residual_t residual_i,
   input  ia_isa_pkg::conv_add_t      add_i,
   output logic                       done_o,
-  output logic                       busy_o,
   // Accumulators
   input  logic                       tile_i,           // the sums of one more tile are complete
   output logic                       drained_o,        // the tile of this buffer has been read
@@ -59,6 +58,8 @@ module ia_conv_epilogue #(
   ia_isa_pkg::conv_add_t      add_q, next_add_q;
   logic [5:0]                 flush_q;  // cycles until no residual is on its way
   logic                       parameters_started;
+  logic                       joins;    // with a residual
+  logic                       issue;    // a pixel begins
 
   assign room_o = !waits_q;
   assign take   = waits_q && (!valid_q || ends) && flush_q == '0 && !(issue && joins)
@@ -101,8 +102,7 @@ module ia_conv_epilogue #(
   logic [11:0]          blocks_left_q;
   logic                 below_q, two_rows_q, pairs_q, block_begins_q, pause_q, buffer_q;
   logic [1:0]           tiles_q;
-  logic                 joins;            // with a residual
-  logic                 issue, tile_begins, column_end, row_end, block_end, tile_end, parameters_ready;
+  logic                 tile_begins, column_end, row_end, block_end, tile_end, parameters_ready;
   logic                 next_pairs;
 
   assign joins       = conv_q.residual && conv_q.finish;
@@ -365,7 +365,6 @@ module ia_conv_epilogue #(
   assign conv_write_address_o = address_q;
   assign conv_write_data_o    = data_q;
   assign done_o               = done_q;
-  assign busy_o               = waits_q || valid_q;
 
   `CHECK(TilesAreTaken, tile_i |-> tiles_q != 2'd3)
   `CHECK(OneWriter, !(plain_q[WriteAfter-2] && joined_q[JoinedAfter-2]))

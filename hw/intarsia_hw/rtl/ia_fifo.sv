@@ -47,6 +47,10 @@ module ia_fifo #(
     if (push) words_q[write_q[PointerBits-1:0]] <= in_data_i;
   end
 
+  logic [PointerBits:0] level;
+  assign level = write_q - read_q;
+
+  `INVARIANT(AtMostDepthWords, 32'(level) <= Depth)
   `CHECK(OfferHoldsUntilTaken, (out_valid_o && !out_ready_i) |=> out_valid_o && $stable(out_data_o))
   `CHECK(RoomStaysUntilUsed, (in_ready_o && !in_valid_i) |=> in_ready_o)
 

@@ -255,7 +255,7 @@ module ia_load #(
   // ---- delivery
 
   logic         route_done, patch_done, patch_ready, patch_start, patch_idle, fill_valid, fill_ready, patch_write;
-  logic         route_waits, patch_works;
+  logic         route_waits, patch_works, fill_last;
   logic [15:0]  patch_address;
   logic [127:0] patch_data;
 
@@ -319,7 +319,6 @@ module ia_load #(
   logic [5:0]         step_bytes;
   logic signed [18:0] left_byte;
   logic [13:0]        first, stop;
-  logic               fill_last;
 
   assign plan_rows    = 16'(stop - first);
   assign plan_columns = 14'(row_words);

@@ -182,7 +182,7 @@ module ia_load_patch #(
 
   always_ff @(posedge clk_i) begin
     if (takes) begin
-      top_q      <= -20'(next_pad_top);
+      top_q      <= 20'sd0 - 20'(next_pad_top);
       rows_q     <= next_rows;
       last_row_q <= 1'b0;
     end else if (state_q == StateNext) begin

@@ -46,7 +46,7 @@ module ia_patch_plan #(
   logic signed [19:0] top, bottom_q;
   logic [13:0]        first_q, stop_q;
 
-  assign top    = -20'(pad_top_i);
+  assign top    = 20'sd0 - 20'(pad_top_i);
   assign done_o = state_q == StateDone;
 
   always_ff @(posedge clk_i) begin

@@ -74,4 +74,11 @@ module ia_semaphores #(
     end
   end
 
+  for (genvar s = 0; s < Semaphores; s++) begin : g_check
+    `INVARIANT(NoTakeFromZero, !taken[s] || count_q[s] != '0)
+    `INVARIANT(AtMostThreePastTheMaximum, 32'(count_q[s]) < SemaphoreMax + Queues)
+    `INVARIANT(SomeTellsCount, some_q[s] == (count_q[s] != '0))
+    `INVARIANT(FullTellsCount, full_q[s] || 32'(count_q[s]) < SemaphoreMax)
+  end
+
 endmodule

@@ -91,6 +91,7 @@ module ia_vector_walk (
   logic [1:0] slot_q;  // cycles of this pixel, up to 3
   logic       kx_last, ky_last, x_last, y_last, block_last, x_odd, y_odd;
   logic       seeking, token, pair_token, kernel_last, row_step, pixel_end, line_end, block_end;
+  logic [2:0] unused_odd;
 
   assign token       = walking_q && !seeking && !rest_q;
   assign pair_token  = pair_i && rest_q && slot_q == 2'd1;
@@ -236,7 +237,6 @@ module ia_vector_walk (
     target_o  <= target_address;
   end
 
-  logic [2:0] unused_odd;
   logic unused;
   assign unused = &{1'b0, unused_odd, source, second, target, window};
 

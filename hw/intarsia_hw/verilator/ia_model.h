@@ -73,10 +73,15 @@ class Model {
     }
     eval();
   }
-  ~Model() { top_->final(); }
+  ~Model() {
+    // Verilator's destructors look for the context of the thread, which may be that of a model long gone.
+    Verilated::threadContextp(&context_);
+    top_->final();
+  }
 
   void eval() {
     current = this;
+    Verilated::threadContextp(&context_);
     top_->eval();
   }
 

@@ -25,6 +25,7 @@ from intarsia.ir.ops.rules import (
     wide,
 )
 from intarsia.ir.ops.windows import pad_spatial, windows
+from intarsia.ir.products import matrix_product
 from intarsia.ir.types import Dimension, TensorType
 
 _COLUMNS_BYTES = 32 << 20
@@ -83,7 +84,11 @@ def _product(columns: Array, w: Array, group: int, positions: Sequence[int]) -> 
     """columns [N, group * depth, positions...] by weights [M, depth...]: [N, M, *positions]."""
     depth = math.prod(w.shape[1:])
     matrix = w.reshape(group, w.shape[0] // group, depth)
-    result = np.matmul(matrix, columns.reshape(columns.shape[0], group, depth, math.prod(positions)))
+    flat = columns.reshape(columns.shape[0], group, depth, math.prod(positions))
+    if group == 1:
+        result = np.stack([matrix_product(matrix[0], image[0]) for image in flat])
+    else:
+        result = np.matmul(matrix, flat)
     return np.asarray(result).reshape(columns.shape[0], w.shape[0], *positions)
 
 
