@@ -177,7 +177,9 @@ def random_program(
     return program
 
 
-def _fit(rng: np.random.Generator, base: int, room: int, blocks: int, rows: int, columns: int) -> tuple[int, int, int] | None:
+def _fit(
+    rng: np.random.Generator, base: int, room: int, blocks: int, rows: int, columns: int
+) -> tuple[int, int, int] | None:
     """Base, row pitch and block pitch of a tensor somewhere in `room` words from base on."""
     row_pitch = columns + int(rng.integers(0, 3)) * int(rng.random() < 0.4)
     block_pitch = rows * row_pitch + int(rng.integers(0, 5)) * int(rng.random() < 0.4)
@@ -242,9 +244,7 @@ def _random_conv(
         if rng.random() < 0.5:
             found = _fit(rng, target_base, room, blocks_out, rows, columns)
             last = (blocks_out - 1, rows - 1, columns - 1)
-            if found is None or not (
-                _last(found, last) < target[0] or _last(target, last) < found[0]
-            ):
+            if found is None or not (_last(found, last) < target[0] or _last(target, last) < found[0]):
                 return None
             other = found
         words.append(isa.ConvResidual(*other))
@@ -287,4 +287,14 @@ def measure(program: Program, config: OverlayConfig) -> list[Cost]:
     return [cost_of(operation, config) for operation in program.operations]
 
 
-__all__ = ["Program", "bench", "clear_unused_taps", "expected", "measure", "random_images", "random_program", "run", "weight_rows"]
+__all__ = [
+    "Program",
+    "bench",
+    "clear_unused_taps",
+    "expected",
+    "measure",
+    "random_images",
+    "random_program",
+    "run",
+    "weight_rows",
+]

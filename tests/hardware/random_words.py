@@ -17,6 +17,7 @@ from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
 from intarsia_backends.overlay.isa import Segment
 from intarsia_backends.simulator.machine import load_program
+from intarsia_backends.simulator.program import decode
 
 Words = list[isa.Instruction]
 _TRIES = 200
@@ -357,4 +358,22 @@ def random_program(
                 continue
             middle += thing
             break
-    return chained([*maker.beginning(), *middle, *maker.end()]), constants, maker.segments
+    program = chained([*maker.beginning(), *middle, *maker.end()])
+    return program, _without_unused_taps(program, constants), maker.segments
+
+
+def _without_unused_taps(program: bytes, constants: bytes) -> bytes:
+    """Zeros where weights of depthwise Convs have none: the fourth of each row, and taps outside of the kernel."""
+    image = np.frombuffer(constants, np.int8).copy()
+    weights = image[: _WEIGHT_ROWS * 64].reshape(_WEIGHT_ROWS, 64)
+    for operation in decode(program).operations:
+        word, shape = operation.word, operation.setup(isa.ConvWindow)
+        if not isinstance(word, isa.Conv) or not word.depthwise:
+            continue
+        down, across = -(-shape.kernel_height // 3), -(-shape.kernel_width // 3)
+        rows = weights[word.weight_row : word.weight_row + shape.output_blocks * down * across * 3]
+        taps = rows.reshape(shape.output_blocks, down, across, 3, 4, 16)
+        taps[:, :, :, :, 3] = 0
+        taps[:, down - 1, :, shape.kernel_height - 3 * down + 3 :] = 0
+        taps[:, :, across - 1, :, shape.kernel_width - 3 * across + 3 :] = 0
+    return image.tobytes()

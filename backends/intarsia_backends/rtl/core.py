@@ -35,8 +35,8 @@ def core_design(config: OverlayConfig, checks: bool = False) -> Design:
 
     checks  whether the assertions in the RTL run; they cost speed
     """
-    signals = [f"ia_issue.{name}" for name in _TRACED]
-    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O3")
+    signals = [*(f"ia_issue.{name}" for name in _TRACED), "ia_memory_bank.words_q"]
+    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O1")
 
 
 class Core:
@@ -93,6 +93,14 @@ class Core:
         """Cycles in which the run words of a queue, End left out, began and ended in the last run."""
         trace = self._traces[queue]
         return trace.starts, trace.ends
+
+    def fill_activations(self, words: Array) -> None:
+        """Put something into activation memory, uint8 [words, 16]; programs must not depend on it."""
+        banks = words.reshape(self.config.activation_banks, -1, WORD_BYTES)
+        for name in self.model.ports:
+            found = re.fullmatch(r"u_activations\.g_bank\[(\d+)\]\..*\.words_q", name)
+            if found is not None:
+                self.model.memory(name)[:] = banks[int(found[1])]
 
     def close(self) -> None:
         """Let go of the core."""

@@ -24,7 +24,7 @@ module ia_conv_epilogue #(
   output logic                       done_o,
   // Accumulators
   input  logic                       tile_i,           // the sums of one more tile are complete
-  output logic                       drained_o,        // the tile of this buffer has been read
+  output logic                       drained_o,        // sums of another tile may come to this buffer
   output logic                       drain_buffer_o,
   output logic [GroupBits-1:0]       drain_group_o,
   output logic [PixelBits-1:0]       drain_even_o,
@@ -117,6 +117,19 @@ module ia_conv_epilogue #(
     if (conv_q.depthwise) tile_end = row_end || pixel_q == CountBits'(TileGroups - 1);
     else tile_end = block_end || pixel_q == CountBits'(TilePixels - 1);
   end
+  // Sums need 20 cycles from their issue to the memory, so a buffer may be given to the next tile that long before the
+  // last pixel is read; and where the next tile has more than one step, those come four cycles later still.
+  logic       near_end, released_q;
+  localparam int unsigned Lead = 20;  // cycles
+  always_comb begin
+    if (conv_q.depthwise) begin
+      near_end = 32'(pixel_q) + Lead >= TileGroups || columns_left_q <= (two_rows_q ? 14'(Lead / 2) : 14'(Lead));
+    end else if (joins) begin
+      near_end = 32'(pixel_q) + Lead / 2 >= TilePixels || (rows_left == '0 && columns_left_q <= 14'(Lead / 2));
+    end else begin
+      near_end = 32'(pixel_q) + Lead >= TilePixels || (rows_left == '0 && columns_left_q <= 14'(Lead));
+    end
+  end
   assign ends = (issue && block_end && blocks_left_q == 12'd1) || (valid_q && !conv_q.finish && tiles_q != '0);
 
   assign next_pairs = next_conv_q.depthwise && next_window_q.stride_y <= 4'd2 && next_window_q.dilation_y == 6'd1;
@@ -128,10 +141,12 @@ module ia_conv_epilogue #(
       flush_q  <= '0;
       pixel_q  <= '0;
       pause_q  <= 1'b0;
+      released_q <= 1'b0;
     end else begin
       tiles_q <= tiles_q + 2'(tile_i) - 2'((issue && tile_begins) || (valid_q && !conv_q.finish && tiles_q != '0));
       if (issue && tile_end) buffer_q <= !buffer_q;
       if (issue) pixel_q <= tile_end ? '0 : pixel_q + 1'b1;
+      if (issue) released_q <= !tile_end && (near_end || released_q);
       pause_q <= issue && joins;
       if (issue && joins) flush_q <= 6'(JoinedAfter);
       else if (flush_q != '0) flush_q <= flush_q - 6'd1;
@@ -163,7 +178,7 @@ module ia_conv_epilogue #(
     end
   end
 
-  assign drained_o      = issue && tile_end;
+  assign drained_o      = issue && (tile_end || near_end) && !released_q;
   assign drain_buffer_o = buffer_q;
   assign drain_group_o  = conv_q.depthwise ? pixel_q[GroupBits-1:0] : pixel_q[CountBits-1:PixelBits];
   assign drain_even_o   = conv_q.depthwise ? '0 : pixel_q[PixelBits-1:0];

@@ -10,6 +10,7 @@ module ia_conv_residual (
   input  logic [20:0] residual_multiplier_i,
   output logic [32:0] product_o
 );
+  /* verilator no_inline_module */
 
   function automatic logic [22:0] part_of(input logic [20:0] value, input logic [2:0] digit);
     logic [22:0] size;

@@ -15,6 +15,7 @@ module ia_conv_round #(
   input  logic             clamp_turned_i, // clamp_min > clamp_max: clamp_max wins
   output logic [7:0]       value_o
 );
+  /* verilator no_inline_module */
 
   localparam int unsigned Wide = 64;
 

@@ -17,6 +17,7 @@ module ia_conv_scale (
   output logic [2:0]  bytes_o,       // stage 9: shift / 8
   output logic [2:0]  bits_o         // stage 10: shift % 8
 );
+  /* verilator no_inline_module */
 
   // ---- parameters; those of a group stay in stage 1 for ten cycles at least
 

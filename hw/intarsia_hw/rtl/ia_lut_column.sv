@@ -14,6 +14,7 @@ module ia_lut_column (
   input  logic [9:0]         carries_i,  // {chain 1, chain 0}
   output logic [16:0]        sum_o
 );
+  /* verilator no_inline_module */
 
   // Digit times x, less 1 where the digit is below zero. The bits above bit 7 are all the sign. They are written in
   // different ways: where synthesis sees that it adds a short signed number, it gives it the way past the LUTs.
