@@ -117,8 +117,9 @@ PYNQ_Z2 = OverlayConfig(
     part="xc7z020clg400-1",
     pixels=2,
     tile_groups=32,
-    activation_banks=16,
-    activation_bank_bytes=16 * 1024,
+    # Sixteen banks of half the size would save a large network some 5 % of its cycles, and cost 3,500 LUT in multiplexers.
+    activation_banks=8,
+    activation_bank_bytes=32 * 1024,
     weight_bytes=192 * 1024,
     parameter_groups=128,
     tables=4,

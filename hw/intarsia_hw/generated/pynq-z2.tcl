@@ -7,8 +7,8 @@ set register_bytes 4096
 set parameters {
   Pixels 2
   TileGroups 32
-  ActBanks 16
-  BankWords 1024
+  ActBanks 8
+  BankWords 2048
   WeightRows 3072
   ParameterGroups 128
   Tables 4
@@ -19,5 +19,5 @@ set parameters {
   AddressBits 32
   BurstBytes 128
   Outstanding 8
-  ConfigHash 0x96340358a25d5ad9
+  ConfigHash 0x34dd4f2abc484173
 }

@@ -10,8 +10,8 @@
 
 module ia_activation_memory #(
   parameter int unsigned Pixels = 2,       // even
-  parameter int unsigned ActBanks = 16,    // a power of two, at least 2
-  parameter int unsigned BankWords = 1024  // a power of two
+  parameter int unsigned ActBanks = 8,    // a power of two, at least 2
+  parameter int unsigned BankWords = 2048  // a power of two
 ) (
   input  logic                  clk_i,
   input  logic                  rst_ni,

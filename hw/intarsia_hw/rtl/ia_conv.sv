@@ -11,8 +11,8 @@
 module ia_conv #(
   parameter int unsigned Pixels = 2,
   parameter int unsigned TileGroups = 32,
-  parameter int unsigned ActBanks = 16,
-  parameter int unsigned BankWords = 1024,
+  parameter int unsigned ActBanks = 8,
+  parameter int unsigned BankWords = 2048,
   parameter int unsigned DspLanes = 12
 ) (
   input  logic                  clk_i,

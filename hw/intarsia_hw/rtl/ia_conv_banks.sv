@@ -1,7 +1,7 @@
 // The banks of activation memory between the first and the last address of a rectangle; all where the last is unclear.
 // Two cycles from its inputs.
 module ia_conv_banks #(
-  parameter int unsigned ActBanks = 16,
+  parameter int unsigned ActBanks = 8,
   parameter int unsigned BankShift = 10  // log2 of the words in a bank
 ) (
   input  logic                clk_i,

@@ -1,7 +1,7 @@
 // Whether the Conv that waits may begin while others are still at work: not where its source or residual lies in a bank
 // in which a residual or target of theirs lies.
 module ia_conv_hazards #(
-  parameter int unsigned ActBanks = 16
+  parameter int unsigned ActBanks = 8
 ) (
   input  logic                clk_i,
   input  logic                rst_ni,

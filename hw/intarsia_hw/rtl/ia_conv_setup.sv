@@ -7,8 +7,8 @@
 
 module ia_conv_setup #(
   parameter int unsigned Pixels = 2,
-  parameter int unsigned ActBanks = 16,
-  parameter int unsigned BankWords = 1024
+  parameter int unsigned ActBanks = 8,
+  parameter int unsigned BankWords = 2048
 ) (
   input  logic                     clk_i,
   input  logic                     rst_ni,

@@ -9,8 +9,8 @@
 module ia_core #(
   parameter int unsigned Pixels = 2,            // that the array works on in a cycle
   parameter int unsigned TileGroups = 32,       // groups of Pixels in a tile
-  parameter int unsigned ActBanks = 16,
-  parameter int unsigned BankWords = 1024,      // of 16 bytes
+  parameter int unsigned ActBanks = 8,
+  parameter int unsigned BankWords = 2048,      // of 16 bytes
   parameter int unsigned WeightRows = 3072,     // of 64 bytes
   parameter int unsigned ParameterGroups = 128,
   parameter int unsigned Tables = 4,

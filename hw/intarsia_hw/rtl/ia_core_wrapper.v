@@ -5,8 +5,8 @@
 module ia_core_wrapper #(
   parameter integer Pixels = 2,
   parameter integer TileGroups = 32,
-  parameter integer ActBanks = 16,
-  parameter integer BankWords = 1024,
+  parameter integer ActBanks = 8,
+  parameter integer BankWords = 2048,
   parameter integer WeightRows = 3072,
   parameter integer ParameterGroups = 128,
   parameter integer Tables = 4,
