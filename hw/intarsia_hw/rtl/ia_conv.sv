@@ -64,7 +64,7 @@ module ia_conv #(
   ia_isa_pkg::conv_target_t   target;
   ia_isa_pkg::conv_residual_t residual;
   ia_isa_pkg::conv_add_t      add;
-  logic [15:0]          row_step, stride_step, span, origin;
+  logic [15:0]          row_step, stride_step, origin;
   logic [17:0]          pixels;
   logic [16*Pixels-1:0] start_x, start_y, start_address;
   logic [15:0]          next_x, next_y, next_address, wrap_x, wrap_y, wrap_address, wrap_at;
@@ -88,7 +88,6 @@ module ia_conv #(
     .add_o(add),
     .row_step_o(row_step),
     .stride_step_o(stride_step),
-    .span_o(span),
     .origin_o(origin),
     .pixels_o(pixels),
     .start_x_o(start_x),
@@ -255,7 +254,7 @@ module ia_conv #(
   } control_t;
   localparam int unsigned ControlBits = GroupBits + 7;
   control_t dense_control_q, entering;
-  logic [ControlBits*IssueToSum-1:0] controls_q;
+  logic [ControlBits*(IssueToSum-1)-1:0] controls_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -283,10 +282,12 @@ module ia_conv #(
     end
   end
 
+  /* verilator lint_off UNUSEDSIGNAL */
   control_t at_switch, at_sum, at_end;
+  /* verilator lint_on UNUSEDSIGNAL */
   always_ff @(posedge clk_i) begin
     if (!rst_ni) controls_q <= '0;
-    else controls_q <= {controls_q[ControlBits*(IssueToSum-1)-1:0], entering};
+    else controls_q <= {controls_q[ControlBits*(IssueToSum-2)-1:0], entering};
   end
   // controls_q's entry i is for groups that are i + 2 cycles old.
   assign at_switch = controls_q[ControlBits*(IssueToSwitch-2)+:ControlBits];
@@ -379,7 +380,6 @@ module ia_conv #(
     .residual_i(residual),
     .add_i(add),
     .done_o,
-    .busy_o(),
     .tile_i(at_end.tile && at_end.valid),
     .drained_o(drained),
     .drain_buffer_o(drain_buffer),

@@ -22,7 +22,6 @@ module ia_conv_epilogue #(
   input  ia_isa_pkg::conv_residual_t residual_i,
   input  ia_isa_pkg::conv_add_t      add_i,
   output logic                       done_o,
-  output logic                       busy_o,
   // Accumulators
   input  logic                       tile_i,           // the sums of one more tile are complete
   output logic                       drained_o,        // sums of another tile may come to this buffer
@@ -52,11 +51,13 @@ module ia_conv_epilogue #(
   // ---- the Conv that waits, the Conv at work
 
   logic                       waits_q, valid_q, parameters_begun_q, take, ends;
+  /* verilator lint_off UNUSEDSIGNAL */
   ia_isa_pkg::conv_t          conv_q, next_conv_q;
   ia_isa_pkg::conv_window_t   window_q, next_window_q;
   ia_isa_pkg::conv_target_t   target_q, next_target_q;
   ia_isa_pkg::conv_residual_t residual_q, next_residual_q;
   ia_isa_pkg::conv_add_t      add_q, next_add_q;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [5:0]                 flush_q;  // cycles until no residual is on its way
   logic                       parameters_started;
 
@@ -216,7 +217,7 @@ module ia_conv_epilogue #(
 
   // What goes along with a pixel. Bit or entry i belongs to the pixel issued i + 1 cycles ago.
   logic [JoinedAfter-1:0]   plain_q, joined_q, ends_q;
-  logic [16*JoinedAfter-1:0] addresses_q;
+  logic [16*(JoinedAfter-2)-1:0] addresses_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       plain_q  <= '0;
@@ -231,7 +232,7 @@ module ia_conv_epilogue #(
   logic [JoinedAfter-1:0] late_q;  // whether it is one with a residual
   always_ff @(posedge clk_i) begin
     late_q      <= {late_q[JoinedAfter-2:0], joins};
-    addresses_q <= {addresses_q[16*(JoinedAfter-1)-1:0], target_address};
+    addresses_q <= {addresses_q[16*(JoinedAfter-3)-1:0], target_address};
   end
 
   logic [16*(AskAfter-1)-1:0] asked_addresses_q;
@@ -286,23 +287,25 @@ module ia_conv_epilogue #(
   logic [127:0] first;
   for (genvar i = 0; i < 16; i++) begin : gen_lane
     logic [52:0] product;
-    logic [2:0]  bytes, bits;
+    logic [1:0]  coarse;
+    logic [3:0]  fine;
     ia_conv_scale u_scale (
       .clk_i,
+      .rst_ni,
       .load_i(load_q),
       .bias_i(biases[32*i+:32]),
       .multiplier_i(multipliers[21*i+:21]),
       .shift_i(shifts[6*i+:6]),
       .sum_i(drain_data_i[32*i+:32]),
       .product_o(product),
-      .bytes_o(bytes),
-      .bits_o(bits)
+      .coarse_o(coarse),
+      .fine_o(fine)
     );
     ia_conv_round #(.Width(53)) u_round (
       .clk_i,
       .value_i(product),
-      .bytes_i(bytes),
-      .bits_i(bits),
+      .coarse_i(coarse),
+      .fine_i(fine),
       .zero_point_i(zero_points_q[12*8+:8]),
       .clamp_min_i(clamps_q[13*17+8+:8]),
       .clamp_max_i(clamps_q[13*17+:8]),
@@ -346,8 +349,8 @@ module ia_conv_epilogue #(
     ia_conv_round #(.Width(33)) u_round (
       .clk_i,
       .value_i(product),
-      .bytes_i(joined_shift_q[5:3]),
-      .bits_i(joined_shift_q[2:0]),
+      .coarse_i(joined_shift_q[5:4]),
+      .fine_i(joined_shift_q[3:0]),
       .zero_point_i(add_q.output_zero_point),
       .clamp_min_i(add_q.clamp_min),
       .clamp_max_i(add_q.clamp_max),
@@ -380,7 +383,6 @@ module ia_conv_epilogue #(
   assign conv_write_address_o = address_q;
   assign conv_write_data_o    = data_q;
   assign done_o               = done_q;
-  assign busy_o               = waits_q || valid_q;
 
   `CHECK(TilesAreTaken, tile_i |-> tiles_q != 2'd3)
   `CHECK(OneWriter, !(plain_q[WriteAfter-2] && joined_q[JoinedAfter-2]))

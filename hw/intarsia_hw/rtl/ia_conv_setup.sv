@@ -28,7 +28,6 @@ module ia_conv_setup #(
   output ia_isa_pkg::conv_add_t      add_o,
   output logic [15:0]              row_step_o,      // words from a row of taps to the next: dilation_y * row_pitch
   output logic [15:0]              stride_step_o,   // words from a row of outputs to the next: stride_y * row_pitch
-  output logic [15:0]              span_o,          // source columns from a row's first output to past its last
   output logic [15:0]              origin_o,        // address of tap (0, 0) of output (0, 0)
   output logic [17:0]              pixels_o,        // rows * columns
   // Where the first group of pixels stands: column, row, address of the window's first tap, 16 bits a pixel
@@ -75,7 +74,9 @@ module ia_conv_setup #(
   assign add_o      = add_q;
 
   ia_isa_pkg::opcode_e opcode;
+  /* verilator lint_off UNUSEDSIGNAL */
   ia_isa_pkg::conv_t   conv;
+  /* verilator lint_on UNUSEDSIGNAL */
   assign opcode = ia_isa_pkg::opcode_e'(word_i[5:0]);
   assign conv   = word_i;
 
@@ -296,7 +297,6 @@ module ia_conv_setup #(
 
   assign row_step_o      = product_q[RowStep][15:0];
   assign stride_step_o   = product_q[StrideStep][15:0];
-  assign span_o          = product_q[Span][15:0];
   assign pixels_o        = product_q[Count];
   assign origin_o        = start_address_q[15:0];
   assign start_x_o       = start_x_q;
