@@ -51,11 +51,13 @@ module ia_conv_epilogue #(
   // ---- the Conv that waits, the Conv at work
 
   logic                       waits_q, valid_q, parameters_begun_q, take, ends;
+  /* verilator lint_off UNUSEDSIGNAL */
   ia_isa_pkg::conv_t          conv_q, next_conv_q;
   ia_isa_pkg::conv_window_t   window_q, next_window_q;
   ia_isa_pkg::conv_target_t   target_q, next_target_q;
   ia_isa_pkg::conv_residual_t residual_q, next_residual_q;
   ia_isa_pkg::conv_add_t      add_q, next_add_q;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [5:0]                 flush_q;  // cycles until no residual is on its way
   logic                       parameters_started;
   logic                       joins;    // with a residual
@@ -216,7 +218,7 @@ module ia_conv_epilogue #(
 
   // What goes along with a pixel. Bit or entry i belongs to the pixel issued i + 1 cycles ago.
   logic [JoinedAfter-1:0]   plain_q, joined_q, ends_q;
-  logic [16*JoinedAfter-1:0] addresses_q;
+  logic [16*(JoinedAfter-2)-1:0] addresses_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       plain_q  <= '0;
@@ -231,7 +233,7 @@ module ia_conv_epilogue #(
   logic [JoinedAfter-1:0] late_q;  // whether it is one with a residual
   always_ff @(posedge clk_i) begin
     late_q      <= {late_q[JoinedAfter-2:0], joins};
-    addresses_q <= {addresses_q[16*(JoinedAfter-1)-1:0], target_address};
+    addresses_q <= {addresses_q[16*(JoinedAfter-3)-1:0], target_address};
   end
 
   logic [16*(AskAfter-1)-1:0] asked_addresses_q;
@@ -286,23 +288,25 @@ module ia_conv_epilogue #(
   logic [127:0] first;
   for (genvar i = 0; i < 16; i++) begin : gen_lane
     logic [52:0] product;
-    logic [2:0]  bytes, bits;
+    logic [1:0]  coarse;
+    logic [3:0]  fine;
     ia_conv_scale u_scale (
       .clk_i,
+      .rst_ni,
       .load_i(load_q),
       .bias_i(biases[32*i+:32]),
       .multiplier_i(multipliers[21*i+:21]),
       .shift_i(shifts[6*i+:6]),
       .sum_i(drain_data_i[32*i+:32]),
       .product_o(product),
-      .bytes_o(bytes),
-      .bits_o(bits)
+      .coarse_o(coarse),
+      .fine_o(fine)
     );
     ia_conv_round #(.Width(53)) u_round (
       .clk_i,
       .value_i(product),
-      .bytes_i(bytes),
-      .bits_i(bits),
+      .coarse_i(coarse),
+      .fine_i(fine),
       .zero_point_i(zero_points_q[12*8+:8]),
       .clamp_min_i(clamps_q[13*17+8+:8]),
       .clamp_max_i(clamps_q[13*17+:8]),
@@ -346,8 +350,8 @@ module ia_conv_epilogue #(
     ia_conv_round #(.Width(33)) u_round (
       .clk_i,
       .value_i(product),
-      .bytes_i(joined_shift_q[5:3]),
-      .bits_i(joined_shift_q[2:0]),
+      .coarse_i(joined_shift_q[5:4]),
+      .fine_i(joined_shift_q[3:0]),
       .zero_point_i(add_q.output_zero_point),
       .clamp_min_i(add_q.clamp_min),
       .clamp_max_i(add_q.clamp_max),

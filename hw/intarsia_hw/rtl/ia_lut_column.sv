@@ -69,6 +69,8 @@ module ia_lut_column (
       low7_q <= low6_q;
     end
     assign chain_q[14*h+:14] = {s7_q, low7_q};
+    logic unused;
+    assign unused = ^{p0[11:10], p1[11], p2[11], p4[11], p5[11]};
   end
 
   logic signed [12:0] high;
