@@ -41,18 +41,18 @@ def assert_agree(core: Core, found: Iterator[Case], count: int, folder: Path) ->
 
 
 def test_compiled_programs(core: Core, tmp_path: Path) -> None:
-    assert_agree(core, cases(TINY, 7), examples(200), tmp_path)
+    assert_agree(core, cases(TINY, 7), examples(120), tmp_path)
 
 
 def test_raw_words(core: Core, tmp_path: Path) -> None:
     random = np.random.default_rng(11)
-    assert_agree(core, (word_case(TINY, random) for _ in iter(int, 1)), examples(100), tmp_path)
+    assert_agree(core, (word_case(TINY, random) for _ in iter(int, 1)), examples(60), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["pynq-z2", "kv260"])
 def test_larger_configurations(config: str, tmp_path: Path) -> None:
-    assert_agree(Core(CONFIGS[config]), cases(CONFIGS[config], 3), examples(200), tmp_path)
+    assert_agree(Core(CONFIGS[config]), cases(CONFIGS[config], 3), examples(120), tmp_path)
 
 
 def test_a_case_can_be_kept(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def _verilate(design: Design, work: Path) -> None:
     others = [f"given/{Path(path).name}" for path in design.sources if Path(path).stem != design.top]
     public = [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in map(_split, design.signals)]
     (work / "public.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
-    arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "-fno-inline", "-O3"]
+    arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "-O3", "-fno-inline"]
     arguments += ["--output-split", "0", "--x-assign", "fast", "--x-initial", "unique", "--quiet"]
     arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches", "+incdir+rtl"]
     arguments += [f"-G{name}={_verilog_number(value)}" for name, value in design.parameters.items()]
