@@ -1,4 +1,4 @@
-"""Programs for the convolution engine alone: random Convs that keep the rules, run on the RTL and on the NumPy machine."""
+"""Programs for the convolution engine alone: random Convs that keep the rules, on the RTL and on the NumPy machine."""
 
 from __future__ import annotations
 
