@@ -45,8 +45,9 @@ module ia_accumulators #(
     buffer_q       <= buffer_i;
     first_q        <= first_i;
     group_q        <= group_i;
-    read0_q        <= valid_i && !buffer_i ? group_i : drain_group_i;
-    read1_q        <= valid_i && buffer_i ? group_i : drain_group_i;
+    // The first sums of a tile are not added to anything, and may come while the last of the tile before are drained.
+    read0_q        <= valid_i && !first_i && !buffer_i ? group_i : drain_group_i;
+    read1_q        <= valid_i && !first_i && buffer_i ? group_i : drain_group_i;
     write_buffer_q <= buffer_q;
     write_group_q  <= group_q;
     drain_buffer_q <= drain_buffer_i;

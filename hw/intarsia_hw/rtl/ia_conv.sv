@@ -254,7 +254,7 @@ module ia_conv #(
   } control_t;
   localparam int unsigned ControlBits = GroupBits + 7;
   control_t dense_control_q, entering;
-  logic [ControlBits*IssueToSum-1:0] controls_q;
+  logic [ControlBits*(IssueToSum-1)-1:0] controls_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -282,10 +282,12 @@ module ia_conv #(
     end
   end
 
+  /* verilator lint_off UNUSEDSIGNAL */
   control_t at_switch, at_sum, at_end;
+  /* verilator lint_on UNUSEDSIGNAL */
   always_ff @(posedge clk_i) begin
     if (!rst_ni) controls_q <= '0;
-    else controls_q <= {controls_q[ControlBits*(IssueToSum-1)-1:0], entering};
+    else controls_q <= {controls_q[ControlBits*(IssueToSum-2)-1:0], entering};
   end
   // controls_q's entry i is for groups that are i + 2 cycles old.
   assign at_switch = controls_q[ControlBits*(IssueToSwitch-2)+:ControlBits];

@@ -13,8 +13,10 @@ module ia_conv_dense #(
   input  logic                     rst_ni,
   input  logic                     start_i,        // take a Conv: the inputs below are those of it
   input  logic                     continues_i,    // its sums go on in the accumulators
+  /* verilator lint_off UNUSEDSIGNAL */
   input  ia_isa_pkg::conv_source_t source_i,
   input  ia_isa_pkg::conv_window_t window_i,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  logic [15:0]              row_step_i,
   input  logic [17:0]              pixels_i,
   input  logic [16*Pixels-1:0]     start_x_i,

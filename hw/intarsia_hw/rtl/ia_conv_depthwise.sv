@@ -13,8 +13,10 @@ module ia_conv_depthwise #(
   input  logic                     clk_i,
   input  logic                     rst_ni,
   input  logic                     start_i,
+  /* verilator lint_off UNUSEDSIGNAL */
   input  ia_isa_pkg::conv_source_t source_i,
   input  ia_isa_pkg::conv_window_t window_i,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  logic [15:0]              row_step_i,
   input  logic [15:0]              stride_step_i,
   input  logic [15:0]              origin_i,

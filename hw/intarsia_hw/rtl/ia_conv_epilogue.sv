@@ -24,7 +24,7 @@ module ia_conv_epilogue #(
   output logic                       done_o,
   // Accumulators
   input  logic                       tile_i,           // the sums of one more tile are complete
-  output logic                       drained_o,        // the tile of this buffer has been read
+  output logic                       drained_o,        // sums of another tile may come to this buffer
   output logic                       drain_buffer_o,
   output logic [GroupBits-1:0]       drain_group_o,
   output logic [PixelBits-1:0]       drain_even_o,
@@ -51,11 +51,13 @@ module ia_conv_epilogue #(
   // ---- the Conv that waits, the Conv at work
 
   logic                       waits_q, valid_q, parameters_begun_q, take, ends;
+  /* verilator lint_off UNUSEDSIGNAL */
   ia_isa_pkg::conv_t          conv_q, next_conv_q;
   ia_isa_pkg::conv_window_t   window_q, next_window_q;
   ia_isa_pkg::conv_target_t   target_q, next_target_q;
   ia_isa_pkg::conv_residual_t residual_q, next_residual_q;
   ia_isa_pkg::conv_add_t      add_q, next_add_q;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [5:0]                 flush_q;  // cycles until no residual is on its way
   logic                       parameters_started;
   logic                       joins;    // with a residual
@@ -117,6 +119,19 @@ module ia_conv_epilogue #(
     if (conv_q.depthwise) tile_end = row_end || pixel_q == CountBits'(TileGroups - 1);
     else tile_end = block_end || pixel_q == CountBits'(TilePixels - 1);
   end
+  // Sums need 20 cycles from their issue to the memory, so a buffer may be given to the next tile that long before the
+  // last pixel is read; and where the next tile has more than one step, those come four cycles later still.
+  logic       near_end, released_q;
+  localparam int unsigned Lead = 20;  // cycles
+  always_comb begin
+    if (conv_q.depthwise) begin
+      near_end = 32'(pixel_q) + Lead >= TileGroups || columns_left_q <= (two_rows_q ? 14'(Lead / 2) : 14'(Lead));
+    end else if (joins) begin
+      near_end = 32'(pixel_q) + Lead / 2 >= TilePixels || (rows_left == '0 && columns_left_q <= 14'(Lead / 2));
+    end else begin
+      near_end = 32'(pixel_q) + Lead >= TilePixels || (rows_left == '0 && columns_left_q <= 14'(Lead));
+    end
+  end
   assign ends = (issue && block_end && blocks_left_q == 12'd1) || (valid_q && !conv_q.finish && tiles_q != '0);
 
   assign next_pairs = next_conv_q.depthwise && next_window_q.stride_y <= 4'd2 && next_window_q.dilation_y == 6'd1;
@@ -128,10 +143,12 @@ module ia_conv_epilogue #(
       flush_q  <= '0;
       pixel_q  <= '0;
       pause_q  <= 1'b0;
+      released_q <= 1'b0;
     end else begin
       tiles_q <= tiles_q + 2'(tile_i) - 2'((issue && tile_begins) || (valid_q && !conv_q.finish && tiles_q != '0));
       if (issue && tile_end) buffer_q <= !buffer_q;
       if (issue) pixel_q <= tile_end ? '0 : pixel_q + 1'b1;
+      if (issue) released_q <= !tile_end && (near_end || released_q);
       pause_q <= issue && joins;
       if (issue && joins) flush_q <= 6'(JoinedAfter);
       else if (flush_q != '0) flush_q <= flush_q - 6'd1;
@@ -163,7 +180,7 @@ module ia_conv_epilogue #(
     end
   end
 
-  assign drained_o      = issue && tile_end;
+  assign drained_o      = issue && (tile_end || near_end) && !released_q;
   assign drain_buffer_o = buffer_q;
   assign drain_group_o  = conv_q.depthwise ? pixel_q[GroupBits-1:0] : pixel_q[CountBits-1:PixelBits];
   assign drain_even_o   = conv_q.depthwise ? '0 : pixel_q[PixelBits-1:0];
@@ -201,7 +218,7 @@ module ia_conv_epilogue #(
 
   // What goes along with a pixel. Bit or entry i belongs to the pixel issued i + 1 cycles ago.
   logic [JoinedAfter-1:0]   plain_q, joined_q, ends_q;
-  logic [16*JoinedAfter-1:0] addresses_q;
+  logic [16*(JoinedAfter-2)-1:0] addresses_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       plain_q  <= '0;
@@ -216,7 +233,7 @@ module ia_conv_epilogue #(
   logic [JoinedAfter-1:0] late_q;  // whether it is one with a residual
   always_ff @(posedge clk_i) begin
     late_q      <= {late_q[JoinedAfter-2:0], joins};
-    addresses_q <= {addresses_q[16*(JoinedAfter-1)-1:0], target_address};
+    addresses_q <= {addresses_q[16*(JoinedAfter-3)-1:0], target_address};
   end
 
   logic [16*(AskAfter-1)-1:0] asked_addresses_q;
@@ -271,23 +288,25 @@ module ia_conv_epilogue #(
   logic [127:0] first;
   for (genvar i = 0; i < 16; i++) begin : gen_lane
     logic [52:0] product;
-    logic [2:0]  bytes, bits;
+    logic [1:0]  coarse;
+    logic [3:0]  fine;
     ia_conv_scale u_scale (
       .clk_i,
+      .rst_ni,
       .load_i(load_q),
       .bias_i(biases[32*i+:32]),
       .multiplier_i(multipliers[21*i+:21]),
       .shift_i(shifts[6*i+:6]),
       .sum_i(drain_data_i[32*i+:32]),
       .product_o(product),
-      .bytes_o(bytes),
-      .bits_o(bits)
+      .coarse_o(coarse),
+      .fine_o(fine)
     );
     ia_conv_round #(.Width(53)) u_round (
       .clk_i,
       .value_i(product),
-      .bytes_i(bytes),
-      .bits_i(bits),
+      .coarse_i(coarse),
+      .fine_i(fine),
       .zero_point_i(zero_points_q[12*8+:8]),
       .clamp_min_i(clamps_q[13*17+8+:8]),
       .clamp_max_i(clamps_q[13*17+:8]),
@@ -331,8 +350,8 @@ module ia_conv_epilogue #(
     ia_conv_round #(.Width(33)) u_round (
       .clk_i,
       .value_i(product),
-      .bytes_i(joined_shift_q[5:3]),
-      .bits_i(joined_shift_q[2:0]),
+      .coarse_i(joined_shift_q[5:4]),
+      .fine_i(joined_shift_q[3:0]),
       .zero_point_i(add_q.output_zero_point),
       .clamp_min_i(add_q.clamp_min),
       .clamp_max_i(add_q.clamp_max),

@@ -10,11 +10,17 @@ module ia_conv_residual (
   input  logic [20:0] residual_multiplier_i,
   output logic [32:0] product_o
 );
+  /* verilator no_inline_module */
 
-  function automatic logic [22:0] part_of(input logic [20:0] value, input logic [2:0] digit);
-    logic [22:0] size;
-    size = (digit[1] ^ digit[0]) ? {2'b00, value} : (digit[2] ^ digit[1]) ? {1'b0, value, 1'b0} : 23'd0;
-    part_of = size ^ {23{digit[2]}};
+  // See ia_conv_scale.
+  function automatic logic [24:0] part_of(input logic [20:0] value, input logic [2:0] digit);
+    logic one, two;
+    one = digit[1] ^ digit[0];
+    two = (digit[2] ^ digit[1]) && !one;
+    part_of[21:0] = ((one ? {1'b0, value} : 22'd0) | (two ? {value, 1'b0} : 22'd0)) ^ {22{digit[2]}};
+    part_of[22]   = digit[2];
+    part_of[23]   = one ? digit[2] : (digit[2] && (digit[1] || two));
+    part_of[24]   = two ? digit[2] : (digit[2] && (digit[0] || one));
   endfunction
 
   logic [10:0] value, residual;  // with the bit below the lowest, and the sign once more
@@ -22,15 +28,15 @@ module ia_conv_residual (
   assign residual = {residual_i[8], residual_i, 1'b0};
 
   // Stages 2 * j and 2 * j + 1 add digit j.
-  logic signed [24:0] sum_q [10];
-  logic [7:0]         low_q [10];
+  logic [25*10-1:0] sum_q;
+  logic [8*10-1:0]  low_q;
 
   for (genvar s = 0; s < 10; s++) begin : gen_stage
     localparam int unsigned J = s / 2;
     localparam int unsigned Delay = s;
     logic [2:0]  digit, first;
-    logic [22:0] part;
-    logic signed [25:0] sum;
+    logic [24:0] part, carried;
+    logic [25:0] sum;
     assign first = s % 2 == 0 ? value[2*J+:3] : residual[2*J+:3];
     if (Delay == 0) begin : gen_now
       assign digit = first;
@@ -45,20 +51,23 @@ module ia_conv_residual (
     end
     assign part = part_of(s % 2 == 0 ? multiplier_i : residual_multiplier_i, digit);
     if (s == 0) begin : gen_first
-      assign sum = $signed({25'd0, 1'b1}) + $signed({{2{part[22]}}, part, digit[2]});
-      always_ff @(posedge clk_i) low_q[s] <= '0;
+      assign carried = '0;
+      always_ff @(posedge clk_i) low_q[7:0] <= '0;
     end else if (s % 2 == 0) begin : gen_even
-      assign sum = $signed({{2{sum_q[s-1][24]}}, sum_q[s-1][24:2], 1'b1}) + $signed({{2{part[22]}}, part, digit[2]});
-      always_ff @(posedge clk_i) low_q[s] <= {sum_q[s-1][1:0], low_q[s-1][7:2]};
+      assign carried = {{2{sum_q[25*s-1]}}, sum_q[25*(s-1)+2+:23]};
+      always_ff @(posedge clk_i) low_q[8*s+:8] <= {sum_q[25*(s-1)+:2], low_q[8*(s-1)+2+:6]};
     end else begin : gen_odd
-      assign sum = $signed({sum_q[s-1], 1'b1}) + $signed({{2{part[22]}}, part, digit[2]});
-      always_ff @(posedge clk_i) low_q[s] <= low_q[s-1];
+      assign carried = sum_q[25*(s-1)+:25];
+      always_ff @(posedge clk_i) low_q[8*s+:8] <= low_q[8*(s-1)+:8];
     end
-    always_ff @(posedge clk_i) sum_q[s] <= sum[25:1];
+    assign sum = {carried, 1'b1} + {part, digit[2]};
+    always_ff @(posedge clk_i) sum_q[25*s+:25] <= sum[25:1];
     logic unused;
     assign unused = sum[0];
   end
 
-  assign product_o = {sum_q[9], low_q[9]};
+  logic unused_low;
+  assign unused_low = ^low_q;
+  assign product_o = {sum_q[25*9+:25], low_q[8*9+:8]};
 
 endmodule

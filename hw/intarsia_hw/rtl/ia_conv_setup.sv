@@ -74,7 +74,9 @@ module ia_conv_setup #(
   assign add_o      = add_q;
 
   ia_isa_pkg::opcode_e opcode;
+  /* verilator lint_off UNUSEDSIGNAL */
   ia_isa_pkg::conv_t   conv;
+  /* verilator lint_on UNUSEDSIGNAL */
   assign opcode = ia_isa_pkg::opcode_e'(word_i[5:0]);
   assign conv   = word_i;
 

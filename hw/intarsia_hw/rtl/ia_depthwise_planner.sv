@@ -9,8 +9,10 @@ module ia_depthwise_planner #(
   input  logic                     clk_i,
   input  logic                     rst_ni,
   input  logic                     start_i,
+  /* verilator lint_off UNUSEDSIGNAL */
   input  ia_isa_pkg::conv_source_t source_i,
   input  ia_isa_pkg::conv_window_t window_i,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  logic [15:0]              row_step_i,
   input  logic [15:0]              stride_step_i,
   input  logic [15:0]              origin_i,
@@ -35,7 +37,7 @@ module ia_depthwise_planner #(
 
   // ---- what the Conv is
 
-  logic [15:0] block_pitch_q, row_step_q, stride_step_q, start_x_q, start_y_q, tap_x_q, tap_y_q, tap_rows_q;
+  logic [15:0] block_pitch_q, two_rows_step_q, stride_step_q, start_x_q, start_y_q, tap_x_q, tap_y_q, tap_rows_q;
   logic [13:0] height_q, columns_q, rows_q;
   logic [5:0]  kernel_height_q, kernel_width_q, dilation_y_q;
   logic [3:0]  stride_y_q, stride_x_q;
@@ -44,7 +46,7 @@ module ia_depthwise_planner #(
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       block_pitch_q   <= source_i.block_pitch;
-      row_step_q      <= row_step_i;
+      two_rows_step_q <= {row_step_i[14:0], 1'b0};
       stride_step_q   <= stride_step_i;
       start_x_q       <= -{{4{source_i.pad_left[11]}}, source_i.pad_left};
       start_y_q       <= -{{4{source_i.pad_top[11]}}, source_i.pad_top};
@@ -183,7 +185,7 @@ module ia_depthwise_planner #(
       rows_found_q[row_q] <= exists;
       // Pairs above the first row that exists are left out.
       if (row_q[0] && row_q <= 3'd3 && !exists && rows_found_q == '0)
-        pass_address_q <= pass_address_q + {row_step_q[14:0], 1'b0};
+        pass_address_q <= pass_address_q + two_rows_step_q;
     end
   end
 

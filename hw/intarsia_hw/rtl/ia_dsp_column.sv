@@ -20,6 +20,7 @@ module ia_dsp_column #(
   output logic [18:0]            sum_even_o,     // of w0
   output logic [18:0]            sum_odd_o       // of w1
 );
+  /* verilator no_inline_module */
 
   localparam int unsigned P = 36;  // bits of a cascade that matter
 

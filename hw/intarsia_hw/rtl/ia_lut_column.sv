@@ -14,6 +14,7 @@ module ia_lut_column (
   input  logic [9:0]         carries_i,  // {chain 1, chain 0}
   output logic [16:0]        sum_o
 );
+  /* verilator no_inline_module */
 
   // Digit times x, less 1 where the digit is below zero. The bits above bit 7 are all the sign. They are written in
   // different ways: where synthesis sees that it adds a short signed number, it gives it the way past the LUTs.
@@ -68,6 +69,8 @@ module ia_lut_column (
       low7_q <= low6_q;
     end
     assign chain_q[14*h+:14] = {s7_q, low7_q};
+    logic unused;
+    assign unused = ^{p0[11:10], p1[11], p2[11], p4[11], p5[11]};
   end
 
   logic signed [12:0] high;

@@ -98,7 +98,7 @@ module ia_mac_array #(
       assign x_early = '0;
       assign x_late  = '0;
       logic unused;
-      assign unused = ^{x_early, x_late};
+      assign unused = ^{x_early, x_late, early, late, carries};
     end
 
     for (genvar j = 0; j < 8; j++) begin : gen_pair
