@@ -34,16 +34,16 @@ def emit_nest(kernel: Nest, lanes: int) -> Any:
 
     def body() -> None:
         buffers = [
-            parameter(f"x{index}", span(access, extents), _stored(access.dtype))
+            parameter(f"x{index}", span(access, extents), stored(access.dtype))
             for index, access in enumerate(kernel.operands)
         ]
-        output = parameter("y", span(kernel.output, kernel.kept), _stored(kernel.output.dtype))
+        output = parameter("y", span(kernel.output, kernel.kept), stored(kernel.output.dtype))
         _Loops(kernel, buffers, output, lanes).emit()
 
     return function(body)
 
 
-def _stored(dtype: str) -> str:
+def stored(dtype: str) -> str:
     """The element type in memory: a bool takes a byte."""
     return "uint8" if dtype == "bool" else dtype
 

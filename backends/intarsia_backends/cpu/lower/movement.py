@@ -214,7 +214,8 @@ def gather_axes(builder: Builder, x: Value, output: Value, tables: Sequence[Arra
     builder.call(kernel, operands, builder.result(output))
 
 
-def _lower_gather(builder: Builder, node: Node) -> None:
+def lower_constant_gather(builder: Builder, node: Node) -> None:
+    """Gather with indices known at compile time."""
     x, indices, shape = node.input(0), node.input(1), node.output.shape
     axis = axis_of(node, x.type.rank, 0)
     table = elements(indices).astype(np.int64)
@@ -245,14 +246,6 @@ def _lower_gather(builder: Builder, node: Node) -> None:
     assert math.prod(shape) == outer * count * inner
 
 
-def _check_gather(node: Node) -> Support:
-    x, table = node.input(0), elements(node.input(1))
-    size = x.shape[axis_of(node, x.type.rank, 0)]
-    if table.min() < -size or table.max() >= size:
-        return refused("indices", f"an index is outside an axis of {size}")
-    return YES
-
-
 LOWERINGS = {
     **{
         name: Lowering(_lower_alias, dtypes=ALL, constants=(1,))
@@ -267,5 +260,4 @@ LOWERINGS = {
     "DepthToSpace": Lowering(_lower_depth_to_space, dtypes=ALL),
     "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=ALL),
     "Pad": Lowering(_lower_pad, dtypes=ALL, constants=(1, 2, 3), check=_check_pad),
-    "Gather": Lowering(_lower_gather, dtypes=ALL, constants=(1,), check=_check_gather),
 }

@@ -7,15 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from intarsia.ir.graph import Graph, Node
-from intarsia.targets import Support, no
-from intarsia_backends.cpu.lower import convolution, dense, elementwise, movement, pooling, quantized, reduction, resize
-from intarsia_backends.cpu.lower.table import Lowering, supports
+from intarsia.targets import YES, Support, no
+from intarsia_backends.cpu.lower import (
+    convolution,
+    dense,
+    elementwise,
+    movement,
+    picking,
+    pooling,
+    quantized,
+    reduction,
+    resize,
+)
+from intarsia_backends.cpu.lower.parts import Expansion, NotMade, expand
+from intarsia_backends.cpu.lower.table import Lowering, has_sizes, supports
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Builder, Program
 
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
     **movement.LOWERINGS,
+    **picking.LOWERINGS,
     **resize.LOWERINGS,
     **reduction.LOWERINGS,
     **pooling.LOWERINGS,
@@ -26,21 +38,59 @@ LOWERINGS: dict[str, Lowering] = {
 """Every op that code is made for."""
 
 
+EXPANSIONS: dict[str, Expansion] = {}
+"""Ops that are made of simpler ones, where LOWERINGS do not take the node."""
+
+
 def supported(node: Node) -> Support:
     """Whether code can be made for a node, and if not, which rule refuses it."""
     lowering = LOWERINGS.get(node.op) if node.domain == "" else None
-    if lowering is None:
+    expansion = EXPANSIONS.get(node.op) if node.domain == "" else None
+    answer = supports(lowering, node) if lowering is not None else None
+    if expansion is None or (answer is not None and answer.ok):
+        if answer is not None:
+            return answer
         name = f"{node.domain}.{node.op}" if node.domain else node.op
         return no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
-    return supports(lowering, node)
+    return _supported_parts(expansion, node)
+
+
+def _supported_parts(expansion: Expansion, node: Node) -> Support:
+    answer = has_sizes(node)
+    if not answer.ok:
+        return answer
+    try:
+        parts = expand(expansion, node)
+    except NotMade as refusal:
+        return refusal.answer
+    for part in parts.graph.nodes:
+        answer = supported(part)
+        if not answer.ok:
+            return no(answer.rule, f"its part {part.op}: {answer.reason}", answer.fix)
+    return YES
 
 
 def lower_region(graph: Graph, machine: Machine) -> Program:
     """The calls of a region whose nodes are all supported."""
     builder = Builder(graph, machine)
     for node in graph.nodes:
-        LOWERINGS[node.op].lower(builder, node)
+        _lower(builder, node)
     return builder.finish(graph)
+
+
+def _lower(builder: Builder, node: Node) -> None:
+    lowering = LOWERINGS.get(node.op)
+    if lowering is not None and (node.op not in EXPANSIONS or supports(lowering, node).ok):
+        lowering.lower(builder, node)
+        return
+    parts = expand(EXPANSIONS[node.op], node)
+    for value, twin in parts.twins.items():
+        if value.data is None:
+            builder.alias(twin, value)
+    for part in parts.graph.nodes:
+        _lower(builder, part)
+    for value, made in zip((output for output in node.outputs if output is not None), parts.graph.outputs):
+        builder.alias(value, made)
 
 
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
