@@ -248,7 +248,45 @@ class Top:
         return self.outer * self.axis * self.inner * self.count * 4
 
 
-Kernel = Nest | Contraction | Softmax | IntegerSoftmax | Normalize | Scatter | Running | Extreme | Top
+@dataclass(frozen=True)
+class Recurrent:
+    """The steps of one direction of an RNN, GRU or LSTM over float32 [steps, batch, ..].
+
+    functions    of the gates, in ONNX's order: expressions over ("acc",)
+    clip         limit of what the functions see; 0 for none
+    linear       GRU: the reset gate multiplies what the recurrent weights give (`linear_before_reset`)
+    coupled      LSTM: the forget gate is 1 - input gate
+    peepholes    LSTM: the gates see the cell
+    backwards    from each sequence's end to its start
+    lengths      whether sequences end before the last step
+    y            walk over [steps, batch], hidden units side by side
+
+    Called with inputs [steps, batch, gates * hidden] (times weights, plus biases), recurrent weights
+    [hidden, gates * hidden], recurrent bias of the GRU's last gate [hidden], peepholes [3, hidden], lengths int32
+    [batch]; then what is written: scratch [(gates + 1) * hidden], the states h and c [batch, hidden], which hold the
+    initial ones, and y, which has `elements`.
+    """
+
+    op: str
+    steps: int
+    batch: int
+    hidden: int
+    functions: tuple[Expression, ...]
+    clip: float
+    linear: bool
+    coupled: bool
+    peepholes: bool
+    backwards: bool
+    lengths: bool
+    y: Access
+    elements: int
+
+    @property
+    def gates(self) -> int:
+        return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
+
+
+Kernel = Nest | Contraction | Softmax | IntegerSoftmax | Normalize | Scatter | Running | Extreme | Top | Recurrent
 
 
 def nest(

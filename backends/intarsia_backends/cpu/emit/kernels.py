@@ -11,6 +11,7 @@ from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.nests import emit_nest
 from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
+from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
 from intarsia_backends.cpu.kernels import (
     Contraction,
@@ -19,6 +20,7 @@ from intarsia_backends.cpu.kernels import (
     Kernel,
     Nest,
     Normalize,
+    Recurrent,
     Running,
     Scatter,
     Softmax,
@@ -35,6 +37,7 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Running: emit_running,
     Extreme: emit_extreme,
     Top: emit_top,
+    Recurrent: emit_recurrent,
 }
 
 

@@ -16,6 +16,7 @@ from intarsia_backends.cpu.lower import (
     picking,
     pooling,
     quantized,
+    recurrent,
     reduction,
     resize,
 )
@@ -28,6 +29,7 @@ LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
     **movement.LOWERINGS,
     **picking.LOWERINGS,
+    **recurrent.LOWERINGS,
     **resize.LOWERINGS,
     **reduction.LOWERINGS,
     **pooling.LOWERINGS,
