@@ -141,6 +141,21 @@ def _truncated_division(a: Term, b: Term) -> Term:
     return a / b if "float" in _dtype(a) else tirx.truncdiv(a, b)
 
 
+def _fmod(a: Term, b: Term) -> Term:
+    """C's fmod: LLVM has no intrinsic that TVM knows."""
+    return tirx.call_extern(_dtype(a), "fmodf" if _dtype(a) == "float32" else "fmod", a, b)
+
+
+def _float_mod(a: Term, b: Term) -> Term:
+    """The remainder with the sign of the divisor."""
+
+    def turned(divisor: Term, rest: Term) -> Term:
+        other_sign = _differ(rest < _zero(rest), divisor < _zero(divisor))
+        return tirx.Select(tirx.And(tirx.NE(rest, _zero(rest)), other_sign), rest + divisor, rest)
+
+    return shared(b, lambda y: shared(_fmod(a, y), lambda r: turned(y, r)))
+
+
 def _call(name: str) -> Callable[[Term], Term]:
     def call(x: Term) -> Term:
         return getattr(tirx, name)(x)
@@ -248,6 +263,17 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "select": lambda condition, a, b: tirx.Select(condition, a, b),
     "bit_and": lambda a, b: tirx.bitwise_and(a, b),
     "bit_or": lambda a, b: tirx.bitwise_or(a, b),
+    "bit_xor": lambda a, b: tirx.bitwise_xor(a, b),
+    "bit_not": lambda a: tirx.bitwise_not(a),
+    "shift_right": lambda a, b: tirx.shift_right(a, b),
+    "truncated_mod": lambda a, b: tirx.truncmod(a, b),
+    "floored_mod": lambda a, b: tirx.floormod(a, b),
+    "fmod": _fmod,
+    "float_mod": _float_mod,
+    "is_nan": is_nan,
+    "asinh": _call("asinh"),
+    "acosh": _call("acosh"),
+    "atanh": _call("atanh"),
     "shift_left": lambda a, b: tirx.shift_left(a, b),
 }
 """Functions that an expression may name."""

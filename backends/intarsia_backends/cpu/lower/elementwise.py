@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from intarsia.dtypes import INTEGER
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
@@ -89,6 +88,11 @@ def _lower_cast(builder: Builder, node: Node) -> None:
         body = ("not", ("eq", body, ("const", source, 0)))
     elif source == "bool":
         body = ("select", body, ("const", target, 1), ("const", target, 0))
+    elif source in FLOATS and target in ("int8", "int16", "uint8", "uint16"):
+        # Out of range, NumPy keeps the low bits of the whole number; a direct cast could give anything.
+        body = ("cast", target, ("cast", "int32", body))
+    elif source in FLOATS and target == "uint32":
+        body = ("cast", target, ("cast", "int64", body))
     else:
         body = ("cast", target, body)
     map_values(builder, [node.input(0)], node.output, body)
@@ -96,7 +100,7 @@ def _lower_cast(builder: Builder, node: Node) -> None:
 
 def _check_cast(node: Node) -> Support:
     source, target = node.input(0).dtype, node.output.dtype
-    if source in FLOATS and target in INTEGER and target not in ("int32", "int64"):
+    if source in FLOATS and target == "uint64":
         return refused("cast", f"from {source} to {target}: what is out of range has no meaning to keep")
     return YES
 
@@ -131,7 +135,7 @@ def _check_order(node: Node) -> Support:
 
 
 def _check_pow(node: Node) -> Support:
-    if node.input(0).dtype != node.input(1).dtype:
+    if node.input(0).dtype not in FLOATS:
         return refused("element-type", f"{node.input(0).dtype} to the power of {node.input(1).dtype}")
     return YES
 
@@ -145,7 +149,11 @@ def _lower_pow(builder: Builder, node: Node) -> None:
         if power in simple:
             map_values(builder, [node.input(0)], node.output, simple[power])
             return
-    map_values(builder, [node.input(0), exponent], node.output, ("pow", x, ("in", 1)))
+    dtype = node.output.dtype
+    power_term: Expression = ("in", 1)
+    if exponent.dtype != dtype:
+        power_term = ("cast", dtype, power_term)
+    map_values(builder, [node.input(0), exponent], node.output, ("pow", x, power_term))
 
 
 LOWERINGS = {
@@ -158,9 +166,7 @@ LOWERINGS = {
     "Add": Lowering(_binary("add"), dtypes=NUMBERS, check=_check_activation),
     "Sub": Lowering(_binary("sub"), dtypes=NUMBERS, check=_check_activation),
     "Mul": Lowering(_binary("mul"), dtypes=NUMBERS, check=_check_activation),
-    # Integer division by zero stops the process; the evaluator gives NumPy's answer.
-    "Div": Lowering(_binary("div"), dtypes=FLOATS, check=_check_activation),
-    "Pow": Lowering(_lower_pow, dtypes=FLOATS, check=_check_pow),
+    "Pow": Lowering(_lower_pow, dtypes=NUMBERS, check=_check_pow),
     "Min": Lowering(_variadic("min"), dtypes=NUMBERS),
     "Max": Lowering(_variadic("max"), dtypes=NUMBERS),
     "Sum": Lowering(_variadic("add"), dtypes=FLOATS),
@@ -178,6 +184,7 @@ LOWERINGS = {
     "Clip": Lowering(_lower_clip, dtypes=NUMBERS),
     "PRelu": Lowering(_lower_prelu, dtypes=FLOATS),
     "Cast": Lowering(_lower_cast, dtypes=ALL, check=_check_cast),
+    "CastLike": Lowering(_lower_cast, dtypes=ALL, unread=(1,), check=_check_cast),
     "BatchNormalization": Lowering(
         _lower_batch_normalization, dtypes=FLOATS, constants=(1, 2, 3, 4), check=_check_batch_normalization
     ),

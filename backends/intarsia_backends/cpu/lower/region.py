@@ -9,6 +9,7 @@ from typing import Any
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
 from intarsia_backends.cpu.lower import (
+    arithmetic,
     convolution,
     dense,
     elementwise,
@@ -27,6 +28,7 @@ from intarsia_backends.cpu.program import Builder, Program
 
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
+    **arithmetic.LOWERINGS,
     **movement.LOWERINGS,
     **picking.LOWERINGS,
     **recurrent.LOWERINGS,
