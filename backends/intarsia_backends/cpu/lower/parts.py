@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,18 @@ class NotMade(Exception):
     def __init__(self, rule: str, reason: str) -> None:
         super().__init__(reason)
         self.answer: Support = refused(rule, reason)
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A node taken apart.
+
+    graph  its parts; outputs in the order of those that the node does not leave out
+    twins  from inputs of the node to inputs of the graph
+    """
+
+    graph: Graph
+    twins: Mapping[Value, Value]
 
 
 class Parts:
@@ -124,8 +137,8 @@ Expansion = Callable[[Parts], Sequence[Value | None]]
 """Puts the small graph together and gives the outputs of the node in it; raises NotMade."""
 
 
-def expand(expansion: Expansion, node: Node) -> Parts:
-    """The parts of a node, outputs in the graph's order; left-out and further outputs of the node are dropped."""
+def expand(expansion: Expansion, node: Node) -> Expanded:
+    """The parts of a node; outputs that it leaves out are not made. Raises NotMade."""
     parts = Parts(node)
     made = list(expansion(parts))
     outputs = []
@@ -140,7 +153,7 @@ def expand(expansion: Expansion, node: Node) -> Parts:
         raise NotMade("outputs", f"{len(missing)} outputs more than {len(made)}")
     parts.graph.outputs = outputs
     _drop_dead(parts.graph)
-    return parts
+    return Expanded(parts.graph, {value: twin for value, twin in parts.twins.items() if value.data is None})
 
 
 def _drop_dead(graph: Graph) -> None:

@@ -21,7 +21,8 @@ from intarsia_backends.cpu.lower import (
     reduction,
     resize,
 )
-from intarsia_backends.cpu.lower.parts import Expansion, NotMade, expand
+from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
+from intarsia_backends.cpu.lower.parts import Expanded, Expansion, NotMade, expand
 from intarsia_backends.cpu.lower.table import Lowering, has_sizes, supports
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Builder, Program
@@ -48,23 +49,28 @@ EXPANSIONS: dict[str, Expansion] = {}
 
 def supported(node: Node) -> Support:
     """Whether code can be made for a node, and if not, which rule refuses it."""
-    lowering = LOWERINGS.get(node.op) if node.domain == "" else None
-    expansion = EXPANSIONS.get(node.op) if node.domain == "" else None
-    answer = supports(lowering, node) if lowering is not None else None
-    if expansion is None or (answer is not None and answer.ok):
-        if answer is not None:
-            return answer
-        name = f"{node.domain}.{node.op}" if node.domain else node.op
-        return no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
-    return _supported_parts(expansion, node)
-
-
-def _supported_parts(expansion: Expansion, node: Node) -> Support:
-    answer = has_sizes(node)
-    if not answer.ok:
+    name = f"{node.domain}.{node.op}" if node.domain else node.op
+    answer = no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
+    if node.domain:
         return answer
+    if node.op in LOWERINGS:
+        answer = supports(LOWERINGS[node.op], node)
+    if answer.ok or not (node.op in EXPANSIONS or node.op in FUNCTIONS):
+        return answer
+    sizes = has_sizes(node)
+    return _supported_parts(node) if sizes.ok else sizes
+
+
+def _parts(node: Node) -> Expanded:
+    """The parts of a node that is taken apart; raises NotMade."""
+    if node.op in EXPANSIONS:
+        return expand(EXPANSIONS[node.op], node)
+    return expand_function(node)
+
+
+def _supported_parts(node: Node) -> Support:
     try:
-        parts = expand(expansion, node)
+        parts = _parts(node)
     except NotMade as refusal:
         return refusal.answer
     for part in parts.graph.nodes:
@@ -84,13 +90,12 @@ def lower_region(graph: Graph, machine: Machine) -> Program:
 
 def _lower(builder: Builder, node: Node) -> None:
     lowering = LOWERINGS.get(node.op)
-    if lowering is not None and (node.op not in EXPANSIONS or supports(lowering, node).ok):
+    if lowering is not None and (node.op not in (*EXPANSIONS, *FUNCTIONS) or supports(lowering, node).ok):
         lowering.lower(builder, node)
         return
-    parts = expand(EXPANSIONS[node.op], node)
+    parts = _parts(node)
     for value, twin in parts.twins.items():
-        if value.data is None:
-            builder.alias(twin, value)
+        builder.alias(twin, value)
     for part in parts.graph.nodes:
         _lower(builder, part)
     for value, made in zip((output for output in node.outputs if output is not None), parts.graph.outputs):
