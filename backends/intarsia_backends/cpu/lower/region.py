@@ -13,6 +13,7 @@ from intarsia_backends.cpu.lower import (
     convolution,
     dense,
     elementwise,
+    integer,
     movement,
     picking,
     pooling,
@@ -39,6 +40,7 @@ LOWERINGS: dict[str, Lowering] = {
     **dense.LOWERINGS,
     **convolution.LOWERINGS,
     **quantized.LOWERINGS,
+    **integer.LOWERINGS,
 }
 """Every op that code is made for."""
 
