@@ -95,7 +95,7 @@ def _lower_cast(builder: Builder, node: Node) -> None:
         body = ("cast", target, ("cast", "int64", body))
     else:
         body = ("cast", target, body)
-    map_values(builder, [node.input(0)], node.output, body)
+    map_values(builder, [node.input(0)], node.output, body)  # the second input of CastLike is not read
 
 
 def _check_cast(node: Node) -> Support:

@@ -85,12 +85,15 @@ def _function(node: Node, proto: Any, types: Sequence[Any]) -> Any:
     import onnx
 
     schema = onnx.defs.get_schema(node.op, node.opset, node.domain)
-    if schema.has_function:
-        content = schema.get_function_with_opset_version(node.opset)
-    elif schema.has_context_dependent_function:
-        content = schema.get_context_dependent_function_with_opset_version(
-            node.opset, proto.SerializeToString(), [type.SerializeToString() for type in types]
-        )
-    else:
+    plain, dependent = schema.function_opset_versions, schema.context_dependent_function_opset_versions
+    fitting = [version for version in (*plain, *dependent) if version <= node.opset]
+    if not fitting:
         raise NotMade("operator", f"ONNX has no function for {node.op} of opset {node.opset}")
+    version = max(fitting)
+    if version in plain:
+        content = schema.get_function_with_opset_version(version)
+    else:
+        content = schema.get_context_dependent_function_with_opset_version(
+            version, proto.SerializeToString(), [type.SerializeToString() for type in types]
+        )
     return onnx.FunctionProto.FromString(content)

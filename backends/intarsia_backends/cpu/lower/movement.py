@@ -37,6 +37,8 @@ def copy(
     write_offset: int = 0,
 ) -> None:
     """Copy elements along two walks over the same loops."""
+    if 0 in extents:
+        return
     kernel = nest(
         extents, [Access(dtype, tuple(reads), read_offset)], Access(dtype, tuple(writes), write_offset), _COPY
     )
@@ -252,8 +254,8 @@ LOWERINGS = {
         for name in ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
     },
     "Transpose": Lowering(_lower_transpose, dtypes=ALL),
-    "Concat": Lowering(_lower_concat, dtypes=ALL),
-    "Split": Lowering(_lower_split, dtypes=ALL, constants=(1,), outputs=1 << 16, check=_check_split),
+    "Concat": Lowering(_lower_concat, dtypes=ALL, empties=True),
+    "Split": Lowering(_lower_split, dtypes=ALL, constants=(1,), outputs=1 << 16, empties=True, check=_check_split),
     "Slice": Lowering(_lower_slice, dtypes=ALL, constants=(1, 2, 3, 4)),
     "Expand": Lowering(_lower_expand, dtypes=ALL, constants=(1,)),
     "Tile": Lowering(_lower_tile, dtypes=ALL, constants=(1,)),

@@ -320,9 +320,11 @@ LOWERINGS = {
     "ArgMax": Lowering(_extreme(True), dtypes=NUMBERS, own_type=(0,)),
     "ArgMin": Lowering(_extreme(False), dtypes=NUMBERS, own_type=(0,)),
     "TopK": Lowering(_lower_top, dtypes=NUMBERS, constants=(1,), outputs=2, own_type=(1,)),
-    "OneHot": Lowering(_lower_one_hot, dtypes=ALL, constants=(1,), check=_check_one_hot),
+    "OneHot": Lowering(_lower_one_hot, dtypes=ALL, unread=(1,), check=_check_one_hot),
     "Trilu": Lowering(_lower_trilu, dtypes=ALL, constants=(1,)),
     "ReverseSequence": Lowering(_lower_reverse_sequence, dtypes=ALL, places=(1,)),
-    "Dropout": Lowering(_lower_dropout, dtypes=ALL, constants=(1, 2), outputs=2, own_type=(1,), check=_check_dropout),
+    "Dropout": Lowering(
+        _lower_dropout, dtypes=ALL, constants=(2,), unread=(1,), outputs=2, own_type=(1,), check=_check_dropout
+    ),
     "EyeLike": Lowering(_lower_eye_like, dtypes=ALL),
 }

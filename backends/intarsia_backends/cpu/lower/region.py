@@ -12,6 +12,7 @@ from intarsia_backends.cpu.lower import (
     arithmetic,
     convolution,
     dense,
+    einsum,
     elementwise,
     integer,
     movement,
@@ -22,9 +23,10 @@ from intarsia_backends.cpu.lower import (
     reduction,
     resize,
 )
+from intarsia_backends.cpu.lower.expansions import EXPANSIONS
 from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
-from intarsia_backends.cpu.lower.parts import Expanded, Expansion, NotMade, expand
-from intarsia_backends.cpu.lower.table import Lowering, has_sizes, supports
+from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
+from intarsia_backends.cpu.lower.table import Lowering, has_sizes, makes_nothing, supports
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Builder, Program
 
@@ -39,14 +41,11 @@ LOWERINGS: dict[str, Lowering] = {
     **pooling.LOWERINGS,
     **dense.LOWERINGS,
     **convolution.LOWERINGS,
+    **einsum.LOWERINGS,
     **quantized.LOWERINGS,
     **integer.LOWERINGS,
 }
 """Every op that code is made for."""
-
-
-EXPANSIONS: dict[str, Expansion] = {}
-"""Ops that are made of simpler ones, where LOWERINGS do not take the node."""
 
 
 def supported(node: Node) -> Support:
@@ -55,6 +54,8 @@ def supported(node: Node) -> Support:
     answer = no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
     if node.domain:
         return answer
+    if makes_nothing(node):
+        return YES
     if node.op in LOWERINGS:
         answer = supports(LOWERINGS[node.op], node)
     if answer.ok or not (node.op in EXPANSIONS or node.op in FUNCTIONS):
@@ -92,6 +93,11 @@ def lower_region(graph: Graph, machine: Machine) -> Program:
 
 def _lower(builder: Builder, node: Node) -> None:
     lowering = LOWERINGS.get(node.op)
+    if makes_nothing(node):
+        for value in node.outputs:
+            if value is not None:
+                builder.result(value)
+        return
     if lowering is not None and (node.op not in (*EXPANSIONS, *FUNCTIONS) or supports(lowering, node).ok):
         lowering.lower(builder, node)
         return

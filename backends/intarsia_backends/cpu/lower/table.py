@@ -37,6 +37,7 @@ class Lowering:
     unread     inputs that only say something about types
     own_type   outputs whose type is the op's own business
     outputs    outputs that it makes at most
+    empties    whether it passes over inputs and outputs of no elements
     check      what else decides
     """
 
@@ -47,17 +48,28 @@ class Lowering:
     unread: tuple[int, ...] = ()
     own_type: tuple[int, ...] = ()
     outputs: int = 1
+    empties: bool = False
     check: Callable[[Node], Support] = _always
 
 
-def has_sizes(node: Node) -> Support:
-    """Whether all sizes of a node are known, none is 0 save those of constants, and places fit 32 bits."""
-    for value in (*node.inputs, *node.outputs):
+def makes_nothing(node: Node) -> bool:
+    """Whether all outputs of a node have no elements, so that nothing is to be computed."""
+    return all(value is None or (value.type.is_static and value.type.elements == 0) for value in node.outputs)
+
+
+def has_sizes(node: Node, unread: Sequence[int] = (), empties: bool = False) -> Support:
+    """Whether all sizes of a node are known, none is 0 save those of constants, and places fit 32 bits.
+
+    unread   inputs that do not matter
+    empties  whether sizes of 0 are taken
+    """
+    read = [value for index, value in enumerate(node.inputs) if index not in unread]
+    for value in (*read, *node.outputs):
         if value is None or (value.data is not None and value.data.size == 0 and value.type.rank == 1):
             continue
         if not value.type.is_static:
             return no("static-shape", f"'{value.name}' is {value.type}", "export the model with fixed shapes")
-        if value.type.elements == 0:
+        if value.type.elements == 0 and not empties:
             return no("empty", f"'{value.name}' is {value.type}", _EVALUATOR)
         if value.type.elements >= _ELEMENTS_MAX:
             return no("size", f"'{value.name}' has {value.type.elements} elements, under 2**31", "use smaller inputs")
@@ -66,7 +78,7 @@ def has_sizes(node: Node) -> Support:
 
 def supports(lowering: Lowering, node: Node) -> Support:
     """Whether a node keeps to what a lowering asks for."""
-    answer = has_sizes(node)
+    answer = has_sizes(node, lowering.unread, lowering.empties)
     if not answer.ok:
         return answer
     for index in lowering.constants:
