@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
+from intarsia_backends.cpu.emit.half import float_of_half, half_of_float
 from intarsia_backends.cpu.kernels import Expression
 
 Term = Any
@@ -14,7 +16,9 @@ Term = Any
 
 
 def constant(dtype: str, number: float | int | bool) -> Term:
-    """A number of an element type; infinities and NaN included."""
+    """A number of an element type; infinities and NaN included. A float16 is its bits."""
+    if dtype == "float16":
+        return tirx.const(int(np.float16(number).view(np.uint16)), "uint16")
     return tirx.const(number, dtype)
 
 
@@ -271,6 +275,8 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "fmod": _fmod,
     "float_mod": _float_mod,
     "is_nan": is_nan,
+    "from_half": float_of_half,
+    "to_half": half_of_float,
     "asinh": _call("asinh"),
     "acosh": _call("acosh"),
     "atanh": _call("atanh"),

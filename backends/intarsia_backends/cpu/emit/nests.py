@@ -44,8 +44,8 @@ def emit_nest(kernel: Nest, lanes: int) -> Any:
 
 
 def stored(dtype: str) -> str:
-    """The element type in memory: a bool takes a byte."""
-    return "uint8" if dtype == "bool" else dtype
+    """The element type in memory: a bool takes a byte; a float16 is moved as its bits, and computed with as float32."""
+    return {"bool": "uint8", "float16": "uint16"}.get(dtype, dtype)
 
 
 def loops(stack: ExitStack, extents: Sequence[int], work: int, joined: int = 0) -> list[Term]:

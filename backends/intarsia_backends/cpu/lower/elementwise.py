@@ -10,7 +10,7 @@ from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
 from intarsia_backends.cpu.lower.activations import UNARY, activated, attribute_arguments, knows_activation, unary
-from intarsia_backends.cpu.lower.table import ALL, FLOATS, NUMBERS, Lowering, attribute, elements, refused
+from intarsia_backends.cpu.lower.table import ALL, FLOATS, MOVED, NUMBERS, Lowering, attribute, elements, refused
 from intarsia_backends.cpu.program import Builder
 
 
@@ -82,25 +82,38 @@ def _lower_prelu(builder: Builder, node: Node) -> None:
 def _lower_cast(builder: Builder, node: Node) -> None:
     source, target = node.input(0).dtype, node.output.dtype
     body: Expression = ("in", 0)
+    if source == "float16" and target != "float16":
+        source, body = "float32", ("from_half", body)
     if source == target:
         pass
-    elif target == "bool":
-        body = ("not", ("eq", body, ("const", source, 0)))
-    elif source == "bool":
-        body = ("select", body, ("const", target, 1), ("const", target, 0))
-    elif source in FLOATS and target in ("int8", "int16", "uint8", "uint16"):
-        # Out of range, NumPy keeps the low bits of the whole number; a direct cast could give anything.
-        body = ("cast", target, ("cast", "int32", body))
-    elif source in FLOATS and target == "uint32":
-        body = ("cast", target, ("cast", "int64", body))
+    elif target == "float16":
+        body = ("to_half", _converted(body, source, "float32"))
     else:
-        body = ("cast", target, body)
+        body = _converted(body, source, target)
     map_values(builder, [node.input(0)], node.output, body)  # the second input of CastLike is not read
+
+
+def _converted(body: Expression, source: str, target: str) -> Expression:
+    """An element of one native type as another."""
+    if source == target:
+        return body
+    if target == "bool":
+        return ("not", ("eq", body, ("const", source, 0)))
+    if source == "bool":
+        return ("select", body, ("const", target, 1), ("const", target, 0))
+    if source in FLOATS and target in ("int8", "int16", "uint8", "uint16"):
+        # Out of range, NumPy keeps the low bits of the whole number; a direct cast could give anything.
+        return ("cast", target, ("cast", "int32", body))
+    if source in FLOATS and target == "uint32":
+        return ("cast", target, ("cast", "int64", body))
+    return ("cast", target, body)
 
 
 def _check_cast(node: Node) -> Support:
     source, target = node.input(0).dtype, node.output.dtype
-    if source in FLOATS and target == "uint64":
+    if source == "float64" and target == "float16":
+        return refused("cast", "from float64 to float16: by way of float32 it would round twice")
+    if source in (*FLOATS, "float16") and target == "uint64":
         return refused("cast", f"from {source} to {target}: what is out of range has no meaning to keep")
     return YES
 
@@ -180,11 +193,11 @@ LOWERINGS = {
     "Or": Lowering(_binary("or"), dtypes=("bool",)),
     "Xor": Lowering(_binary("xor"), dtypes=("bool",)),
     "Not": Lowering(_lower_not, dtypes=("bool",)),
-    "Where": Lowering(_lower_where, dtypes=ALL),
+    "Where": Lowering(_lower_where, dtypes=MOVED),
     "Clip": Lowering(_lower_clip, dtypes=NUMBERS),
     "PRelu": Lowering(_lower_prelu, dtypes=FLOATS),
-    "Cast": Lowering(_lower_cast, dtypes=ALL, check=_check_cast),
-    "CastLike": Lowering(_lower_cast, dtypes=ALL, unread=(1,), check=_check_cast),
+    "Cast": Lowering(_lower_cast, dtypes=MOVED, check=_check_cast),
+    "CastLike": Lowering(_lower_cast, dtypes=MOVED, unread=(1,), check=_check_cast),
     "BatchNormalization": Lowering(
         _lower_batch_normalization, dtypes=FLOATS, constants=(1, 2, 3, 4), check=_check_batch_normalization
     ),

@@ -13,7 +13,7 @@ from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
 from intarsia_backends.cpu.lower.convolution import border
-from intarsia_backends.cpu.lower.table import ALL, Lowering, attribute, axis_of, elements, integers, refused, sequence
+from intarsia_backends.cpu.lower.table import MOVED, Lowering, attribute, axis_of, elements, integers, refused, sequence
 from intarsia_backends.cpu.program import Buffer, Builder
 
 _COPY: Expression = ("in", 0)
@@ -250,16 +250,16 @@ def lower_constant_gather(builder: Builder, node: Node) -> None:
 
 LOWERINGS = {
     **{
-        name: Lowering(_lower_alias, dtypes=ALL, constants=(1,))
+        name: Lowering(_lower_alias, dtypes=MOVED, constants=(1,))
         for name in ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
     },
-    "Transpose": Lowering(_lower_transpose, dtypes=ALL),
-    "Concat": Lowering(_lower_concat, dtypes=ALL, empties=True),
-    "Split": Lowering(_lower_split, dtypes=ALL, constants=(1,), outputs=1 << 16, empties=True, check=_check_split),
-    "Slice": Lowering(_lower_slice, dtypes=ALL, constants=(1, 2, 3, 4)),
-    "Expand": Lowering(_lower_expand, dtypes=ALL, constants=(1,)),
-    "Tile": Lowering(_lower_tile, dtypes=ALL, constants=(1,)),
-    "DepthToSpace": Lowering(_lower_depth_to_space, dtypes=ALL),
-    "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=ALL),
-    "Pad": Lowering(_lower_pad, dtypes=ALL, constants=(1, 2, 3), check=_check_pad),
+    "Transpose": Lowering(_lower_transpose, dtypes=MOVED),
+    "Concat": Lowering(_lower_concat, dtypes=MOVED, empties=True),
+    "Split": Lowering(_lower_split, dtypes=MOVED, constants=(1,), outputs=1 << 16, empties=True, check=_check_split),
+    "Slice": Lowering(_lower_slice, dtypes=MOVED, constants=(1, 2, 3, 4)),
+    "Expand": Lowering(_lower_expand, dtypes=MOVED, constants=(1,)),
+    "Tile": Lowering(_lower_tile, dtypes=MOVED, constants=(1,)),
+    "DepthToSpace": Lowering(_lower_depth_to_space, dtypes=MOVED),
+    "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=MOVED),
+    "Pad": Lowering(_lower_pad, dtypes=MOVED, constants=(1, 2, 3), check=_check_pad),
 }

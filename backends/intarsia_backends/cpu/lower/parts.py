@@ -83,10 +83,10 @@ class Parts:
         """A node of one output. Where all inputs are constant it is computed at once."""
         return self.several(op, 1, *inputs, **attributes)[0]
 
-    def several(self, op: str, count: int, *inputs: Value | None, **attributes: Any) -> list[Value]:
+    def several(self, op: str, count: int, *inputs: Value | None, opset: int = OPSET, **attributes: Any) -> list[Value]:
         """A node of several outputs."""
         types: list[TensorType | None] = [TensorType("float32", None)] * count
-        node = self.graph.add_node(op, inputs, types, attributes, opset=OPSET)
+        node = self.graph.add_node(op, inputs, types, attributes, opset=opset)
         if all(value is None or value.data is not None for value in inputs):
             results = evaluate_node(node, [None if value is None else value.data for value in inputs])
             self.graph.erase_all([node])

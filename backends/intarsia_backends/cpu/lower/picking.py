@@ -15,7 +15,7 @@ from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, Extreme, Running, Scatter, Top, nest, row_major
 from intarsia_backends.cpu.lower.movement import copy, lower_constant_gather, text
 from intarsia_backends.cpu.lower.table import (
-    ALL,
+    MOVED,
     NUMBERS,
     Lowering,
     attribute,
@@ -179,8 +179,8 @@ def _lower_scatter_nd(builder: Builder, node: Node) -> None:
 
 def _check_scatter(node: Node) -> Support:
     reduction = text(node, "reduction", "none")
-    if reduction != "none" and node.input(0).dtype == "bool":
-        return refused("element-type", f"reduction {reduction} of bools")
+    if reduction != "none" and node.input(0).dtype in ("bool", "float16"):
+        return refused("element-type", f"reduction {reduction} of {node.input(0).dtype}")
     return _check_nd(node) if node.op == "ScatterND" else _check_elements(node)
 
 
@@ -310,21 +310,21 @@ def _lower_eye_like(builder: Builder, node: Node) -> None:
 
 
 LOWERINGS = {
-    "Gather": Lowering(_lower_gather, dtypes=ALL, places=(1,), check=_check_elements),
-    "GatherElements": Lowering(_lower_gather_elements, dtypes=ALL, places=(1,), check=_check_elements),
-    "GatherND": Lowering(_lower_gather_nd, dtypes=ALL, places=(1,), check=_check_nd),
-    "ScatterElements": Lowering(_lower_scatter_elements, dtypes=ALL, places=(1,), check=_check_scatter),
-    "ScatterND": Lowering(_lower_scatter_nd, dtypes=ALL, places=(1,), check=_check_scatter),
+    "Gather": Lowering(_lower_gather, dtypes=MOVED, places=(1,), check=_check_elements),
+    "GatherElements": Lowering(_lower_gather_elements, dtypes=MOVED, places=(1,), check=_check_elements),
+    "GatherND": Lowering(_lower_gather_nd, dtypes=MOVED, places=(1,), check=_check_nd),
+    "ScatterElements": Lowering(_lower_scatter_elements, dtypes=MOVED, places=(1,), check=_check_scatter),
+    "ScatterND": Lowering(_lower_scatter_nd, dtypes=MOVED, places=(1,), check=_check_scatter),
     "CumSum": Lowering(_running("add"), dtypes=NUMBERS, constants=(1,)),
     "CumProd": Lowering(_running("mul"), dtypes=NUMBERS, constants=(1,)),
     "ArgMax": Lowering(_extreme(True), dtypes=NUMBERS, own_type=(0,)),
     "ArgMin": Lowering(_extreme(False), dtypes=NUMBERS, own_type=(0,)),
     "TopK": Lowering(_lower_top, dtypes=NUMBERS, constants=(1,), outputs=2, own_type=(1,)),
-    "OneHot": Lowering(_lower_one_hot, dtypes=ALL, unread=(1,), check=_check_one_hot),
-    "Trilu": Lowering(_lower_trilu, dtypes=ALL, constants=(1,)),
-    "ReverseSequence": Lowering(_lower_reverse_sequence, dtypes=ALL, places=(1,)),
+    "OneHot": Lowering(_lower_one_hot, dtypes=MOVED, unread=(1,), check=_check_one_hot),
+    "Trilu": Lowering(_lower_trilu, dtypes=MOVED, constants=(1,)),
+    "ReverseSequence": Lowering(_lower_reverse_sequence, dtypes=MOVED, places=(1,)),
     "Dropout": Lowering(
-        _lower_dropout, dtypes=ALL, constants=(2,), unread=(1,), outputs=2, own_type=(1,), check=_check_dropout
+        _lower_dropout, dtypes=MOVED, constants=(2,), unread=(1,), outputs=2, own_type=(1,), check=_check_dropout
     ),
-    "EyeLike": Lowering(_lower_eye_like, dtypes=ALL),
+    "EyeLike": Lowering(_lower_eye_like, dtypes=MOVED),
 }

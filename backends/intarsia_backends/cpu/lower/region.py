@@ -25,6 +25,7 @@ from intarsia_backends.cpu.lower import (
 )
 from intarsia_backends.cpu.lower.expansions import EXPANSIONS
 from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
+from intarsia_backends.cpu.lower.half import expand_half, is_half
 from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
 from intarsia_backends.cpu.lower.table import Lowering, has_sizes, makes_nothing, supports
 from intarsia_backends.cpu.machine import Machine
@@ -58,7 +59,7 @@ def supported(node: Node) -> Support:
         return YES
     if node.op in LOWERINGS:
         answer = supports(LOWERINGS[node.op], node)
-    if answer.ok or not (node.op in EXPANSIONS or node.op in FUNCTIONS):
+    if answer.ok or not (node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node)):
         return answer
     sizes = has_sizes(node)
     return _supported_parts(node) if sizes.ok else sizes
@@ -66,6 +67,8 @@ def supported(node: Node) -> Support:
 
 def _parts(node: Node) -> Expanded:
     """The parts of a node that is taken apart; raises NotMade."""
+    if is_half(node):
+        return expand_half(node)
     if node.op in EXPANSIONS:
         return expand(EXPANSIONS[node.op], node)
     return expand_function(node)
@@ -98,7 +101,7 @@ def _lower(builder: Builder, node: Node) -> None:
             if value is not None:
                 builder.result(value)
         return
-    if lowering is not None and (node.op not in (*EXPANSIONS, *FUNCTIONS) or supports(lowering, node).ok):
+    if lowering is not None and supports(lowering, node).ok:
         lowering.lower(builder, node)
         return
     parts = _parts(node)

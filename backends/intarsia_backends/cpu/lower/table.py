@@ -16,6 +16,9 @@ from intarsia_backends.cpu.program import Builder
 FLOATS = ("float32", "float64")
 NUMBERS = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 ALL = (*NUMBERS, "bool")
+MOVED = (*ALL, "float16")
+"""Types that are moved without a look at them."""
+
 PLACES = ("int32", "int64")
 
 _ELEMENTS_MAX = 1 << 31
@@ -54,7 +57,8 @@ class Lowering:
 
 def makes_nothing(node: Node) -> bool:
     """Whether all outputs of a node have no elements, so that nothing is to be computed."""
-    return all(value is None or (value.type.is_static and value.type.elements == 0) for value in node.outputs)
+    made = [value for value in node.outputs if value is not None]
+    return all(value.type.is_static and value.type.elements == 0 and value.dtype in MOVED for value in made)
 
 
 def has_sizes(node: Node, unread: Sequence[int] = (), empties: bool = False) -> Support:
