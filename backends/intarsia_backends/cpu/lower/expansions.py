@@ -14,7 +14,10 @@ from intarsia_backends.cpu.lower.table import attribute, axis_of, integers
 def _reduce_log_sum_exp(parts: Parts) -> Sequence[Value]:
     """log(sum(exp(x))), shifted by the largest element so that nothing overflows."""
     x, node = parts.input(0), parts.node
-    axes = integers(node.optional_input(1)) if node.optional_input(1) is not None else node.attributes.get("axes", ())
+    given = node.optional_input(1)
+    if given is not None and given.data is None:
+        raise parts.refuse("constant-input", "input 1 is not known at compile time")
+    axes = node.attributes.get("axes", ()) if given is None else integers(given)
     if not axes:
         if attribute(node, "noop_with_empty_axes", 0):
             raise parts.refuse("axes", "no axes, which means none here")

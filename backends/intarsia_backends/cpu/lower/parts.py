@@ -146,7 +146,8 @@ def expand(expansion: Expansion, node: Node) -> Expanded:
         if wanted is None:
             continue
         assert value is not None, f"{node.where}: an output is not made"
-        assert value.type == wanted.type, f"{node.where}: {value.type} is made, {wanted.type} declared"
+        if value.type != wanted.type:  # sizes may be declared that the inputs known here do not tell
+            raise NotMade("static-shape", f"its parts give {value.type}, and {wanted.type} is declared")
         outputs.append(value)
     missing = [value for value in node.outputs[len(made) :] if value is not None]
     if missing:

@@ -17,6 +17,7 @@ from intarsia_backends.cpu.lower.movement import copy, lower_constant_gather, te
 from intarsia_backends.cpu.lower.table import (
     MOVED,
     NUMBERS,
+    PLACES,
     Lowering,
     attribute,
     axis_of,
@@ -216,7 +217,9 @@ def _extreme(largest: bool) -> Callable[[Builder, Node], None]:
 def _lower_top(builder: Builder, node: Node) -> None:
     x = node.input(0)
     outer, size, inner = _cut(x.shape, axis_of(node, x.type.rank, -1))
-    (count,) = integers(node.input(1)) or (0,)
+    made = next(value for value in node.outputs if value is not None)
+    count = made.shape[axis_of(node, x.type.rank, -1)]
+    builder.guard(node.input(1), count, count, node.where)  # the model may declare what k will be
     results = [
         builder.scratch(outer * count * inner, dtype) if value is None else builder.result(value)
         for value, dtype in zip((*node.outputs, None)[:2], (x.dtype, "int64"))
@@ -229,6 +232,8 @@ def _lower_one_hot(builder: Builder, node: Node) -> None:
     indices, values, shape = node.input(0), node.input(2), node.output.shape
     axis = axis_of(node, len(shape), -1)
     depth = shape[axis]
+    if node.input(1).dtype in PLACES:
+        builder.guard(node.input(1), depth, depth, node.where)  # the model may declare what the depth will be
     steps = iter(row_major(indices.shape))
     walk = tuple(0 if index == axis else next(steps) for index in range(len(shape)))
     still = (0,) * len(shape)
@@ -253,16 +258,19 @@ def _check_one_hot(node: Node) -> Support:
 
 
 def _lower_trilu(builder: Builder, node: Node) -> None:
-    x = node.input(0)
-    diagonal = integers(node.optional_input(1)) or (0,)
+    x, diagonal = node.input(0), node.optional_input(1)
     rows, columns = x.shape[-2:]
     extents = (math.prod(x.shape[:-2]), rows, columns)
-    accesses = [Access(x.dtype, row_major(extents)), Access("int32", (0, 1, 0)), Access("int32", (0, 0, 1))]
+    accesses = [Access(x.dtype, row_major(extents)), Access("int64", (0, 1, 0)), Access("int64", (0, 0, 1))]
+    operands = [builder.read(x), *(builder.weight(np.arange(size, dtype=np.int64)) for size in (rows, columns))]
+    k: Expression = ("const", "int64", 0)
+    if diagonal is not None:
+        accesses.append(Access(diagonal.dtype, (0, 0, 0)))
+        operands.append(builder.read(diagonal))
+        k = ("cast", "int64", ("in", 3))
     beyond: Expression = ("sub", ("in", 2), ("in", 1))
-    k = int(np.clip(diagonal[0], -rows - 1, columns + 1))
-    kept: Expression = ("ge" if attribute(node, "upper", 1) else "le", beyond, ("const", "int32", k))
+    kept: Expression = ("ge" if attribute(node, "upper", 1) else "le", beyond, k)
     body: Expression = ("select", kept, ("in", 0), ("const", x.dtype, 0))
-    operands = [builder.read(x), *(builder.weight(np.arange(size, dtype=np.int32)) for size in (rows, columns))]
     kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), body)
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -319,9 +327,9 @@ LOWERINGS = {
     "CumProd": Lowering(_running("mul"), dtypes=NUMBERS, constants=(1,)),
     "ArgMax": Lowering(_extreme(True), dtypes=NUMBERS, own_type=(0,)),
     "ArgMin": Lowering(_extreme(False), dtypes=NUMBERS, own_type=(0,)),
-    "TopK": Lowering(_lower_top, dtypes=NUMBERS, constants=(1,), outputs=2, own_type=(1,)),
+    "TopK": Lowering(_lower_top, dtypes=NUMBERS, places=(1,), outputs=2, own_type=(1,)),
     "OneHot": Lowering(_lower_one_hot, dtypes=MOVED, unread=(1,), check=_check_one_hot),
-    "Trilu": Lowering(_lower_trilu, dtypes=MOVED, constants=(1,)),
+    "Trilu": Lowering(_lower_trilu, dtypes=MOVED, places=(1,)),
     "ReverseSequence": Lowering(_lower_reverse_sequence, dtypes=MOVED, places=(1,)),
     "Dropout": Lowering(
         _lower_dropout, dtypes=MOVED, constants=(2,), unread=(1,), outputs=2, own_type=(1,), check=_check_dropout

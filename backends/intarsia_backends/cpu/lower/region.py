@@ -22,6 +22,7 @@ from intarsia_backends.cpu.lower import (
     recurrent,
     reduction,
     resize,
+    windows,
 )
 from intarsia_backends.cpu.lower.expansions import EXPANSIONS
 from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
@@ -57,8 +58,10 @@ def supported(node: Node) -> Support:
         return answer
     if makes_nothing(node):
         return YES
-    if node.op in LOWERINGS:
-        answer = supports(LOWERINGS[node.op], node)
+    for table in (LOWERINGS, windows.LOWERINGS):
+        if node.op in table and not answer.ok:
+            other = supports(table[node.op], node)
+            answer = other if other.ok or table is LOWERINGS or node.op not in LOWERINGS else answer
     if answer.ok or not (node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node)):
         return answer
     sizes = has_sizes(node)
@@ -95,15 +98,15 @@ def lower_region(graph: Graph, machine: Machine) -> Program:
 
 
 def _lower(builder: Builder, node: Node) -> None:
-    lowering = LOWERINGS.get(node.op)
     if makes_nothing(node):
         for value in node.outputs:
             if value is not None:
                 builder.result(value)
         return
-    if lowering is not None and supports(lowering, node).ok:
-        lowering.lower(builder, node)
-        return
+    for table in (LOWERINGS, windows.LOWERINGS):
+        if node.op in table and supports(table[node.op], node).ok:
+            table[node.op].lower(builder, node)
+            return
     parts = _parts(node)
     for value, twin in parts.twins.items():
         builder.alias(twin, value)
