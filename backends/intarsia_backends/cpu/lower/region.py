@@ -22,6 +22,7 @@ from intarsia_backends.cpu.lower import (
     recurrent,
     reduction,
     resize,
+    sampling,
     windows,
 )
 from intarsia_backends.cpu.lower.expansions import EXPANSIONS
@@ -39,6 +40,7 @@ LOWERINGS: dict[str, Lowering] = {
     **picking.LOWERINGS,
     **recurrent.LOWERINGS,
     **resize.LOWERINGS,
+    **sampling.LOWERINGS,
     **reduction.LOWERINGS,
     **pooling.LOWERINGS,
     **dense.LOWERINGS,
