@@ -76,8 +76,8 @@ def _expand(node: Node) -> Expanded:
         run_passes(body, simplify_passes())
     except (CompileError, RuntimeError, ValueError) as error:
         raise NotMade("function", f"ONNX's function for it: {' '.join(str(error).split())[:200]}") from None
-    twins = {values[value.name]: value for value in body.inputs}
-    return Expanded(body, twins)
+    places = {name: index for index, name in enumerate(names)}
+    return Expanded(body, {places[value.name]: value for value in body.inputs})
 
 
 def _function(node: Node, proto: Any, types: Sequence[Any]) -> Any:

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
+from intarsia.ir.ops.rules import ELEMENT_TYPES
 from intarsia.ir.types import TensorType
 from intarsia.targets import Support
 from intarsia_backends.cpu.lower.table import refused
 
 OPSET = 21
 """Opset of the nodes that parts are made of; the ops used mean the same in the canonical form of an import."""
+
+
+_NUMBERS = {name: number for number, name in ELEMENT_TYPES.items()}
 
 
 class NotMade(Exception):
@@ -32,12 +35,12 @@ class NotMade(Exception):
 class Expanded:
     """A node taken apart.
 
-    graph  its parts; outputs in the order of those that the node does not leave out
-    twins  from inputs of the node to inputs of the graph
+    graph   its parts; outputs in the order of those that the node does not leave out
+    inputs  by index of the node's input, the input of the graph (values of the node would keep it alive)
     """
 
     graph: Graph
-    twins: Mapping[Value, Value]
+    inputs: Mapping[int, Value]
 
 
 class Parts:
@@ -116,11 +119,7 @@ class Parts:
         return self.constant(number, like.dtype)
 
     def cast(self, x: Value, dtype: str) -> Value:
-        from intarsia.ir.ops.rules import ELEMENT_TYPES
-
-        if x.dtype == dtype:
-            return x
-        return self.add("Cast", x, to={name: number for number, name in ELEMENT_TYPES.items()}[dtype])
+        return x if x.dtype == dtype else self.add("Cast", x, to=_NUMBERS[dtype])
 
     def slice(self, x: Value, axis: int, start: int, end: int) -> Value:
         """Elements start..end of one axis."""
@@ -154,7 +153,8 @@ def expand(expansion: Expansion, node: Node) -> Expanded:
         raise NotMade("outputs", f"{len(missing)} outputs more than {len(made)}")
     parts.graph.outputs = outputs
     _drop_dead(parts.graph)
-    return Expanded(parts.graph, {value: twin for value, twin in parts.twins.items() if value.data is None})
+    read = {index: value for index, value in enumerate(parts.inputs) if value is not None and value.data is None}
+    return Expanded(parts.graph, read)
 
 
 def _drop_dead(graph: Graph) -> None:
@@ -162,9 +162,3 @@ def _drop_dead(graph: Graph) -> None:
     for node in reversed(list(graph.nodes)):
         if not any(value is not None and (value.users or graph.is_output(value)) for value in node.outputs):
             graph.erase_all([node])
-
-
-def array_of(value: Value) -> Array:
-    """The elements of a constant."""
-    assert value.data is not None
-    return value.data

@@ -110,8 +110,8 @@ def _lower(builder: Builder, node: Node) -> None:
             table[node.op].lower(builder, node)
             return
     parts = _parts(node)
-    for value, twin in parts.twins.items():
-        builder.alias(twin, value)
+    for index, twin in parts.inputs.items():
+        builder.alias(twin, node.input(index))
     for part in parts.graph.nodes:
         _lower(builder, part)
     for value, made in zip((output for output in node.outputs if output is not None), parts.graph.outputs):
