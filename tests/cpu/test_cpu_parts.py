@@ -85,6 +85,22 @@ def test_functions_of_onnx() -> None:
     made.check()
 
 
+def test_fourier_transforms() -> None:
+    made = Layers()
+    real, complex_numbers = made.floats(2, 12, 3, 1), made.floats(2, 12, 3, 2)
+    for x in (real, complex_numbers):
+        for axis in (1, 2):
+            made.add("DFT", [x, None, np.array(axis)], constants=(2,), opset=20)
+            made.add("DFT", [x, np.array(7), np.array(axis)], constants=(1, 2), opset=20)
+            made.add("DFT", [x, np.array(15)], {"axis": axis}, constants=(1,), opset=17)
+    made.add("DFT", [complex_numbers, None, np.array(1)], {"inverse": 1}, constants=(2,), opset=20)
+    made.add("DFT", [real, None, np.array(1)], {"onesided": 1}, constants=(2,), opset=20)
+    signal, window = made.floats(2, 64, 1), np.hanning(16).astype(np.float32)
+    made.add("STFT", [signal, np.array(8), window], {"onesided": 1}, constants=(1, 2), opset=17)
+    made.add("STFT", [signal, np.array(5), None, np.array(12)], {"onesided": 0}, constants=(1, 3), opset=17)
+    made.check()
+
+
 @pytest.mark.parametrize("op", sorted(EXPANSIONS))
 def test_expansions_refuse_dynamic_shapes(op: str) -> None:
     graph = Graph("dynamic")

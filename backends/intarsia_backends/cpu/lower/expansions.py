@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Value
+from intarsia_backends.cpu.lower import fourier
 from intarsia_backends.cpu.lower.parts import Expansion, Parts
 from intarsia_backends.cpu.lower.table import attribute, axis_of, integers
 
@@ -111,6 +112,7 @@ def _of_bools(op: str) -> Expansion:
 
 EXPANSIONS: dict[str, Expansion] = {
     "BatchNormalization": _batch_normalization,
+    **fourier.EXPANSIONS,
     "Hardmax": _hardmax,
     "LRN": _local_response,
     "LpNormalization": _lp_normalization,
