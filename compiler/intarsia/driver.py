@@ -357,7 +357,7 @@ def _vectors(
     for index, inputs in enumerate(pick_inputs(lowered.graph, samples, 2)):
         try:
             outputs = evaluate(lowered.graph, inputs)
-        except RunError as error:  # made-up shapes, axes or indices need not fit
+        except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         entry, more = vector(
             index,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +89,23 @@ def parameters(case: Any) -> tuple[str, ...]:
     return tuple(name for name in names if name in found)
 
 
+RANDOM = ("Bernoulli", "RandomUniformLike")
+"""Ops whose cases hold the random numbers of one generator, which no other gives."""
+
+
+def compare(wanted: Sequence[Any], found: Sequence[Any], rtol: float, atol: float, shapes_only: bool = False) -> None:
+    """Compare as onnx's own runner does; sequences item by item, where that runner looks into the arrays."""
+    assert len(wanted) == len(found), f"{len(found)} outputs or items, wanted {len(wanted)}"
+    for one, other in zip(wanted, found):
+        if isinstance(one, list) or one is None:
+            assert isinstance(other, type(one)), f"{type(other).__name__}, wanted {type(one).__name__}"
+            compare(one or (), other or (), rtol, atol, shapes_only)
+        elif shapes_only:
+            assert one.shape == other.shape and one.dtype == other.dtype
+        else:
+            Runner.assert_similar_outputs([one], [other], rtol, atol)
+
+
 def run_case(case: Any, given: tuple[str, ...] = ()) -> Outcome:
     """Compile a case and run all its data sets.
 
@@ -99,7 +118,9 @@ def run_case(case: Any, given: tuple[str, ...] = ()) -> Outcome:
     except (CompileError, RunError) as error:
         return Outcome(case.name, "refused", f"{error.where}: {error.what}", given)
     except Exception as error:  # whatever else it raises is a fault of ours
-        text = " ".join(str(error).split())
+        text = re.split(" Mismatch at| First 5", " ".join(str(error).split()))[
+            0
+        ]  # the elements change with the machine
         return Outcome(case.name, "failed", f"{type(error).__name__}: {text[:300]}", given)
 
 
@@ -113,12 +134,15 @@ def _run(case: Any, given: tuple[str, ...]) -> Outcome:
         if isinstance(array, np.ndarray) and name not in given and not _is_static(model, name)
     }
     values = {name: first[name] for name in given}
+    random = any(node.op_type in RANDOM for node in model.graph.node)
     artifact = intarsia.compile_model(model, target="cpu", values=values, shapes=shapes)
     session = intarsia.load(artifact)
     for inputs, outputs in case.data_sets:
         feed = {name: plain(data) for name, data in zip(names, inputs) if name not in given}
         results = session.run(**feed)
-        Runner.assert_similar_outputs([plain(item) for item in outputs], results, case.rtol, case.atol)
+        compare([plain(item) for item in outputs], results, case.rtol, case.atol, shapes_only=random)
+    if random:
+        raise AssertionError("its outputs are random numbers: types and shapes are right, elements cannot be compared")
     rows = artifact.manifest["placements"]
     places = {row["place"] for row in rows}
     status = "folded" if not places else "evaluator" if places == {EVALUATOR} else "native"

@@ -97,7 +97,22 @@ def _tanh(x: Term) -> Term:
 
 
 def _softplus(x: Term) -> Term:
-    return shared(x, lambda v: tirx.max(v, _zero(v)) + tirx.log(_one(v) + exponential(-tirx.abs(v))))
+    return shared(x, lambda v: tirx.max(v, _zero(v)) + _log1p(exponential(-tirx.abs(v))))
+
+
+def _log1p(x: Term) -> Term:
+    """log(1 + x) for x from 0 to 1, with small x not lost in the sum."""
+    if _dtype(x) != "float32":
+        return tirx.call_extern(_dtype(x), "log1p", x)
+
+    def series(v: Term) -> Term:
+        total = constant("float32", -0.25)
+        for number in (1 / 3, -0.5, 1.0):
+            total = total * v + constant("float32", number)
+        return total * v
+
+    bound = constant("float32", 1 / 32)
+    return shared(x, lambda v: tirx.Select(v < bound, series(v), tirx.log(_one(v) + v)))
 
 
 def _sign(x: Term) -> Term:
@@ -204,7 +219,16 @@ def _gelu_tanh(x: Term) -> Term:
 
 
 def _mish(x: Term) -> Term:
-    return shared(x, lambda v: v * _tanh(_softplus(v)))
+    """x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2): exact also where the result is small."""
+    two, far = constant(_dtype(x), 2), constant(_dtype(x), 20)
+
+    def share(e: Term) -> Term:
+        return shared(e * (e + two), lambda n: n / (n + two))
+
+    def product(v: Term) -> Term:
+        return v * shared(exponential(tirx.Select(v > far, far, v)), share)
+
+    return shared(x, lambda v: tirx.Select(v > far, v, product(v)))
 
 
 def _softsign(x: Term) -> Term:

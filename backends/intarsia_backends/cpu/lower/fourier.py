@@ -18,14 +18,9 @@ def _tables(given: int, length: int, bins: int) -> tuple[Array, Array]:
     return np.cos(angles), np.sin(angles)
 
 
-def _transform(
-    parts: Parts, real: Value, imaginary: Value | None, length: int, bins: int, inverse: bool
-) -> tuple[Value, Value]:
+def _transform(parts: Parts, real: Value, imaginary: Value | None, length: int, bins: int) -> tuple[Value, Value]:
     """Real and imaginary part of the transform along the last axis."""
-    cosines, sines = _tables(real.shape[-1], length, bins)
-    if inverse:
-        cosines, sines = cosines / length, -sines / length
-    even, odd = (parts.constant(table, real.dtype) for table in (cosines, sines))
+    even, odd = (parts.constant(table, real.dtype) for table in _tables(real.shape[-1], length, bins))
     first, second = parts.add("MatMul", real, even), parts.add("Neg", parts.add("MatMul", real, odd))
     if imaginary is not None:
         first = parts.add("Add", first, parts.add("MatMul", imaginary, odd))
@@ -61,9 +56,8 @@ def _dft(parts: Parts) -> Sequence[Value]:
     axis = int(attribute(node, "axis", 1)) if old else _constant(parts, 2, -2)
     axis = axis % rank
     length = _constant(parts, 1, x.shape[axis])
-    inverse, onesided = bool(attribute(node, "inverse", 0)), bool(attribute(node, "onesided", 0))
-    if inverse and onesided:
-        raise parts.refuse("mode", "an inverse transform of one side")
+    if attribute(node, "inverse", 0):
+        raise parts.refuse("mode", "an inverse transform")
     order = [*(other for other in range(rank - 1) if other != axis), axis]
     back = [order.index(other) for other in range(rank - 1)]
     pieces = []
@@ -87,7 +81,7 @@ def _stft(parts: Parts) -> Sequence[Value]:
     for piece in _components(parts, x):
         framed = parts.add("Gather", piece, places, axis=1)
         pieces.append(framed if window is None else parts.add("Mul", framed, window))
-    found = _transform(parts, pieces[0], pieces[1] if len(pieces) > 1 else None, length, bins, False)
+    found = _transform(parts, pieces[0], pieces[1] if len(pieces) > 1 else None, length, bins)
     return [_joined(parts, *found)]
 
 

@@ -81,10 +81,13 @@ def _expand(node: Node) -> Expanded:
 
 
 def _function(node: Node, proto: Any, types: Sequence[Any]) -> Any:
-    """The onnx.FunctionProto of a node; of its attributes, those left out keep their defaults."""
+    """The onnx.FunctionProto of a node; attributes that the node leaves out are written to `proto`."""
     import onnx
 
     schema = onnx.defs.get_schema(node.op, node.opset, node.domain)
+    for name, row in schema.attributes.items():
+        if name not in node.attributes and row.default_value.name:
+            proto.attribute.append(row.default_value)  # a function refers to it, and knows no default
     plain, dependent = schema.function_opset_versions, schema.context_dependent_function_opset_versions
     fitting = [version for version in (*plain, *dependent) if version <= node.opset]
     if not fitting:
