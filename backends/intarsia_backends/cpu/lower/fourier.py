@@ -63,9 +63,8 @@ def _dft(parts: Parts) -> Sequence[Value]:
     pieces = []
     for piece in _components(parts, parts.slice(x, axis, 0, min(length, x.shape[axis]))):
         pieces.append(parts.transpose(piece, *order))
-    found = _transform(
-        parts, pieces[0], pieces[1] if len(pieces) > 1 else None, length, node.output.shape[axis], inverse
-    )
+    imaginary = pieces[1] if len(pieces) > 1 else None
+    found = _transform(parts, pieces[0], imaginary, length, node.output.shape[axis])
     return [_joined(parts, *(parts.transpose(piece, *back) for piece in found))]
 
 
