@@ -140,3 +140,23 @@ def test_each_column_of_indices_has_its_own_limits() -> None:
     assert region.run([data, np.array([[1, 4]])]).outputs[0] == 9
     with pytest.raises(RunError, match="outside of -2 to 1"):
         region.run([data, np.array([[4, 1]])])
+
+
+def test_numbers_that_the_model_declares_are_held_to_at_run_time() -> None:
+    made = Layers()
+    made.add("TopK", [made.floats(2, 6), np.array([3])], outputs=2)
+    made.add("Trilu", [made.floats(4, 5), np.array(-1)])
+    made.add("OneHot", [np.array([0, 2]), np.array(4), np.array([0, 1], np.float32)])
+    made.check(exact=True)
+    inputs = [np.array([2]) if array.shape == (1,) else array for array in made.inputs]
+    with pytest.raises(RunError, match="outside of 3 to 3"):
+        load(made.graph).run(inputs)
+
+
+def test_tensors_without_elements() -> None:
+    made = Layers()
+    empty = np.zeros((2, 0), np.float32)
+    made.add("Concat", [empty, made.floats(2, 3), empty], {"axis": 1})
+    made.add("Relu", [empty])
+    made.add("Split", [made.floats(2, 3), np.array([0, 3])], {"axis": 1}, constants=(1,), outputs=2)
+    made.check(exact=True)

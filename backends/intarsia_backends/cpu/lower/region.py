@@ -51,23 +51,36 @@ LOWERINGS: dict[str, Lowering] = {
 }
 """Every op that code is made for."""
 
+_TABLES = (LOWERINGS, windows.LOWERINGS)
+"""Asked in this order; where all refuse, the first one's reason is told."""
+
 
 def supported(node: Node) -> Support:
     """Whether code can be made for a node, and if not, which rule refuses it."""
-    name = f"{node.domain}.{node.op}" if node.domain else node.op
-    answer = no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
     if node.domain:
-        return answer
-    if makes_nothing(node):
+        return _unknown(f"{node.domain}.{node.op}")
+    if makes_nothing(node) or _lowering(node) is not None:
         return YES
-    for table in (LOWERINGS, windows.LOWERINGS):
-        if node.op in table and not answer.ok:
-            other = supports(table[node.op], node)
-            answer = other if other.ok or table is LOWERINGS or node.op not in LOWERINGS else answer
-    if answer.ok or not (node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node)):
-        return answer
-    sizes = has_sizes(node)
-    return _supported_parts(node) if sizes.ok else sizes
+    if node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node):
+        sizes = has_sizes(node)
+        return _supported_parts(node) if sizes.ok else sizes
+    for table in _TABLES:
+        if node.op in table:
+            return supports(table[node.op], node)
+    return _unknown(node.op)
+
+
+def _unknown(name: str) -> Support:
+    return no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
+
+
+def _lowering(node: Node) -> Lowering | None:
+    """What takes a node as it is, in one piece."""
+    for table in _TABLES:
+        lowering = table.get(node.op)
+        if lowering is not None and supports(lowering, node).ok:
+            return lowering
+    return None
 
 
 def _parts(node: Node) -> Expanded:
@@ -105,10 +118,10 @@ def _lower(builder: Builder, node: Node) -> None:
             if value is not None:
                 builder.result(value)
         return
-    for table in (LOWERINGS, windows.LOWERINGS):
-        if node.op in table and supports(table[node.op], node).ok:
-            table[node.op].lower(builder, node)
-            return
+    lowering = _lowering(node)
+    if lowering is not None:
+        lowering.lower(builder, node)
+        return
     parts = _parts(node)
     for index, twin in parts.inputs.items():
         builder.alias(twin, node.input(index))
@@ -125,11 +138,12 @@ def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
 
 def macs(node: Node) -> int:
     """Multiply-accumulate operations of a node; 0 for those that are no sums of products."""
-    if node.op in ("Conv", "qconv"):
-        return node.output.type.elements * math.prod(node.input(1).shape[1:])
+    if node.op in ("Conv", "qconv", "ConvInteger", "QLinearConv"):
+        weights = node.input(3 if node.op == "QLinearConv" else 1)
+        return node.output.type.elements * math.prod(weights.shape[1:])
     if node.op == "ConvTranspose":
         return node.input(0).type.elements * math.prod(node.input(1).shape[1:])
-    if node.op in ("dense", "qmatmul", "MatMul"):
+    if node.op in ("dense", "qmatmul", "MatMul", "MatMulInteger", "QLinearMatMul"):
         return node.output.type.elements * node.input(0).shape[-1]
     if node.op == "Gemm":
         return node.output.type.elements * node.input(0).shape[0 if node.attributes.get("transA") else 1]
