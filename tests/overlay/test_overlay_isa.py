@@ -13,7 +13,7 @@ from intarsia.ir.integer import MULTIPLIER_BITS
 from intarsia_backends.overlay import generated, isa
 from intarsia_backends.overlay.config import CONFIGS, PYNQ_Z2, OverlayConfig
 
-HW = Path(__file__).parents[2] / "hw" / "generated"
+HW = Path(__file__).parents[2] / "hw" / "intarsia_hw" / "generated"
 
 
 @given(st.data())
@@ -65,7 +65,7 @@ def test_generated_package_has_every_field_in_its_place() -> None:
         fields = [line.rstrip(";").split() for line in body.strip().splitlines()]
         widths = [1 if "[" not in " ".join(words) else int(words[-2][1:].split(":")[0]) + 1 for words in fields[:-1]]
         names = [words[-1] for words in fields if words[-1] != "unused"]
-        assert names == [name for name, _, _ in reversed(list(kind.layout()))] + ["opcode"]
+        assert names == [generated.field_name(name) for name, _, _ in reversed(list(kind.layout()))] + ["opcode"]
         assert sum(widths) + isa.OPCODE_BITS == isa.WORD_BITS
 
 

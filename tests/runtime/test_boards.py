@@ -119,4 +119,4 @@ def test_artifacts_run_on_what_a_board_has(board: str, compiled: tuple[Artifact,
     assert version.stdout.strip() == "1.21.6"
     run_there(board, SCRIPT, evaluator_artifact(small_graph()), random_images(), tmp_path, PYTHONPATH="")
     devices = run_there(board, SCRIPT, *compiled, tmp_path, PYTHONPATH="")
-    assert devices.strip().split(",") == ["cpu", "simulator"]
+    assert {"cpu", "pynq", "simulator"} <= set(devices.strip().split(","))

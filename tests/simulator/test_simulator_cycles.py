@@ -9,7 +9,7 @@ from assembled import BANK, chain, load_words, store_words
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import TINY
-from intarsia_backends.simulator.costs import ARRAY_FILL_CYCLES, EPILOGUE_DEPTH_CYCLES, cost_of
+from intarsia_backends.simulator.costs import ARRAY_FILL_CYCLES, EPILOGUE_DEPTH_CYCLES, VECTOR_DEPTH_CYCLES, cost_of
 from intarsia_backends.simulator.cycles import CycleReport, model_cycles
 from intarsia_backends.simulator.dram import MemoryModel
 from intarsia_backends.simulator.program import Operation, decode
@@ -114,8 +114,8 @@ def test_rows_that_follow_each_other_share_bursts() -> None:
 
 
 def test_queues_overlap_where_no_semaphore_says_otherwise() -> None:
-    together = report(end(*load_words(200, 0), *fill(200)), FAST).cycles
-    chained = report(chain(*load_words(200, 0), *fill(200)), FAST).cycles
+    together = report(end(*load_words(100, 0), *fill(200)), FAST).cycles
+    chained = report(chain(*load_words(100, 0), *fill(200)), FAST).cycles
     assert together < 260 < 400 < chained
 
 
@@ -138,7 +138,7 @@ def test_latency_shows_every_time_when_loads_wait_for_their_use() -> None:
 def test_few_requests_in_flight_cannot_hide_latency() -> None:
     program = end(*load_words(512, 0))
     one, eight = (report(program, replace(BOARD, outstanding=count)).cycles for count in (1, 8))
-    assert eight == pytest.approx(512 * 16 / BOARD.bytes_per_cycle + 2 * BOARD.latency_cycles, abs=20)
+    assert eight == pytest.approx(512 * 16 / TINY.axi_bytes + 2 * BOARD.latency_cycles, abs=20)
     assert one == pytest.approx(512 * 16 / 128 * BOARD.latency_cycles, rel=0.05)
 
 
@@ -191,7 +191,7 @@ def test_layers_share_the_cycles() -> None:
     assert [layer.tag for layer in found.layers] == [3, 5]
     assert_adds_up(found)
     assert found.layers[0].bytes_read == 1600 and found.layers[0].wait_memory > 0
-    assert found.layers[1].busy == {"VEC": 108}
+    assert found.layers[1].busy == {"VEC": 100 + VECTOR_DEPTH_CYCLES}
     rows = found.to_counters([{"name": f"layer {index}", "macs": 0} for index in range(6)])["layers"]
     assert [row["name"] for row in rows] == ["layer 3", "layer 5"]
 

@@ -17,7 +17,8 @@ from intarsia.ir.graph import Graph
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import CONFIGS
 from intarsia_backends.overlay.layout import TensorLayout, pack_all, unpack_all
-from intarsia_backends.simulator.device import PROGRAM, SimulatedRegion, SimulatorDevice
+from intarsia_backends.overlay.region import PROGRAM
+from intarsia_backends.simulator.device import SimulatedRegion, SimulatorDevice
 from intarsia_backends.simulator.machine import Machine
 from intarsia_backends.simulator.order import legal_order
 

@@ -103,7 +103,8 @@ def test_conv_is_the_sum_that_its_docstring_says(rng: np.random.Generator, depth
     other = words(rng, blocks_out * 20)
     if depthwise:
         weight = rng.integers(-127, 128, (blocks_out, 6, W)).astype(np.int8)
-        rows = np.concatenate([weight, np.zeros((blocks_out, 2, W), np.int8)], axis=1)
+        rows = np.zeros((blocks_out, 3, 4, W), np.int8)
+        rows[:, :, :2] = weight.reshape(blocks_out, 3, 2, W)
     else:
         weight = rng.integers(-127, 128, (blocks_out, 3, 2, blocks_in, W, W)).astype(np.int8)
         rows = weight
@@ -141,7 +142,7 @@ def test_conv_is_the_sum_that_its_docstring_says(rng: np.random.Generator, depth
                             if depthwise:
                                 total = total + weight[ob, ky * 2 + kx].astype(np.int64) * pixel
                             else:
-                                total = total + weight[ob, ky, kx, ib].astype(np.int64) @ pixel
+                                total = total + pixel @ weight[ob, ky, kx, ib].astype(np.int64)
                 lanes = slice(ob * 16, ob * 16 + 16)
                 value = requantize(total, multiplier[lanes], shift[lanes], zero, low, high).astype(np.int64)
                 if residual:
@@ -167,7 +168,7 @@ def test_a_sum_goes_on_over_several_convs(rng: np.random.Generator) -> None:
             isa.Conv(weight_row=4 * part, start=int(part == 0), finish=int(part == 2)),
         ]
     out = run(chain(*program, *store_words(3, BANK)), source, constants)
-    total = sum(source[3 * part : 3 * part + 3].astype(np.int64) @ weight[part].T.astype(np.int64) for part in range(3))
+    total = sum(source[3 * part : 3 * part + 3].astype(np.int64) @ weight[part].astype(np.int64) for part in range(3))
     assert (out[:3] == requantize(np.asarray(total), 1 << 16, 25, 0)).all()
 
 
@@ -312,5 +313,5 @@ def test_weights_from_the_arena_are_read_at_each_run(rng: np.random.Generator) -
     for _ in range(2):
         image = words(rng, 256)
         out = machine.run(image).view(np.int8)[:W]
-        total = image[16:32].astype(np.int64) @ image[0].astype(np.int64)
+        total = image[0].astype(np.int64) @ image[16:32].astype(np.int64)
         assert (out == requantize(total, 1 << 16, 22, 0)).all()

@@ -40,13 +40,14 @@ class OverlayConfig:
     weight_bytes              weight memory
     parameter_groups          parameter memory, in groups of 16 output channels
     tables                    lookup tables of 256 bytes that the vector unit holds
-    patch_bytes               line buffer of the patch builder: it holds kernel_height rows of the image
+    patch_bytes               line buffer of the patch builder: it holds kernel_height rows of the image, in whole words
     depthwise_taps            kernel taps that depthwise mode takes in a cycle, for 16 channels of one pixel
     queue_words               instruction words that each queue holds decoded ahead
     semaphore_max             largest count of a semaphore; a signal at this count waits
     dram_bytes_per_cycle      sustained DRAM traffic, reads and writes together
     dram_latency_cycles       from the request of a burst to its first bytes
     dram_burst_bytes          longest burst
+    axi_bytes                 bytes that one port (fetch, load or store) moves in a cycle: 8 or 16
     clock_mhz_assumption      clock at which cycles are turned into milliseconds: assumed, not timing-closed
     """
 
@@ -66,6 +67,7 @@ class OverlayConfig:
     dram_bytes_per_cycle: float
     dram_latency_cycles: int
     dram_burst_bytes: int
+    axi_bytes: int
     clock_mhz_assumption: float
 
     @property
@@ -128,6 +130,7 @@ PYNQ_Z2 = OverlayConfig(
     dram_bytes_per_cycle=10.4,
     dram_latency_cycles=50,
     dram_burst_bytes=128,
+    axi_bytes=8,
     clock_mhz_assumption=142.0,
 )
 
@@ -149,6 +152,7 @@ KV260 = OverlayConfig(
     dram_bytes_per_cycle=48.0,
     dram_latency_cycles=80,
     dram_burst_bytes=256,
+    axi_bytes=16,
     clock_mhz_assumption=300.0,
 )
 
@@ -169,6 +173,7 @@ TINY = OverlayConfig(
     dram_bytes_per_cycle=10.4,
     dram_latency_cycles=50,
     dram_burst_bytes=128,
+    axi_bytes=8,
     clock_mhz_assumption=142.0,
 )
 

@@ -63,14 +63,18 @@ class Ring:
 def pack_weights(step: ConvStep, block: int, block_in0: int, blocks_in: int, rows: slice, columns: slice) -> bytes:
     """Weights of one block of 16 output channels as WGT holds them, for some input blocks and kernel taps.
 
-    Dense: [ky][kx][input block][16 out][16 in]; depthwise: [ky][kx][16], filled up to whole rows.
+    Dense: [ky][kx][input block][16 in][16 out]. Depthwise: sub-windows of 3x3 taps, [row][column][3][4][16], where the
+    fourth column and what is past the kernel are zeros.
     """
     weight = step.weight[block * LANES : (block + 1) * LANES, :, rows, columns]
     outputs, depth, height, width = weight.shape
     if step.depthwise:
-        taps = np.zeros((ceil_div(height * width, 4) * 4, LANES), np.int8)
-        taps[: height * width, :outputs] = weight.reshape(outputs, -1).T
-        return taps.tobytes()
+        down, across = ceil_div(height, 3), ceil_div(width, 3)
+        taps = np.zeros((down * 3, across * 3, LANES), np.int8)
+        taps[:height, :width, :outputs] = weight[:, 0].transpose(1, 2, 0)
+        packed = np.zeros((down, across, 3, 4, LANES), np.int8)
+        packed[:, :, :, :3] = taps.reshape(down, 3, across, 3, LANES).transpose(0, 2, 1, 3, 4)
+        return packed.tobytes()
     outputs_each, first = step.weight.shape[0] // step.group, block * LANES
     dense = np.zeros((LANES, blocks_in * LANES, height, width), np.int8)
     for lane in range(outputs):
@@ -79,7 +83,7 @@ def pack_weights(step: ConvStep, block: int, block_in0: int, blocks_in: int, row
         if low < high:
             dense[lane, low:high] = weight[lane, low - at : high - at]
     split = dense.reshape(LANES, blocks_in, LANES, height, width)
-    return np.ascontiguousarray(split.transpose(3, 4, 1, 0, 2)).tobytes()
+    return np.ascontiguousarray(split.transpose(3, 4, 1, 2, 0)).tobytes()
 
 
 def input_blocks(step: ConvStep, block: int) -> tuple[int, int]:

@@ -14,6 +14,9 @@ from intarsia_backends.overlay.steps import ConvStep, VecStep
 from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 
 ALL = slice(None)
+_RUNS = 4
+"""Runs that the channel blocks of a depthwise convolution are cut into."""
+
 KERNEL_MAX = 63
 """Rows and columns of a kernel in one Conv; larger ones are summed in pieces."""
 
@@ -72,7 +75,7 @@ class ConvEmitter:
     # ---- sizes
 
     def rows_per_block(self, blocks_in: int) -> int:
-        return emitter.weight_rows(self.step, self.window.taps, blocks_in)
+        return emitter.weight_rows(self.step, self.window.kernel, blocks_in)
 
     def chunks(self, rows_limit: int) -> list[Chunk] | None:
         """Runs of output blocks whose weights take at most rows_limit rows; None where one block is too much."""
@@ -148,8 +151,39 @@ class ConvEmitter:
 
     # ---- emission
 
+    def _whole_planes(self) -> list[Chunk] | None:
+        """Depthwise: runs of channel blocks whose whole planes fit, twice. None where one plane is too large.
+
+        Planes need no rows above and below them from elsewhere, so every byte is moved once. Several runs, so that
+        loading, computing and storing overlap.
+        """
+        height, width, blocks = self.target.height, self.target.width, self.target.blocks
+        if not (
+            self.step.depthwise and max(self.window.kernel) <= KERNEL_MAX and (self.streams_in or self.streams_out)
+        ):
+            return None
+        rows = self.rows_per_block(1)
+        most = min(
+            ceil_div(blocks, _RUNS), self.config.weight_rows // 4 // rows, max(self.config.parameter_groups // 4, 1)
+        )
+        each = next(
+            (count for count in range(most, 0, -1) if self.banks.fits(self.buffers(height, width, count, count, 2))),
+            None,
+        )
+        if each is None:
+            return None
+        return [
+            Chunk(first, min(each, blocks - first), first, min(each, blocks - first))
+            for first in range(0, blocks, each)
+        ]
+
     def emit(self) -> None:
         self.skip_rows()
+        planes = self._whole_planes()
+        if planes is not None:
+            each = planes[0].blocks
+            self._emit_tiles(planes, (self.target.height, self.target.width), 2, each, each)
+            return
         for limit in self._limits():
             chunks = self.chunks(limit) if max(self.window.kernel) <= KERNEL_MAX else None
             if chunks is None:
@@ -172,7 +206,11 @@ class ConvEmitter:
 
     def _emit_tiles(self, chunks: list[Chunk], size: tuple[int, int], copies: int, blocks: int, blocks_in: int) -> None:
         """Tiles times chunks, in the order that moves fewer bytes."""
-        tiles = list(cut(self.target.height, self.target.width, *size))
+        rows_at_once = 1
+        if self.step.depthwise and 1 < size[0] < self.target.height:
+            # The array makes two rows of a depthwise output at once.
+            rows_at_once, size = 2, (size[0] - size[0] % 2, size[1])
+        tiles = list(cut(self.target.height, self.target.width, *size, unit=rows_at_once))
         places = self.banks.take(self.buffers(*size, blocks, blocks_in, copies))
         ins, outs = places[:copies], places[copies:]
         total_rows = sum(self.rows_per_block(chunk.blocks_in) * chunk.blocks for chunk in chunks)

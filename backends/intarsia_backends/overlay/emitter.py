@@ -45,7 +45,7 @@ def act(view: View, write: bool, exclusive: bool = False) -> Access:
 
 
 def _transfer_cycles(bytes_moved: int, config: OverlayConfig) -> int:
-    return config.dram_latency_cycles + int(bytes_moved / config.dram_bytes_per_cycle)
+    return config.dram_latency_cycles + int(bytes_moved / min(config.axi_bytes, config.dram_bytes_per_cycle))
 
 
 def _dram(tensor: Tensor, view: View, write: bool) -> tuple[Access, Segment, int]:
@@ -242,7 +242,7 @@ def conv(
             )
         )
         accesses.append(act(residual, False))
-    rows = weight_rows(step, window.taps, blocks_in) * target.blocks
+    rows = weight_rows(step, window.kernel, blocks_in) * target.blocks
     accesses.append(Access("wgt", weight_row, weight_row + rows, False))
     accesses.append(Access("par", parameter_group, parameter_group + target.blocks, False))
     run = Conv(
@@ -258,9 +258,10 @@ def conv(
     return Item(tuple(setup), run, tuple(accesses), cycles)
 
 
-def weight_rows(step: ConvStep, taps: int, blocks_in: int) -> int:
+def weight_rows(step: ConvStep, kernel: tuple[int, int], blocks_in: int) -> int:
     """Rows of WGT that one block of output channels takes."""
-    return ceil_div(taps, 4) if step.depthwise else taps * blocks_in * 4
+    height, width = kernel
+    return ceil_div(height, 3) * ceil_div(width, 3) * 3 if step.depthwise else height * width * blocks_in * 4
 
 
 def conv_cycles(
@@ -346,8 +347,10 @@ def vec(
         lane_count=lanes[2],
     )
     words = target.blocks * target.rect.pixels
-    each = {VecOperation.MAXIMUM: window.taps, VecOperation.SUM: window.taps, VecOperation.ADD: 2}
-    return Item(tuple(setup), run, tuple(accesses), words * each.get(step.operation, 1) + _ISSUE_CYCLES)
+    each = window.taps
+    if step.operation in (VecOperation.ADD, VecOperation.MULTIPLY, VecOperation.SUM) or lanes[0] != lanes[1]:
+        each = max(each, 4)
+    return Item(tuple(setup), run, tuple(accesses), words * each + _ISSUE_CYCLES)
 
 
 def _scale(scale: Scale) -> VecScale:

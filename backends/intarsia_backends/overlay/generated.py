@@ -1,6 +1,7 @@
-"""What is written out of the instruction set and the configurations: SystemVerilog package, manual page, JSON.
+"""What is written out of instruction set, registers and configurations: SystemVerilog packages, manual pages, JSON.
 
-`python -m intarsia_backends.overlay.generated hw/generated` rewrites the files; a test fails when they are stale.
+`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are
+stale.
 """
 
 from __future__ import annotations
@@ -12,15 +13,31 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import CONFIGS, LANES, PARAMETER_GROUP_BYTES, TABLE_BYTES, WEIGHT_ROW_BYTES
+from intarsia_backends.overlay import isa, registers
+from intarsia_backends.overlay.config import (
+    CONFIGS,
+    LANES,
+    PARAMETER_GROUP_BYTES,
+    TABLE_BYTES,
+    WEIGHT_ROW_BYTES,
+    OverlayConfig,
+)
+from intarsia_backends.overlay.parameters import VLNV, core_parameters
 
-_COMMAND = "python -m intarsia_backends.overlay.generated hw/generated"
+_COMMAND = "python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated"
+
+_PACKAGE_LINT = ("// A design need not use everything that a package offers.", "// verilator lint_off UNUSEDPARAM")
+_PACKAGE_END = ("// verilator lint_on UNUSEDPARAM",)
 
 
 def snake(name: str) -> str:
     """ConvSource -> conv_source."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def field_name(name: str) -> str:
+    """How a field is called in SystemVerilog, where two of the names are keywords: they get an underscore."""
+    return f"{name}_" if name in ("table", "wait") else name
 
 
 def _camel(name: str) -> str:
@@ -34,6 +51,7 @@ def systemverilog_package() -> str:
     """
     lines = [
         f"// Generated from overlay/isa.py by `{_COMMAND}`. Do not edit.",
+        *_PACKAGE_LINT,
         "package ia_isa_pkg;",
         f"  localparam int unsigned WordBits = {isa.WORD_BITS};",
         f"  localparam int unsigned OpcodeBits = {isa.OPCODE_BITS};",
@@ -59,9 +77,50 @@ def systemverilog_package() -> str:
         if used < isa.WORD_BITS:
             lines.append(f"    logic [{isa.WORD_BITS - used - 1}:0] unused;")
         for name, width, signed in reversed(list(kind.layout())):
-            lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {name};")
+            lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {field_name(name)};")
         lines += ["    opcode_e opcode;", f"  }} {snake(kind.__name__)}_t;", ""]
-    return "\n".join([*lines, "endpackage", ""])
+    lines += _run_words() + _malformed()
+    return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
+
+
+def _run_words() -> list[str]:
+    """The function that tells run words from setup words."""
+    opcodes = ", ".join(f"{isa.OPCODE_BITS}'d{kind.opcode()}" for kind in isa.INSTRUCTIONS if kind.is_run())
+    return [
+        f"  function automatic logic is_run(input logic [{isa.OPCODE_BITS - 1}:0] opcode);",
+        "    case (opcode)",
+        f"      {opcodes}: is_run = 1'b1;",
+        "      default: is_run = 1'b0;",
+        "    endcase",
+        "  endfunction",
+        "",
+    ]
+
+
+def _malformed() -> list[str]:
+    """The function that tells malformed words by themselves: opcode, bits above the fields, limits of fields."""
+    lines = [
+        "  // Whether a word is malformed whatever stands before it: opcode, bits above its fields, limits of fields.",
+        f"  function automatic logic is_malformed(input logic [{isa.WORD_BITS - 1}:0] word);",
+        f"    case (word[{isa.OPCODE_BITS - 1}:0])",
+    ]
+    for kind in isa.INSTRUCTIONS:
+        places, low = {}, isa.OPCODE_BITS
+        for name, width, _ in kind.layout():
+            places[name] = f"word[{low + width - 1}:{low}]", width
+            low += width
+        faults = [f"|word[{isa.WORD_BITS - 1}:{low}]"] if low < isa.WORD_BITS else []
+        for name, least, most in kind.limits():
+            place, width = places[name]
+            if least is not None:
+                faults.append(f"{place} == {width}'d0" if least == 1 else f"{place} < {width}'d{least}")
+            if most is not None:
+                faults.append(f"{place} > {width}'d{most}")
+        lines.append(f"      {isa.OPCODE_BITS}'d{kind.opcode()}:  // {kind.__name__}")
+        assert faults, "every word leaves some bits unused"
+        lines.append(f"        is_malformed = {faults[0]}" + ("" if faults[1:] else ";"))
+        lines += [f"            || {fault}" + (";" if fault == faults[-1] else "") for fault in faults[1:]]
+    return [*lines, "      default:", "        is_malformed = 1'b1;", "    endcase", "  endfunction", ""]
 
 
 def _enumeration(name: str, width: int, values: Mapping[str, int]) -> list[str]:
@@ -94,20 +153,121 @@ def manual() -> str:
         lines += ["", f"## {kind.__name__}", "", "```", inspect.cleandoc(kind.__doc__ or ""), "```", ""]
         lines += ["| field | bits | range | default |", "| --- | --- | --- | --- |"]
         low = isa.OPCODE_BITS
+        limits = {name: (least, most) for name, least, most in kind.limits()}
         for name, width, signed in kind.layout():
             first, last = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
+            least, most = limits.get(name, (None, None))
+            first, last = (first if least is None else least), (last if most is None else most)
             place = f"{low + width - 1}:{low}" if width > 1 else str(low)
-            lines.append(f"| {name} | {place} | {first} to {last} | {getattr(kind(), name)} |")
+            default = getattr(kind(), name)
+            shown = default if first <= default <= last else "-"
+            lines.append(f"| {name} | {place} | {first} to {last} | {shown} |")
             low += width
     return "\n".join([*lines, ""])
 
 
+def register_package() -> str:
+    """The package that the register file is written with: addresses, places of bits, causes of errors."""
+    address = registers.ADDRESS_BITS
+    lines = [
+        f"// Generated from overlay/registers.py by `{_COMMAND}`. Do not edit.",
+        *_PACKAGE_LINT,
+        "package ia_registers_pkg;",
+        f"  localparam int unsigned AddressBits = {address};",
+        f"  localparam logic [31:0] Identification = 32'h{registers.IDENTIFICATION_VALUE:08x};",
+        f"  localparam logic [31:0] Version = 32'd{registers.VERSION_VALUE};",
+        f"  localparam int unsigned DeadlockCycles = {registers.DEADLOCK_CYCLES};",
+        f"  localparam int unsigned ProgramWordsBits = {registers.PROGRAM_WORDS_BITS};",
+        f"  localparam int unsigned Queues = {len(isa.Queue)};",
+        f"  localparam logic [2:0] Fetcher = 3'd{registers.FETCHER};",
+        "",
+        "  // Counters: 0 counts cycles, CounterKinds * (1 + queue) + kind what a queue does.",
+        f"  localparam int unsigned CounterKinds = {len(registers.CounterKind)};",
+        f"  localparam int unsigned Counters = {len(registers.CounterKind) * (1 + len(isa.Queue))};",
+    ]
+    lines += [f"  localparam int unsigned Counter{_camel(kind.name)} = {kind};" for kind in registers.CounterKind]
+    lines += ["", "  // Byte addresses; the counters stand from RegCounters on, 8 bytes each."]
+    counters = registers.COUNTERS_OFFSET
+    for register in registers.REGISTERS:
+        if register.offset >= counters:
+            continue
+        for word in range(register.words):
+            name = _camel(register.name) + ("High" if word else "")
+            lines.append(
+                f"  localparam logic [{address - 1}:0] Reg{name} = {address}'h{register.offset + 4 * word:03x};"
+            )
+    lines += [f"  localparam logic [{address - 1}:0] RegCounters = {address}'h{counters:03x};", ""]
+    for register in registers.REGISTERS:
+        for bits in register.bits:
+            lines.append(f"  localparam int unsigned {_camel(register.name)}{_camel(bits.name)} = {bits.low};")
+    lines.append("")
+    lines += _enumeration("cause_e", 4, {f"Cause{_camel(item.name)}": item.value for item in registers.Cause})
+    return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
+
+
+def register_manual() -> str:
+    """The manual page of the registers: what overlay/registers.py says."""
+    lines = [
+        f"<!-- Generated from overlay/registers.py by `{_COMMAND}`. Do not edit. -->",
+        "# Registers of the overlay",
+        "",
+        inspect.cleandoc(registers.__doc__ or "").split("\n\n", 2)[2],
+        "",
+        "R: read only. RW: read and write. C: commands.",
+        "",
+        "| address | register | access | bits | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for register in registers.REGISTERS:
+        width = 32 * register.words
+        lines.append(
+            f"| {register.offset:#05x} | {register.name} | {register.access.value} | {width} | {register.meaning} |"
+        )
+        for bits in register.bits:
+            place = f"{bits.low + bits.width - 1}:{bits.low}" if bits.width > 1 else str(bits.low)
+            lines.append(f"| | {register.name}.{bits.name} | | {place} | {bits.meaning} |")
+    lines += [
+        "",
+        "Counters are cleared by a start and exact once STATUS.running is 0. While a program runs they lag by up to 32",
+        "cycles, and the two words of one are not read at once: read high, low and high again.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def board_settings(config: OverlayConfig) -> str:
+    """What the Vivado scripts in hw/boards set, as variables of Tcl."""
+    parameters = []
+    for name, value in core_parameters(config).items():
+        text = str(value) if isinstance(value, int) else f"0x{value[1]:0{value[0] // 4}x}"
+        parameters.append(f"  {name} {text}")
+    lines = [
+        f"# Generated from overlay/parameters.py by `{_COMMAND}`. Do not edit.",
+        f"set name {config.name}",
+        f"set part {config.part}",
+        f"set clock_mhz {config.clock_mhz_assumption}",
+        f"set vlnv {VLNV}",
+        f"set register_bytes {registers.SPAN_BYTES}",
+        "set parameters {",
+        *parameters,
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def files() -> dict[str, str]:
     """All generated files by name."""
-    found = {"ia_isa_pkg.sv": systemverilog_package(), "isa.md": manual()}
+    found = {
+        "ia_isa_pkg.sv": systemverilog_package(),
+        "isa.md": manual(),
+        "ia_registers_pkg.sv": register_package(),
+        "registers.md": register_manual(),
+    }
     for config in CONFIGS.values():
         data = {**config.to_dict(), "hash": config.hash}
         found[f"{config.name}.json"] = json.dumps(data, indent=2) + "\n"
+        if config.part.startswith("xc"):
+            found[f"{config.name}.tcl"] = board_settings(config)
     return found
 
 

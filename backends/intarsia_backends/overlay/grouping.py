@@ -105,8 +105,8 @@ def _weight_rows(step: Step) -> int:
     if not isinstance(step, ConvStep):
         return 0
     reads = (input_blocks(step, block) for block in range(step.output.blocks))
-    taps = step.weight.shape[2] * step.weight.shape[3]
-    return sum(weight_rows(step, taps, last - first) for first, last in reads)
+    kernel = (step.weight.shape[2], step.weight.shape[3])
+    return sum(weight_rows(step, kernel, last - first) for first, last in reads)
 
 
 def _cycles(step: Step, config: OverlayConfig) -> int:

@@ -30,6 +30,7 @@ Memories. All addresses are in words of their memory.
 
 A tensor in ACT is seen through a base and two pitches: the word of pixel (y, x) of channel block b is
     base + b * block_pitch + y * row_pitch + x.
+The words that a run word writes are distinct: the rectangle of its target does not overlap itself.
 
 Banks. A bank of ACT has two ports. Conv reads its source through both, so while it runs nothing else, its own residual
 and target included, may read or write a bank that its source lies in. Otherwise a bank serves one reader and one writer
@@ -38,6 +39,13 @@ A word holds the banks from the lowest to the highest address that it touches in
 end. Vec reads both operands through one port, so they may share a bank with each other, and with its target. A program
 that breaks this, or in which a running word reads or writes what another running word writes, is wrong: the simulator
 raises an error, and the hardware's result is undefined.
+
+What is refused. The fetcher looks at every word before it hands it to its queue, and stops the program at one that is
+malformed: an opcode that no word has; bits set above the fields; a field outside of its limits, such as a count of 0
+or a vector operation that does not exist; a run word before the words that hold its counts (Load: LoadShape; LoadPatch:
+LoadPatchShape and LoadPatchTarget; Conv: ConvWindow; Vec: VecTarget, and VecWindow for MAXIMUM and SUM; Store:
+StoreShape). It reads to End and no further. The rest is the program's business, and checked by the simulator alone:
+addresses and banks, modes and sums that do not go together.
 
 Integer meaning. scale(a, m, s) is a * m / 2**s rounded half to even, exact for |a| < 2**31, m < 2**21, 1 <= s <= 47.
 clamp(v) is min(max(v, clamp_min), clamp_max). Accumulators are 32 bits and wrap.
@@ -100,9 +108,19 @@ class EncodingError(ValueError):
     """A field value that does not fit, or a word that is no instruction."""
 
 
-def bits(width: int, *, signed: bool = False, default: int = 0) -> Any:
-    """A field of `width` bits, two's complement where it is signed."""
-    return field(default=default, metadata={"width": width, "signed": signed})
+def bits(
+    width: int, *, signed: bool = False, default: int = 0, least: int | None = None, most: int | None = None
+) -> Any:
+    """A field of `width` bits, two's complement where it is signed.
+
+    least, most  limits that the width does not imply; a word outside of them is malformed. Unsigned fields only.
+    """
+    return field(default=default, metadata={"width": width, "signed": signed, "least": least, "most": most})
+
+
+def positive(width: int) -> Any:
+    """An unsigned field that must not be 0."""
+    return bits(width, least=1)
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,24 @@ class Instruction:
         """(field, bits, signed) from the low bits up, the opcode left out."""
         for item in fields(cls):
             yield item.name, item.metadata["width"], item.metadata["signed"]
+
+    @classmethod
+    def limits(cls) -> Iterator[tuple[str, int | None, int | None]]:
+        """(field, least, most) of the fields with limits that their width does not imply."""
+        for item in fields(cls):
+            least, most = item.metadata["least"], item.metadata["most"]
+            if least is not None or most is not None:
+                yield item.name, least, most
+
+    def malformed(self) -> str | None:
+        """Which field is outside of its limits, and how; None where the fetcher takes the word."""
+        for name, least, most in self.limits():
+            value = getattr(self, name)
+            if least is not None and value < least:
+                return f"{type(self).__name__}.{name} = {value}, at least {least}"
+            if most is not None and value > most:
+                return f"{type(self).__name__}.{name} = {value}, at most {most}"
+        return None
 
     @classmethod
     def is_run(cls) -> bool:
@@ -164,9 +200,9 @@ class LoadShape(Instruction):
     queue = Queue.LOAD
     kind = 1
 
-    blocks: int = bits(10)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(10)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     dram_row_pitch: int = bits(16)
@@ -201,20 +237,20 @@ class LoadPatchShape(Instruction):
     pitch          words of 16 bytes from a row of the image to the next
     fill           what stands outside of the image (the input's zero point)
 
-    The configuration's patch_bytes bounds kernel_height * width * channels.
+    The configuration's patch_bytes bounds kernel_height image rows, each in whole words of 16 bytes.
     """
 
     queue = Queue.LOAD
     kind = 3
 
-    height: int = bits(14)
-    width: int = bits(14)
-    channels: int = bits(3)
+    height: int = positive(14)
+    width: int = positive(14)
+    channels: int = bits(3, least=1, most=4)
     pitch: int = bits(12)
-    kernel_height: int = bits(6)
-    kernel_width: int = bits(6)
-    stride_y: int = bits(4)
-    stride_x: int = bits(4)
+    kernel_height: int = positive(6)
+    kernel_width: int = positive(6)
+    stride_y: int = positive(4)
+    stride_x: int = positive(4)
     fill: int = bits(8, signed=True)
 
 
@@ -229,8 +265,8 @@ class LoadPatchTarget(Instruction):
     queue = Queue.LOAD
     kind = 4
 
-    rows: int = bits(14)
-    columns: int = bits(14)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     pad_top: int = bits(16, signed=True)
@@ -245,8 +281,8 @@ class LoadPatch(Run):
         (y * stride_y + ky - pad_top, x * stride_x + kx - pad_left, c), or `fill` where that is outside of the image.
     It goes to lane k % 16 of ACT[base + (k // 16) * block_pitch + y * row_pitch + x]; lanes past the last k get 0.
     A convolution with this kernel is then one with kernel 1 on ceil(K / 16) channel blocks.
-    The image begins at DRAM[segment][offset]. Patches are made row by row, 16 bytes a cycle; only the image rows that
-    they need are read, each once.
+    The image begins at DRAM[segment][offset]. Only the image rows from the first to the last that windows touch are
+    read, each once. Patches are made row by row; a row of a window takes a cycle for each 16 bytes.
     """
 
     queue = Queue.LOAD
@@ -267,11 +303,11 @@ class LoadConstants(Run):
     queue = Queue.LOAD
     kind = 6
 
-    memory: int = bits(2)
+    memory: int = bits(2, most=max(Memory))
     segment: int = bits(2)
     offset: int = bits(28)
     at: int = bits(16)
-    count: int = bits(16)
+    count: int = positive(16)
 
 
 # ---- MAC
@@ -310,16 +346,16 @@ class ConvWindow(Instruction):
     queue = Queue.MAC
     kind = 2
 
-    kernel_height: int = bits(6)
-    kernel_width: int = bits(6)
-    stride_y: int = bits(4)
-    stride_x: int = bits(4)
-    dilation_y: int = bits(6)
-    dilation_x: int = bits(6)
-    input_blocks: int = bits(12)
-    output_blocks: int = bits(12)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    kernel_height: int = positive(6)
+    kernel_width: int = positive(6)
+    stride_y: int = positive(4)
+    stride_x: int = positive(4)
+    dilation_y: int = positive(6)
+    dilation_x: int = positive(6)
+    input_blocks: int = positive(12)
+    output_blocks: int = positive(12)
+    rows: int = positive(14)
+    columns: int = positive(14)
 
 
 @dataclass(frozen=True)
@@ -378,15 +414,18 @@ class Conv(Run):
         a = sum over ky, kx, ib, lane i of weight(ob, ky, kx, ib)[o][i] * X(ib, y', x')[i]
         with y' = y * stride_y + ky * dilation_y - pad_top, x' = x * stride_x + kx * dilation_x - pad_left,
         X(ib, y', x') the word of ConvSource, or `fill` in every lane where (y', x') is outside of height x width
-    The 16x16 weight block of a step is 4 rows of WGT, byte o * 16 + i. Steps stand in the order of the loops
+    The 16x16 weight block of a step is 4 rows of WGT, byte i * 16 + o. Steps stand in the order of the loops
         for ob: for ky: for kx: for ib
     from weight_row on, without gaps.
 
     depthwise = 1: output block ob reads input block ob of the source alone, lane o times lane o:
         a = sum over ky, kx of weight(ob, ky, kx)[o] * X(ob, y', x')[o]
-    Weights of a block are kernel_height * kernel_width taps of 16 bytes in the order ky, kx, filled with zeros to whole
-    rows of WGT; input_blocks is 1. depthwise_taps taps of the 16 channels of one pixel are taken in a cycle; line
-    buffers keep the rows that later windows need, so that each word of the source is read once, two in a cycle.
+    The kernel is cut into sub-windows of 3x3 taps, at kernel rows 0, 3, 6, ... and in each at columns 0, 3, 6, ... A
+    sub-window is 3 rows of WGT: row r holds its taps (r, 0), (r, 1), (r, 2) of 16 bytes and 16 bytes of zeros. Taps
+    outside of the kernel are zeros. Sub-windows stand in the order
+        for ob: for rows of sub-windows: for columns of them
+    from weight_row on, without gaps. input_blocks is 1. A sub-window of the 16 channels of one pixel is taken in a
+    cycle.
 
     Epilogue, with PAR group parameter_group + ob, 16 channels of one pixel a cycle:
         v = clamp(scale(a + bias, multiplier, shift) + ConvTarget.zero_point)
@@ -414,8 +453,8 @@ class Conv(Run):
     start: int = bits(1, default=1)
     finish: int = bits(1, default=1)
     residual: int = bits(1)
-    skip: int = bits(1)
-    skip_row: int = bits(16)
+    skip: int = bits(1, most=0)
+    skip_row: int = bits(16, most=0)
 
 
 # ---- VEC
@@ -464,9 +503,9 @@ class VecTarget(Instruction):
     base: int = bits(16)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
-    blocks: int = bits(12)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(12)
+    rows: int = positive(14)
+    columns: int = positive(14)
 
 
 @dataclass(frozen=True)
@@ -476,10 +515,10 @@ class VecWindow(Instruction):
     queue = Queue.VEC
     kind = 4
 
-    kernel_height: int = bits(12)
-    kernel_width: int = bits(12)
-    stride_y: int = bits(8)
-    stride_x: int = bits(8)
+    kernel_height: int = positive(12)
+    kernel_width: int = positive(12)
+    stride_y: int = positive(8)
+    stride_x: int = positive(8)
 
 
 @dataclass(frozen=True)
@@ -523,13 +562,15 @@ class Vec(Run):
     Long sums: SUM with start = 0 adds on to the accumulator that the Vec before left, finish = 0 leaves the sum there
     and writes nothing; both need blocks = rows = columns = 1.
 
-    A cycle makes one output word; MAXIMUM and SUM take kernel_height * kernel_width cycles for it, ADD and MULTIPLY 2.
+    A cycle makes one output word. MAXIMUM and SUM take kernel_height * kernel_width cycles for it. ADD, MULTIPLY, SUM
+    and COPY to other lanes make four lanes a cycle, so they take at least 4. Sums that may have more than 17 bits
+    (windows of more than 16 rows or columns, and those over several Vecs) are scaled in two passes: 4 more.
     """
 
     queue = Queue.VEC
     kind = 6
 
-    operation: int = bits(4)
+    operation: int = bits(4, most=max(VecOperation))
     upsample: int = bits(1)
     table: int = bits(4)
     start: int = bits(1, default=1)
@@ -549,9 +590,9 @@ class StoreShape(Instruction):
     queue = Queue.STORE
     kind = 1
 
-    blocks: int = bits(10)
-    rows: int = bits(14)
-    columns: int = bits(14)
+    blocks: int = positive(10)
+    rows: int = positive(14)
+    columns: int = positive(14)
     row_pitch: int = bits(14)
     block_pitch: int = bits(16)
     dram_row_pitch: int = bits(16)

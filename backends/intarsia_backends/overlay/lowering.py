@@ -15,7 +15,7 @@ from intarsia_backends.overlay.config import LANES, OverlayConfig
 from intarsia_backends.overlay.isa import VecOperation
 from intarsia_backends.overlay.shapes import RESHAPES, Planes, canonical, reshaped
 from intarsia_backends.overlay.steps import ConvStep, Scale, Step, VecStep
-from intarsia_backends.overlay.tensors import Tensor, Window
+from intarsia_backends.overlay.tensors import Tensor, Window, ceil_div
 
 PATCH_CHANNELS = 4
 PATCH_BLOCKS = 16
@@ -73,7 +73,7 @@ def takes_patches(node: Node, config: OverlayConfig) -> bool:
     return (
         window.dilations == (1, 1)
         and window.taps * planes.channels <= PATCH_BLOCKS * LANES
-        and window.kernel[0] * planes.width * planes.channels <= config.patch_bytes
+        and window.kernel[0] * ceil_div(planes.width * planes.channels, LANES) * LANES <= config.patch_bytes
         and max(planes.height, planes.width) < 1 << 14
     )
 

@@ -44,10 +44,9 @@ def weight_rows(operation: Operation) -> int:
     """Rows of weight memory that a Conv reads."""
     word, shape = operation.word, operation.setup(isa.ConvWindow)
     assert isinstance(word, isa.Conv)
-    taps = shape.kernel_height * shape.kernel_width
     if word.depthwise:
-        return shape.output_blocks * -(-taps // 4)
-    return shape.output_blocks * taps * shape.input_blocks * 4
+        return shape.output_blocks * -(-shape.kernel_height // 3) * -(-shape.kernel_width // 3) * 3
+    return shape.output_blocks * shape.kernel_height * shape.kernel_width * shape.input_blocks * 4
 
 
 def vec_window(operation: Operation) -> Window:
@@ -137,14 +136,15 @@ def patch_window(operation: Operation) -> tuple[Axis, Axis]:
 
 
 def patch_image(operation: Operation) -> Rectangle | None:
-    """The words of DRAM that a LoadPatch reads: whole image rows, those that it needs; None where it needs none."""
+    """The words of DRAM that a LoadPatch reads: rows from the first to the last needed; None where it needs none."""
     word, shape = operation.word, operation.setup(isa.LoadPatchShape)
     assert isinstance(word, isa.LoadPatch)
     top, bottom = patch_window(operation)[0].inside
     if top == bottom:
         return None
     offset = word.offset + top * shape.pitch
-    return Rectangle(isa.Segment(word.segment).name, offset, 1, bottom - top, shape.pitch, 0, shape.pitch)
+    row_words = -(-shape.width * shape.channels // isa.WORD_BYTES)
+    return Rectangle(isa.Segment(word.segment).name, offset, 1, bottom - top, row_words, 0, shape.pitch)
 
 
 def patch_target(operation: Operation) -> Rectangle:

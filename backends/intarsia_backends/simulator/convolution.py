@@ -54,12 +54,13 @@ def unpack_weights(operation: Operation, rows: Array) -> Weights:
     assert isinstance(word, isa.Conv)
     height, width, taps = shape.kernel_height, shape.kernel_width, shape.kernel_height * shape.kernel_width
     if word.depthwise:
-        packed = rows.reshape(shape.output_blocks, -1, LANES)[:, :taps]
-        kernel = packed.reshape(shape.output_blocks, height, width, LANES).transpose(1, 2, 0, 3)
-        taps_last = kernel.reshape(height, width, -1).astype(np.float32)
+        down, across = -(-height // 3), -(-width // 3)
+        windows = rows.reshape(shape.output_blocks, down, across, 3, 4, LANES)[:, :, :, :, :3]
+        kernel = windows.transpose(1, 3, 2, 4, 0, 5).reshape(down * 3, across * 3, -1)
+        taps_last = kernel[:height, :width].astype(np.float32)
         return Weights(taps_last, ((0, taps),), int(np.abs(taps_last).sum(axis=(0, 1)).max()) * 128)
     blocks = rows.reshape(shape.output_blocks, taps, shape.input_blocks, LANES, LANES)
-    matrix = blocks.transpose(1, 2, 4, 0, 3).reshape(-1, shape.output_blocks * LANES).astype(np.float32)
+    matrix = blocks.transpose(1, 2, 3, 0, 4).reshape(-1, shape.output_blocks * LANES).astype(np.float32)
     sizes = np.abs(matrix)
     # Sums of float32 are exact here only below 2**24: the depth is cut where some output could get there.
     pieces = 1

@@ -6,7 +6,9 @@ bytes, an epilogue takes 16 channels of one pixel, and each engine is a pipeline
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import LANES, OverlayConfig
@@ -15,10 +17,11 @@ from intarsia_backends.simulator.accesses import (
     constants_transfer,
     conv_window,
     patch_image,
-    patch_target,
+    patch_window,
     transfer,
 )
 from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.rectangles import Rectangle
 
 WEIGHT_BLOCK_CYCLES = 4
 """A 16x16 weight block is four rows of 64 bytes; it loads into shadow registers while the block before is at work."""
@@ -29,14 +32,44 @@ ARRAY_FILL_CYCLES = WEIGHT_BLOCK_CYCLES + 12
 EPILOGUE_DEPTH_CYCLES = 10
 """From an accumulator to the word in ACT: bias, multiply, round, clamp, residual, write."""
 
-VECTOR_DEPTH_CYCLES = 8
-"""From address to the word in ACT in the vector unit."""
+VECTOR_DEPTH_CYCLES = 9
+"""From taking a Vec to its first word in ACT, where that is read and written as a whole: address, memory, write."""
+
+VECTOR_TABLE_CYCLES = 2
+"""More of them for LOOKUP."""
+
+VECTOR_PARTS = 4
+"""A word is scaled, and its lanes are moved, four lanes a cycle."""
+
+VECTOR_SCALE_CYCLES = 10
+"""More than VECTOR_DEPTH_CYCLES to the last four lanes, where results are scaled: sum, multiply, round, clamp."""
+
+VECTOR_PRODUCT_CYCLES = 2
+"""More of them for MULTIPLY: the product of its operands."""
+
+VECTOR_ONE_PASS_KERNEL = 16
+"""Sums over higher or wider windows, and over several words, pass the multipliers twice."""
 
 DEPTHWISE_LINE_BYTES = 8 * 1024
 """Each of two line buffers of depthwise mode: one feeds the windows of a block, the other fills with the next block."""
 
+REQUEST_DEPTH_CYCLES = 6
+"""From a Load or Store that begins to the address of its first burst."""
+
 LOAD_DEPTH_CYCLES = 4
-"""From the AXI read channel through the FIFO into a memory, and from a memory to the write channel."""
+"""From the AXI read channel through the FIFO into a memory."""
+
+STORE_DEPTH_CYCLES = 11
+"""From a Store that begins to the AXI write channel, beside the words of its first burst: these must be there."""
+
+TABLE_WORD_CYCLES = 10
+"""A word of a lookup table goes into its copies two bytes a cycle."""
+
+PATCH_DEPTH_CYCLES = 40
+"""LoadPatch: planning what is read, and the way from the line buffer into activation memory."""
+
+PATCH_ROW_CYCLES = 3
+"""LoadPatch: between two rows of patches, beside a cycle for each image row that leaves the line buffer."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +96,9 @@ def cost_of(operation: Operation, config: OverlayConfig) -> Cost:
     if isinstance(word, (isa.Load, isa.Store)):
         return _transfer_cost(operation, config)
     if isinstance(word, isa.LoadConstants):
-        traffic = constants_transfer(operation)[0].words * isa.WORD_BYTES
-        cycles = -(-traffic // 64) + LOAD_DEPTH_CYCLES
-        return Cost(cycles, read_bytes=traffic, bursts=-(-traffic // config.dram_burst_bytes))
+        dram = constants_transfer(operation)[0]
+        cycles = dram.words * (TABLE_WORD_CYCLES if word.memory == isa.Memory.TABLES else 1)
+        return Cost(cycles, read_bytes=dram.words * isa.WORD_BYTES, bursts=_bursts(dram, config))
     if isinstance(word, isa.LoadPatch):
         return _patch_cost(operation, config)
     if isinstance(word, isa.Conv):
@@ -76,28 +109,50 @@ def cost_of(operation: Operation, config: OverlayConfig) -> Cost:
 
 
 def _transfer_cost(operation: Operation, config: OverlayConfig) -> Cost:
-    """Load and Store: one word of ACT a cycle; a burst ends with its run of words in DRAM.
-
-    Runs that follow each other without a gap are one: rows when the row pitch is their length, then blocks.
-    """
+    """Load and Store: one word of ACT a cycle."""
     dram, chip = transfer(operation)
-    run, runs = dram.columns, dram.rows * dram.blocks
-    if dram.row_pitch == dram.columns or dram.rows == 1:
-        run, runs = run * dram.rows, dram.blocks
-        if dram.block_pitch == run or dram.blocks == 1:
-            run, runs = run * dram.blocks, 1
-    bursts = runs * -(-run * isa.WORD_BYTES // config.dram_burst_bytes)
-    cycles, traffic = chip.words + LOAD_DEPTH_CYCLES, dram.words * isa.WORD_BYTES
+    traffic, bursts = dram.words * isa.WORD_BYTES, _bursts(dram, config)
     if isinstance(operation.word, isa.Store):
-        return Cost(cycles, write_bytes=traffic, bursts=bursts)
-    return Cost(cycles, read_bytes=traffic, bursts=bursts)
+        return Cost(chip.words, write_bytes=traffic, bursts=bursts)
+    return Cost(chip.words, read_bytes=traffic, bursts=bursts)
+
+
+def _bursts(dram: Rectangle, config: OverlayConfig) -> int:
+    """Requests for a rectangle: a burst ends at every boundary of its size, and with its run of words.
+
+    Runs that follow each other without a gap are one: rows when the row pitch is their length, then blocks. Segments
+    begin at a boundary.
+    """
+    run, rows, blocks = dram.columns, dram.rows, dram.blocks
+    if dram.row_pitch == run or rows == 1:
+        run, rows = run * rows, 1
+        if dram.block_pitch == run or blocks == 1:
+            run, blocks = run * blocks, 1
+    starts = dram.base + np.arange(blocks)[:, None] * dram.block_pitch + np.arange(rows) * dram.row_pitch
+    words = config.dram_burst_bytes // isa.WORD_BYTES
+    return int((-(-(starts % words + run) // words)).sum())
 
 
 def _patch_cost(operation: Operation, config: OverlayConfig) -> Cost:
-    """LoadPatch: 16 bytes of patches a cycle, beside the reading of the image rows."""
-    image, cycles = patch_image(operation), patch_target(operation).words + 2 * LOAD_DEPTH_CYCLES
-    traffic = 0 if image is None else image.words * isa.WORD_BYTES
-    return Cost(cycles, read_bytes=traffic, bursts=-(-traffic // config.dram_burst_bytes))
+    """LoadPatch: 16 bytes of a window's row in a cycle, once the rows of the first windows have come.
+
+    A cycle more for each pixel whose last piece ends in another word than it begins in, where the next pixel's first
+    piece is a whole word.
+    """
+    shape, target = operation.setup(isa.LoadPatchShape), operation.setup(isa.LoadPatchTarget)
+    image, vertical = patch_image(operation), patch_window(operation)[0]
+    segment = shape.kernel_width * shape.channels
+    pieces = -(-segment // isa.WORD_BYTES)
+    last = segment - (pieces - 1) * isa.WORD_BYTES
+    place = (shape.kernel_height * segment - last) % isa.WORD_BYTES
+    pixel = shape.kernel_height * pieces + (segment >= isa.WORD_BYTES and place + last > isa.WORD_BYTES)
+    row = target.columns * pixel + PATCH_ROW_CYCLES + shape.stride_y
+    first = replace(vertical, count=1).inside
+    cycles = PATCH_DEPTH_CYCLES + target.rows * row
+    if image is None:
+        return Cost(cycles)
+    cycles += (first[1] - first[0]) * image.columns * isa.WORD_BYTES // config.axi_bytes
+    return Cost(cycles, read_bytes=image.words * isa.WORD_BYTES, bursts=_bursts(image, config))
 
 
 def dense_cost(operation: Operation, config: OverlayConfig) -> Cost:
@@ -150,16 +205,39 @@ def depthwise_cost(operation: Operation, config: OverlayConfig) -> Cost:
 
 
 def vector_cost(operation: Operation) -> Cost:
-    """Vec: a word a cycle; windows read one word a cycle, ADD and MULTIPLY their two operands through one port."""
-    word, target = operation.word, operation.setup(isa.VecTarget)
+    """Vec: a word a cycle, a word of the window a cycle, at least four cycles a word where four lanes are made in each.
+
+    The windows of a row begin stride_y rows below those before it: a row a cycle, the first without an extra cycle. So
+    are rows stepped over, once, where the windows begin inside of the operand.
+    """
+    word, source, target = operation.word, operation.setup(isa.VecSource), operation.setup(isa.VecTarget)
     assert isinstance(word, isa.Vec)
-    each = 1
+    each, depth, steps = 1, VECTOR_DEPTH_CYCLES, 0
     if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM):
         window = operation.setup(isa.VecWindow)
         each = window.kernel_height * window.kernel_width
+        steps = target.blocks * (target.rows - 1) * (window.stride_y - 1)
+    if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM, isa.VecOperation.COPY):
+        steps += max(0, -source.pad_top)
+    if word.operation == isa.VecOperation.SUM:
+        one_pass = max(window.kernel_height, window.kernel_width) <= VECTOR_ONE_PASS_KERNEL
+        if one_pass and word.start and word.finish:
+            depth += VECTOR_SCALE_CYCLES + min(each, VECTOR_PARTS) - 1
+            each = max(each, VECTOR_PARTS)
+        else:
+            depth += VECTOR_SCALE_CYCLES + VECTOR_PARTS - 1
+            each += VECTOR_PARTS
     elif word.operation in (isa.VecOperation.ADD, isa.VecOperation.MULTIPLY):
-        each = 2
-    return Cost(target.blocks * target.rows * target.columns * each + VECTOR_DEPTH_CYCLES)
+        each = VECTOR_PARTS
+        depth += VECTOR_SCALE_CYCLES
+        if word.operation == isa.VecOperation.MULTIPLY:
+            depth += VECTOR_PRODUCT_CYCLES
+    elif word.operation == isa.VecOperation.LOOKUP:
+        depth += VECTOR_TABLE_CYCLES
+    elif word.lane_from != word.lane_to:
+        each = VECTOR_PARTS
+        depth += VECTOR_PARTS - 1 + (word.lane_from > word.lane_to)
+    return Cost(target.blocks * target.rows * target.columns * each + steps + depth)
 
 
 def may_follow_early(operation: Operation, before: Operation, config: OverlayConfig) -> bool:

@@ -116,29 +116,21 @@ def model_cycles(program: Program, config: OverlayConfig, memory: MemoryModel | 
     timeline = Timeline(program, config, memory or MemoryModel.of(config))
     total = timeline.run()
     queues = {queue.name: Account() for queue in isa.Queue}
-    layers: dict[int, Layer] = {}
     finished = dict.fromkeys(isa.Queue, 0)
     for timing in timeline.timings:
-        word, cost = timing.operation.word, timing.cost
-        if isinstance(word, isa.End):
+        queue = timing.operation.queue
+        if isinstance(timing.operation.word, isa.End):
             continue
-        layer = layers.setdefault(word.tag, Layer(word.tag))
-        before = finished[word.queue]
+        before = finished[queue]
         work = timing.end - max(timing.start, before)
-        busy = min(work, cost.cycles)
-        waited = max(0, timing.start - max(timing.ready, before))
-        account = queues[word.queue.name]
+        busy = min(work, timing.cost.cycles)
+        account = queues[queue.name]
         account.busy += busy
         account.wait_memory += work - busy
-        account.wait_semaphore += waited
-        layer.busy[word.queue.name] = layer.busy.get(word.queue.name, 0) + busy
-        layer.bytes_read += cost.read_bytes
-        layer.bytes_written += cost.write_bytes
-        layer.macs += cost.macs
-        finished[word.queue] = timing.end
+        account.wait_semaphore += max(0, timing.start - max(timing.ready, before))
+        finished[queue] = timing.end
     for account in queues.values():
         account.idle = total - account.busy - account.wait_memory - account.wait_semaphore
-    _share_cycles(timeline.timings, layers, total)
     return CycleReport(
         cycles=total,
         bytes_read=timeline.program_bytes + sum(timing.cost.read_bytes for timing in timeline.timings),
@@ -146,8 +138,31 @@ def model_cycles(program: Program, config: OverlayConfig, memory: MemoryModel | 
         macs=sum(timing.cost.macs for timing in timeline.timings),
         macs_per_cycle=config.macs_per_cycle,
         queues=queues,
-        layers=tuple(layers[tag] for tag in sorted(layers)),
+        layers=layers_of(timeline.timings, total),
     )
+
+
+def layers_of(timings: Sequence[Timing], total: int) -> tuple[Layer, ...]:
+    """What each layer cost, where begin and end of every run word are known, by whatever engine.
+
+    timings  in the order of the program
+    total    cycles of the program
+    """
+    layers: dict[int, Layer] = {}
+    finished = dict.fromkeys(isa.Queue, 0)
+    for timing in timings:
+        word, cost = timing.operation.word, timing.cost
+        if isinstance(word, isa.End):
+            continue
+        layer = layers.setdefault(word.tag, Layer(word.tag))
+        busy = min(timing.end - max(timing.start, finished[word.queue]), cost.cycles)
+        layer.busy[word.queue.name] = layer.busy.get(word.queue.name, 0) + busy
+        layer.bytes_read += cost.read_bytes
+        layer.bytes_written += cost.write_bytes
+        layer.macs += cost.macs
+        finished[word.queue] = timing.end
+    _share_cycles(timings, layers, total)
+    return tuple(layers[tag] for tag in sorted(layers))
 
 
 _FIRST = (isa.Queue.MAC, isa.Queue.VEC, isa.Queue.LOAD, isa.Queue.STORE)

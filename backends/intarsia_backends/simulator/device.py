@@ -9,17 +9,11 @@ from typing import Any
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.layout import TensorLayout, pack_all, unpack_all
+from intarsia_backends.overlay.region import KIND, read_region
 from intarsia_backends.overlay.text import disassemble
 from intarsia_backends.simulator.cycles import model_cycles
 from intarsia_backends.simulator.machine import LoadedProgram, Machine, load_program
 
-KIND = "overlay"
-PROGRAM, CONSTANTS = "program.bin", "constants.bin"
-
-_AGAIN = "compile the model again with the version of intarsia that is installed here"
 _IDLE_MACHINES = 4
 
 
@@ -45,32 +39,14 @@ class SimulatedRegion(LoadedRegion):
     """
 
     def __init__(self, region: RegionFiles) -> None:
-        where, facts = f"region '{region.name}'", region.metadata
+        self._region = described = read_region(region)
         try:
-            config = OverlayConfig.from_dict(facts["config_data"])
-            self._inputs = [TensorLayout.from_dict(item) for item in facts["inputs"]]
-            self._outputs = [TensorLayout.from_dict(item) for item in facts["outputs"]]
-            segments = {isa.Segment[name.upper()]: int(size) for name, size in facts["segments"].items()}
-            program, constants = region.files[PROGRAM], region.files[CONSTANTS]
-        except KeyError as error:
-            raise RunError(where=where, what=f"it lacks {error}", help=_AGAIN) from None
-        except (AttributeError, TypeError, ValueError) as error:
-            raise RunError(where=where, what=f"its description cannot be read: {error}", help=_AGAIN) from None
-        if config.hash != facts.get("config_hash"):
-            made_for = f"overlay '{config.name}' {facts.get('config_hash')}"
-            raise RunError(where=where, what=f"it was compiled for {made_for}, here that is {config.hash}", help=_AGAIN)
-        for declared, layouts in ((region.inputs, self._inputs), (region.outputs, self._outputs)):
-            wanted = [(name, dtype, tuple(shape)) for name, dtype, shape in declared]
-            found = [(layout.name, layout.dtype, layout.shape) for layout in layouts]
-            if wanted != found:
-                raise RunError(where=where, what=f"it takes {found}, its description says {wanted}", help=_AGAIN)
-        self._input_bytes = segments[isa.Segment.INPUTS]
-        try:
-            self.program: LoadedProgram = load_program(program, config, constants, segments)
+            self.program: LoadedProgram = load_program(
+                described.program, described.config, described.constants, described.segments
+            )
         except RunError as error:
-            raise RunError(where=f"{where}, {error.where}", what=error.what, help=error.help) from None
-        self._words, self._tags = program, [str(name) for name in facts.get("tags", ())]
-        self._counters = model_cycles(self.program.program, config).to_counters(region.layers)
+            raise RunError(where=f"{described.where}, {error.where}", what=error.what, help=error.help) from None
+        self._counters = model_cycles(self.program.program, described.config).to_counters(described.layers)
         self._idle: list[Machine] = []
         self._lock = threading.Lock()
 
@@ -80,15 +56,15 @@ class SimulatedRegion(LoadedRegion):
         return self._counters
 
     def listing(self) -> str:
-        return disassemble(self._words, self.program.config, self._tags)
+        return disassemble(self._region.program, self._region.config, self._region.tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
-        image = pack_all(inputs, self._inputs, self._input_bytes)
+        image = self._region.pack(inputs)
         with self._lock:
             machine = self._idle.pop() if self._idle else None
         if machine is None:
             machine = Machine(self.program)
-        outputs = unpack_all(machine.run(image), self._outputs)
+        outputs = self._region.unpack(machine.run(image))
         with self._lock:
             if len(self._idle) < _IDLE_MACHINES:
                 self._idle.append(machine)

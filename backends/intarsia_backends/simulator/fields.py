@@ -1,10 +1,17 @@
-"""Rules about fields that the encoding itself cannot express, each an error that names the word."""
+"""Rules about fields beside the limits that isa.py gives each, every one an error that names the word."""
 
 from __future__ import annotations
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.accesses import residual_rectangle, target_rectangle, vec_second, vec_window
+from intarsia_backends.simulator.accesses import (
+    patch_target,
+    residual_rectangle,
+    target_rectangle,
+    transfer,
+    vec_second,
+    vec_window,
+)
 from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.rectangles import Rectangle
 
@@ -13,16 +20,14 @@ _WINDOWED = (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM)
 
 
 def check_fields(operation: Operation, config: OverlayConfig) -> None:
-    """Raises RunError for counts of 0, values without meaning, and operands that a word reads after writing them."""
+    """Raises RunError for shapes never set, values that do not agree, and operands read after they are written."""
     word = operation.word
     if isinstance(word, isa.Load):
         _positive(operation, operation.setup(isa.LoadShape), "blocks", "rows", "columns")
+        _check_distinct(operation, transfer(operation)[1])
     elif isinstance(word, isa.Store):
         _positive(operation, operation.setup(isa.StoreShape), "blocks", "rows", "columns")
-    elif isinstance(word, isa.LoadConstants):
-        _positive(operation, word, "count")
-        if word.memory not in tuple(isa.Memory):
-            raise operation.fault(f"memory {word.memory} does not exist")
+        _check_distinct(operation, transfer(operation)[0])
     elif isinstance(word, isa.LoadPatch):
         _check_patch(operation, config)
     elif isinstance(word, isa.Conv):
@@ -41,20 +46,23 @@ def _check_patch(operation: Operation, config: OverlayConfig) -> None:
     shape = operation.setup(isa.LoadPatchShape)
     _positive(operation, shape, "height", "width", "channels", "kernel_height", "kernel_width", "stride_y", "stride_x")
     _positive(operation, operation.setup(isa.LoadPatchTarget), "rows", "columns")
-    if shape.channels > 4:
-        raise operation.fault(f"{shape.channels} channels, at most 4")
     if shape.width * shape.channels > shape.pitch * isa.WORD_BYTES:
         raise operation.fault(f"a row of {shape.width * shape.channels} bytes is longer than its pitch")
-    line_bytes = shape.kernel_height * shape.width * shape.channels
+    line_bytes = shape.kernel_height * -(-shape.width * shape.channels // isa.WORD_BYTES) * isa.WORD_BYTES
     if line_bytes > config.patch_bytes:
         raise operation.fault(f"{line_bytes} bytes of image rows, the line buffer holds {config.patch_bytes}")
+    _check_distinct(operation, patch_target(operation))
+
+
+def _check_distinct(operation: Operation, target: Rectangle) -> None:
+    """A word may not be written twice: which of the two would last is not said."""
+    if not target.is_distinct:
+        raise operation.fault(f"writes words of {target} twice")
 
 
 def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> None:
     shape = operation.setup(isa.ConvWindow)
     _positive(operation, shape, *(name for name, _, _ in isa.ConvWindow.layout()))
-    if word.skip or word.skip_row:
-        raise operation.fault("skip and skip_row are reserved, and must be 0")
     if word.depthwise and shape.input_blocks != 1:
         raise operation.fault(f"{shape.input_blocks} input blocks in depthwise mode, which takes 1")
     if not (word.start and word.finish):
@@ -65,13 +73,13 @@ def _check_conv(operation: Operation, word: isa.Conv, config: OverlayConfig) -> 
             raise operation.fault(
                 f"{pixels} pixels in a sum over several Convs, accumulators hold {config.tile_pixels}"
             )
+    if word.finish:
+        _check_distinct(operation, target_rectangle(operation))
     if word.finish and word.residual:
         _check_in_place(operation, residual_rectangle(operation), may_match=True)
 
 
 def _check_vec(operation: Operation, word: isa.Vec) -> None:
-    if word.operation not in tuple(isa.VecOperation):
-        raise operation.fault(f"vector operation {word.operation} does not exist")
     target = operation.setup(isa.VecTarget)
     _positive(operation, target, "blocks", "rows", "columns")
     if word.operation in _WINDOWED:
@@ -88,6 +96,8 @@ def _check_vec(operation: Operation, word: isa.Vec) -> None:
         raise operation.fault("a sum over several Vecs is for SUM, one word at a time")
     if word.upsample and word.operation != isa.VecOperation.COPY:
         raise operation.fault("upsample is for COPY only")
+    if word.finish:
+        _check_distinct(operation, target_rectangle(operation))
     if not word.finish or word.operation == isa.VecOperation.FILL:
         return
     window = vec_window(operation)

@@ -83,6 +83,9 @@ def decode(data: bytes) -> Program:
     setups = dict.fromkeys(isa.Queue, 0)
     operations: list[Operation] = []
     for index, word in enumerate(words):
+        refused = word.malformed()
+        if refused is not None:
+            raise RunError(where=f"program word {index}, {word_text(word)}", what=refused, help=REPORT)
         if isinstance(word, isa.End) and index != len(words) - 1:
             raise RunError(where=f"program word {index}", what="words stand behind End", help=REPORT)
         if isinstance(word, isa.Run):

@@ -41,6 +41,15 @@ class Rectangle:
         """Number of accesses, a word that is touched twice counted twice."""
         return self.blocks * self.rows * self.columns
 
+    @property
+    def is_distinct(self) -> bool:
+        """True where no word is touched twice."""
+        row = (self.columns - 1) * self.column_pitch + 1
+        block = (self.rows - 1) * self.row_pitch + row
+        if (self.rows == 1 or self.row_pitch >= row) and (self.blocks == 1 or self.block_pitch >= block):
+            return self.columns == 1 or self.column_pitch > 0
+        return bool(self.addresses().size == self.words)
+
     def view(self, memory: Array) -> Array:
         """The rectangle of a memory as a view.
 

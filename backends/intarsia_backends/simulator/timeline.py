@@ -15,7 +15,14 @@ from dataclasses import dataclass
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.costs import LOAD_DEPTH_CYCLES, Cost, cost_of, may_follow_early
+from intarsia_backends.simulator.costs import (
+    LOAD_DEPTH_CYCLES,
+    REQUEST_DEPTH_CYCLES,
+    STORE_DEPTH_CYCLES,
+    Cost,
+    cost_of,
+    may_follow_early,
+)
 from intarsia_backends.simulator.dram import Dram, MemoryModel, Transfer
 from intarsia_backends.simulator.program import Operation, Program, semaphores
 
@@ -130,7 +137,10 @@ class Timeline:
                 self._fetched += count
 
             begins = now + self._memory.latency_cycles
-            self._dram.request(_FETCH, Transfer(count * isa.WORD_BYTES, 8.0, begins, self._memory.burst_bytes, arrived))
+            transfer = Transfer(
+                count * isa.WORD_BYTES, self._config.axi_bytes, begins, self._memory.burst_bytes, arrived
+            )
+            self._dram.request(_FETCH, transfer)
 
     def _dispatch(self, now: int) -> bool:
         """Hand the next word to its queue: one a cycle, in order, while the queue has room."""
@@ -196,18 +206,25 @@ class Timeline:
         engine.engine_free = math.inf
         memory, reads = self._memory, cost.read_bytes > 0
         burst = traffic / cost.bursts
-        limit = min(traffic / cost.cycles, memory.outstanding * burst / max(memory.latency_cycles, 1))
+        limit = min(
+            traffic / cost.cycles,
+            memory.outstanding * burst / max(memory.latency_cycles, 1),
+            self._config.axi_bytes,
+        )
 
         def requested(time: float) -> None:
             engine.engine_free = max(math.ceil(time - 1e-9), now + cost.bursts)
             self._wake(int(engine.engine_free))
 
         def done(time: float) -> None:
-            timing.end = math.ceil(time - 1e-9) + (0 if reads else memory.latency_cycles)
+            timing.end = math.ceil(time - 1e-9) + (LOAD_DEPTH_CYCLES if reads else memory.latency_cycles)
             if not reads:
                 requested(time)
             self._wake(timing.end, timing)
 
-        begins = now + (memory.latency_cycles if reads else LOAD_DEPTH_CYCLES)
+        if reads:
+            begins = now + REQUEST_DEPTH_CYCLES + memory.latency_cycles
+        else:
+            begins = now + STORE_DEPTH_CYCLES + int(burst) // isa.WORD_BYTES
         transfer = Transfer(float(traffic), limit, begins, burst, done)
         self._dram.request(timing.operation.queue, transfer, requested if reads else None)

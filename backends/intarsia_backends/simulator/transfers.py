@@ -85,8 +85,11 @@ def bind_patch(operation: Operation, state: State) -> Step:
     inner = padded[top:, left : left + stop - start]
     source: Array | None = None
     if image is not None and start < stop:
-        bytes_of = state.segment(image.memory)[image.base : image.last + 1].reshape(image.rows, -1)
-        pixels = bytes_of[:, : shape.width * shape.channels].reshape(image.rows, shape.width, shape.channels)
+        pixels = np.lib.stride_tricks.as_strided(
+            state.segment(image.memory)[image.base :],
+            (image.rows, shape.width, shape.channels),
+            (shape.pitch * isa.WORD_BYTES, shape.channels, 1),
+        )
         source, inner = pixels[:, start:stop], inner[: image.rows]
     blocks = lanes.reshape(target.rows, target.columns, target.blocks, isa.WORD_BYTES).transpose(2, 0, 1, 3)
     words = target.view(state.act)

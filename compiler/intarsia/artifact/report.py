@@ -17,6 +17,7 @@ class ReportRow:
     region              name of the region that it is in
     macs                multiply-accumulates of one run
     cycles              clock cycles of the accelerator
+    modelled_cycles     what a model says of them, where they were measured
     utilisation         macs / (cycles * the array's macs in a cycle), 0 to 1
     bytes_read          from memory outside the chip
     bytes_written       to memory outside the chip
@@ -30,6 +31,7 @@ class ReportRow:
     region: str
     macs: int | None
     cycles: int | None
+    modelled_cycles: int | None
     utilisation: float | None
     bytes_read: int | None
     bytes_written: int | None
@@ -69,6 +71,7 @@ class Report:
             "layers_by_place": places,
             "macs": _sum(row.macs for row in self.rows),
             "cycles": cycles,
+            "modelled_cycles": _sum(row.modelled_cycles for row in self.rows),
             "utilisation": sum((row.utilisation or 0) * (row.cycles or 0) for row in busy) / spent if spent else None,
             "bytes_read": _sum(row.bytes_read for row in self.rows),
             "bytes_written": _sum(row.bytes_written for row in self.rows),
@@ -147,7 +150,9 @@ def make_report(
     )
 
 
-_NAMED = ("name", "op", "place", "region", "macs", "cycles", "utilisation", "bytes_read", "bytes_written")
+_NAMED = (
+    "name", "op", "place", "region", "macs", "cycles", "modelled_cycles", "utilisation", "bytes_read", "bytes_written",
+)  # fmt: skip
 
 
 def _row(layer: Mapping[str, Any], placement: Mapping[str, Any], place: str, region: str, array_macs: Any) -> ReportRow:
@@ -162,6 +167,7 @@ def _row(layer: Mapping[str, Any], placement: Mapping[str, Any], place: str, reg
         region=region,
         macs=macs,
         cycles=cycles,
+        modelled_cycles=_whole(layer.get("modelled_cycles")),
         utilisation=float(utilisation) if isinstance(utilisation, (int, float)) else None,
         bytes_read=_whole(layer.get("bytes_read")),
         bytes_written=_whole(layer.get("bytes_written")),

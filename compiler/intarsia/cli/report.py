@@ -15,6 +15,7 @@ from intarsia.errors import RunError
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.artifact.report import Report
+    from intarsia.runtime.session import Session
 
 _COLUMNS = (
     Column("layer", names=True),
@@ -27,12 +28,14 @@ _COLUMNS = (
     Column("written B", True),
     Column("peak B", True),
 )
-_FIELDS = ("name", "op", "place", "region", "macs", "cycles", "utilisation", "bytes_read", "bytes_written")
+_COMPARED = (*_COLUMNS[:5], Column("modelled", True), Column("ratio", True), *_COLUMNS[5:])
+_FIELDS = ("name", "op", "place", "region", "macs", "cycles", "modelled_cycles", "utilisation", "bytes_read")
 
 _SOURCES = {
     "compiler": "figures recorded at compile time",
     "model": "figures by the device's model, for every run",
     "run": "figures counted in a run",
+    "both": "cycles counted in a run, beside those by the device's model",
 }
 
 
@@ -46,7 +49,8 @@ def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_
     """Every layer of ARTIFACT: place, cycles, utilisation, bytes, on-chip peak.
 
     Figures are those that hold for every run: recorded by the compiler, or given by the simulator's cycle model. With
-    --run they are counted in a run. "-" is what nobody counts.
+    --run they are counted in a run, and always on a device that counts cycles of hardware, such as rtl: modelled ones
+    stand beside them. "-" is what nobody counts.
     """
     from intarsia.artifact import Artifact
 
@@ -68,6 +72,8 @@ def modelled(artifact: Artifact, device: str | None) -> Report:
 
     try:
         with load(artifact, device=device) as session:
+            if session.measures and artifact.contents.vectors:
+                return _of_run(artifact, session)
             return artifact.report(layers_of(session.expected), source="model")
     except RunError as error:
         if device is not None:
@@ -79,6 +85,12 @@ def modelled(artifact: Artifact, device: str | None) -> Report:
 def measured(artifact: Artifact, device: str | None) -> Report:
     """The report with the counters of one run of the first test vector."""
     from intarsia.runtime.session import load
+
+    with load(artifact, device=device) as session:
+        return _of_run(artifact, session)
+
+
+def _of_run(artifact: Artifact, session: Session) -> Report:
     from intarsia.runtime.vectors import read_vectors
 
     vectors = read_vectors(artifact)
@@ -86,9 +98,16 @@ def measured(artifact: Artifact, device: str | None) -> Report:
         raise RunError(
             where="--run", what="the artifact has no test vectors to run", help="use intarsia run, which shows counters"
         )
-    with load(artifact, device=device) as session:
-        session.run(*vectors[0][0])
-        return artifact.report(layers_of(session.counters))
+    session.run(*vectors[0][0])
+    layers = layers_of(session.counters)
+    if not session.measures:
+        return artifact.report(layers)
+    modelled = {name: {row["name"]: row for row in rows} for name, rows in layers_of(session.expected).items()}
+    compared = {
+        name: [{**row, "modelled_cycles": modelled.get(name, {}).get(row["name"], {}).get("cycles")} for row in rows]
+        for name, rows in layers.items()
+    }
+    return artifact.report(compared, source="both")
 
 
 def layers_of(counters: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,32 +118,28 @@ def layers_of(counters: Mapping[str, Any]) -> dict[str, Any]:
 def write_report(made: Report) -> None:
     """The report as text: a line that says what it is, the layers, the sums."""
     click.echo(f"{made.model} for {made.target}, {made.precision}, batch {made.batch}; {_SOURCES[made.source]}")
-    rows = [
-        [
-            row.name,
-            row.op,
-            row.place,
-            row.macs,
-            row.cycles,
-            percent(row.utilisation),
-            row.bytes_read,
-            row.bytes_written,
-            row.onchip_peak_bytes,
-        ]
-        for row in made.rows
-    ]
+    compared = made.source == "both"
     total = made.summary
-    figures = [total["macs"], total["cycles"], percent(total["utilisation"]), total["bytes_read"]]
-    rows.append(["total", "", "", *figures, total["bytes_written"], total["onchip_peak_bytes"]])
-    write_table(_COLUMNS, rows)
+    rows = []
+    for row in [*map(vars, made.rows), {**total, "name": "total", "op": "", "place": ""}]:
+        cells = [row["name"], row["op"], row["place"], row["macs"], row["cycles"]]
+        if compared:
+            cells += [row["modelled_cycles"], _ratio(row["cycles"], row["modelled_cycles"])]
+        cells += [percent(row["utilisation"]), row["bytes_read"], row["bytes_written"], row["onchip_peak_bytes"]]
+        rows.append(cells)
+    write_table(_COMPARED if compared else _COLUMNS, rows)
     places = ", ".join(f"{count} on {place}" for place, count in total["layers_by_place"].items())
     click.echo(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
+
+
+def _ratio(cycles: int | None, modelled: int | None) -> str | None:
+    return f"{cycles / modelled:.3f}" if cycles is not None and modelled else None
 
 
 def _csv(made: Report) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    fields = (*_FIELDS, "onchip_peak_bytes")
+    fields = (*_FIELDS, "bytes_written", "onchip_peak_bytes")
     writer.writerow(fields)
     for row in made.rows:
         values = [getattr(row, field) for field in fields]

@@ -75,12 +75,14 @@ class LoadedRegion(ABC):
 class Device(ABC):
     """Something that runs regions.
 
-    name   what --device takes
-    kinds  the kinds of region that it runs
+    name      what --device takes
+    kinds     the kinds of region that it runs
+    measures  whether a run counts cycles of hardware; `LoadedRegion.counters` are then a model's, to compare with
     """
 
     name: str
     kinds: tuple[str, ...]
+    measures: bool = False
     priority: int = 0  # among devices that are present and run a kind, the highest is chosen
 
     @abstractmethod

@@ -46,6 +46,7 @@ class Session:
     inputs    name, dtype and shape of each input, in order
     outputs   the same of each output
     devices   by region name, the device that runs it
+    measures  whether one of them counts cycles of hardware, which its model's are compared with
     """
 
     def __init__(self, artifact: Artifact, *, device: str | None = None) -> None:
@@ -54,6 +55,7 @@ class Session:
         self.inputs = tuple(TensorInfo(item.name, item.dtype, item.shape) for item in contents.inputs)
         self.outputs = tuple(TensorInfo(item.name, item.dtype, item.shape) for item in contents.outputs)
         self.devices: dict[str, str] = {}
+        self.measures = False
         self._last = threading.local()
         self._steps: list[Step] | None = []
         chosen = choose_devices(
@@ -63,6 +65,7 @@ class Session:
             files = _region_files(artifact, region)
             found = None if region.kind == EVALUATOR else chosen[region.kind].device
             self.devices[region.name] = EVALUATOR if found is None else found.name
+            self.measures |= found is not None and found.measures
             loaded = EvaluatorRegion(files) if found is None else found.load(files)
             self._steps.append(Step(region, loaded, self.devices[region.name], drops))
         self._names = tuple(info.name for info in self.inputs)

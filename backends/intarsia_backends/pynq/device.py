@@ -1,0 +1,147 @@
+"""The device that runs regions of the overlay on a board's FPGA. NumPy alone until the first region is loaded."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+import warnings
+import weakref
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.errors import RunError
+from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
+from intarsia_backends.overlay.driver import Job
+from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.parameters import core_parameters
+from intarsia_backends.overlay.region import KIND, OverlayRegion, read_region
+from intarsia_backends.overlay.text import disassemble
+
+if TYPE_CHECKING:
+    from intarsia_backends.pynq.board import Board
+
+FPGA_MANAGER = Path("/sys/class/fpga_manager/fpga0")
+
+BOARD_MACHINES = ("armv7l", "aarch64")
+
+
+class PynqDevice(Device):
+    """The FPGA of a board that runs PYNQ."""
+
+    name = "pynq"
+    kinds = (KIND,)
+    priority = 100
+
+    def absent(self) -> str | None:
+        """Looks at files alone; only where the program has imported pynq itself are its devices asked for."""
+        if find_spec("pynq") is None:
+            return "the package pynq is not installed"
+        if _device_of_pynq():
+            return None
+        if not FPGA_MANAGER.exists():
+            return f"this {platform.machine()} machine has no FPGA that Linux can load ({FPGA_MANAGER})"
+        if os.geteuid() != 0:
+            return "loading the FPGA needs root: run it with sudo -E, or from the board's notebooks"
+        return None
+
+    def load(self, region: RegionFiles) -> LoadedRegion:
+        """Load the FPGA where that has not been done, and put program and constants into its memory.
+
+        RunError where the region is damaged, no bitstream of its configuration is found, or memory is short.
+        """
+        described = read_region(region)
+        try:
+            from intarsia_backends.pynq import board
+        except ImportError as error:
+            raise RunError(
+                where=described.where,
+                what=f"pynq cannot be imported: {error}",
+                help="run it in the environment of the board's image; pynq 3.1.2 needs pycparser<3 and numpy<2",
+            ) from error
+        holder = board.acquire(described.config, described.where)
+        try:
+            return PynqRegion(described, holder, board.give_back)
+        except BaseException:
+            board.give_back()
+            raise
+
+
+def _device_of_pynq() -> bool:
+    """Whether the program has imported pynq, and pynq has found a board's FPGA."""
+    pynq = sys.modules.get("pynq")
+    if pynq is None:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return any(getattr(found, "arch", None) in BOARD_MACHINES for found in pynq.Device.devices)
+
+
+class PynqRegion(LoadedRegion):
+    """A region whose program, constants and working memory lie where the core reads them."""
+
+    def __init__(self, region: OverlayRegion, board: Board, give_back: Any) -> None:
+        self._region, self._board = region, board
+        with board.lock:
+            board.driver.check(region.config, region.where)
+        self._program = _filled(board, region.program)
+        self._segments = {Segment.CONSTANTS: _filled(board, region.constants)}
+        for segment in (Segment.ARENA, Segment.INPUTS, Segment.OUTPUTS):
+            host = segment != Segment.ARENA
+            self._segments[segment] = board.allocate(region.segments[segment], host=host)
+        addresses = {segment: _address(buffer, region) for segment, buffer in self._segments.items()}
+        self._job = Job(region, _address(self._program, region), addresses)
+        self._finalizer = weakref.finalize(self, give_back)
+
+    def listing(self) -> str:
+        return disassemble(self._region.program, self._region.config, self._region.tags)
+
+    def run(self, inputs: Sequence[Array]) -> RegionResult:
+        image = self._region.pack(inputs)
+        with self._board.lock:
+            if not self._segments:
+                raise RunError(where=self._region.where, what="its session is closed", help="load the artifact again")
+            given, made = self._segments[Segment.INPUTS], self._segments[Segment.OUTPUTS]
+            np.asarray(given)[: image.size] = image
+            given.flush()
+            start = time.perf_counter()
+            figures = self._board.run(self._job, (self._program, *self._segments.values()))
+            seconds = time.perf_counter() - start
+            made.invalidate()
+            stored = np.array(np.asarray(made)[: self._region.segments[Segment.OUTPUTS]])
+        counters = figures.to_counters(self._region.config, self._region.layers)
+        return RegionResult(self._region.unpack(stored), {**counters, "seconds": seconds})
+
+    def close(self) -> None:
+        """Give the memory back. A run in another thread ends first."""
+        with self._board.lock:
+            self._segments = {}
+            self._program = None
+        self._finalizer()
+
+
+def _filled(board: Board, content: bytes) -> Any:
+    """Memory with this content, written back so that the core sees it."""
+    buffer = board.allocate(len(content), host=False)
+    np.asarray(buffer)[: len(content)] = np.frombuffer(content, np.uint8)
+    buffer.flush()
+    return buffer
+
+
+def _address(buffer: Any, region: OverlayRegion) -> int:
+    """Where the core finds it. RunError where that is beyond the core's addresses: they would wrap."""
+    address, bits = int(buffer.device_address), core_parameters(region.config)["AddressBits"]
+    assert isinstance(bits, int)
+    if address + buffer.nbytes > 1 << bits:
+        raise RunError(
+            where=region.where,
+            what=f"the kernel gave memory at {address:#x}, the core's addresses have {bits} bits",
+            help="boot with a cma= area below that limit",
+        )
+    return address

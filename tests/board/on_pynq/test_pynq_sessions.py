@@ -1,0 +1,67 @@
+"""Whole artifacts, with regions for the CPU too, by the session's own choice of devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_device import DRAM_BASE, BenchDevice
+from register_model import RegisterModel
+
+import intarsia
+from intarsia.artifact import Artifact
+from intarsia.dtypes import Array
+from intarsia.errors import RunError
+from intarsia.runtime.devices import choose_devices
+from intarsia.runtime.vectors import verify_vectors
+from intarsia_backends.overlay.config import TINY
+from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.pynq.device import PynqDevice
+
+
+@pytest.fixture
+def digits(machine: BenchDevice, artifacts: Path) -> Path:
+    """An artifact with one region for the overlay, and a core that can run it."""
+    path = artifacts / "digits.intarsia"
+    (region,) = [region for region in Artifact.read(path).contents.regions if region.kind == "overlay"]
+    core = RegisterModel(TINY, machine.dram, DRAM_BASE)
+    sizes = {Segment[name.upper()]: int(size) for name, size in region.metadata["segments"].items()}
+    core.sizes = {**sizes, Segment.CONSTANTS: -(-sizes[Segment.CONSTANTS] // 16) * 16}
+    machine.core = core
+    return path
+
+
+@pytest.fixture
+def images(artifacts: Path) -> Array:
+    return np.load(artifacts / "images.npy")  # type: ignore[no-any-return]
+
+
+def test_the_board_is_chosen_before_the_simulator(machine: BenchDevice) -> None:
+    assert PynqDevice().absent() is None
+    assert choose_devices(["overlay"], None, "a model")["overlay"].name == "pynq"
+
+
+def test_a_session_gives_the_bytes_of_the_simulator(digits: Path, images: Array) -> None:
+    with intarsia.load(digits) as session:
+        assert "pynq" in session.devices.values()
+        assert all(result.ok for result in verify_vectors(session))
+        (found,) = session.run(images)
+        counters = session.counters
+    with intarsia.load(digits, device="simulator") as session:
+        assert "pynq" not in session.devices.values()
+        (wanted,) = session.run(images)
+    assert found.tobytes() == wanted.tobytes()
+    assert counters["images"] == len(images)
+    (overlay,) = [region for region in counters["regions"] if region["device"] == "pynq"]
+    assert overlay["cycles"] == len(images) * 1000 and overlay["utilisation"] > 0
+
+
+def test_a_closed_session_gives_memory_back(machine: BenchDevice, digits: Path, images: Array) -> None:
+    session = intarsia.load(digits, device="pynq")
+    session.run(images[:1])
+    assert machine.default_memory.live
+    session.close()
+    assert not machine.default_memory.live
+    with pytest.raises(RunError, match="the session is closed"):
+        session.run(images[:1])

