@@ -10,7 +10,7 @@ from typing import Any
 
 from intarsia.artifact import Artifact
 from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, RunError
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
@@ -24,7 +24,7 @@ from intarsia.passes.instruments import Compare, Dump, Hooks, VerifyEach
 from intarsia.passes.quantize import assumed_ranges, calibrate, is_prequantized, lower_qdq, quantize, require_measured
 from intarsia.passes.quantize.samples import read_samples
 from intarsia.targets import Blob, Target, find_target
-from intarsia.vectors import pick_inputs, tolerance_of
+from intarsia.vectors import pick_inputs, tolerance_of, why_none
 
 STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
 
@@ -272,7 +272,8 @@ def emit(lowered: Lowered, options: Options, calibration: Calibration | None = N
         options.progress("compiling", len(parts.regions), len(parts.regions))
     files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(lowered.graph).items()})
     outputs = _outputs(lowered, files)
-    vectors = _vectors(lowered, options, calibration, files)
+    vectors, absence = _vectors(lowered, options, calibration, files)
+    notes = [*lowered.notes, *([("test vectors", f"none: {absence}")] if absence else [])]
     explanation = explain_lowered(lowered, parts)
     owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
     placements = [{**row, "region": owner[row["name"]]} for row in explanation.to_dict()["rows"]]
@@ -288,7 +289,7 @@ def emit(lowered: Lowered, options: Options, calibration: Calibration | None = N
         "vectors": vectors,
         "metadata": {
             "facts": dict(lowered.targets[0].facts()),
-            "notes": [list(note) for note in lowered.notes],
+            "notes": [list(note) for note in notes],
             "host_code": "for the machine that built it" if len(lowered.targets) > 1 else "for this kind of machine",
         },
     }
@@ -344,20 +345,27 @@ def _outputs(lowered: Lowered, files: dict[str, bytes]) -> list[dict[str, Any]]:
 
 def _vectors(
     lowered: Lowered, options: Options, calibration: Calibration | None, files: dict[str, bytes]
-) -> list[dict[str, Any]]:
-    """Inputs and expected outputs, as `evaluate` gives them, for `intarsia verify`."""
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Inputs and expected outputs, as `evaluate` gives them, for `intarsia verify`; or none, and why not."""
+    reason = why_none(lowered.graph)
+    if reason is not None:
+        return [], reason
     entries = []
     samples = None
     if calibration is not None and not hasattr(calibration, "__next__"):  # an iterator is used up by calibration
         samples = read_samples(lowered.graph, calibration, options.images)
     for index, inputs in enumerate(pick_inputs(lowered.graph, samples, 2)):
-        outputs = evaluate(lowered.graph, inputs)
+        try:
+            outputs = evaluate(lowered.graph, inputs)
+        except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
+            return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         entry, more = vector(
             index,
             [inputs[value.name] for value in lowered.graph.inputs],
             outputs,
             absolute_tolerance=tolerance_of(lowered.graph, outputs),
         )
-        entries.append(entry)
+        entries.append((entry, more))
+    for _, more in entries:
         files.update(more)
-    return entries
+    return [entry for entry, _ in entries], None

@@ -11,10 +11,22 @@ import numpy as np
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.ops import INTEGER_OPS
+from intarsia.passes.simplify.fold import RANDOM
 
 FLOAT_TOLERANCE = 1e-4
 """Of the largest magnitude of an output: what compiled float code may differ from NumPy by, through another order of
 sums. Integer graphs have no tolerance."""
+
+
+def why_none(graph: Graph) -> str | None:
+    """Why no test vector can be made for a graph; None where it can."""
+    for value in (*graph.inputs, *graph.outputs):
+        if "(" in value.dtype:
+            return f"'{value.name}' is {value.dtype}, not a tensor"
+    for node in graph.nodes:
+        if node.op in RANDOM and "seed" not in node.attributes:
+            return f"{node.where} gives other numbers every time"
+    return None
 
 
 def pick_inputs(graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int) -> list[dict[str, Array]]:
@@ -32,7 +44,10 @@ def pick_inputs(graph: Graph, samples: Iterable[Mapping[str, Array]] | None, cou
 
 
 def _random(value: Value, run: int) -> Array:
-    """Floats from a normal distribution, integers 0 or 1 (they may be indexes), int8 and uint8 over their range."""
+    """Floats from a normal distribution, integers 0 or 1 (they may be indexes), int8 and uint8 over their range.
+
+    Strings are digits.
+    """
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(value.name.encode()) + run))
     dtype = numpy_dtype(value.dtype)
     if value.dtype in FLOATING:
@@ -40,12 +55,14 @@ def _random(value: Value, run: int) -> Array:
     if value.dtype in ("int8", "uint8"):
         limits = np.iinfo(dtype)
         return np.asarray(generator.integers(limits.min, limits.max + 1, value.shape).astype(dtype))
-    return np.asarray(generator.integers(0, 2, value.shape).astype(dtype))
+    numbers = generator.integers(0, 2, value.shape)
+    return np.asarray(numbers.astype(np.str_ if value.dtype == "string" else dtype), dtype)
 
 
 def tolerance_of(graph: Graph, outputs: list[Array]) -> float:
     """Absolute tolerance of a graph's outputs: 0 where only integer ops and moves of integers make them."""
-    if all(node.op in INTEGER_OPS or node.output.dtype not in FLOATING for node in graph.nodes):
+    made = [value for node in graph.nodes if node.op not in INTEGER_OPS for value in node.outputs]
+    if all(value is None or value.dtype not in FLOATING for value in made):
         return 0.0
     floats = [output for output in outputs if output.dtype.kind == "f" and output.size]
     finite = [float(np.abs(output[np.isfinite(output)]).max(initial=0.0)) for output in floats]

@@ -117,7 +117,7 @@ class Layers:
         for (node, expected), actual in zip(self.expected, result.outputs):
             assert actual.dtype == expected.dtype and actual.shape == expected.shape, node.where
             if exact or expected.dtype.kind != "f":
-                good = np.array_equal(actual, expected)
+                good = np.array_equal(actual, expected, equal_nan=expected.dtype.kind == "f")
             else:
                 finite = expected[np.isfinite(expected)]
                 span = max(1e-3, float(np.abs(finite).max(initial=0)))

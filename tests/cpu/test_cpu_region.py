@@ -229,15 +229,15 @@ def test_refusals(golden: Callable[[str], None]) -> None:
     graph = Graph("refused")
     x = graph.add_input("x", tensor(1, 4, 8, 8))
     free = graph.add_input("free", TensorType("float32", (None, 4)))
-    half = graph.add_input("half", TensorType("float16", (2, 2)))
+    short = graph.add_input("short", TensorType("bfloat16", (2, 2)))
     axes = graph.add_input("axes", TensorType("int64", (1,)))
     empty = graph.add_input("empty", tensor(0, 4))
     nodes = [
-        graph.add_node("LSTM", [x], [x.type], opset=18),
+        graph.add_node("NonMaxSuppression", [x], [x.type], opset=18),
         graph.add_node("Relu", [free], [free.type], opset=18),
-        graph.add_node("Relu", [half], [half.type], opset=18),
+        graph.add_node("Relu", [short], [short.type], opset=18),
         graph.add_node("ReduceSum", [x, axes], [tensor(1, 4, 8, 1)], opset=18),
-        graph.add_node("Relu", [empty], [empty.type], opset=18),
+        graph.add_node("GlobalMaxPool", [empty], [tensor(1, 4)], opset=18),
         graph.add_node("MaxPool", [x], [x.type, x.type], {"kernel_shape": (1, 1)}, opset=18),
         graph.add_node(
             "Conv",

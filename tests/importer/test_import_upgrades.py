@@ -125,6 +125,13 @@ def test_range_of_one_element_vectors() -> None:
     assert [node.op for node in graph.nodes] == ["Squeeze", "Range"]
 
 
+def test_stft_has_one_side_by_default() -> None:
+    window = np.hanning(16).astype(np.float32)
+    text = "g (float[1,64,1] x) => (y) { y = STFT (x, step, window) }"
+    graph = assert_like_onnxruntime(model_of(text, step=np.int64(8), window=window))
+    assert graph.outputs[0].shape == (1, 7, 9, 2)
+
+
 # ---- windows
 
 

@@ -24,6 +24,9 @@ KIND = "cpu"
 INTERFACE = 1
 """Version of the C interface between this file and a region's library."""
 
+FIRST_BOUND = 1000
+"""Status of a run that the first check of indices ended; the next check gives one more, and so on."""
+
 _ALIGNMENT_BYTES = 64
 _IDLE_ARENAS = 8
 
@@ -95,6 +98,7 @@ class _CpuRegion(LoadedRegion):
         self._name = region.name
         self._outputs = [(np.dtype(dtype), shape) for _, dtype, shape in region.outputs]
         self._inputs = len(region.inputs)
+        self._bounds = [str(text) for text in region.metadata.get("bounds", ())]
         content = np.frombuffer(region.files["weights.bin"], np.uint8)
         self._weights = _aligned_bytes(content.size)
         self._weights[:] = content
@@ -123,6 +127,12 @@ class _CpuRegion(LoadedRegion):
         with self._lock:
             if len(self._arenas) < _IDLE_ARENAS:
                 self._arenas.append(arena)
+        if 0 <= status - FIRST_BOUND < len(self._bounds):
+            raise RunError(
+                where=f"region '{self._name}'",
+                what=self._bounds[status - FIRST_BOUND],
+                help="look at the values that reach it, such as indices and lengths made at run time",
+            )
         if status != 0:
             raise RunError(
                 where=f"region '{self._name}'",

@@ -171,7 +171,122 @@ class Normalize:
         return self.outer * self.axis * 8
 
 
-Kernel = Nest | Contraction | Softmax | IntegerSoftmax | Normalize
+@dataclass(frozen=True)
+class Scatter:
+    """A nest of loops that stores at computed places, one after the other.
+
+    kept      extents of the loops
+    operands  what is read
+    output    what is written, at `place` elements after the walk
+    elements  size of the output
+    place     int32
+    body      the element
+    combine   "add", "mul", "max", "min": how it joins what stands there; "" where it takes the place
+
+    Called with the operands in order, then the output.
+    """
+
+    kept: tuple[int, ...]
+    operands: tuple[Access, ...]
+    output: Access
+    elements: int
+    place: Expression
+    body: Expression
+    combine: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """Running sums or products ("add", "mul") along the middle axis of [outer, axis, inner]. Called with x, y."""
+
+    outer: int
+    axis: int
+    inner: int
+    dtype: str
+    combine: str
+    exclusive: bool
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """Where along the middle axis of [outer, axis, inner] the largest (or smallest) element stands; NaN counts as such.
+
+    last  the last among equals instead of the first
+    Called with x, y int64 [outer, inner].
+    """
+
+    outer: int
+    axis: int
+    inner: int
+    dtype: str
+    largest: bool
+    last: bool
+
+    @property
+    def work(self) -> int:
+        return self.outer * self.axis * self.inner * 4
+
+
+@dataclass(frozen=True)
+class Top:
+    """The `count` largest (or smallest) along the middle axis of [outer, axis, inner], in order.
+
+    Among equals the earlier comes first; NaN counts as larger than all.
+    Called with x, values [outer, count, inner], places int64 of that shape.
+    """
+
+    outer: int
+    axis: int
+    inner: int
+    count: int
+    dtype: str
+    largest: bool
+
+    @property
+    def work(self) -> int:
+        return self.outer * self.axis * self.inner * self.count * 4
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """The steps of one direction of an RNN, GRU or LSTM over float32 [steps, batch, ..].
+
+    functions    of the gates, in ONNX's order: expressions over ("acc",)
+    clip         limit of what the functions see; 0 for none
+    linear       GRU: the reset gate multiplies what the recurrent weights give (`linear_before_reset`)
+    coupled      LSTM: the forget gate is 1 - input gate
+    peepholes    LSTM: the gates see the cell
+    backwards    from each sequence's end to its start
+    lengths      whether sequences end before the last step
+    y            walk over [steps, batch], hidden units side by side
+
+    Called with inputs [steps, batch, gates * hidden] (times weights, plus biases), recurrent weights
+    [hidden, gates * hidden], recurrent bias of the GRU's last gate [hidden], peepholes [3, hidden], lengths int32
+    [batch]; then what is written: scratch [(gates + 1) * hidden], the states h and c [batch, hidden], which hold the
+    initial ones, and y, which has `elements`.
+    """
+
+    op: str
+    steps: int
+    batch: int
+    hidden: int
+    functions: tuple[Expression, ...]
+    clip: float
+    linear: bool
+    coupled: bool
+    peepholes: bool
+    backwards: bool
+    lengths: bool
+    y: Access
+    elements: int
+
+    @property
+    def gates(self) -> int:
+        return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
+
+
+Kernel = Nest | Contraction | Softmax | IntegerSoftmax | Normalize | Scatter | Running | Extreme | Top | Recurrent
 
 
 def nest(

@@ -14,8 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from intarsia.errors import CompileError
+from intarsia_backends.cpu.device import FIRST_BOUND
 from intarsia_backends.cpu.kernels import Kernel
-from intarsia_backends.cpu.program import Buffer, Program
+from intarsia_backends.cpu.program import Bounds, Buffer, Program
 
 ENTRY = "intarsia_region_run"
 
@@ -28,17 +29,29 @@ def entry_source(program: Program, symbols: Mapping[Kernel, str]) -> str:
     """C text of the entry: all kernels in order, the first status that is not 0 ends the run."""
     counts = {kernel: 0 for kernel in symbols}
     for call in program.calls:
-        if call.kernel is not None:
+        if call.kernel is not None and not isinstance(call.kernel, Bounds):
             counts[call.kernel] = len(call.operands)
     lines = ["#include <stdint.h>", "#include <string.h>"]
+    for dtype in sorted({bounds.dtype for bounds in program.bounds}):
+        lines.append(
+            f"static int outside_{dtype}(const void *data, int64_t count, int64_t low, int64_t high) {{\n"
+            f"  const {dtype}_t *x = data;\n"
+            "  for (int64_t i = 0; i < count; ++i) if (x[i] < low || x[i] > high) return 1;\n"
+            "  return 0;\n}"
+        )
     for kernel, symbol in symbols.items():
         lines.append(f"int {symbol}({', '.join(['void *'] * counts[kernel])});")
     lines.append(
         f"int {ENTRY}(void *const *inputs, void *const *outputs, uint8_t *weights, uint8_t *arena) {{\n  int status;"
     )
+    checks = 0
     for call in program.calls:
         operands = [_address(buffer) for buffer in call.operands]
-        if call.kernel is None:
+        if isinstance(call.kernel, Bounds):
+            arguments = f"{operands[0]}, {call.kernel.count}, {call.kernel.low}, {call.kernel.high}"
+            lines.append(f"  if (outside_{call.kernel.dtype}({arguments})) return {FIRST_BOUND + checks};")
+            checks += 1
+        elif call.kernel is None:
             lines.append(f"  memcpy({operands[-1]}, {operands[0]}, {call.operands[-1].size});")
         else:
             lines.append(f"  if ((status = {symbols[call.kernel]}({', '.join(operands)})) != 0) return status;")

@@ -32,10 +32,26 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Call:
-    """One kernel call. `kernel` None copies the first operand to the last; the last operand alone is written."""
+class Bounds:
+    """A check of whole numbers that are used as places: one outside of low..high ends the run.
 
-    kernel: Kernel | None
+    dtype  "int32" or "int64"
+    text   what to tell the user then
+    """
+
+    dtype: str
+    count: int
+    low: int
+    high: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call. `kernel` None copies the first operand to the last. What is written goes last; Bounds write
+    nothing."""
+
+    kernel: Kernel | Bounds | None
     operands: tuple[Buffer, ...]
 
 
@@ -51,6 +67,11 @@ class Program:
     calls: list[Call] = field(default_factory=list)
     weights: bytearray = field(default_factory=bytearray)
     arena: int = 0
+
+    @property
+    def bounds(self) -> list[Bounds]:
+        """The checks, in order; the one that fails is known by its index."""
+        return [call.kernel for call in self.calls if isinstance(call.kernel, Bounds)]
 
 
 class Builder:
@@ -95,9 +116,30 @@ class Builder:
             weights.extend(content)
         return self._weights[key]
 
-    def call(self, kernel: Kernel, operands: Sequence[Buffer], output: Buffer) -> None:
-        """Append a call; the output goes last."""
-        self.program.calls.append(Call(kernel, (*operands, output)))
+    def call(self, kernel: Kernel, operands: Sequence[Buffer], *outputs: Buffer) -> None:
+        """Append a call; what it writes goes last."""
+        self.program.calls.append(Call(kernel, (*operands, *outputs)))
+
+    def guard(self, value: Value, low: int, high: int, where: str) -> None:
+        """End the run, with a reason, where a whole number of a value that is made at run time is outside low..high."""
+        if value.data is None:
+            self.guard_buffer(
+                self.read(value), value.dtype, value.type.elements, low, high, f"{where}: an element of '{value.name}'"
+            )
+
+    def guard_buffer(self, buffer: Buffer, dtype: str, count: int, low: int, high: int, what: str) -> None:
+        """The same for memory between two calls."""
+        bounds = Bounds(dtype, count, low, high, f"{what} is outside of {low} to {high}")
+        self.program.calls.append(Call(bounds, (buffer,)))
+
+    def constant(self, value: Value, data: Array) -> None:
+        """`value` is known at compile time."""
+        assert value.type.elements == data.size and value.dtype == str(data.dtype)
+        self._buffers[value] = self.weight(data)
+
+    def share(self, value: Value, buffer: Buffer) -> None:
+        """`value` stands in that memory."""
+        self._buffers[value] = buffer
 
     def finish(self, graph: Graph) -> Program:
         """Write the region's outputs in place where one buffer serves one output, else by a copy at the end."""

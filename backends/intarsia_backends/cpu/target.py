@@ -17,6 +17,7 @@ from intarsia_backends.cpu.link import ENTRY, entry_source, link_region
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.plan import plan
+from intarsia_backends.cpu.program import Bounds
 
 
 class CpuTarget(Target):
@@ -46,7 +47,7 @@ class CpuTarget(Target):
         plan(program)
         symbols: dict[Kernel, str] = {}
         for call in program.calls:
-            if call.kernel is not None:
+            if call.kernel is not None and not isinstance(call.kernel, Bounds):
                 symbols.setdefault(call.kernel, f"kernel_{len(symbols)}")
 
         def write_object(path: Path) -> None:
@@ -68,6 +69,7 @@ class CpuTarget(Target):
             "weights_bytes": len(program.weights),
             "kernels": len(symbols),
             "calls": len(program.calls),
+            "bounds": [bounds.text for bounds in program.bounds],
             "system": platform.system(),
             "machine": self.machine.name,
             "level": self.machine.level,

@@ -222,6 +222,11 @@ def _grid_sample(shop: Workshop, draft: Draft) -> None:
     draft.opset = max(draft.opset, 20)
 
 
+def _stft(shop: Workshop, draft: Draft) -> None:
+    """One side is the default; onnx's own shape rule (of 1.23) takes a missing attribute for both sides."""
+    draft.attributes.setdefault("onesided", 1)
+
+
 def _quantization(shop: Workshop, draft: Draft) -> None:
     """One scale and one zero point, the one a scalar and the other [1]: the zero point takes the scale's shape."""
     scale, zero = draft.input(1), draft.input(2)
@@ -270,6 +275,7 @@ _UPGRADES: dict[str, Upgrade] = {
     "Range": _range,
     "RoiAlign": _roi_align,
     "GridSample": _grid_sample,
+    "STFT": _stft,
     "QuantizeLinear": _quantization,
     "DequantizeLinear": _quantization,
     **{f"Reduce{name}": _axes_to_input for name in _REDUCTIONS},

@@ -24,7 +24,7 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     if op is not None and op.evaluate is not None:
         try:
             results = op.evaluate(node, inputs)
-        except (IndexError, ValueError) as error:  # NumPy's, for values that no shape rule can foresee
+        except (IndexError, ValueError, ArithmeticError) as error:  # NumPy's, for values that no shape rule foresees
             raise RunError(
                 where=node.where,
                 what=f"it cannot be computed on these inputs: {error}",

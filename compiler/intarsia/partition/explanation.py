@@ -110,7 +110,7 @@ def _row(placement: Placement, targets: Mapping[str, Target], wanted: str) -> Ro
         name=node.name,
         op=node.op,
         place=placement.place,
-        shape=str(node.output.type),
+        shape=str(next(value.type for value in node.outputs if value is not None)),
         compute=placement.compute,
         macs=placement.macs,
         bytes=placement.bytes,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
+from intarsia_backends.cpu.emit.half import float_of_half, half_of_float
 from intarsia_backends.cpu.kernels import Expression
 
 Term = Any
@@ -14,7 +16,9 @@ Term = Any
 
 
 def constant(dtype: str, number: float | int | bool) -> Term:
-    """A number of an element type; infinities and NaN included."""
+    """A number of an element type; infinities and NaN included. A float16 is its bits."""
+    if dtype == "float16":
+        return tirx.const(int(np.float16(number).view(np.uint16)), "uint16")
     return tirx.const(number, dtype)
 
 
@@ -93,7 +97,22 @@ def _tanh(x: Term) -> Term:
 
 
 def _softplus(x: Term) -> Term:
-    return shared(x, lambda v: tirx.max(v, _zero(v)) + tirx.log(_one(v) + exponential(-tirx.abs(v))))
+    return shared(x, lambda v: tirx.max(v, _zero(v)) + _log1p(exponential(-tirx.abs(v))))
+
+
+def _log1p(x: Term) -> Term:
+    """log(1 + x) for x from 0 to 1, with small x not lost in the sum."""
+    if _dtype(x) != "float32":
+        return tirx.call_extern(_dtype(x), "log1p", x)
+
+    def series(v: Term) -> Term:
+        total = constant("float32", -0.25)
+        for number in (1 / 3, -0.5, 1.0):
+            total = total * v + constant("float32", number)
+        return total * v
+
+    bound = constant("float32", 1 / 32)
+    return shared(x, lambda v: tirx.Select(v < bound, series(v), tirx.log(_one(v) + v)))
 
 
 def _sign(x: Term) -> Term:
@@ -141,6 +160,21 @@ def _truncated_division(a: Term, b: Term) -> Term:
     return a / b if "float" in _dtype(a) else tirx.truncdiv(a, b)
 
 
+def _fmod(a: Term, b: Term) -> Term:
+    """C's fmod: LLVM has no intrinsic that TVM knows."""
+    return tirx.call_extern(_dtype(a), "fmodf" if _dtype(a) == "float32" else "fmod", a, b)
+
+
+def _float_mod(a: Term, b: Term) -> Term:
+    """The remainder with the sign of the divisor."""
+
+    def turned(divisor: Term, rest: Term) -> Term:
+        other_sign = _differ(rest < _zero(rest), divisor < _zero(divisor))
+        return tirx.Select(tirx.And(tirx.NE(rest, _zero(rest)), other_sign), rest + divisor, rest)
+
+    return shared(b, lambda y: shared(_fmod(a, y), lambda r: turned(y, r)))
+
+
 def _call(name: str) -> Callable[[Term], Term]:
     def call(x: Term) -> Term:
         return getattr(tirx, name)(x)
@@ -185,7 +219,16 @@ def _gelu_tanh(x: Term) -> Term:
 
 
 def _mish(x: Term) -> Term:
-    return shared(x, lambda v: v * _tanh(_softplus(v)))
+    """x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2): exact also where the result is small."""
+    two, far = constant(_dtype(x), 2), constant(_dtype(x), 20)
+
+    def share(e: Term) -> Term:
+        return shared(e * (e + two), lambda n: n / (n + two))
+
+    def product(v: Term) -> Term:
+        return v * shared(exponential(tirx.Select(v > far, far, v)), share)
+
+    return shared(x, lambda v: tirx.Select(v > far, v, product(v)))
 
 
 def _softsign(x: Term) -> Term:
@@ -248,6 +291,19 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "select": lambda condition, a, b: tirx.Select(condition, a, b),
     "bit_and": lambda a, b: tirx.bitwise_and(a, b),
     "bit_or": lambda a, b: tirx.bitwise_or(a, b),
+    "bit_xor": lambda a, b: tirx.bitwise_xor(a, b),
+    "bit_not": lambda a: tirx.bitwise_not(a),
+    "shift_right": lambda a, b: tirx.shift_right(a, b),
+    "truncated_mod": lambda a, b: tirx.truncmod(a, b),
+    "floored_mod": lambda a, b: tirx.floormod(a, b),
+    "fmod": _fmod,
+    "float_mod": _float_mod,
+    "is_nan": is_nan,
+    "from_half": float_of_half,
+    "to_half": half_of_float,
+    "asinh": _call("asinh"),
+    "acosh": _call("acosh"),
+    "atanh": _call("atanh"),
     "shift_left": lambda a, b: tirx.shift_left(a, b),
 }
 """Functions that an expression may name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,41 @@ from typing import Any
 from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.nests import emit_nest
 from intarsia_backends.cpu.emit.objects import write_object
+from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
+from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
-from intarsia_backends.cpu.kernels import Contraction, IntegerSoftmax, Kernel, Nest, Softmax
+from intarsia_backends.cpu.kernels import (
+    Contraction,
+    Extreme,
+    IntegerSoftmax,
+    Kernel,
+    Nest,
+    Normalize,
+    Recurrent,
+    Running,
+    Scatter,
+    Softmax,
+    Top,
+)
 from intarsia_backends.cpu.machine import Machine
+
+_EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
+    Contraction: emit_contraction,
+    Softmax: emit_softmax,
+    IntegerSoftmax: emit_integer_softmax,
+    Normalize: emit_normalize,
+    Scatter: emit_scatter,
+    Running: emit_running,
+    Extreme: emit_extreme,
+    Top: emit_top,
+    Recurrent: emit_recurrent,
+}
 
 
 def _emit(kernel: Kernel, machine: Machine) -> Any:
     if isinstance(kernel, Nest):
         return emit_nest(kernel, machine.lanes)
-    if isinstance(kernel, Contraction):
-        return emit_contraction(kernel)
-    if isinstance(kernel, Softmax):
-        return emit_softmax(kernel)
-    if isinstance(kernel, IntegerSoftmax):
-        return emit_integer_softmax(kernel)
-    return emit_normalize(kernel)
+    return _EMITTERS[type(kernel)](kernel)
 
 
 def generate(kernels: Mapping[str, Kernel], machine: Machine, path: Path) -> None:

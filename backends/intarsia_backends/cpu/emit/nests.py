@@ -34,18 +34,18 @@ def emit_nest(kernel: Nest, lanes: int) -> Any:
 
     def body() -> None:
         buffers = [
-            parameter(f"x{index}", span(access, extents), _stored(access.dtype))
+            parameter(f"x{index}", span(access, extents), stored(access.dtype))
             for index, access in enumerate(kernel.operands)
         ]
-        output = parameter("y", span(kernel.output, kernel.kept), _stored(kernel.output.dtype))
+        output = parameter("y", span(kernel.output, kernel.kept), stored(kernel.output.dtype))
         _Loops(kernel, buffers, output, lanes).emit()
 
     return function(body)
 
 
-def _stored(dtype: str) -> str:
-    """The element type in memory: a bool takes a byte."""
-    return "uint8" if dtype == "bool" else dtype
+def stored(dtype: str) -> str:
+    """The element type in memory: a bool takes a byte; a float16 is moved as its bits, and computed with as float32."""
+    return {"bool": "uint8", "float16": "uint16"}.get(dtype, dtype)
 
 
 def loops(stack: ExitStack, extents: Sequence[int], work: int, joined: int = 0) -> list[Term]:

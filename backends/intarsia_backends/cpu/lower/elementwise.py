@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from intarsia.dtypes import INTEGER
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
 from intarsia_backends.cpu.lower.activations import UNARY, activated, attribute_arguments, knows_activation, unary
-from intarsia_backends.cpu.lower.table import ALL, FLOATS, NUMBERS, Lowering, attribute, elements, refused
+from intarsia_backends.cpu.lower.table import ALL, FLOATS, MOVED, NUMBERS, Lowering, attribute, elements, refused
 from intarsia_backends.cpu.program import Builder
 
 
@@ -83,20 +82,38 @@ def _lower_prelu(builder: Builder, node: Node) -> None:
 def _lower_cast(builder: Builder, node: Node) -> None:
     source, target = node.input(0).dtype, node.output.dtype
     body: Expression = ("in", 0)
+    if source == "float16" and target != "float16":
+        source, body = "float32", ("from_half", body)
     if source == target:
         pass
-    elif target == "bool":
-        body = ("not", ("eq", body, ("const", source, 0)))
-    elif source == "bool":
-        body = ("select", body, ("const", target, 1), ("const", target, 0))
+    elif target == "float16":
+        body = ("to_half", _converted(body, source, "float32"))
     else:
-        body = ("cast", target, body)
-    map_values(builder, [node.input(0)], node.output, body)
+        body = _converted(body, source, target)
+    map_values(builder, [node.input(0)], node.output, body)  # the second input of CastLike is not read
+
+
+def _converted(body: Expression, source: str, target: str) -> Expression:
+    """An element of one native type as another."""
+    if source == target:
+        return body
+    if target == "bool":
+        return ("not", ("eq", body, ("const", source, 0)))
+    if source == "bool":
+        return ("select", body, ("const", target, 1), ("const", target, 0))
+    if source in FLOATS and target in ("int8", "int16", "uint8", "uint16"):
+        # Out of range, NumPy keeps the low bits of the whole number; a direct cast could give anything.
+        return ("cast", target, ("cast", "int32", body))
+    if source in FLOATS and target == "uint32":
+        return ("cast", target, ("cast", "int64", body))
+    return ("cast", target, body)
 
 
 def _check_cast(node: Node) -> Support:
     source, target = node.input(0).dtype, node.output.dtype
-    if source in FLOATS and target in INTEGER and target not in ("int32", "int64"):
+    if source == "float64" and target == "float16":
+        return refused("cast", "from float64 to float16: by way of float32 it would round twice")
+    if source in (*FLOATS, "float16") and target == "uint64":
         return refused("cast", f"from {source} to {target}: what is out of range has no meaning to keep")
     return YES
 
@@ -131,7 +148,7 @@ def _check_order(node: Node) -> Support:
 
 
 def _check_pow(node: Node) -> Support:
-    if node.input(0).dtype != node.input(1).dtype:
+    if node.input(0).dtype not in FLOATS:
         return refused("element-type", f"{node.input(0).dtype} to the power of {node.input(1).dtype}")
     return YES
 
@@ -145,7 +162,11 @@ def _lower_pow(builder: Builder, node: Node) -> None:
         if power in simple:
             map_values(builder, [node.input(0)], node.output, simple[power])
             return
-    map_values(builder, [node.input(0), exponent], node.output, ("pow", x, ("in", 1)))
+    dtype = node.output.dtype
+    power_term: Expression = ("in", 1)
+    if exponent.dtype != dtype:
+        power_term = ("cast", dtype, power_term)
+    map_values(builder, [node.input(0), exponent], node.output, ("pow", x, power_term))
 
 
 LOWERINGS = {
@@ -158,9 +179,7 @@ LOWERINGS = {
     "Add": Lowering(_binary("add"), dtypes=NUMBERS, check=_check_activation),
     "Sub": Lowering(_binary("sub"), dtypes=NUMBERS, check=_check_activation),
     "Mul": Lowering(_binary("mul"), dtypes=NUMBERS, check=_check_activation),
-    # Integer division by zero stops the process; the evaluator gives NumPy's answer.
-    "Div": Lowering(_binary("div"), dtypes=FLOATS, check=_check_activation),
-    "Pow": Lowering(_lower_pow, dtypes=FLOATS, check=_check_pow),
+    "Pow": Lowering(_lower_pow, dtypes=NUMBERS, check=_check_pow),
     "Min": Lowering(_variadic("min"), dtypes=NUMBERS),
     "Max": Lowering(_variadic("max"), dtypes=NUMBERS),
     "Sum": Lowering(_variadic("add"), dtypes=FLOATS),
@@ -174,10 +193,11 @@ LOWERINGS = {
     "Or": Lowering(_binary("or"), dtypes=("bool",)),
     "Xor": Lowering(_binary("xor"), dtypes=("bool",)),
     "Not": Lowering(_lower_not, dtypes=("bool",)),
-    "Where": Lowering(_lower_where, dtypes=ALL),
+    "Where": Lowering(_lower_where, dtypes=MOVED),
     "Clip": Lowering(_lower_clip, dtypes=NUMBERS),
     "PRelu": Lowering(_lower_prelu, dtypes=FLOATS),
-    "Cast": Lowering(_lower_cast, dtypes=ALL, check=_check_cast),
+    "Cast": Lowering(_lower_cast, dtypes=MOVED, check=_check_cast),
+    "CastLike": Lowering(_lower_cast, dtypes=MOVED, unread=(1,), check=_check_cast),
     "BatchNormalization": Lowering(
         _lower_batch_normalization, dtypes=FLOATS, constants=(1, 2, 3, 4), check=_check_batch_normalization
     ),

@@ -13,7 +13,7 @@ from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
 from intarsia_backends.cpu.lower.convolution import border
-from intarsia_backends.cpu.lower.table import ALL, Lowering, attribute, axis_of, elements, integers, refused, sequence
+from intarsia_backends.cpu.lower.table import MOVED, Lowering, attribute, axis_of, elements, integers, refused, sequence
 from intarsia_backends.cpu.program import Buffer, Builder
 
 _COPY: Expression = ("in", 0)
@@ -37,6 +37,8 @@ def copy(
     write_offset: int = 0,
 ) -> None:
     """Copy elements along two walks over the same loops."""
+    if 0 in extents:
+        return
     kernel = nest(
         extents, [Access(dtype, tuple(reads), read_offset)], Access(dtype, tuple(writes), write_offset), _COPY
     )
@@ -214,7 +216,8 @@ def gather_axes(builder: Builder, x: Value, output: Value, tables: Sequence[Arra
     builder.call(kernel, operands, builder.result(output))
 
 
-def _lower_gather(builder: Builder, node: Node) -> None:
+def lower_constant_gather(builder: Builder, node: Node) -> None:
+    """Gather with indices known at compile time."""
     x, indices, shape = node.input(0), node.input(1), node.output.shape
     axis = axis_of(node, x.type.rank, 0)
     table = elements(indices).astype(np.int64)
@@ -245,27 +248,18 @@ def _lower_gather(builder: Builder, node: Node) -> None:
     assert math.prod(shape) == outer * count * inner
 
 
-def _check_gather(node: Node) -> Support:
-    x, table = node.input(0), elements(node.input(1))
-    size = x.shape[axis_of(node, x.type.rank, 0)]
-    if table.min() < -size or table.max() >= size:
-        return refused("indices", f"an index is outside an axis of {size}")
-    return YES
-
-
 LOWERINGS = {
     **{
-        name: Lowering(_lower_alias, dtypes=ALL, constants=(1,))
+        name: Lowering(_lower_alias, dtypes=MOVED, constants=(1,))
         for name in ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
     },
-    "Transpose": Lowering(_lower_transpose, dtypes=ALL),
-    "Concat": Lowering(_lower_concat, dtypes=ALL),
-    "Split": Lowering(_lower_split, dtypes=ALL, constants=(1,), outputs=1 << 16, check=_check_split),
-    "Slice": Lowering(_lower_slice, dtypes=ALL, constants=(1, 2, 3, 4)),
-    "Expand": Lowering(_lower_expand, dtypes=ALL, constants=(1,)),
-    "Tile": Lowering(_lower_tile, dtypes=ALL, constants=(1,)),
-    "DepthToSpace": Lowering(_lower_depth_to_space, dtypes=ALL),
-    "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=ALL),
-    "Pad": Lowering(_lower_pad, dtypes=ALL, constants=(1, 2, 3), check=_check_pad),
-    "Gather": Lowering(_lower_gather, dtypes=ALL, constants=(1,), check=_check_gather),
+    "Transpose": Lowering(_lower_transpose, dtypes=MOVED),
+    "Concat": Lowering(_lower_concat, dtypes=MOVED, empties=True),
+    "Split": Lowering(_lower_split, dtypes=MOVED, constants=(1,), outputs=1 << 16, empties=True, check=_check_split),
+    "Slice": Lowering(_lower_slice, dtypes=MOVED, constants=(1, 2, 3, 4)),
+    "Expand": Lowering(_lower_expand, dtypes=MOVED, constants=(1,)),
+    "Tile": Lowering(_lower_tile, dtypes=MOVED, constants=(1,)),
+    "DepthToSpace": Lowering(_lower_depth_to_space, dtypes=MOVED),
+    "SpaceToDepth": Lowering(_lower_space_to_depth, dtypes=MOVED),
+    "Pad": Lowering(_lower_pad, dtypes=MOVED, constants=(1, 2, 3), check=_check_pad),
 }

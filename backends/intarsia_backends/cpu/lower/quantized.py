@@ -74,8 +74,12 @@ def _lower_qsoftmax(builder: Builder, node: Node) -> None:
 def _quantized(x: Expression, scale: Expression, zero: Expression, dtype: str) -> Expression:
     """rint(x / scale) + zero_point, saturated; NaN gives the zero point. `scale` is read from memory: a division by a
     constant would become a multiplication."""
+    return saturated(("no_nan", ("rint", ("div", x, scale))), zero, dtype)
+
+
+def saturated(steps: Expression, zero: Expression, dtype: str) -> Expression:
+    """steps + zero in an integer type; `steps` is a whole float32, `zero` int32."""
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    steps: Expression = ("no_nan", ("rint", ("div", x, scale)))
     # The clamp goes first, at the limits less the zero point: then the sum is small and exact.
     floor: Expression = ("cast", "float32", ("sub", ("const", "int32", low), zero))
     ceiling: Expression = ("cast", "float32", ("sub", ("const", "int32", high), zero))

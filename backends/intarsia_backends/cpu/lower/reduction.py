@@ -12,6 +12,7 @@ from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, Normalize, Softmax, nest, row_major
 from intarsia_backends.cpu.lower.table import (
     FLOATS,
+    NUMBERS,
     Lowering,
     attribute,
     axis_of,
@@ -107,15 +108,18 @@ def _lower_instance_normalization(builder: Builder, node: Node) -> None:
     builder.call(kernel, operands, builder.result(node.output))
 
 
+_SUMMABLE = (*FLOATS, "int32", "int64", "uint32", "uint64")
+"""Types whose sums stay in them: smaller ones wrap, as NumPy's do, but are not worth code."""
+
 LOWERINGS = {
-    "ReduceSum": Lowering(_reduce("add", 0.0), dtypes=FLOATS, constants=(1,)),
+    "ReduceSum": Lowering(_reduce("add", 0.0), dtypes=_SUMMABLE, constants=(1,)),
     "ReduceMean": Lowering(_reduce("add", 0.0, mean=True), dtypes=FLOATS, constants=(1,)),
-    "ReduceMax": Lowering(_reduce("max", None), dtypes=FLOATS, constants=(1,)),
-    "ReduceMin": Lowering(_reduce("min", None), dtypes=FLOATS, constants=(1,)),
-    "ReduceProd": Lowering(_reduce("mul", 1.0), dtypes=FLOATS, constants=(1,)),
-    "ReduceL1": Lowering(_reduce("add", 0.0, before="abs"), dtypes=FLOATS, constants=(1,)),
+    "ReduceMax": Lowering(_reduce("max", None), dtypes=NUMBERS, constants=(1,)),
+    "ReduceMin": Lowering(_reduce("min", None), dtypes=NUMBERS, constants=(1,)),
+    "ReduceProd": Lowering(_reduce("mul", 1.0), dtypes=_SUMMABLE, constants=(1,)),
+    "ReduceL1": Lowering(_reduce("add", 0.0, before="abs"), dtypes=_SUMMABLE, constants=(1,)),
     "ReduceL2": Lowering(_reduce("add", 0.0, before="square", after="sqrt"), dtypes=FLOATS, constants=(1,)),
-    "ReduceSumSquare": Lowering(_reduce("add", 0.0, before="square"), dtypes=FLOATS, constants=(1,)),
+    "ReduceSumSquare": Lowering(_reduce("add", 0.0, before="square"), dtypes=_SUMMABLE, constants=(1,)),
     "ReduceLogSum": Lowering(_reduce("add", 0.0, after="log"), dtypes=FLOATS, constants=(1,)),
     "Softmax": Lowering(_softmax(False)),
     "LogSoftmax": Lowering(_softmax(True)),

@@ -7,40 +7,128 @@ from collections.abc import Mapping
 from typing import Any
 
 from intarsia.ir.graph import Graph, Node
-from intarsia.targets import Support, no
-from intarsia_backends.cpu.lower import convolution, dense, elementwise, movement, pooling, quantized, reduction, resize
-from intarsia_backends.cpu.lower.table import Lowering, supports
+from intarsia.targets import YES, Support, no
+from intarsia_backends.cpu.lower import (
+    arithmetic,
+    convolution,
+    dense,
+    einsum,
+    elementwise,
+    integer,
+    movement,
+    picking,
+    pooling,
+    quantized,
+    recurrent,
+    reduction,
+    resize,
+    sampling,
+    windows,
+)
+from intarsia_backends.cpu.lower.expansions import EXPANSIONS
+from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
+from intarsia_backends.cpu.lower.half import expand_half, is_half
+from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
+from intarsia_backends.cpu.lower.table import Lowering, has_sizes, makes_nothing, supports
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Builder, Program
 
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
+    **arithmetic.LOWERINGS,
     **movement.LOWERINGS,
+    **picking.LOWERINGS,
+    **recurrent.LOWERINGS,
     **resize.LOWERINGS,
+    **sampling.LOWERINGS,
     **reduction.LOWERINGS,
     **pooling.LOWERINGS,
     **dense.LOWERINGS,
     **convolution.LOWERINGS,
+    **einsum.LOWERINGS,
     **quantized.LOWERINGS,
+    **integer.LOWERINGS,
 }
 """Every op that code is made for."""
+
+_TABLES = (LOWERINGS, windows.LOWERINGS)
+"""Asked in this order; where all refuse, the first one's reason is told."""
 
 
 def supported(node: Node) -> Support:
     """Whether code can be made for a node, and if not, which rule refuses it."""
-    lowering = LOWERINGS.get(node.op) if node.domain == "" else None
-    if lowering is None:
-        name = f"{node.domain}.{node.op}" if node.domain else node.op
-        return no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
-    return supports(lowering, node)
+    if node.domain:
+        return _unknown(f"{node.domain}.{node.op}")
+    if makes_nothing(node) or _lowering(node) is not None:
+        return YES
+    if node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node):
+        sizes = has_sizes(node)
+        return _supported_parts(node) if sizes.ok else sizes
+    for table in _TABLES:
+        if node.op in table:
+            return supports(table[node.op], node)
+    return _unknown(node.op)
+
+
+def _unknown(name: str) -> Support:
+    return no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
+
+
+def _lowering(node: Node) -> Lowering | None:
+    """What takes a node as it is, in one piece."""
+    for table in _TABLES:
+        lowering = table.get(node.op)
+        if lowering is not None and supports(lowering, node).ok:
+            return lowering
+    return None
+
+
+def _parts(node: Node) -> Expanded:
+    """The parts of a node that is taken apart; raises NotMade."""
+    if is_half(node):
+        return expand_half(node)
+    if node.op in EXPANSIONS:
+        return expand(EXPANSIONS[node.op], node)
+    return expand_function(node)
+
+
+def _supported_parts(node: Node) -> Support:
+    try:
+        parts = _parts(node)
+    except NotMade as refusal:
+        return refusal.answer
+    for part in parts.graph.nodes:
+        answer = supported(part)
+        if not answer.ok:
+            return no(answer.rule, f"its part {part.op}: {answer.reason}", answer.fix)
+    return YES
 
 
 def lower_region(graph: Graph, machine: Machine) -> Program:
     """The calls of a region whose nodes are all supported."""
     builder = Builder(graph, machine)
     for node in graph.nodes:
-        LOWERINGS[node.op].lower(builder, node)
+        _lower(builder, node)
     return builder.finish(graph)
+
+
+def _lower(builder: Builder, node: Node) -> None:
+    if makes_nothing(node):
+        for value in node.outputs:
+            if value is not None:
+                builder.result(value)
+        return
+    lowering = _lowering(node)
+    if lowering is not None:
+        lowering.lower(builder, node)
+        return
+    parts = _parts(node)
+    for index, twin in parts.inputs.items():
+        builder.alias(twin, node.input(index))
+    for part in parts.graph.nodes:
+        _lower(builder, part)
+    for value, made in zip((output for output in node.outputs if output is not None), parts.graph.outputs):
+        builder.alias(value, made)
 
 
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
@@ -50,11 +138,12 @@ def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
 
 def macs(node: Node) -> int:
     """Multiply-accumulate operations of a node; 0 for those that are no sums of products."""
-    if node.op in ("Conv", "qconv"):
-        return node.output.type.elements * math.prod(node.input(1).shape[1:])
+    if node.op in ("Conv", "qconv", "ConvInteger", "QLinearConv"):
+        weights = node.input(3 if node.op == "QLinearConv" else 1)
+        return node.output.type.elements * math.prod(weights.shape[1:])
     if node.op == "ConvTranspose":
         return node.input(0).type.elements * math.prod(node.input(1).shape[1:])
-    if node.op in ("dense", "qmatmul", "MatMul"):
+    if node.op in ("dense", "qmatmul", "MatMul", "MatMulInteger", "QLinearMatMul"):
         return node.output.type.elements * node.input(0).shape[-1]
     if node.op == "Gemm":
         return node.output.type.elements * node.input(0).shape[0 if node.attributes.get("transA") else 1]

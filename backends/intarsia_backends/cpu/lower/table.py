@@ -16,6 +16,10 @@ from intarsia_backends.cpu.program import Builder
 FLOATS = ("float32", "float64")
 NUMBERS = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 ALL = (*NUMBERS, "bool")
+MOVED = (*ALL, "float16")
+"""Types that are moved without a look at them."""
+
+PLACES = ("int32", "int64")
 
 _ELEMENTS_MAX = 1 << 31
 _EVALUATOR = "the NumPy evaluator takes it; nothing needs to change"
@@ -32,34 +36,67 @@ class Lowering:
     lower      appends the calls of a node
     dtypes     element types that data inputs and outputs may have
     constants  inputs that must be known at compile time (where present)
+    places     inputs that are int32 or int64, whatever `dtypes` says
+    unread     inputs that only say something about types
+    own_type   outputs whose type is the op's own business
     outputs    outputs that it makes at most
+    empties    whether it passes over inputs and outputs of no elements
     check      what else decides
     """
 
     lower: Callable[[Builder, Node], None]
     dtypes: tuple[str, ...] = ("float32",)
     constants: tuple[int, ...] = ()
+    places: tuple[int, ...] = ()
+    unread: tuple[int, ...] = ()
+    own_type: tuple[int, ...] = ()
     outputs: int = 1
+    empties: bool = False
     check: Callable[[Node], Support] = _always
+
+
+def makes_nothing(node: Node) -> bool:
+    """Whether all outputs of a node have no elements, so that nothing is to be computed."""
+    made = [value for value in node.outputs if value is not None]
+    return all(value.type.is_static and value.type.elements == 0 and value.dtype in MOVED for value in made)
+
+
+def has_sizes(node: Node, unread: Sequence[int] = (), empties: bool = False) -> Support:
+    """Whether all sizes of a node are known, none is 0 save those of constants, and places fit 32 bits.
+
+    unread   inputs that do not matter
+    empties  whether sizes of 0 are taken
+    """
+    read = [value for index, value in enumerate(node.inputs) if index not in unread]
+    for value in (*read, *node.outputs):
+        if value is None or (value.data is not None and value.data.size == 0 and value.type.rank == 1):
+            continue
+        if not value.type.is_static:
+            return no("static-shape", f"'{value.name}' is {value.type}", "export the model with fixed shapes")
+        if value.type.elements == 0 and not empties:
+            return no("empty", f"'{value.name}' is {value.type}", _EVALUATOR)
+        if value.type.elements >= _ELEMENTS_MAX:
+            return no("size", f"'{value.name}' has {value.type.elements} elements, under 2**31", "use smaller inputs")
+    return YES
 
 
 def supports(lowering: Lowering, node: Node) -> Support:
     """Whether a node keeps to what a lowering asks for."""
-    for value in (*node.inputs, *node.outputs):
-        if value is None:
-            continue
-        if not value.type.is_static:
-            return no("static-shape", f"'{value.name}' is {value.type}", "export the model with fixed shapes")
-        if value.type.elements == 0:
-            return no("empty", f"'{value.name}' is {value.type}", _EVALUATOR)
-        if value.type.elements >= _ELEMENTS_MAX:
-            return no("size", f"'{value.name}' has {value.type.elements} elements, under 2**31", "use smaller inputs")
+    answer = has_sizes(node, lowering.unread, lowering.empties)
+    if not answer.ok:
+        return answer
     for index in lowering.constants:
         value = node.optional_input(index)
         if value is not None and value.data is None:
             return no("constant-input", f"input {index} is not known at compile time", "make it a constant")
-    data = [value for index, value in enumerate(node.inputs) if value is not None and index not in lowering.constants]
-    for value in (*data, *(output for output in node.outputs if output is not None)):
+    for index in lowering.places:
+        value = node.optional_input(index)
+        if value is not None and value.dtype not in PLACES:
+            return no("element-type", f"'{value.name}' is {value.dtype}; taken: {', '.join(PLACES)}", _EVALUATOR)
+    others = (*lowering.constants, *lowering.places, *lowering.unread)
+    data = [value for index, value in enumerate(node.inputs) if value is not None and index not in others]
+    data += [value for index, value in enumerate(node.outputs) if value is not None and index not in lowering.own_type]
+    for value in data:
         if value.dtype not in lowering.dtypes:
             return no(
                 "element-type", f"'{value.name}' is {value.dtype}; taken: {', '.join(lowering.dtypes)}", _EVALUATOR

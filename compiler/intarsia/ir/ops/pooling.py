@@ -141,4 +141,27 @@ def _global(name: str, function: Callable[..., Any]) -> Op:
     return Op(name, infer, evaluate)
 
 
-OPS = (MAX_POOL, AVERAGE_POOL, _global("GlobalAveragePool", np.mean), _global("GlobalMaxPool", np.max))
+def _infer_global_lp(node: Node, types: Types, known: Known) -> list[TensorType]:
+    x = tensor(node, types, 0, FLOATING)
+    of_rank(node, x, 3)
+    return [TensorType(x.dtype, None if x.shape is None else (*x.shape[:2], *(1,) * (len(x.shape) - 2)))]
+
+
+def _evaluate_global_lp(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    """The p-th root of the sum of p-th powers of magnitudes; onnx.reference does not know this op."""
+    x, power = given(inputs, 0), attribute(node, GLOBAL_LP_POOL, "p")
+    size = np.abs(wide(x))
+    total = np.sum(size**power, axis=tuple(range(2, x.ndim)), keepdims=True)
+    return [np.asarray(total ** total.dtype.type(1 / power)).astype(x.dtype, copy=False)]
+
+
+GLOBAL_LP_POOL = Op("GlobalLpPool", _infer_global_lp, _evaluate_global_lp, {"p": 2})
+
+
+OPS = (
+    MAX_POOL,
+    AVERAGE_POOL,
+    _global("GlobalAveragePool", np.mean),
+    _global("GlobalMaxPool", np.max),
+    GLOBAL_LP_POOL,
+)
