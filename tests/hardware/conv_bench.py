@@ -119,11 +119,11 @@ def expected(program: Program, images: Images, config: OverlayConfig) -> Array:
 
 @dataclass(frozen=True)
 class Ran:
-    """What the RTL did: activation memory, the cycle of each done pulse, cycles in all."""
+    """What the RTL did: activation memory, the cycle of each done pulse, cycles with a Conv at work."""
 
     act: Array
     done: list[int]
-    cycles: int
+    busy: int
 
 
 def run(model: Model, program: Program, images: Images, stall: float = 0.0, seed: int = 0, limit: int = 200_000) -> Ran:
@@ -136,7 +136,8 @@ def run(model: Model, program: Program, images: Images, stall: float = 0.0, seed
     if source is None:
         source = model.source("word_i", stall=stall, seed=seed)
         model.conv_source, model.conv_done = source, model.sink("busy_o", valid="done_o", ready=None)
-    start, seen = model.cycle, len(model.conv_done.cycles)
+        model.conv_busy = model.histogram("busy_o")
+    start, seen, busy = model.cycle, len(model.conv_done.cycles), int(model.conv_busy.counts[0])
     source.add([int.from_bytes(word.encode(), "little") for word in program.words])
     wanted = seen + len(program.operations)
     while len(model.conv_done.cycles) < wanted:
@@ -146,7 +147,7 @@ def run(model: Model, program: Program, images: Images, stall: float = 0.0, seed
     done = [int(cycle) - start for cycle in model.conv_done.cycles[seen:]]
     assert len(done) == len(program.operations)
     memory = model.memory("act_q")
-    return Ran(memory.view(np.int8).copy(), done, done[-1])
+    return Ran(memory.view(np.int8).copy(), done, int(model.conv_busy.counts[0]) - busy)
 
 
 def random_program(

@@ -27,14 +27,14 @@ def engine() -> Iterator[Model]:
         yield model
 
 
-def same(model: Model, program: Program, images: Images, config: OverlayConfig = TINY, **options: float) -> list[int]:
-    """Runs a program on both machines; the cycle of each done pulse."""
+def same(model: Model, program: Program, images: Images, config: OverlayConfig = TINY, **options: float) -> int:
+    """Runs a program on both machines; the cycles in which the engine is busy."""
     clear_unused_taps(program, images)
     wanted = expected(program, images, config)
     ran = run(model, program, images, **options)
     wrong = np.argwhere((ran.act != wanted).any(axis=1))[:, 0]
     assert wrong.size == 0, f"words {wrong[:10]} of {wrong.size} differ: {ran.act[wrong[0]]}, not {wanted[wrong[0]]}"
-    return ran.done
+    return ran.busy
 
 
 KINDS = {
@@ -138,24 +138,21 @@ def test_an_early_start_waits_for_the_banks_it_needs(engine: Model) -> None:
 
     def cycles(second_source: int) -> int:
         words = conv(4, 4, 2)
-        program = Program().add(
-            *words, isa.ConvSource(second_source, 4, 16, 4, 4), isa.ConvTarget(768, 4, 16), words[-1]
-        )
-        return same(engine, program, images)[-1]
+        second = (isa.ConvSource(second_source, 4, 16, 4, 4), isa.ConvTarget(768, 4, 16))
+        return same(engine, Program().add(*words, *second, words[-1]), images)
 
-    assert cycles(0) + 25 < cycles(512)
+    assert cycles(0) + 30 < cycles(512)
 
 
-def test_cycles_of_the_model(engine: Model) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_cycles_of_the_model(engine: Model, kind: str) -> None:
     """The cycle model is within 5 % and a few cycles of the engine, Conv by Conv."""
     rng = np.random.default_rng(5)
     images = random_images(TINY, rng, 16.0)
-    for kind in KINDS:
-        for _ in range(30):
-            program = random_program(TINY, rng, 1, **KINDS[kind])
-            if len(program.operations) != 1:
-                continue
-            cycles, model = same(engine, program, images)[-1], cost_of(program.operations[0], TINY).cycles
-            shape = program.operations[0].setup(isa.ConvWindow)
-            # What comes before: setup words, and the products that the engine makes of them.
-            assert abs(cycles - 21 - model) <= 12 + model // 20, (kind, cycles, model, shape, program.words[-1])
+    for _ in range(40):
+        program = random_program(TINY, rng, 1, **KINDS[kind])
+        if len(program.operations) != 1:
+            continue
+        # The first weights load before the engine is busy.
+        cycles, model = same(engine, program, images) + 3, cost_of(program.operations[0], TINY).cycles
+        assert abs(cycles - model) <= 8 + cycles // 20, (cycles, model, program.words)

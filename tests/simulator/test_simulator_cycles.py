@@ -9,7 +9,13 @@ from assembled import BANK, chain, load_words, store_words
 
 from intarsia_backends.overlay import isa
 from intarsia_backends.overlay.config import TINY
-from intarsia_backends.simulator.costs import ARRAY_FILL_CYCLES, EPILOGUE_DEPTH_CYCLES, VECTOR_DEPTH_CYCLES, cost_of
+from intarsia_backends.simulator.conv_cycles import (
+    EPILOGUE_DEPTH_CYCLES,
+    PLAN_CYCLES,
+    SUM_DEPTH_CYCLES,
+    WEIGHT_BLOCK_CYCLES,
+)
+from intarsia_backends.simulator.costs import VECTOR_DEPTH_CYCLES, cost_of
 from intarsia_backends.simulator.cycles import CycleReport, model_cycles
 from intarsia_backends.simulator.dram import MemoryModel
 from intarsia_backends.simulator.program import Operation, decode
@@ -62,38 +68,37 @@ def assert_adds_up(found: CycleReport) -> None:
 
 # ---- one word
 
+DEPTH = WEIGHT_BLOCK_CYCLES + SUM_DEPTH_CYCLES - 1 + EPILOGUE_DEPTH_CYCLES
+"""What a Conv takes besides its sums and the pixels of its last tile."""
+
 
 def test_dense_conv_is_bound_by_the_array_when_sums_are_deep() -> None:
     steps = 9 * 4
     tile = TINY.tile_pixels
-    expected = ARRAY_FILL_CYCLES + 3 * steps * TINY.tile_groups + tile + EPILOGUE_DEPTH_CYCLES
-    assert cycles_of(*conv(3, tile, 4, 1, 3)) == expected
+    assert cycles_of(*conv(3, tile, 4, 1, 3)) == 3 * steps * TINY.tile_groups + tile + DEPTH
 
 
 def test_conv_of_one_step_is_bound_by_its_epilogue() -> None:
     tiles, tile = 6, TINY.tile_pixels
-    first = ARRAY_FILL_CYCLES + TINY.tile_groups
-    assert cycles_of(*conv(1, tile, 1, tiles)) == first + tiles * tile + EPILOGUE_DEPTH_CYCLES
+    assert cycles_of(*conv(1, tile, 1, tiles)) == TINY.tile_groups + tiles * tile + DEPTH
 
 
 def test_a_weight_block_takes_four_cycles_to_load() -> None:
     """One pixel uses one group of the array's time, but its weights still take four cycles."""
-    assert cycles_of(*conv(1, 1, 40, 1)) == ARRAY_FILL_CYCLES + 4 * 40 + 1 + EPILOGUE_DEPTH_CYCLES
+    assert cycles_of(*conv(1, 1, 40, 1)) == 4 * 40 + 1 + DEPTH
 
 
 def test_unfinished_sums_do_not_drain() -> None:
-    assert cycles_of(*conv(1, 4, 1, 1, finish=0)) == ARRAY_FILL_CYCLES + 4
+    assert cycles_of(*conv(1, 4, 1, 1, finish=0)) == 4 + DEPTH + 1
 
 
-def test_depthwise_takes_a_pixel_a_cycle_and_rows_to_begin_with() -> None:
-    expected = ARRAY_FILL_CYCLES + 10 + 2 * 64 + EPILOGUE_DEPTH_CYCLES  # 2 rows of 10 words, two words a cycle
-    assert cycles_of(*conv(8, 8, 1, 2, 3, depthwise=1)) == expected
+def test_depthwise_reads_a_column_of_four_rows_in_two_cycles() -> None:
+    """Two rows of four outputs are one tile; its windows lie over six columns."""
+    assert cycles_of(*conv(2, 4, 1, 1, 3, depthwise=1)) == PLAN_CYCLES + 2 * 6 + 2 * 4 + DEPTH
 
 
-def test_depthwise_with_25_taps_takes_three_passes() -> None:
-    filling = 4 * 12 // 2
-    expected = ARRAY_FILL_CYCLES + filling + 3 * 64 + EPILOGUE_DEPTH_CYCLES
-    assert cycles_of(*conv(8, 8, 1, 1, 5, depthwise=1)) == expected
+def test_depthwise_with_25_taps_takes_four_passes() -> None:
+    assert cycles_of(*conv(2, 4, 1, 1, 5, depthwise=1)) == PLAN_CYCLES + 4 * 2 * 6 + 2 * 4 + DEPTH
 
 
 def test_pooling_pays_for_its_window() -> None:

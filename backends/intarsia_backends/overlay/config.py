@@ -41,7 +41,7 @@ class OverlayConfig:
     parameter_groups          parameter memory, in groups of 16 output channels
     tables                    lookup tables of 256 bytes that the vector unit holds
     patch_bytes               line buffer of the patch builder: it holds kernel_height rows of the image, in whole words
-    depthwise_taps            kernel taps that depthwise mode takes in a cycle, for 16 channels of one pixel
+    depthwise_taps            kernel taps that depthwise mode takes in a cycle, for 16 channels of one pixel: 3 x 3
     queue_words               instruction words that each queue holds decoded ahead
     semaphore_max             largest count of a semaphore; a signal at this count waits
     dram_bytes_per_cycle      sustained DRAM traffic, reads and writes together

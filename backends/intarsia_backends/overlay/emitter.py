@@ -269,8 +269,10 @@ def conv_cycles(
 ) -> int:
     """Rough time of a Conv."""
     if depthwise:
-        reads = ceil_div(window.strides[0] * window.strides[1], config.pixels)
-        return blocks_out * pixels * max(ceil_div(window.taps, config.depthwise_taps), reads) + _ISSUE_CYCLES
+        sub_windows = ceil_div(window.kernel[0], 3) * ceil_div(window.kernel[1], 3)
+        slides = max(window.strides) <= 2 and max(window.dilations) == 1
+        each = 1 if max(*window.strides, *window.dilations) == 1 else 3 if slides else 6
+        return blocks_out * pixels * sub_windows * each + _ISSUE_CYCLES
     full, rest = divmod(pixels, config.tile_pixels)
     groups = full * config.tile_groups + (max(ceil_div(rest, config.pixels), 4) if rest else 0)
     return blocks_out * max(groups * window.taps * blocks_in, pixels) + _ISSUE_CYCLES

@@ -15,22 +15,13 @@ from intarsia_backends.overlay.config import LANES, OverlayConfig
 from intarsia_backends.simulator.accesses import (
     accesses,
     constants_transfer,
-    conv_window,
     patch_image,
     patch_window,
     transfer,
 )
+from intarsia_backends.simulator.conv_cycles import EPILOGUE_DEPTH_CYCLES, SUM_DEPTH_CYCLES, conv_cycles
 from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.rectangles import Rectangle
-
-WEIGHT_BLOCK_CYCLES = 4
-"""A 16x16 weight block is four rows of 64 bytes; it loads into shadow registers while the block before is at work."""
-
-ARRAY_FILL_CYCLES = WEIGHT_BLOCK_CYCLES + 12
-"""Before the first product of a Conv: its first weight block; address, memory and multiplier stages, adder cascade."""
-
-EPILOGUE_DEPTH_CYCLES = 10
-"""From an accumulator to the word in ACT: bias, multiply, round, clamp, residual, write."""
 
 VECTOR_DEPTH_CYCLES = 9
 """From taking a Vec to its first word in ACT, where that is read and written as a whole: address, memory, write."""
@@ -49,9 +40,6 @@ VECTOR_PRODUCT_CYCLES = 2
 
 VECTOR_ONE_PASS_KERNEL = 16
 """Sums over higher or wider windows, and over several words, pass the multipliers twice."""
-
-DEPTHWISE_LINE_BYTES = 8 * 1024
-"""Each of two line buffers of depthwise mode: one feeds the windows of a block, the other fills with the next block."""
 
 REQUEST_DEPTH_CYCLES = 6
 """From a Load or Store that begins to the address of its first burst."""
@@ -78,12 +66,14 @@ class Cost:
 
     cycles    of its engine, where DRAM is no obstacle; the last results land at the end of them
     tail      of those cycles the last ones, in which only the epilogue of the last tile is at work
+    depth     of the tail the cycles that its words are on their way: those of a Conv that follows come without them
     read_bytes, write_bytes  DRAM traffic, bursts the number of requests it is made of
     macs      products that the array makes, those with padding included
     """
 
     cycles: int
     tail: int = 0
+    depth: int = 0
     read_bytes: int = 0
     write_bytes: int = 0
     bursts: int = 0
@@ -102,7 +92,7 @@ def cost_of(operation: Operation, config: OverlayConfig) -> Cost:
     if isinstance(word, isa.LoadPatch):
         return _patch_cost(operation, config)
     if isinstance(word, isa.Conv):
-        return depthwise_cost(operation, config) if word.depthwise else dense_cost(operation, config)
+        return conv_cost(operation, config)
     if isinstance(word, isa.Vec):
         return vector_cost(operation)
     return Cost(1)
@@ -155,53 +145,14 @@ def _patch_cost(operation: Operation, config: OverlayConfig) -> Cost:
     return Cost(cycles, read_bytes=image.words * isa.WORD_BYTES, bursts=_bursts(image, config))
 
 
-def dense_cost(operation: Operation, config: OverlayConfig) -> Cost:
-    """Conv: tiles through the array, each drained by the epilogue while the next one is summed.
-
-    A step (one kernel tap of one input block) of a tile holds its weight block for one cycle a group of `pixels`, and
-    at least for the 4 cycles in which the next block loads. The epilogue takes one pixel a cycle. There are two
-    accumulator buffers: a tile's sums begin when the tile before the last one has been drained.
-    """
+def conv_cost(operation: Operation, config: OverlayConfig) -> Cost:
+    """Conv: the array and its epilogue; what both do is in conv_cycles.py."""
     word, shape = operation.word, operation.setup(isa.ConvWindow)
     assert isinstance(word, isa.Conv)
-    pixels = shape.rows * shape.columns
-    steps = shape.kernel_height * shape.kernel_width * shape.input_blocks
-    tiles = [config.tile_pixels] * (pixels // config.tile_pixels)
-    if pixels % config.tile_pixels:
-        tiles.append(pixels % config.tile_pixels)
-    macs = pixels * steps * LANES * LANES * shape.output_blocks
-    summed, drained, drained_before = ARRAY_FILL_CYCLES, 0, 0
-    for _ in range(shape.output_blocks):
-        for tile in tiles:
-            begin = max(summed, drained_before)
-            summed = begin + steps * max(-(-tile // config.pixels), WEIGHT_BLOCK_CYCLES)
-            drained_before, drained = drained, max(drained, summed) + tile
-    if not word.finish:
-        return Cost(summed, macs=macs)
-    return Cost(drained + EPILOGUE_DEPTH_CYCLES, drained + EPILOGUE_DEPTH_CYCLES - summed, macs=macs)
-
-
-def depthwise_cost(operation: Operation, config: OverlayConfig) -> Cost:
-    """Depthwise Conv: one pixel of 16 channels a cycle for `depthwise_taps` taps.
-
-    Rows that later windows need again are held in line buffers, so each word of the source is read once, two a cycle;
-    with strides this binds rather than the multipliers. Buffers of the next block fill while this one is computed; the
-    rows above the first window of the first block show. Rows too long for the buffers are read for each window anew:
-    stride_x columns of kernel_height words a pixel.
-    """
-    word, shape = operation.word, operation.setup(isa.ConvWindow)
-    assert isinstance(word, isa.Conv)
-    pixels, taps = shape.rows * shape.columns, shape.kernel_height * shape.kernel_width
-    source = conv_window(operation).rectangle
-    touched = 0 if source is None else source.rows * source.columns
-    first_rows = (shape.kernel_height - 1) * shape.dilation_y
-    filling = 0 if source is None else min(first_rows, source.rows) * source.columns
-    if filling * isa.WORD_BYTES > DEPTHWISE_LINE_BYTES:
-        touched, filling = pixels * shape.kernel_height * min(shape.stride_x, shape.kernel_width), 0
-    each = max(pixels * -(-taps // config.depthwise_taps), -(-touched // 2))
-    cycles = ARRAY_FILL_CYCLES + -(-filling // 2) + shape.output_blocks * each
-    tail = EPILOGUE_DEPTH_CYCLES
-    return Cost(cycles + tail, tail, macs=pixels * taps * LANES * shape.output_blocks)
+    products = shape.rows * shape.columns * shape.kernel_height * shape.kernel_width * LANES * shape.output_blocks
+    cycles, tail = conv_cycles(operation, config)
+    depth = SUM_DEPTH_CYCLES + EPILOGUE_DEPTH_CYCLES
+    return Cost(cycles, tail, depth, macs=products if word.depthwise else products * shape.input_blocks * LANES)
 
 
 def vector_cost(operation: Operation) -> Cost:

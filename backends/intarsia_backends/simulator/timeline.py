@@ -198,7 +198,7 @@ class Timeline:
             timing.end = now + cost.cycles
             if last is not None and last.end > now:
                 # Begun early: the epilogue of the word before goes first.
-                timing.end = max(timing.end, last.end + cost.tail)
+                timing.end = max(timing.end, last.end + cost.tail - cost.depth)
             engine.engine_free = timing.end
             self._wake(timing.end, timing)
             self._wake(timing.end - cost.tail)

@@ -50,13 +50,13 @@ module ia_conv #(
 
   // ---- words
 
-  logic              waits, take, setup_ready, ranges_known, primed, room, clear, settled;
+  logic              waits, take, setup_ready, reads_known, holds_known, primed, room, clear, late, settled;
   logic              dense_busy, depthwise_busy;
   ia_isa_pkg::conv_t conv;
   assign conv  = word_i;
   assign waits = word_valid_i && conv.opcode == ia_isa_pkg::OpConv;
   assign take  = waits && setup_ready && primed && room && clear && !dense_busy && !depthwise_busy;
-  assign word_ready_o = !waits || take;
+  assign word_ready_o = waits ? take : !late;
 
   logic [ActBanks-1:0] source_banks, residual_banks, target_banks;
   ia_isa_pkg::conv_source_t   source;
@@ -72,12 +72,13 @@ module ia_conv #(
   ia_conv_setup #(.Pixels(Pixels), .ActBanks(ActBanks), .BankWords(BankWords)) u_setup (
     .clk_i,
     .rst_ni,
-    .setup_i(word_valid_i && !waits),
+    .setup_i(word_valid_i && !waits && !late),
     .waits_i(waits),
     .taken_i(take),
     .word_i,
     .ready_o(setup_ready),
-    .ranges_o(ranges_known),
+    .reads_known_o(reads_known),
+    .holds_known_o(holds_known),
     .source_banks_o(source_banks),
     .residual_banks_o(residual_banks),
     .target_banks_o(target_banks),
@@ -107,12 +108,17 @@ module ia_conv #(
   ia_conv_hazards #(.ActBanks(ActBanks)) u_hazards (
     .clk_i,
     .rst_ni,
-    .known_i(ranges_known),
-    .reads_i(source_banks | (joins ? residual_banks : '0)),
-    .holds_i((conv.finish ? target_banks : '0) | (joins ? residual_banks : '0)),
+    .source_banks_i(source_banks),
+    .residual_banks_i(residual_banks),
+    .target_banks_i(target_banks),
+    .reads_known_i(reads_known),
+    .holds_known_i(holds_known),
+    .finishes_i(conv.finish),
+    .joins_i(joins),
     .taken_i(take),
     .done_i(done_o),
     .clear_o(clear),
+    .late_o(late),
     .busy_o
   );
 

@@ -1,8 +1,4 @@
-// Setup registers of the convolution engine, and what the sequencers need to know that follows from them: products of
-// sizes and pitches, made by one small multiplier while the setup words come in, and the banks that a Conv touches.
-//
-// Each product knows which setup words it depends on; a new setup word makes it stale. The first five are needed to
-// begin (ready_o); the rest tell the highest addresses that are touched, for the masks of banks (ranges_o).
+// Setup registers of the convolution engine, and what follows from them before a Conv begins.
 `include "checks.svh"
 
 module ia_conv_setup #(
@@ -17,7 +13,8 @@ module ia_conv_setup #(
   input  logic                     taken_i,   // that Conv is taken now
   input  logic [127:0]             word_i,
   output logic                     ready_o,
-  output logic                     ranges_o,
+  output logic                     reads_known_o,
+  output logic                     holds_known_o,
   output logic [ActBanks-1:0]      source_banks_o,
   output logic [ActBanks-1:0]      residual_banks_o,
   output logic [ActBanks-1:0]      target_banks_o,
@@ -44,20 +41,7 @@ module ia_conv_setup #(
   output logic [15:0]              wrap_at_o        // columns from here on wrap
 );
 
-  localparam int unsigned Products = 11;
-  localparam int unsigned RowStep = 0;
-  localparam int unsigned StrideStep = 1;
-  localparam int unsigned PadStep = 2;
-  localparam int unsigned Span = 3;
-  localparam int unsigned Count = 4;
-  localparam int unsigned SourceBlocks = 5;
-  localparam int unsigned SourceRows = 6;
-  localparam int unsigned TargetBlocks = 7;
-  localparam int unsigned TargetRows = 8;
-  localparam int unsigned ResidualBlocks = 9;
-  localparam int unsigned ResidualRows = 10;
   localparam int unsigned SettleCycles = Pixels + 4;  // through the registers behind the products
-  localparam int unsigned BankShift = $clog2(BankWords);
 
   `CHECK_PARAM(AFewPixels, Pixels == 2 || Pixels == 4)
 
@@ -74,9 +58,7 @@ module ia_conv_setup #(
   assign add_o      = add_q;
 
   ia_isa_pkg::opcode_e opcode;
-  /* verilator lint_off UNUSEDSIGNAL */
   ia_isa_pkg::conv_t   conv;
-  /* verilator lint_on UNUSEDSIGNAL */
   assign opcode = ia_isa_pkg::opcode_e'(word_i[5:0]);
   assign conv   = word_i;
 
@@ -96,147 +78,42 @@ module ia_conv_setup #(
     end
   end
 
-  // ---- products, one after the other, four bits of the multiplier a cycle
+  // ---- products
 
-  logic [Products-1:0] stale_q, stale_d, begun;
-  logic [3:0]          at, at_q;
-  logic                busy_q, last, pick;
-  logic [19:0]         multiplicand, multiplicand_q, sum_q, sum;
-  logic [15:0]         multiplier, multiplier_q;
-  logic                over_q, over;  // the product does not fit 16 bits
-  logic [17:0]         product_q [Products];
-  logic [Products-1:0] large_q;
+  logic [15:0] pad_step, stride_step, span;
+  logic        products_ready;
+  logic [3:0]  settle_q;
 
-  always_comb begin
-    at = 4'd0;
-    pick = 1'b0;
-    for (int unsigned i = Products; i > 0; i--) begin
-      // How many blocks of the source are read, the Conv itself says.
-      if (stale_q[i-1] && (i - 1 != SourceBlocks || waits_i)) begin
-        at = 4'(i - 1);
-        pick = !busy_q || last;
-      end
-    end
-    begun = '0;
-    if (pick) begun[at] = 1'b1;
-  end
-
-  always_comb begin
-    stale_d = stale_q & ~begun;
-    if (setup_i) begin
-      unique case (opcode)
-        ia_isa_pkg::OpConvSource:   stale_d |= 11'b000_0110_0111;
-        ia_isa_pkg::OpConvWindow:   stale_d |= 11'b111_1011_1011;
-        ia_isa_pkg::OpConvTarget:   stale_d |= 11'b001_1000_0000;
-        ia_isa_pkg::OpConvResidual: stale_d |= 11'b110_0000_0000;
-        default: ;
-      endcase
-    end
-    if (taken_i) stale_d[SourceBlocks] = 1'b1;
-  end
-
-  logic [11:0] blocks_in;
-  assign blocks_in = conv.depthwise ? window_q.output_blocks : window_q.input_blocks;
-
-  always_comb begin
-    unique case (32'(at))
-      RowStep: begin
-        multiplicand = 20'(source_q.row_pitch);
-        multiplier = 16'(window_q.dilation_y);
-      end
-      StrideStep: begin
-        multiplicand = 20'(source_q.row_pitch);
-        multiplier = 16'(window_q.stride_y);
-      end
-      PadStep: begin
-        multiplicand = 20'(source_q.row_pitch);
-        multiplier = {{4{source_q.pad_top[11]}}, source_q.pad_top};
-      end
-      Span: begin
-        multiplicand = 20'(window_q.columns);
-        multiplier = 16'(window_q.stride_x);
-      end
-      Count: begin
-        multiplicand = 20'(window_q.columns);
-        multiplier = 16'(window_q.rows);
-      end
-      SourceBlocks: begin
-        multiplicand = 20'(source_q.block_pitch);
-        multiplier = 16'(blocks_in) - 16'd1;
-      end
-      SourceRows: begin
-        multiplicand = 20'(source_q.row_pitch);
-        multiplier = 16'(source_q.height) - 16'd1;
-      end
-      TargetBlocks: begin
-        multiplicand = 20'(target_q.block_pitch);
-        multiplier = 16'(window_q.output_blocks) - 16'd1;
-      end
-      TargetRows: begin
-        multiplicand = 20'(target_q.row_pitch);
-        multiplier = 16'(window_q.rows) - 16'd1;
-      end
-      ResidualBlocks: begin
-        multiplicand = 20'(residual_q.block_pitch);
-        multiplier = 16'(window_q.output_blocks) - 16'd1;
-      end
-      default: begin
-        multiplicand = 20'(residual_q.row_pitch);
-        multiplier = 16'(window_q.rows) - 16'd1;
-      end
-    endcase
-  end
-
-  logic [19:0] low_part, high_part;
-  assign low_part  = (multiplier_q[0] ? multiplicand_q : '0) + (multiplier_q[1] ? multiplicand_q << 1 : '0);
-  assign high_part = (multiplier_q[2] ? multiplicand_q : '0) + (multiplier_q[3] ? multiplicand_q << 1 : '0);
-  assign sum  = sum_q + low_part + (high_part << 2);
-  assign last = multiplier_q[15:4] == '0;
-  assign over = over_q || sum[19:16] != '0 || (!last && multiplicand_q[19:12] != '0);
+  ia_conv_products #(.ActBanks(ActBanks), .BankWords(BankWords)) u_products (
+    .clk_i,
+    .rst_ni,
+    .setup_i,
+    .opcode_i(opcode),
+    .waits_i,
+    .depthwise_i(conv.depthwise),
+    .taken_i,
+    .source_i(source_q),
+    .window_i(window_q),
+    .target_i(target_q),
+    .residual_i(residual_q),
+    .ready_o(products_ready),
+    .row_step_o,
+    .stride_step_o(stride_step),
+    .pad_step_o(pad_step),
+    .span_o(span),
+    .pixels_o,
+    .reads_known_o,
+    .holds_known_o,
+    .source_banks_o,
+    .residual_banks_o,
+    .target_banks_o
+  );
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      busy_q  <= 1'b0;
-      stale_q <= '1;
-    end else begin
-      busy_q  <= pick || (busy_q && !last);
-      stale_q <= stale_d;
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (pick) begin
-      at_q           <= at;
-      multiplicand_q <= multiplicand;
-      multiplier_q   <= multiplier;
-      sum_q          <= '0;
-      over_q         <= 1'b0;
-    end else begin
-      multiplicand_q <= multiplicand_q << 4;
-      multiplier_q   <= multiplier_q >> 4;
-      sum_q          <= sum;
-      over_q         <= over;
-    end
-    if (busy_q && last) begin
-      product_q[at_q] <= sum[17:0];
-      large_q[at_q]   <= over;
-    end
-  end
-
-  logic [3:0] settle_q, settle_ranges_q;
-  logic       begin_unknown, ranges_unknown;
-  assign begin_unknown  = stale_q[Count:0] != '0 || (busy_q && 32'(at_q) <= Count);
-  assign ranges_unknown = stale_q != '0 || busy_q;
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || begin_unknown || setup_i) settle_q <= 4'(SettleCycles);
+    if (!rst_ni || !products_ready || setup_i) settle_q <= 4'(SettleCycles);
     else if (settle_q != '0) settle_q <= settle_q - 4'd1;
-    if (!rst_ni || ranges_unknown || setup_i || taken_i) settle_ranges_q <= 4'd3;
-    else if (settle_ranges_q != '0) settle_ranges_q <= settle_ranges_q - 4'd1;
   end
-
-  assign ready_o  = settle_q == '0 && !begin_unknown;
-  assign ranges_o = settle_ranges_q == '0 && !ranges_unknown;
+  assign ready_o = settle_q == '0 && products_ready;
 
   // ---- positions of pixels
 
@@ -250,9 +127,9 @@ module ia_conv_setup #(
   assign columns_step = 16'(window_q.stride_x);
 
   always_ff @(posedge clk_i) begin
-    origin_q       <= source_q.base - product_q[PadStep][15:0];
-    back_x_q       <= columns_step - product_q[Span][15:0];
-    back_address_q <= back_x_q + product_q[StrideStep][15:0];
+    origin_q       <= source_q.base - pad_step;
+    back_x_q       <= columns_step - span;
+    back_address_q <= back_x_q + stride_step;
     // Pixels = rows * columns + rest, the rest below columns.
     rows_each_q <= 2'd0;
     rest_x_q    <= columns_step << GroupShift;
@@ -267,14 +144,14 @@ module ia_conv_setup #(
       rest_x_q    <= columns_step;
     end
     rows_y_q       <= rows_each_q == 2'd0 ? '0 : 16'(window_q.stride_y) << (rows_each_q - 2'd1);
-    rows_address_q <= rows_each_q == 2'd0 ? '0 : product_q[StrideStep][15:0] << (rows_each_q - 2'd1);
+    rows_address_q <= rows_each_q == 2'd0 ? '0 : stride_step << (rows_each_q - 2'd1);
     next_x_q       <= rest_x_q;
     next_y_q       <= rows_y_q;
     next_address_q <= rows_address_q + rest_x_q;
-    wrap_x_q       <= next_x_q - product_q[Span][15:0];
+    wrap_x_q       <= next_x_q - span;
     wrap_y_q       <= next_y_q + 16'(window_q.stride_y);
-    wrap_address_q <= next_address_q + product_q[StrideStep][15:0] - product_q[Span][15:0];
-    wrap_at_q      <= product_q[Span][15:0] - rest_x_q - {{4{source_q.pad_left[11]}}, source_q.pad_left};
+    wrap_address_q <= next_address_q + stride_step - span;
+    wrap_at_q      <= span - rest_x_q - {{4{source_q.pad_left[11]}}, source_q.pad_left};
   end
 
   always_ff @(posedge clk_i) begin
@@ -295,9 +172,7 @@ module ia_conv_setup #(
     end
   end
 
-  assign row_step_o      = product_q[RowStep][15:0];
-  assign stride_step_o   = product_q[StrideStep][15:0];
-  assign pixels_o        = product_q[Count];
+  assign stride_step_o   = stride_step;
   assign origin_o        = start_address_q[15:0];
   assign start_x_o       = start_x_q;
   assign start_y_o       = start_y_q;
@@ -309,35 +184,5 @@ module ia_conv_setup #(
   assign wrap_y_o        = wrap_y_q;
   assign wrap_address_o  = wrap_address_q;
   assign wrap_at_o       = wrap_at_q;
-
-  // ---- banks: of the source all rows that exist, which may be more than are read
-
-  ia_conv_banks #(.ActBanks(ActBanks), .BankShift(BankShift)) u_source_banks (
-    .clk_i,
-    .base_i(source_q.base),
-    .blocks_i(product_q[SourceBlocks][15:0]),
-    .rows_i(product_q[SourceRows][15:0]),
-    .columns_i(source_q.width),
-    .large_i(large_q[SourceBlocks] || large_q[SourceRows]),
-    .banks_o(source_banks_o)
-  );
-  ia_conv_banks #(.ActBanks(ActBanks), .BankShift(BankShift)) u_target_banks (
-    .clk_i,
-    .base_i(target_q.base),
-    .blocks_i(product_q[TargetBlocks][15:0]),
-    .rows_i(product_q[TargetRows][15:0]),
-    .columns_i(window_q.columns),
-    .large_i(large_q[TargetBlocks] || large_q[TargetRows]),
-    .banks_o(target_banks_o)
-  );
-  ia_conv_banks #(.ActBanks(ActBanks), .BankShift(BankShift)) u_residual_banks (
-    .clk_i,
-    .base_i(residual_q.base),
-    .blocks_i(product_q[ResidualBlocks][15:0]),
-    .rows_i(product_q[ResidualRows][15:0]),
-    .columns_i(window_q.columns),
-    .large_i(large_q[ResidualBlocks] || large_q[ResidualRows]),
-    .banks_o(residual_banks_o)
-  );
 
 endmodule

@@ -62,6 +62,7 @@ class Attachment {
 class Model {
  public:
   explicit Model(uint64_t seed) {
+    context_.threads(1);
     context_.randReset(seed ? 2 : 0);
     context_.randSeed(static_cast<int>(seed & 0x7FFFFFFF));
     top_ = std::make_unique<Vtop>(&context_);
