@@ -138,7 +138,8 @@ def test_an_early_start_waits_for_the_banks_it_needs(engine: Model) -> None:
 
     def cycles(second_source: int) -> int:
         words = conv(4, 4, 2)
-        program = Program().add(*words, isa.ConvSource(second_source, 4, 16, 4, 4), isa.ConvTarget(768, 4, 16), words[-1])
+        second = isa.ConvSource(second_source, 4, 16, 4, 4)
+        program = Program().add(*words, second, isa.ConvTarget(768, 4, 16), words[-1])
         return same(engine, program, images)[-1]
 
     assert cycles(0) + 25 < cycles(512)
