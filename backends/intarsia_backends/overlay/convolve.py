@@ -149,8 +149,6 @@ class ConvEmitter:
         best = all_rows // 3 if self.streams_in and total > all_rows else all_rows // 8
         return best, all_rows // 2, all_rows
 
-    # ---- emission
-
     def _whole_planes(self) -> list[Chunk] | None:
         """Depthwise: runs of channel blocks whose whole planes fit, twice. None where one plane is too large.
 
@@ -162,20 +160,22 @@ class ConvEmitter:
             self.step.depthwise and max(self.window.kernel) <= KERNEL_MAX and (self.streams_in or self.streams_out)
         ):
             return None
-        rows = self.rows_per_block(1)
         most = min(
-            ceil_div(blocks, _RUNS), self.config.weight_rows // 4 // rows, max(self.config.parameter_groups // 4, 1)
+            ceil_div(blocks, _RUNS),
+            self.config.weight_rows // 4 // self.rows_per_block(1),
+            max(self.config.parameter_groups // 4, 1),
         )
-        each = next(
-            (count for count in range(most, 0, -1) if self.banks.fits(self.buffers(height, width, count, count, 2))),
-            None,
-        )
-        if each is None:
+
+        def fits(count: int) -> bool:
+            return self.banks.fits(self.buffers(height, width, count, count, 2))
+
+        if most < 1 or not fits(1):
             return None
-        return [
-            Chunk(first, min(each, blocks - first), first, min(each, blocks - first))
-            for first in range(0, blocks, each)
-        ]
+        each = _largest(most, fits)
+        counts = [(first, min(each, blocks - first)) for first in range(0, blocks, each)]
+        return [Chunk(first, count, first, count) for first, count in counts]
+
+    # ---- emission
 
     def emit(self) -> None:
         self.skip_rows()

@@ -261,8 +261,3 @@ def _run(arguments: Sequence[str]) -> None:
             what=f"{shlex.join(command)} ended with status {result.returncode}: {result.stderr.strip()[-3000:]}",
             help="set CXX to a compiler of C++20, such as g++ 10 or newer, clang++ 11 or newer, or zig c++",
         )
-
-
-def clear_cache() -> None:
-    """Forget everything that was built."""
-    shutil.rmtree(cache_folder(), ignore_errors=True)

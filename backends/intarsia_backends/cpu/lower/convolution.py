@@ -4,85 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
-from intarsia.targets import YES, Support
+from intarsia.targets import Support
 from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest, row_major
-from intarsia_backends.cpu.lower.activations import activated, knows_activation
+from intarsia_backends.cpu.lower.activations import activated
+from intarsia_backends.cpu.lower.geometry import Window, check_window, window_of
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused, sequence
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer, Builder
-
-
-@dataclass(frozen=True)
-class Window:
-    """A convolution without its numbers.
-
-    batch, groups, channels, outputs  images; groups; channels and outputs of one group
-    size, kernel, strides, dilations  per spatial axis; `size` of the input
-    before, after                     padding per spatial axis
-    positions                         spatial shape of the output
-    """
-
-    batch: int
-    groups: int
-    channels: int
-    outputs: int
-    size: tuple[int, ...]
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    positions: tuple[int, ...]
-
-    @property
-    def padded(self) -> tuple[int, ...]:
-        return tuple(low + size + high for low, size, high in zip(self.before, self.size, self.after))
-
-    @property
-    def is_spatial(self) -> bool:
-        """Vectors run along the row of positions, not along output channels, of which there are too few."""
-        return self.outputs < 3 or (self.channels == 1 and self.outputs < 8 and self.groups > 1)
-
-
-def window_of(node: Node, weight_shape: Sequence[int]) -> Window:
-    """The window of a Conv or qconv, whose attributes are all explicit."""
-    x, spatial = node.input(0).shape, len(weight_shape) - 2
-    groups = int(attribute(node, "group", 1))
-    pads = sequence(node, "pads", (0,) * (2 * spatial))
-    return Window(
-        x[0],
-        groups,
-        x[1] // groups,
-        weight_shape[0] // groups,
-        tuple(x[2:]),
-        tuple(weight_shape[2:]),
-        sequence(node, "strides", (1,) * spatial),
-        sequence(node, "dilations", (1,) * spatial),
-        pads[:spatial],
-        pads[spatial:],
-        tuple(node.output.shape[2:]),
-    )
-
-
-def _check(node: Node) -> Support:
-    spatial = node.input(0).type.rank - 2
-    if spatial < 1:
-        return refused("rank", f"input {node.input(0).type} has no spatial axis")
-    if any(pad < 0 for pad in sequence(node, "pads", ())):
-        return refused("padding", "pads are negative")
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET", ""):
-        return refused("auto-pad", "auto_pad is not resolved")
-    if not knows_activation(node):
-        return refused("activation", f"no code is made for {node.attributes['activation']}")
-    return YES
-
 
 # ---- lowering of a window: padding, then sums of products
 
@@ -330,7 +265,7 @@ def _lower_conv_transpose(builder: Builder, node: Node) -> None:
 
 
 def _check_transpose(node: Node) -> Support:
-    answer = _check(node)
+    answer = check_window(node)
     data, spatial = node.input(1).shape, node.input(0).type.rank - 2
     dilations, pads = sequence(node, "dilations", (1,) * spatial), sequence(node, "pads", (0,) * (2 * spatial))
     strides = sequence(node, "strides", (1,) * spatial)
@@ -422,7 +357,7 @@ def paired_input(builder: Builder, source: Buffer, window: Window, zero: int) ->
 
 
 LOWERINGS = {
-    "Conv": Lowering(_lower_conv, constants=(1, 2), check=_check),
+    "Conv": Lowering(_lower_conv, constants=(1, 2), check=check_window),
     "ConvTranspose": Lowering(_lower_conv_transpose, constants=(1, 2), check=_check_transpose),
-    "qconv": Lowering(_lower_qconv, dtypes=("int8",), constants=(1, 2, 3, 4), check=_check),
+    "qconv": Lowering(_lower_qconv, dtypes=("int8",), constants=(1, 2, 3, 4), check=check_window),
 }

@@ -13,9 +13,10 @@ import numpy as np
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
-from intarsia_backends.cpu.lower.convolution import Window, border
+from intarsia_backends.cpu.lower.convolution import border
+from intarsia_backends.cpu.lower.geometry import check_window, window_of
 from intarsia_backends.cpu.lower.quantized import saturated
-from intarsia_backends.cpu.lower.table import Lowering, attribute, refused, sequence
+from intarsia_backends.cpu.lower.table import Lowering, refused
 from intarsia_backends.cpu.program import Buffer, Builder
 
 _TYPES = ("int8", "uint8", "int32", "float32")
@@ -56,7 +57,7 @@ def _lower_conv(builder: Builder, node: Node) -> None:
     quantized = node.op == "QLinearConv"
     x, w = node.input(0), node.input(3 if quantized else 1)
     x_zero, w_zero = (node.optional_input(index) for index in ((2, 5) if quantized else (2, 3)))
-    window = _window(node, x, w)
+    window = window_of(node, w.shape)
     groups, outputs, channels = window.groups, window.outputs, window.channels
     rows, spatial = window.batch * groups * channels, len(window.kernel)
     padded = builder.scratch(rows * math.prod(window.padded), "int16")
@@ -121,32 +122,10 @@ def _requantization(
     return _scaled_to(total, factor, add(node.input(7), channel), node.output.dtype)
 
 
-def _window(node: Node, x: Value, w: Value) -> Window:
-    spatial = w.type.rank - 2
-    groups = int(attribute(node, "group", 1))
-    pads = sequence(node, "pads", (0,) * (2 * spatial))
-    return Window(
-        x.shape[0],
-        groups,
-        x.shape[1] // groups,
-        w.shape[0] // groups,
-        tuple(x.shape[2:]),
-        tuple(w.shape[2:]),
-        sequence(node, "strides", (1,) * spatial),
-        sequence(node, "dilations", (1,) * spatial),
-        pads[:spatial],
-        pads[spatial:],
-        tuple(node.output.shape[2:]),
-    )
-
-
 def _check_conv(node: Node) -> Support:
-    if node.input(0).type.rank < 3:
-        return refused("rank", f"input {node.input(0).type} has no spatial axis")
-    if any(pad < 0 for pad in sequence(node, "pads", ())):
-        return refused("padding", "pads are negative")
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET", ""):
-        return refused("auto-pad", "auto_pad is not resolved")
+    answer = check_window(node)
+    if not answer.ok:
+        return answer
     zero = node.optional_input(2)
     if zero is not None and zero.type.elements != 1:
         return refused("zero-point", "the input has several zero points")

@@ -8,26 +8,17 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
-from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
-from intarsia_backends.cpu.lower.activations import activated, knows_activation
-from intarsia_backends.cpu.lower.convolution import Window, centred, padded_input, requantized
-from intarsia_backends.cpu.lower.table import Lowering, attribute, refused, sequence
+from intarsia_backends.cpu.lower.activations import activated
+from intarsia_backends.cpu.lower.convolution import centred, padded_input, requantized
+from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window
+from intarsia_backends.cpu.lower.table import Lowering, attribute, sequence
 from intarsia_backends.cpu.program import Buffer, Builder
 
 
 def _window(node: Node, kernel: tuple[int, ...]) -> Window:
-    """The window of a pool. Where sizes are rounded up, the border grows to what the last window reaches."""
-    x, spatial = node.input(0).shape, len(kernel)
-    strides, dilations = sequence(node, "strides", (1,) * spatial), sequence(node, "dilations", (1,) * spatial)
-    pads = sequence(node, "pads", (0,) * (2 * spatial))
-    positions = tuple(node.output.shape[2:])
-    reach = [
-        (count - 1) * stride + dilation * (extent - 1) + 1
-        for count, stride, dilation, extent in zip(positions, strides, dilations, kernel)
-    ]
-    after = tuple(max(pads[spatial + axis], reach[axis] - x[2 + axis] - pads[axis]) for axis in range(spatial))
-    return Window(x[0], x[1], 1, 1, tuple(x[2:]), kernel, strides, dilations, pads[:spatial], after, positions)
+    """The window of a pool: a group for each channel."""
+    return reaching_window(node, kernel, node.input(0).shape[1], 1)
 
 
 def pool(
@@ -128,22 +119,10 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     pool(builder, node, window, source, "int8", "add", ("const", "int32", 0), centred(zero), finish)
 
 
-def _check(node: Node) -> Support:
-    if node.input(0).type.rank < 3:
-        return refused("rank", f"input {node.input(0).type} has no spatial axis")
-    if any(pad < 0 for pad in sequence(node, "pads", ())):
-        return refused("padding", "pads are negative")
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET", ""):
-        return refused("auto-pad", "auto_pad is not resolved")
-    if not knows_activation(node):
-        return refused("activation", f"no code is made for {node.attributes['activation']}")
-    return YES
-
-
 LOWERINGS = {
-    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=_check),
-    "GlobalMaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=_check),
-    "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=_check),
-    "GlobalAveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=_check),
-    "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=_check),
+    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
+    "GlobalMaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
+    "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
+    "GlobalAveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
+    "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=check_window),
 }

@@ -5,29 +5,14 @@ from __future__ import annotations
 import math
 
 from intarsia.ir.graph import Node, Value
-from intarsia.targets import YES, Support
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
-from intarsia_backends.cpu.lower.activations import activated, knows_activation
-from intarsia_backends.cpu.lower.convolution import Window, padded_input
-from intarsia_backends.cpu.lower.table import FLOATS, Lowering, attribute, refused, sequence
+from intarsia_backends.cpu.lower.activations import activated
+from intarsia_backends.cpu.lower.convolution import padded_input
+from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window
+from intarsia_backends.cpu.lower.table import FLOATS, Lowering, attribute, sequence
 from intarsia_backends.cpu.program import Buffer, Builder
 
 _PRODUCT: Expression = ("mul", ("in", 0), ("in", 1))
-
-
-def _plain_window(node: Node, kernel: tuple[int, ...], groups: int, outputs: int) -> Window:
-    """The window of a node whose attributes are explicit; the border grows to what the last window reaches."""
-    x, spatial = node.input(0).shape, len(kernel)
-    strides, dilations = sequence(node, "strides", (1,) * spatial), sequence(node, "dilations", (1,) * spatial)
-    pads = sequence(node, "pads", (0,) * (2 * spatial))
-    positions = tuple(node.output.shape[2:])
-    reach = [
-        (count - 1) * stride + dilation * (extent - 1) + 1
-        for count, stride, dilation, extent in zip(positions, strides, dilations, kernel)
-    ]
-    after = tuple(max(pads[spatial + axis], reach[axis] - x[2 + axis] - pads[axis]) for axis in range(spatial))
-    size, before = tuple(x[2:]), pads[:spatial]
-    return Window(x[0], groups, x[1] // groups, outputs, size, kernel, strides, dilations, before, after, positions)
 
 
 def _padded(builder: Builder, x: Value, window: Window) -> Buffer:
@@ -75,7 +60,7 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
 def _lower_conv(builder: Builder, node: Node) -> None:
     x, w = node.input(0), node.input(1)
     groups = int(attribute(node, "group", 1))
-    window = _plain_window(node, tuple(w.shape[2:]), groups, w.shape[0] // groups)
+    window = reaching_window(node, tuple(w.shape[2:]), groups, w.shape[0] // groups)
     taps = math.prod(w.shape[1:])
     walk = (window.outputs * taps, taps, *row_major(w.shape[1:]))
     _sums(builder, node, window, _padded(builder, x, window), walk, 0)
@@ -125,18 +110,6 @@ def _lower_transposed(builder: Builder, node: Node) -> None:
     _sums(builder, node, window, source, (window.channels * per_channel, per_output, per_channel, *backwards), end)
 
 
-def _check(node: Node) -> Support:
-    if node.input(0).type.rank < 3:
-        return refused("rank", f"input {node.input(0).type} has no spatial axis")
-    if any(pad < 0 for pad in sequence(node, "pads", ())):
-        return refused("padding", "pads are negative")
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET", ""):
-        return refused("auto-pad", "auto_pad is not resolved")
-    if not knows_activation(node):
-        return refused("activation", f"no code is made for {node.attributes['activation']}")
-    return YES
-
-
 # ---- LpPool
 
 
@@ -144,7 +117,7 @@ def _lower_lp_pool(builder: Builder, node: Node) -> None:
     """The p-th root of the sum of p-th powers of magnitudes."""
     x = node.input(0)
     whole = node.op == "GlobalLpPool"
-    window = _plain_window(node, tuple(x.shape[2:]) if whole else sequence(node, "kernel_shape", ()), x.shape[1], 1)
+    window = reaching_window(node, tuple(x.shape[2:]) if whole else sequence(node, "kernel_shape", ()), x.shape[1], 1)
     power, dtype, size = float(attribute(node, "p", 2)), x.dtype, ("abs", ("in", 0))
     body: Expression = {1.0: size, 2.0: ("mul", ("in", 0), ("in", 0))}.get(
         power, ("pow", size, ("const", dtype, power))
@@ -171,9 +144,9 @@ def _lower_lp_pool(builder: Builder, node: Node) -> None:
 
 
 LOWERINGS = {
-    "Conv": Lowering(_lower_conv, dtypes=FLOATS, check=_check),
-    "ConvTranspose": Lowering(_lower_transposed, dtypes=FLOATS, check=_check),
-    "LpPool": Lowering(_lower_lp_pool, dtypes=FLOATS, check=_check),
-    "GlobalLpPool": Lowering(_lower_lp_pool, dtypes=FLOATS, check=_check),
+    "Conv": Lowering(_lower_conv, dtypes=FLOATS, check=check_window),
+    "ConvTranspose": Lowering(_lower_transposed, dtypes=FLOATS, check=check_window),
+    "LpPool": Lowering(_lower_lp_pool, dtypes=FLOATS, check=check_window),
+    "GlobalLpPool": Lowering(_lower_lp_pool, dtypes=FLOATS, check=check_window),
 }
 """By op, asked where the tables of `region.LOWERINGS` refuse."""
