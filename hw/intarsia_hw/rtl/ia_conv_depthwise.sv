@@ -114,7 +114,9 @@ module ia_conv_depthwise #(
   logic       exists, fills, hold, go, op_end, complete, pass_end, load;
   logic [2:0] load_cycles;
 
-  assign exists = active_q && x_q < 16'(width_q) && pairs_q != 2'd0
+  logic [16:0] below;
+  assign below  = {1'b0, x_q} - 17'(width_q);
+  assign exists = active_q && below[16] && pairs_q != 2'd0
                   && (slides_q ? reads_left_q != '0 : column_q < width_q2);
   // The first column of a pass with missing rows, and each column that does not exist, are filled first.
   assign fills  = active_q && cycle_q == 2'd0 && (!exists || partial_q);
@@ -252,6 +254,8 @@ module ia_conv_depthwise #(
       endcase
     end
   end
+  logic unused;
+  assign unused   = ^below[15:0];
   assign gather_o = go && fills ? 5'b11111 : pair_rows;
   assign shift_o  = op_end && active_q;
 

@@ -46,22 +46,25 @@ module ia_conv_products #(
 
   // ---- which result comes next
 
-  logic [Results-1:0] stale_q, stale_d, begun;
-  logic [2:0]         at, at_q;
-  logic               busy_q, pick, last, second_q, more;
+  logic [Results-1:0] stale_q, stale_d, begun, choice;
+  logic [2:0]         next_q, next, at_q;
+  logic               busy_q, pick, last, second_q, more, next_valid_q, waits_q, depthwise_q;
 
+  assign pick = next_valid_q && (!busy_q || (last && !more)) && (next_q != 3'(Source) || waits_q);
   always_comb begin
-    at = 3'd0;
-    pick = 1'b0;
-    for (int unsigned i = Results; i > 0; i--) begin
-      // How many blocks of the source are read, the Conv itself says.
-      if (stale_q[i-1] && (i - 1 != Source || waits_i)) begin
-        at = 3'(i - 1);
-        pick = !busy_q || (last && !more);
-      end
-    end
     begun = '0;
-    if (pick) begun[at] = 1'b1;
+    if (pick) begun[next_q] = 1'b1;
+    // How many blocks of the source are read, the Conv itself says.
+    choice = stale_q & ~begun;
+    if (!waits_q) choice[Source] = 1'b0;
+    next = 3'd0;
+    for (int unsigned i = Results; i > 0; i--) if (choice[i-1]) next = 3'(i - 1);
+  end
+  always_ff @(posedge clk_i) begin
+    next_q       <= next;
+    next_valid_q <= choice != '0;
+    waits_q      <= waits_i && !taken_i;
+    depthwise_q  <= depthwise_i;
   end
 
   always_comb begin
@@ -84,7 +87,7 @@ module ia_conv_products #(
   logic [13:0] columns;
   logic        blocks;
   logic [2:0]  now;
-  assign now    = pick ? at : at_q;
+  assign now    = pick ? next_q : at_q;
   assign blocks = !pick;
 
   always_comb begin
@@ -120,7 +123,7 @@ module ia_conv_products #(
       default: begin
         multiplicand = blocks ? source_i.block_pitch : 16'(source_i.row_pitch);
         if (!blocks) multiplier = 16'(source_i.height) - 16'd1;
-        else multiplier = 16'(depthwise_i ? window_i.output_blocks : window_i.input_blocks) - 16'd1;
+        else multiplier = 16'(depthwise_q ? window_i.output_blocks : window_i.input_blocks) - 16'd1;
       end
     endcase
     unique case (32'(now))
@@ -163,9 +166,9 @@ module ia_conv_products #(
       multiplier_q   <= multiplier_q >> 4;
     end
     if (pick) begin
-      at_q     <= at;
+      at_q     <= next_q;
       second_q <= 1'b0;
-      sum_q    <= at >= 3'(Target) ? 20'(base) + 20'(columns) - 20'd1 : '0;
+      sum_q    <= next_q >= 3'(Target) ? 20'(base) + 20'(columns) - 20'd1 : '0;
       over_q   <= 1'b0;
     end else begin
       if (last) second_q <= 1'b1;
