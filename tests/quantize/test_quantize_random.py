@@ -70,7 +70,9 @@ def test_random_graphs(net: Floats, method: str) -> None:
     outcome = quantize(twin, calibrate(net.graph, samples, method=method))
     verify(twin, "quantized")
     verify(net.graph, "fused")
-    assert {refusal.node.op for refusal in outcome.refusals} <= {"LogSoftmax", "Transpose", "MaxPool"}
+    # What is nearly always 0, such as x - x, has a scale too small for any multiplier.
+    others = [refusal for refusal in outcome.refusals if "times that of" not in refusal.reason]
+    assert {refusal.node.op for refusal in others} <= {"LogSoftmax", "Transpose", "MaxPool"}
     assert [(value.name, value.type) for value in (*twin.inputs, *twin.outputs)] == [
         (value.name, value.type) for value in (*net.graph.inputs, *net.graph.outputs)
     ]

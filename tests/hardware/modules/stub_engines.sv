@@ -149,6 +149,11 @@ module ia_load #(
 
   assign wait_memory_o = !idle_o;
 
+  assign load_write_o = '0;
+  assign weight_write_o = '0;
+  assign parameter_write_o = '0;
+  assign table_write_o = '0;
+
 endmodule
 
 module ia_conv #(
@@ -191,6 +196,12 @@ module ia_conv #(
     .busy_o(busy_o)
   );
 
+  assign source_read_o = '0;
+  assign residual_read_o = '0;
+  assign conv_write_o = '0;
+  assign weight_read_o = '0;
+  assign parameter_read_o = '0;
+
 endmodule
 
 module ia_vector (
@@ -223,6 +234,10 @@ module ia_vector (
     .done_o(done_o),
     .busy_o(busy_o)
   );
+
+  assign vector_read_o = '0;
+  assign vector_write_o = '0;
+  assign table_read_o = '0;
 
 endmodule
 
@@ -279,5 +294,7 @@ module ia_store #(
     .done_o(done_o),
     .busy_o(busy_o)
   );
+
+  assign store_read_o = '0;
 
 endmodule
