@@ -33,8 +33,8 @@ RESIDUAL_DEPTH_CYCLES = 16
 PARAMETER_CYCLES = 14
 """From one block of output channels to the next in the epilogue, at least: its parameters are eight reads."""
 
-PLAN_CYCLES = 8
-"""Depthwise: before the first pass; from one to the next it is one less, at least."""
+PLAN_CYCLES = 10
+"""Depthwise: before the first pass, and from one to the next at least."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def conv_cycles(operation: Operation, config: OverlayConfig) -> tuple[int, int]:
     for _ in range(shape.output_blocks):
         block_begins = True
         for item in passes:
-            begin = max(array, before + PLAN_CYCLES - 1) if word.depthwise else array
+            begin = max(array, before + PLAN_CYCLES) if word.depthwise else array
             if begins:
                 begin = max(begin, released[buffer] - item.lead)
             before, array, begins = begin, begin + item.cycles, item.outputs > 0

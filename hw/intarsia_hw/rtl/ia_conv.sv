@@ -65,7 +65,7 @@ module ia_conv #(
   ia_isa_pkg::conv_residual_t residual;
   ia_isa_pkg::conv_add_t      add;
   logic [15:0]          row_step, stride_step, origin;
-  logic [17:0]          pixels;
+  logic [17:0]          last_group;
   logic [16*Pixels-1:0] start_x, start_y, start_address;
   logic [15:0]          next_x, next_y, next_address, wrap_x, wrap_y, wrap_address, wrap_at;
 
@@ -90,7 +90,7 @@ module ia_conv #(
     .row_step_o(row_step),
     .stride_step_o(stride_step),
     .origin_o(origin),
-    .pixels_o(pixels),
+    .last_group_o(last_group),
     .start_x_o(start_x),
     .start_y_o(start_y),
     .start_address_o(start_address),
@@ -148,7 +148,7 @@ module ia_conv #(
     .source_i(source),
     .window_i(window),
     .row_step_i(row_step),
-    .pixels_i(pixels),
+    .last_group_i(last_group),
     .start_x_i(start_x),
     .start_y_i(start_y),
     .start_address_i(start_address),
@@ -388,6 +388,7 @@ module ia_conv #(
     .done_o,
     .tile_i(at_end.tile && at_end.valid),
     .drained_o(drained),
+    .drained_buffer_o(drained_buffer),
     .drain_buffer_o(drain_buffer),
     .drain_group_o(drain_group),
     .drain_even_o(drain_even),
@@ -403,7 +404,6 @@ module ia_conv #(
     .conv_write_address_o,
     .conv_write_data_o
   );
-  assign drained_buffer = drain_buffer;
 
   `CHECK(OneSequencer, !(dense_control_q.valid && depth_valid))
   `CHECK(OneStep, !(dense_step && depth_step))

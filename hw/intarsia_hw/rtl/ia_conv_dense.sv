@@ -18,7 +18,7 @@ module ia_conv_dense #(
   input  ia_isa_pkg::conv_window_t window_i,
   /* verilator lint_on UNUSEDSIGNAL */
   input  logic [15:0]              row_step_i,
-  input  logic [17:0]              pixels_i,
+  input  logic [17:0]              last_group_i,
   input  logic [16*Pixels-1:0]     start_x_i,
   input  logic [16*Pixels-1:0]     start_y_i,
   input  logic [16*Pixels-1:0]     start_address_i,
@@ -46,7 +46,6 @@ module ia_conv_dense #(
   output logic [16*Pixels-1:0]     address_o
 );
 
-  localparam int unsigned PixelBits = $clog2(Pixels);
   localparam int unsigned LeastCycles = 4;
 
   `CHECK_PARAM(TilesHoldAStep, TileGroups >= LeastCycles && TileGroups == 1 << GroupBits)
@@ -58,11 +57,9 @@ module ia_conv_dense #(
   logic [13:0]          height_q, width_q;
   logic [5:0]           kernel_height_q, kernel_width_q, dilation_y_q, dilation_x_q;
   logic [11:0]          input_blocks_q;
-  logic [17:0]          groups_q, groups;
+  logic [17:0]          last_group_q;
   logic [16*Pixels-1:0] start_x_q, start_y_q, start_address_q;
   logic [15:0]          next_x_q, next_y_q, next_address_q, wrap_x_q, wrap_y_q, wrap_address_q, wrap_at_q;
-
-  assign groups = (pixels_i + 18'(Pixels - 1)) >> PixelBits;
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
@@ -74,7 +71,7 @@ module ia_conv_dense #(
       dilation_y_q    <= window_i.dilation_y;
       dilation_x_q    <= window_i.dilation_x;
       input_blocks_q  <= window_i.input_blocks - 12'd1;
-      groups_q        <= groups;
+      last_group_q    <= last_group_i;
       start_x_q       <= start_x_i;
       start_y_q       <= start_y_i;
       start_address_q <= start_address_i;
@@ -92,8 +89,8 @@ module ia_conv_dense #(
 
   logic                 busy_q, first_q, last_block_q;
   logic [GroupBits:0]   group_q, end_q, steps_q;   // groups of the tile; cycles of a step, less 1
-  logic [17:0]          left_q;                    // groups from the start of this tile on
-  logic                 last_tile_q, last_group_q;
+  logic [17:GroupBits]  tiles_left_q;              // tiles of the block after this one
+  logic                 last_tile_q, next_last_q, last_group;
   logic [5:0]           ky_q, kx_q;
   logic [11:0]          ib_q, ob_q;
   logic                 last_ib, last_kx, last_step, hold, run, step_begin, step_end, tile_end, valid;
@@ -108,17 +105,12 @@ module ia_conv_dense #(
   assign step_end   = run && group_q == steps_q;
   assign tile_end   = step_end && last_step;
 
-  // The tile after this one: what is left of the block, or a whole block.
-  logic [17:0]        left;
-  logic [GroupBits:0] count;
-  logic               count_last;
-  always_comb begin
-    if (start_i) left = groups;
-    else if (last_tile_q) left = groups_q;
-    else left = left_q - 18'(TileGroups);
-    count_last = left <= 18'(TileGroups);
-    count = count_last ? left[GroupBits:0] - 1'b1 : (GroupBits + 1)'(TileGroups - 1);
-  end
+  // The tile after this one; there is time to work it out while this one runs.
+  logic [GroupBits:0] rest, count;
+  logic               starts_last;
+  assign starts_last = last_group_i[17:GroupBits] == '0;
+  assign rest        = {1'b0, start_i ? last_group_i[GroupBits-1:0] : last_group_q[GroupBits-1:0]};
+  assign count       = (start_i ? starts_last : next_last_q) ? rest : (GroupBits + 1)'(TileGroups - 1);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) busy_q <= 1'b0;
@@ -130,9 +122,12 @@ module ia_conv_dense #(
     if (start_i || step_end) group_q <= '0;
     else if (run) group_q <= group_q + 1'b1;
 
+    next_last_q <= (last_tile_q ? last_group_q[17:GroupBits] : tiles_left_q - 1'b1) == '0;
     if (start_i || tile_end) begin
-      left_q      <= left;
-      last_tile_q <= count_last;
+      if (start_i) tiles_left_q <= last_group_i[17:GroupBits];
+      else if (last_tile_q) tiles_left_q <= last_group_q[17:GroupBits];
+      else tiles_left_q <= tiles_left_q - 1'b1;
+      last_tile_q <= start_i ? starts_last : next_last_q;
       end_q       <= count;
       steps_q     <= count < (GroupBits + 1)'(LeastCycles - 1) ? (GroupBits + 1)'(LeastCycles - 1) : count;
     end
@@ -158,13 +153,13 @@ module ia_conv_dense #(
     end
   end
 
-  assign last_group_q = group_q == end_q;
+  assign last_group = group_q == end_q;
 
   assign busy_o       = busy_q;
   assign valid_o      = valid;
   assign group_o      = group_q[GroupBits-1:0];
   assign first_o      = first_q && !continues_q;
-  assign tile_end_o   = valid && last_step && last_group_q;
+  assign tile_end_o   = valid && last_step && last_group;
   assign step_o       = step_begin;
   assign step_last_o  = last_step;
   assign tile_last_o  = last_tile_q;
@@ -249,9 +244,14 @@ module ia_conv_dense #(
       address_q <= address + offset_q;
     end
     // Negative positions are large unsigned ones.
+    logic [16:0] below_height, below_width;
+    assign below_height = {1'b0, y_q} - 17'(height_now_q);
+    assign below_width  = {1'b0, x_q} - 17'(width_now_q);
+    logic unused;
+    assign unused = ^{below_height[15:0], below_width[15:0]};
     always_ff @(posedge clk_i) begin
-      read_o[p]              <= valid_q && y_q < 16'(height_now_q) && x_q < 16'(width_now_q);
-      address_o[16*p+:16]    <= address_q;
+      read_o[p]           <= valid_q && below_height[16] && below_width[16];
+      address_o[16*p+:16] <= address_q;
     end
   end
 

@@ -112,9 +112,11 @@ module ia_conv_depthwise #(
   logic                 pending_tile_last_q, pending_block_last_q;
 
   logic       exists, fills, hold, go, op_end, complete, pass_end, load;
-  logic [2:0] load_cycles;
+  logic [2:0] load_cycles, load_cycles_q;  // the second from the second cycle of a column on
 
-  assign exists = active_q && x_q < 16'(width_q) && pairs_q != 2'd0
+  logic [16:0] below;
+  assign below  = {1'b0, x_q} - 17'(width_q);
+  assign exists = active_q && below[16] && pairs_q != 2'd0
                   && (slides_q ? reads_left_q != '0 : column_q < width_q2);
   // The first column of a pass with missing rows, and each column that does not exist, are filled first.
   assign fills  = active_q && cycle_q == 2'd0 && (!exists || partial_q);
@@ -125,13 +127,16 @@ module ia_conv_depthwise #(
   end
 
   logic settled_q;
-  always_ff @(posedge clk_i) settled_q <= settled_i;
+  always_ff @(posedge clk_i) begin
+    settled_q     <= settled_i;
+    load_cycles_q <= load_cycles;
+  end
 
   assign hold     = cycle_q == 2'd0 && pending_q != 2'd0 && pending_begins_q
                     && (!settled_i || !settled_q || (pending_first_q && !buffer_free_i));
   assign go       = (active_q || pending_q != 2'd0) && !hold;
   // The columns of the window shift one cycle after the other, so a column takes two cycles at least.
-  assign op_end   = go && (cycle_q != 2'd0 || !active_q) && 3'(cycle_q) + 3'd1 >= load_cycles
+  assign op_end   = go && (!active_q || (cycle_q != 2'd0 && 3'(cycle_q) + 3'd1 >= load_cycles_q))
                     && 3'(cycle_q) + 3'd1 >= 3'(pending_q);
   assign complete = op_end && active_q && needed_q == 2'd1;
   assign pass_end = complete && outputs_left_q == (GroupBits + 1)'(1);
@@ -252,6 +257,8 @@ module ia_conv_depthwise #(
       endcase
     end
   end
+  logic unused;
+  assign unused   = ^below[15:0];
   assign gather_o = go && fills ? 5'b11111 : pair_rows;
   assign shift_o  = op_end && active_q;
 

@@ -24,7 +24,8 @@ module ia_conv_epilogue #(
   output logic                       done_o,
   // Accumulators
   input  logic                       tile_i,           // the sums of one more tile are complete
-  output logic                       drained_o,        // sums of another tile may come to this buffer
+  output logic                       drained_o,        // sums of another tile may come
+  output logic                       drained_buffer_o, // to this buffer
   output logic                       drain_buffer_o,
   output logic [GroupBits-1:0]       drain_group_o,
   output logic [PixelBits-1:0]       drain_even_o,
@@ -100,7 +101,8 @@ module ia_conv_epilogue #(
   // ---- loops: output blocks, tiles, pixels; in depthwise mode strips of one or two rows, column by column
 
   logic [CountBits-1:0] pixel_q;          // of the tile
-  logic [13:0]          columns_left_q, rows_left_q, rows_left;
+  logic [13:0]          columns_left_q, rows_left_q;
+  logic                 last_column_q, last_row_q, one_column_q, one_row_q, last_block_q;
   logic [11:0]          blocks_left_q;
   logic                 below_q, two_rows_q, pairs_q, block_begins_q, pause_q, buffer_q;
   logic [1:0]           tiles_q;
@@ -112,9 +114,8 @@ module ia_conv_epilogue #(
   assign issue       = valid_q && conv_q.finish && !pause_q
                        && (!tile_begins || (tiles_q != '0 && (!block_begins_q || parameters_ready)));
   assign column_end  = !two_rows_q || below_q;
-  assign row_end     = column_end && columns_left_q == 14'd1;
-  assign rows_left   = rows_left_q - (two_rows_q ? 14'd2 : 14'd1);
-  assign block_end   = row_end && rows_left == '0;
+  assign row_end     = column_end && last_column_q;
+  assign block_end   = row_end && last_row_q;
   always_comb begin
     if (conv_q.depthwise) tile_end = row_end || pixel_q == CountBits'(TileGroups - 1);
     else tile_end = block_end || pixel_q == CountBits'(TilePixels - 1);
@@ -122,17 +123,17 @@ module ia_conv_epilogue #(
   // Sums need 20 cycles from their issue to the memory, so a buffer may be given to the next tile that long before the
   // last pixel is read; and where the next tile has more than one step, those come four cycles later still.
   logic       near_end, released_q;
-  localparam int unsigned Lead = 20;  // cycles
+  localparam int unsigned Lead = 20;  // cycles, besides the one in which it is said
   always_comb begin
     if (conv_q.depthwise) begin
       near_end = 32'(pixel_q) + Lead >= TileGroups || columns_left_q <= (two_rows_q ? 14'(Lead / 2) : 14'(Lead));
     end else if (joins) begin
-      near_end = 32'(pixel_q) + Lead / 2 >= TilePixels || (rows_left == '0 && columns_left_q <= 14'(Lead / 2));
+      near_end = 32'(pixel_q) + Lead / 2 >= TilePixels || (last_row_q && columns_left_q <= 14'(Lead / 2));
     end else begin
-      near_end = 32'(pixel_q) + Lead >= TilePixels || (rows_left == '0 && columns_left_q <= 14'(Lead));
+      near_end = 32'(pixel_q) + Lead >= TilePixels || (last_row_q && columns_left_q <= 14'(Lead));
     end
   end
-  assign ends = (issue && block_end && blocks_left_q == 12'd1) || (valid_q && !conv_q.finish && tiles_q != '0);
+  assign ends = (issue && block_end && last_block_q) || (valid_q && !conv_q.finish && tiles_q != '0);
 
   assign next_pairs = next_conv_q.depthwise && next_window_q.stride_y <= 4'd2 && next_window_q.dilation_y == 6'd1;
 
@@ -163,24 +164,41 @@ module ia_conv_epilogue #(
       columns_left_q <= next_window_q.columns;
       rows_left_q    <= next_window_q.rows;
       blocks_left_q  <= next_window_q.output_blocks;
+      last_column_q  <= next_window_q.columns == 14'd1;
+      one_column_q   <= next_window_q.columns == 14'd1;
+      last_row_q     <= next_window_q.rows == 14'd1 || (next_pairs && next_window_q.rows == 14'd2);
+      one_row_q      <= next_window_q.rows == 14'd1 || (next_pairs && next_window_q.rows == 14'd2);
+      last_block_q   <= next_window_q.output_blocks == 12'd1;
       block_begins_q <= 1'b1;
     end else if (issue) begin
       block_begins_q <= block_end;
       below_q        <= two_rows_q && !below_q;
-      if (row_end) columns_left_q <= window_q.columns;
-      else if (column_end) columns_left_q <= columns_left_q - 14'd1;
+      if (row_end) begin
+        columns_left_q <= window_q.columns;
+        last_column_q  <= one_column_q;
+      end else if (column_end) begin
+        columns_left_q <= columns_left_q - 14'd1;
+        last_column_q  <= columns_left_q == 14'd2;
+      end
       if (block_end) begin
         rows_left_q   <= window_q.rows;
         two_rows_q    <= pairs_q && window_q.rows != 14'd1;
+        last_row_q    <= one_row_q;
         blocks_left_q <= blocks_left_q - 12'd1;
+        last_block_q  <= blocks_left_q == 12'd2;
       end else if (row_end) begin
-        rows_left_q <= rows_left;
-        two_rows_q  <= pairs_q && rows_left != 14'd1;
+        // Of pairs of rows only the last may be a single one.
+        rows_left_q <= rows_left_q - (two_rows_q ? 14'd2 : 14'd1);
+        two_rows_q  <= pairs_q && rows_left_q != 14'd3;
+        last_row_q  <= pairs_q ? rows_left_q == 14'd3 || rows_left_q == 14'd4 : rows_left_q == 14'd2;
       end
     end
   end
 
-  assign drained_o      = issue && (tile_end || near_end) && !released_q;
+  always_ff @(posedge clk_i) begin
+    drained_o        <= rst_ni && issue && (tile_end || near_end) && !released_q;
+    drained_buffer_o <= buffer_q;
+  end
   assign drain_buffer_o = buffer_q;
   assign drain_group_o  = conv_q.depthwise ? pixel_q[GroupBits-1:0] : pixel_q[CountBits-1:PixelBits];
   assign drain_even_o   = conv_q.depthwise ? '0 : pixel_q[PixelBits-1:0];

@@ -24,39 +24,41 @@ module ia_conv_hazards #(
   localparam int unsigned Most = 4;  // at work at once
 
   logic [ActBanks-1:0] holds_q [Most];
-  logic [Most-1:0]     valid_q;          // the oldest in 0
+  logic [Most-1:0]     valid_q, free;    // the oldest in 0
   logic [ActBanks-1:0] held, reads, holds;
-  logic                late_q, finishes_q, joins_q, known, update;
+  logic                late_q, finishes_q, joins_q, update, taken_q, clear_q;
 
   always_comb begin
     held = '0;
     for (int unsigned i = 0; i < Most; i++) if (valid_q[i]) held |= holds_q[i];
+    // The first free place, of which a Conv that is done makes the one before.
+    for (int unsigned i = 0; i < Most; i++) begin
+      free[i] = !valid_q[i] && (i == 0 || valid_q[(i+Most-1)%Most]);
+    end
+    if (done_i && valid_q[0]) free = free >> 1;
   end
-  assign reads   = source_banks_i | (joins_i ? residual_banks_i : '0);
-  assign holds   = ((late_q ? finishes_q : finishes_i) ? target_banks_i : '0)
-                   | ((late_q ? joins_q : joins_i) ? residual_banks_i : '0);
-  assign busy_o  = valid_q != '0;
-  assign clear_o = !valid_q[Most-1] && !late_q && (!busy_o || (reads_known_i && (reads & held) == '0));
-  assign late_o  = late_q;
-  assign known   = holds_known_i;
-  assign update  = late_q && known && !done_i;
+  assign reads  = source_banks_i | (joins_i ? residual_banks_i : '0);
+  assign holds  = (finishes_q ? target_banks_i : '0) | (joins_q ? residual_banks_i : '0);
+  assign update = late_q && holds_known_i && !done_i && !taken_q;
+
+  // Between a Conv and the next there are the cycles of a step at least, so what is taken may be noted a cycle later.
+  assign clear_o = clear_q;
+  assign late_o  = late_q || taken_q;
+  assign busy_o  = valid_q != '0 || taken_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       valid_q <= '0;
       late_q  <= 1'b0;
+      taken_q <= 1'b0;
+      clear_q <= 1'b0;
     end else begin
-      if (taken_i) late_q <= !known;
-      else if (known) late_q <= late_q && done_i;
-      for (int unsigned i = 0; i < Most; i++) begin
-        if (done_i) valid_q[i] <= (i + 1 < Most ? valid_q[(i+1)%Most] : 1'b0);
-      end
-      // The first free place, which a Conv that is done moves down by one.
-      if (taken_i) begin
-        for (int unsigned i = 0; i < Most; i++) begin
-          if (!valid_q[i] && (i == 0 || valid_q[(i+Most-1)%Most])) valid_q[done_i && i != 0 ? i - 1 : i] <= 1'b1;
-        end
-      end
+      taken_q <= taken_i;
+      clear_q <= !valid_q[Most-1] && !late_o && (valid_q == '0 || (reads_known_i && (reads & held) == '0));
+      if (taken_q) late_q <= !holds_known_i;
+      else if (update) late_q <= 1'b0;
+      if (done_i) valid_q <= valid_q >> 1;
+      if (taken_q) valid_q <= (done_i ? valid_q >> 1 : valid_q) | free;
     end
   end
 
@@ -68,12 +70,7 @@ module ia_conv_hazards #(
     for (int unsigned i = 0; i < Most; i++) begin
       if (done_i && i + 1 < Most) holds_q[i] <= holds_q[(i+1)%Most];
       if (update && valid_q[i] && (i + 1 == Most || !valid_q[(i+1)%Most])) holds_q[i] <= holds;
-    end
-    if (taken_i) begin
-      for (int unsigned i = 0; i < Most; i++) begin
-        if (!valid_q[i] && (i == 0 || valid_q[(i+Most-1)%Most]))
-          holds_q[done_i && i != 0 ? i - 1 : i] <= known ? holds : '1;
-      end
+      if (taken_q && free[i]) holds_q[i] <= holds_known_i ? holds : '1;
     end
   end
 

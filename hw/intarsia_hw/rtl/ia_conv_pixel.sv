@@ -26,9 +26,12 @@ module ia_conv_pixel (
 
   logic [15:0] x_q, y_q, address_q, tile_x_q, tile_y_q, tile_address_q;
   logic [15:0] x, y, address;
+  logic [16:0] beyond;
   logic        wraps;
 
-  assign wraps   = $signed(x_q) >= $signed(wrap_at_i);
+  // A subtraction has a carry chain, where a comparison would be a tree of LUTs.
+  assign beyond  = {x_q[15], x_q} - {wrap_at_i[15], wrap_at_i};
+  assign wraps   = !beyond[16];
   assign x       = x_q + (wraps ? wrap_x_i : next_x_i);
   assign y       = y_q + (wraps ? wrap_y_i : next_y_i);
   assign address = address_q + (wraps ? wrap_address_i : next_address_i);
@@ -58,6 +61,8 @@ module ia_conv_pixel (
     end
   end
 
+  logic unused;
+  assign unused    = ^beyond[15:0];
   assign x_o       = x_q;
   assign y_o       = y_q;
   assign address_o = address_q;

@@ -46,22 +46,25 @@ module ia_conv_products #(
 
   // ---- which result comes next
 
-  logic [Results-1:0] stale_q, stale_d, begun;
-  logic [2:0]         at, at_q;
-  logic               busy_q, pick, last, second_q, more;
+  logic [Results-1:0] stale_q, stale_d, begun, choice;
+  logic [2:0]         next_q, next, at_q;
+  logic               busy_q, pick, load_q, last, second_q, more, next_valid_q, waits_q, depthwise_q;
 
+  assign pick = next_valid_q && (!busy_q || (last && !more)) && (next_q != 3'(Source) || waits_q);
   always_comb begin
-    at = 3'd0;
-    pick = 1'b0;
-    for (int unsigned i = Results; i > 0; i--) begin
-      // How many blocks of the source are read, the Conv itself says.
-      if (stale_q[i-1] && (i - 1 != Source || waits_i)) begin
-        at = 3'(i - 1);
-        pick = !busy_q || (last && !more);
-      end
-    end
     begun = '0;
-    if (pick) begun[at] = 1'b1;
+    if (pick) begun[next_q] = 1'b1;
+    // How many blocks of the source are read, the Conv itself says.
+    choice = stale_q & ~begun;
+    if (!waits_q) choice[Source] = 1'b0;
+    next = 3'd0;
+    for (int unsigned i = Results; i > 0; i--) if (choice[i-1]) next = 3'(i - 1);
+  end
+  always_ff @(posedge clk_i) begin
+    next_q       <= next;
+    next_valid_q <= choice != '0;
+    waits_q      <= waits_i && !taken_i;
+    depthwise_q  <= depthwise_i;
   end
 
   always_comb begin
@@ -82,13 +85,9 @@ module ia_conv_products #(
 
   logic [15:0] multiplicand, multiplier, base;
   logic [13:0] columns;
-  logic        blocks;
-  logic [2:0]  now;
-  assign now    = pick ? at : at_q;
-  assign blocks = !pick;
 
   always_comb begin
-    unique case (32'(now))
+    unique case (32'(at_q))
       RowStep: begin
         multiplicand = 16'(source_i.row_pitch);
         multiplier   = 16'(window_i.dilation_y);
@@ -110,26 +109,26 @@ module ia_conv_products #(
         multiplier   = 16'(window_i.rows);
       end
       Target: begin
-        multiplicand = blocks ? target_i.block_pitch : 16'(target_i.row_pitch);
-        multiplier   = (blocks ? 16'(window_i.output_blocks) : 16'(window_i.rows)) - 16'd1;
+        multiplicand = second_q ? target_i.block_pitch : 16'(target_i.row_pitch);
+        multiplier   = (second_q ? 16'(window_i.output_blocks) : 16'(window_i.rows)) - 16'd1;
       end
       Residual: begin
-        multiplicand = blocks ? residual_i.block_pitch : 16'(residual_i.row_pitch);
-        multiplier   = (blocks ? 16'(window_i.output_blocks) : 16'(window_i.rows)) - 16'd1;
+        multiplicand = second_q ? residual_i.block_pitch : 16'(residual_i.row_pitch);
+        multiplier   = (second_q ? 16'(window_i.output_blocks) : 16'(window_i.rows)) - 16'd1;
       end
       default: begin
-        multiplicand = blocks ? source_i.block_pitch : 16'(source_i.row_pitch);
-        if (!blocks) multiplier = 16'(source_i.height) - 16'd1;
-        else multiplier = 16'(depthwise_i ? window_i.output_blocks : window_i.input_blocks) - 16'd1;
+        multiplicand = second_q ? source_i.block_pitch : 16'(source_i.row_pitch);
+        if (!second_q) multiplier = 16'(source_i.height) - 16'd1;
+        else multiplier = 16'(depthwise_q ? window_i.output_blocks : window_i.input_blocks) - 16'd1;
       end
     endcase
-    unique case (32'(now))
+    unique case (32'(at_q))
       Target: base = target_i.base;
       Residual: base = residual_i.base;
       Source: base = source_i.base;
       default: base = '0;
     endcase
-    columns = 32'(now) == Source ? source_i.width : window_i.columns;
+    columns = 32'(at_q) == Source ? source_i.width : window_i.columns;
   end
 
   // ---- four bits of the multiplier a cycle
@@ -140,37 +139,42 @@ module ia_conv_products #(
   assign low_part  = (multiplier_q[0] ? multiplicand_q : '0) + (multiplier_q[1] ? multiplicand_q << 1 : '0);
   assign high_part = (multiplier_q[2] ? multiplicand_q : '0) + (multiplier_q[3] ? multiplicand_q << 1 : '0);
   assign sum  = sum_q + low_part + (high_part << 2);
-  assign last = multiplier_q[15:4] == '0;
+  assign last = busy_q && !load_q && multiplier_q[15:4] == '0;
   assign more = at_q >= 3'(Target) && !second_q;
   assign over = over_q || sum[19:16] != '0 || (!last && multiplicand_q[19:12] != '0);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       busy_q  <= 1'b0;
+      load_q  <= 1'b0;
       stale_q <= '1;
     end else begin
       busy_q  <= pick || (busy_q && !(last && !more));
+      load_q  <= pick || (last && more);
       stale_q <= stale_d;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (pick || last) begin
+    if (load_q) begin
       multiplicand_q <= 20'(multiplicand);
       multiplier_q   <= multiplier;
     end else begin
       multiplicand_q <= multiplicand_q << 4;
       multiplier_q   <= multiplier_q >> 4;
     end
-    if (pick) begin
-      at_q     <= at;
-      second_q <= 1'b0;
-      sum_q    <= at >= 3'(Target) ? 20'(base) + 20'(columns) - 20'd1 : '0;
-      over_q   <= 1'b0;
-    end else begin
-      if (last) second_q <= 1'b1;
+    if (load_q && !second_q) begin
+      sum_q  <= at_q >= 3'(Target) ? 20'(base) + 20'(columns) - 20'd1 : '0;
+      over_q <= 1'b0;
+    end else if (!load_q) begin
       sum_q  <= sum;
       over_q <= over;
+    end
+    if (pick) begin
+      at_q     <= next_q;
+      second_q <= 1'b0;
+    end else if (last) begin
+      second_q <= 1'b1;
     end
   end
 
@@ -181,7 +185,7 @@ module ia_conv_products #(
   logic                all_q, banks_q;
   logic [2:0]          banks_at_q;
   logic [ActBanks-1:0] banks;
-  assign finished = busy_q && last && !more;
+  assign finished = last && !more;
 
   always_comb begin
     for (int unsigned i = 0; i < ActBanks; i++) begin
@@ -202,7 +206,7 @@ module ia_conv_products #(
       if (at_q == 3'(Span)) span_o <= sum[15:0];
       if (at_q == 3'(Count)) pixels_o <= sum[17:0];
     end
-    if (pick) base_q <= base[15:BankShift];
+    if (load_q) base_q <= base[15:BankShift];
     first_q    <= base_q;
     last_q     <= sum[15:BankShift];
     all_q      <= over;

@@ -26,7 +26,7 @@ module ia_conv_setup #(
   output logic [15:0]              row_step_o,      // words from a row of taps to the next: dilation_y * row_pitch
   output logic [15:0]              stride_step_o,   // words from a row of outputs to the next: stride_y * row_pitch
   output logic [15:0]              origin_o,        // address of tap (0, 0) of output (0, 0)
-  output logic [17:0]              pixels_o,        // rows * columns
+  output logic [17:0]              last_group_o,    // groups of pixels in rows * columns, less 1
   // Where the first group of pixels stands: column, row, address of the window's first tap, 16 bits a pixel
   output logic [16*Pixels-1:0]     start_x_o,
   output logic [16*Pixels-1:0]     start_y_o,
@@ -41,7 +41,8 @@ module ia_conv_setup #(
   output logic [15:0]              wrap_at_o        // columns from here on wrap
 );
 
-  localparam int unsigned SettleCycles = Pixels + 4;  // through the registers behind the products
+  localparam int unsigned SettleCycles = Pixels + 3;  // through the registers behind the products
+  localparam int unsigned GroupShift = $clog2(Pixels);
 
   `CHECK_PARAM(AFewPixels, Pixels == 2 || Pixels == 4)
 
@@ -81,7 +82,8 @@ module ia_conv_setup #(
   // ---- products
 
   logic [15:0] pad_step, stride_step, span;
-  logic        products_ready;
+  logic [17:0] pixels, last_group_q;
+  logic        products_ready, ready_q;
   logic [3:0]  settle_q;
 
   ia_conv_products #(.ActBanks(ActBanks), .BankWords(BankWords)) u_products (
@@ -101,7 +103,7 @@ module ia_conv_setup #(
     .stride_step_o(stride_step),
     .pad_step_o(pad_step),
     .span_o(span),
-    .pixels_o,
+    .pixels_o(pixels),
     .reads_known_o,
     .holds_known_o,
     .source_banks_o,
@@ -113,11 +115,15 @@ module ia_conv_setup #(
     if (!rst_ni || !products_ready || setup_i) settle_q <= 4'(SettleCycles);
     else if (settle_q != '0) settle_q <= settle_q - 4'd1;
   end
-  assign ready_o = settle_q == '0 && products_ready;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) ready_q <= 1'b0;
+    else ready_q <= settle_q == '0 && products_ready && !setup_i;
+    last_group_q <= (pixels - 18'd1) >> GroupShift;
+  end
+  assign ready_o      = ready_q;
+  assign last_group_o = last_group_q;
 
   // ---- positions of pixels
-
-  localparam int unsigned GroupShift = $clog2(Pixels);
 
   logic [15:0] origin_q, back_x_q, back_address_q, columns_step;
   logic [1:0]  rows_each_q;  // whole rows of outputs in a group of pixels, as 1 + log2, 0 for none

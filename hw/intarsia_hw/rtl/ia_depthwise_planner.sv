@@ -71,30 +71,37 @@ module ia_depthwise_planner #(
   // ---- loops
 
   logic        busy_q, ready_q;
-  logic [2:0]  row_q;                      // row of the window that is looked at; 7 before the first
+  logic [2:0]  row_q;                      // row of the window that is looked at; 5 to 7 before the first
   logic [11:0] blocks_left_q;
   logic [13:0] rows_left_q, columns_left_q;
   logic [5:0]  taps_down_q, taps_across_q;
   logic [15:0] block_address_q, strip_y_q, strip_address_q, tile_x_q, tile_address_q;
   logic [15:0] down_y_q, down_address_q, across_q;
-  logic        two_rows, tile_whole, last_across, last_down, last_tile, last_strip, first_tile_q;
-  logic [13:0] tile_columns;
-  logic        next;
+  logic        first_tile_q, taken_q;
 
-  assign two_rows     = pairs_q && rows_left_q != 14'd1;
-  assign tile_columns = two_rows ? 14'(TileGroups / 2) : 14'(TileGroups);
-  assign tile_whole   = columns_left_q > tile_columns;
-  assign last_across  = taps_across_q <= 6'd3;
-  assign last_down    = taps_down_q <= 6'd3;
-  assign last_tile    = !tile_whole;
-  assign last_strip   = rows_left_q <= (two_rows ? 14'd2 : 14'd1);
-  assign next         = ready_q && pass_taken_i;
+  // What follows from the loops, in the cycles before rows are looked at
+  logic        two_rows_q, tile_whole_q, last_across_q, last_down_q, last_tile_q, last_strip_q, last_block_q, first_q;
+  logic [13:0] tile_columns_q;
+  logic [15:0] strip_address_next_q, strip_y_next_q, tile_step_q, block_address_next_q;
+  logic [2:0]  rows_needed_q;
 
-  logic [15:0] strip_address, strip_y, tile_step, block_address;
-  assign strip_address = strip_address_q + (two_rows ? {stride_step_q[14:0], 1'b0} : stride_step_q);
-  assign strip_y       = strip_y_q + (two_rows ? {11'd0, stride_y_q, 1'b0} : 16'(stride_y_q));
-  assign tile_step     = two_rows ? 16'(stride_x_q) << (GroupBits - 1) : 16'(stride_x_q) << GroupBits;
-  assign block_address = block_address_q + block_pitch_q;
+  always_ff @(posedge clk_i) begin
+    two_rows_q    <= pairs_q && rows_left_q != 14'd1;
+    last_across_q <= taps_across_q <= 6'd3;
+    last_down_q   <= taps_down_q <= 6'd3;
+    last_block_q  <= blocks_left_q == 12'd1;
+    first_q       <= taps_down_q == kernel_height_q && taps_across_q == kernel_width_q;
+    // One more cycle
+    tile_columns_q       <= two_rows_q ? 14'(TileGroups / 2) : 14'(TileGroups);
+    tile_step_q          <= two_rows_q ? 16'(stride_x_q) << (GroupBits - 1) : 16'(stride_x_q) << GroupBits;
+    tile_whole_q         <= columns_left_q > (two_rows_q ? 14'(TileGroups / 2) : 14'(TileGroups));
+    last_strip_q         <= rows_left_q <= (two_rows_q ? 14'd2 : 14'd1);
+    strip_address_next_q <= strip_address_q + (two_rows_q ? {stride_step_q[14:0], 1'b0} : stride_step_q);
+    strip_y_next_q       <= strip_y_q + (two_rows_q ? {11'd0, stride_y_q, 1'b0} : 16'(stride_y_q));
+    block_address_next_q <= block_address_q + block_pitch_q;
+    rows_needed_q        <= (last_down_q ? taps_down_q[2:0] : 3'd3) + (two_rows_q ? stride_y_q[2:0] : 3'd0);
+  end
+  assign last_tile_q = !tile_whole_q;
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
@@ -112,33 +119,33 @@ module ia_depthwise_planner #(
       down_address_q  <= '0;
       across_q        <= '0;
       first_tile_q    <= 1'b1;
-    end else if (next) begin
-      taps_across_q <= last_across ? kernel_width_q : taps_across_q - 6'd3;
-      across_q      <= last_across ? '0 : across_q + tap_x_q;
-      if (last_across) begin
-        taps_down_q    <= last_down ? kernel_height_q : taps_down_q - 6'd3;
-        down_y_q       <= last_down ? '0 : down_y_q + tap_y_q;
-        down_address_q <= last_down ? '0 : down_address_q + tap_rows_q;
-        if (last_down) begin
-          first_tile_q <= last_tile;
-          if (!last_tile) begin
-            columns_left_q <= columns_left_q - tile_columns;
-            tile_x_q       <= tile_x_q + tile_step;
-            tile_address_q <= tile_address_q + tile_step;
+    end else if (taken_q) begin
+      taps_across_q <= last_across_q ? kernel_width_q : taps_across_q - 6'd3;
+      across_q      <= last_across_q ? '0 : across_q + tap_x_q;
+      if (last_across_q) begin
+        taps_down_q    <= last_down_q ? kernel_height_q : taps_down_q - 6'd3;
+        down_y_q       <= last_down_q ? '0 : down_y_q + tap_y_q;
+        down_address_q <= last_down_q ? '0 : down_address_q + tap_rows_q;
+        if (last_down_q) begin
+          first_tile_q <= last_tile_q;
+          if (!last_tile_q) begin
+            columns_left_q <= columns_left_q - tile_columns_q;
+            tile_x_q       <= tile_x_q + tile_step_q;
+            tile_address_q <= tile_address_q + tile_step_q;
           end else begin
             columns_left_q <= columns_q;
             tile_x_q       <= start_x_q;
-            if (!last_strip) begin
-              rows_left_q     <= rows_left_q - (two_rows ? 14'd2 : 14'd1);
-              strip_y_q       <= strip_y;
-              strip_address_q <= strip_address;
-              tile_address_q  <= strip_address;
+            if (!last_strip_q) begin
+              rows_left_q     <= rows_left_q - (two_rows_q ? 14'd2 : 14'd1);
+              strip_y_q       <= strip_y_next_q;
+              strip_address_q <= strip_address_next_q;
+              tile_address_q  <= strip_address_next_q;
             end else begin
               rows_left_q     <= rows_q;
               strip_y_q       <= start_y_q;
-              strip_address_q <= block_address;
-              tile_address_q  <= block_address;
-              block_address_q <= block_address;
+              strip_address_q <= block_address_next_q;
+              tile_address_q  <= block_address_next_q;
+              block_address_q <= block_address_next_q;
               blocks_left_q   <= blocks_left_q - 12'd1;
             end
           end
@@ -151,27 +158,25 @@ module ia_depthwise_planner #(
 
   logic [15:0] y_q, pass_address_q;
   logic [4:0]  rows_found_q;
-  logic [2:0]  rows_needed;
+  logic [16:0] below;
   logic        exists;
-  assign rows_needed = (last_down ? taps_down_q[2:0] : 3'd3) + (two_rows ? stride_y_q[2:0] : 3'd0);
-  assign exists      = y_q < 16'(height_q) && row_q < rows_needed;
+  assign below  = {1'b0, y_q} - 17'(height_q);
+  assign exists = below[16] && row_q < rows_needed_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       busy_q  <= 1'b0;
       ready_q <= 1'b0;
-      row_q   <= 3'd7;
-    end else if (start_i) begin
-      busy_q  <= 1'b1;
-      ready_q <= 1'b0;
-      row_q   <= 3'd7;
-    end else if (next) begin
-      busy_q  <= !(last_across && last_down && last_tile && last_strip && blocks_left_q == 12'd1);
-      ready_q <= 1'b0;
-      row_q   <= 3'd7;
-    end else if (busy_q && !ready_q) begin
-      row_q   <= row_q + 3'd1;
-      ready_q <= row_q == 3'd4;
+      taken_q <= 1'b0;
+      row_q   <= 3'd5;
+    end else begin
+      taken_q <= ready_q && pass_taken_i;
+      if (start_i) busy_q <= 1'b1;
+      else if (taken_q && last_across_q && last_down_q && last_tile_q && last_strip_q && last_block_q) busy_q <= 1'b0;
+      if (start_i || taken_q) row_q <= 3'd5;
+      else if (busy_q && !ready_q) row_q <= row_q + 3'd1;
+      if (start_i || pass_taken_i) ready_q <= 1'b0;
+      else if (busy_q && !taken_q && row_q == 3'd4) ready_q <= 1'b1;
     end
   end
 
@@ -180,12 +185,11 @@ module ia_depthwise_planner #(
       y_q            <= strip_y_q + down_y_q;
       pass_address_q <= tile_address_q + down_address_q + across_q;
       rows_found_q   <= '0;
-    end else if (!ready_q) begin
+    end else if (!ready_q && !taken_q && row_q < 3'd5) begin
       y_q <= y_q + 16'(dilation_y_q);
       rows_found_q[row_q] <= exists;
       // Pairs above the first row that exists are left out.
-      if (row_q[0] && row_q <= 3'd3 && !exists && rows_found_q == '0)
-        pass_address_q <= pass_address_q + two_rows_step_q;
+      if (row_q[0] && !exists && rows_found_q == '0) pass_address_q <= pass_address_q + two_rows_step_q;
     end
   end
 
@@ -199,18 +203,21 @@ module ia_depthwise_planner #(
   assign rows_o       = rows_found_q;
   assign first_pair_o = pair[0] ? 2'd0 : pair[1] ? 2'd1 : 2'd2;
   assign pairs_o      = 2'(pair[0]) + 2'(pair[1]) + 2'(pair[2]);
-  assign columns_o    = tile_whole ? tile_columns[GroupBits:0] : columns_left_q[GroupBits:0];
-  assign two_rows_o   = two_rows;
-  assign width_o      = last_across ? taps_across_q[1:0] : 2'd3;
+  assign columns_o    = tile_whole_q ? tile_columns_q[GroupBits:0] : columns_left_q[GroupBits:0];
+  assign two_rows_o   = two_rows_q;
+  assign width_o      = last_across_q ? taps_across_q[1:0] : 2'd3;
   assign follows_o    = slides_q && !first_tile_q;
-  assign first_o      = taps_down_q == kernel_height_q && taps_across_q == kernel_width_q;
-  assign last_o       = last_across && last_down;
-  assign tile_last_o  = last_tile && last_strip;
-  assign block_last_o = blocks_left_q == 12'd1;
+  assign first_o      = first_q;
+  assign last_o       = last_across_q && last_down_q;
+  assign tile_last_o  = last_tile_q && last_strip_q;
+  assign block_last_o = last_block_q;
 
   always_comb begin
     partial_o = 1'b0;
-    for (int unsigned i = 0; i < 5; i++) if (3'(i) < rows_needed && !rows_found_q[i]) partial_o = 1'b1;
+    for (int unsigned i = 0; i < 5; i++) if (3'(i) < rows_needed_q && !rows_found_q[i]) partial_o = 1'b1;
   end
+
+  logic unused_below;
+  assign unused_below = ^below[15:0];
 
 endmodule

@@ -32,26 +32,46 @@ module ia_weight_loader (
 
   localparam int unsigned Latency = 3;
 
-  logic        open_q, primed_q, depthwise_q, request, prime;
-  logic [15:0] next_q, block_q, row;
-  logic [2:0]  age_q;  // cycles since the last request, up to 4
-  logic [15:0] stride;
+  // Steps and the Conv that waits, a cycle late
+  logic        step_q, step_last_q, tile_last_q, block_last_q, waits_q, waits_depthwise_q;
+  logic [15:0] waits_row_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      step_q  <= 1'b0;
+      waits_q <= 1'b0;
+    end else begin
+      step_q  <= step_i;
+      waits_q <= waits_i && !taken_i;
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    step_last_q       <= step_last_i;
+    tile_last_q       <= tile_last_i;
+    block_last_q      <= block_last_i;
+    waits_row_q       <= waits_row_i;
+    waits_depthwise_q <= waits_depthwise_i;
+  end
 
-  assign prime   = waits_i && open_q && !primed_q;
-  assign request = prime || (step_i && !(step_last_i && tile_last_i && block_last_i));
+  logic        open_q, primed_q, depthwise_q, request, prime, ends;
+  logic [15:0] next_q, block_q, row, stride;
+  logic [2:0]  age_q;  // cycles since the last request, up to 4
+
+  assign ends    = step_q && step_last_q && tile_last_q && block_last_q;
+  assign prime   = waits_q && open_q && !primed_q;
+  assign request = prime || (step_q && !ends);
   always_comb begin
-    if (prime) row = waits_row_i;
-    else if (step_last_i && !tile_last_i) row = block_q;
+    if (prime) row = waits_row_q;
+    else if (step_last_q && !tile_last_q) row = block_q;
     else row = next_q;
   end
-  assign stride = (prime ? waits_depthwise_i : depthwise_q) ? 16'd3 : 16'd4;
+  assign stride = (prime ? waits_depthwise_q : depthwise_q) ? 16'd3 : 16'd4;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       open_q   <= 1'b1;
       primed_q <= 1'b0;
     end else begin
-      if (step_i && step_last_i && tile_last_i && block_last_i) open_q <= 1'b1;
+      if (ends) open_q <= 1'b1;
       else if (prime) open_q <= 1'b0;
       if (prime) primed_q <= 1'b1;
       else if (taken_i) primed_q <= 1'b0;
@@ -63,39 +83,30 @@ module ia_weight_loader (
     if (!rst_ni) age_q <= 3'd4;
     else if (request) age_q <= 3'd1;
     else if (age_q != 3'd4) age_q <= age_q + 3'd1;
-    if (prime || (step_i && step_last_i && tile_last_i)) block_q <= row;
-    if (prime) depthwise_q <= waits_depthwise_i;
+    if (prime || (step_q && step_last_q && tile_last_q)) block_q <= row;
+    if (prime) depthwise_q <= waits_depthwise_q;
   end
 
-  // In the third cycle after the request the step may be taken, in the fourth be issued.
-  assign primed_o  = primed_q && age_q >= 3'd3;
-  assign settled_o = age_q == 3'd4;
+  // Two cycles after a request the next step may be taken, in the third it may be issued.
+  assign primed_o  = primed_q && age_q >= 3'd2;
+  assign settled_o = age_q >= 3'd3;
 
-  // ---- four rows from the third cycle after the request on
+  // ---- four rows from the second cycle after the request on
 
-  logic [1:0]  delay_q, index_q;
-  logic [15:0] row_q, at_q;
-  logic        reading_q, zero_q, zeros_q;
+  logic [1:0]  index_q;
+  logic [15:0] at_q;
+  logic        reading_q, zero_q;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      delay_q   <= '0;
-      reading_q <= 1'b0;
-    end else begin
-      delay_q <= {delay_q[0], request};
-      if (delay_q[0]) reading_q <= 1'b1;
-      else if (index_q == 2'd3) reading_q <= 1'b0;
-    end
+    if (!rst_ni) reading_q <= 1'b0;
+    else if (request) reading_q <= 1'b1;
+    else if (index_q == 2'd3) reading_q <= 1'b0;
   end
 
   always_ff @(posedge clk_i) begin
     if (request) begin
-      row_q   <= row;
-      zeros_q <= prime ? waits_depthwise_i : depthwise_q;
-    end
-    if (delay_q[0]) begin
-      at_q    <= row_q;
-      zero_q  <= zeros_q;
+      at_q    <= row;
+      zero_q  <= prime ? waits_depthwise_q : depthwise_q;
       index_q <= '0;
     end else begin
       at_q    <= at_q + 16'd1;
@@ -121,8 +132,5 @@ module ia_weight_loader (
   assign row_zero_o    = zeroed_q[Latency];
 
   `CHECK(RequestsLeaveRoom, request |-> age_q == 3'd4)
-
-  logic unused;
-  assign unused = delay_q[1];
 
 endmodule
