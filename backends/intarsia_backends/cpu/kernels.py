@@ -84,11 +84,13 @@ class Contraction:
     tile        positions held in registers at once
     vectors     vectors of output channels held in registers at once
     lanes       channels in a vector
-    factors     dtype of the table with one number per output channel, or "" for none
-    finish      expression over ("acc",), and ("in", 0) for the factor of the channel; gives the element of y
+    operands    what `finish` reads beside the accumulator: walks over [batch, channel, *positions]
+    padded      whether y, and the operands, have room for the channels of whole vectors
+    rows_first  whether the blocks of output channels are the inner loop, so that x stays near
+    finish      expression over ("acc",) and ("in", k); gives the element of y
 
-    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2]), bias [groups][blocks][vectors
-    * lanes] of the accumulator's type, the factors where there are some, and y.
+    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2]; the last block has the vectors
+    that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and y.
     """
 
     products: str
@@ -109,18 +111,35 @@ class Contraction:
     tile: int
     vectors: int
     lanes: int
-    factors: str
+    operands: tuple[Access, ...]
+    padded: bool
+    rows_first: bool
     finish: Expression
 
     @property
-    def blocks(self) -> int:
-        """Blocks of output channels in a group."""
-        return -(-self.outputs // (self.vectors * self.lanes))
+    def group_vectors(self) -> int:
+        """Vectors of output channels in a group."""
+        return -(-self.outputs // self.lanes)
 
     @property
     def work(self) -> int:
         positions = math.prod(self.positions)
         return self.batch * self.groups * self.outputs * positions * math.prod(self.reduction)
+
+
+@dataclass(frozen=True)
+class Surround:
+    """Zeros around images [batch, height, width, pitch] that lie inside of a border. Called with the memory."""
+
+    dtype: str
+    batch: int
+    height: int
+    width: int
+    pitch: int
+    top: int
+    left: int
+    bottom: int
+    right: int
 
 
 @dataclass(frozen=True)
@@ -286,7 +305,9 @@ class Recurrent:
         return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
 
 
-Kernel = Nest | Contraction | Softmax | IntegerSoftmax | Normalize | Scatter | Running | Extreme | Top | Recurrent
+Kernel = (
+    Nest | Contraction | Surround | Softmax | IntegerSoftmax | Normalize | Scatter | Running | Extreme | Top | Recurrent
+)
 
 
 def nest(
@@ -300,8 +321,17 @@ def nest(
     initial: Expression = (),
     finish: Expression = ("acc",),
 ) -> Nest:
-    """A nest with loops of one step left out and neighbouring loops joined where every walk allows it."""
+    """A nest with loops in the order of the output's elements, without those of one step, neighbours joined where every
+    walk allows it."""
     count = len(kept)
+    order = sorted(range(count), key=lambda axis: -abs(output.strides[axis]))
+    if order != list(range(count)):
+        kept = [kept[axis] for axis in order]
+        operands = [
+            Access(walk.dtype, (*(walk.strides[axis] for axis in order), *walk.strides[count:]), walk.offset)
+            for walk in operands
+        ]
+        output = Access(output.dtype, tuple(output.strides[axis] for axis in order), output.offset)
     accesses = [*operands, output]
     outer = _joined(kept, [access.strides[:count] for access in accesses])
     inner = _joined(reduced, [access.strides[count:] for access in operands])

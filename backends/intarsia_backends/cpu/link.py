@@ -16,7 +16,7 @@ from pathlib import Path
 from intarsia.errors import CompileError
 from intarsia_backends.cpu.device import FIRST_BOUND
 from intarsia_backends.cpu.kernels import Kernel
-from intarsia_backends.cpu.program import Bounds, Buffer, Program
+from intarsia_backends.cpu.program import Bounds, Operand, Part, Program, buffer_of
 
 ENTRY = "intarsia_region_run"
 
@@ -52,14 +52,17 @@ def entry_source(program: Program, symbols: Mapping[Kernel, str]) -> str:
             lines.append(f"  if (outside_{call.kernel.dtype}({arguments})) return {FIRST_BOUND + checks};")
             checks += 1
         elif call.kernel is None:
-            lines.append(f"  memcpy({operands[-1]}, {operands[0]}, {call.operands[-1].size});")
+            lines.append(f"  memcpy({operands[-1]}, {operands[0]}, {buffer_of(call.operands[-1]).size});")
         else:
             lines.append(f"  if ((status = {symbols[call.kernel]}({', '.join(operands)})) != 0) return status;")
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
 
 
-def _address(buffer: Buffer) -> str:
+def _address(operand: Operand) -> str:
+    if isinstance(operand, Part):
+        return f"(uint8_t *){_address(operand.buffer)} + {operand.start}"
+    buffer = operand
     if buffer.kind in ("input", "output"):
         return f"{buffer.kind}s[{buffer.index}]"
     return f"{'weights' if buffer.kind == 'weight' else 'arena'} + {buffer.offset}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intarsia_backends.cpu.program import ALIGNMENT_BYTES, Buffer, Program
+from intarsia_backends.cpu.program import ALIGNMENT_BYTES, Buffer, Program, buffer_of
 
 
 def plan(program: Program) -> None:
@@ -13,7 +13,7 @@ def plan(program: Program) -> None:
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for time, call in enumerate(program.calls):
-        for buffer in call.operands:
+        for buffer in map(buffer_of, call.operands):
             if buffer.kind == "arena":
                 first.setdefault(buffer, time)
                 last[buffer] = time

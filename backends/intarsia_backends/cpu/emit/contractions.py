@@ -17,35 +17,42 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import Term, term
 from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import loops
+from intarsia_backends.cpu.emit.nests import address, loops, span, stored
 from intarsia_backends.cpu.kernels import Contraction
 
-_UNROLL_TAPS = 4
+_UNROLLED = 4
+"""Steps of the innermost loop of the sum that are written one after the other, where they divide it."""
+
+_UNROLLED_MAX = 8
+"""An innermost loop of so few steps is written out whole."""
 
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
 def emit_contraction(kernel: Contraction) -> Any:
     """The PrimFunc of a contraction."""
-    block = kernel.vectors * kernel.lanes
     steps = math.prod(kernel.reduction)
     x_extents = (kernel.batch, kernel.groups, *kernel.positions, *kernel.reduction)
     x_strides = (kernel.x_batch, kernel.x_group, *kernel.x_positions, *kernel.x_reduction)
     y_extents = (kernel.batch, kernel.groups, kernel.outputs, *kernel.positions)
     y_strides = (kernel.y_batch, kernel.y_group, kernel.y_channel, *kernel.y_positions)
-    channels = kernel.groups * kernel.blocks * block
+    channels = kernel.groups * kernel.group_vectors * kernel.lanes
     pairs = 2 if kernel.products == "pairs" else 1
     x_dtype = {"float32": "float32", "pairs": "int32", "int16": "int16"}[kernel.products]
     weight_dtype = "float32" if kernel.products == "float32" else "int16"
     accumulator_dtype = "float32" if kernel.products == "float32" else "int32"
+    extents = (kernel.batch, kernel.groups * kernel.outputs, *kernel.positions)
 
     def body() -> None:
         x = parameter("x", _reach(x_extents, x_strides), x_dtype)
         weights = parameter("w", channels * steps * pairs, weight_dtype)
         bias = parameter("b", channels, accumulator_dtype)
-        factors = parameter("f", channels, kernel.factors) if kernel.factors else None
-        y = parameter("y", _reach(y_extents, y_strides), kernel.y_dtype)
-        _Tiles(kernel, x, weights, bias, factors, y, accumulator_dtype).emit()
+        operands = [
+            parameter(f"o{index}", span(access, extents) + kernel.lanes, stored(access.dtype))
+            for index, access in enumerate(kernel.operands)
+        ]
+        y = parameter("y", _reach(y_extents, y_strides) + kernel.lanes, stored(kernel.y_dtype))
+        _Tiles(kernel, x, weights, bias, operands, y, accumulator_dtype).emit()
 
     return function(body)
 
@@ -56,28 +63,42 @@ def _reach(extents: Sequence[int], strides: Sequence[int]) -> int:
 
 class _Tiles:
     def __init__(
-        self, kernel: Contraction, x: Any, weights: Any, bias: Any, factors: Any, y: Any, accumulator_dtype: str
+        self, kernel: Contraction, x: Any, weights: Any, bias: Any, operands: Sequence[Any], y: Any, accumulator: str
     ) -> None:
-        self.kernel, self.x, self.weights, self.bias, self.factors, self.y = kernel, x, weights, bias, factors, y
-        self.accumulator_dtype = accumulator_dtype
-        self.block = kernel.vectors * kernel.lanes
+        self.kernel, self.x, self.weights, self.bias, self.operands, self.y = kernel, x, weights, bias, operands, y
+        self.accumulator_dtype = accumulator
+        self.whole, self.rest = divmod(kernel.group_vectors, kernel.vectors)
 
     def emit(self) -> None:
         kernel = self.kernel
-        row, tile = kernel.positions[-1], kernel.tile
-        outer = (kernel.batch, kernel.groups, kernel.blocks, *kernel.positions[:-1])
+        blocks, rows = self.whole + (self.rest > 0), kernel.positions[:-1]
         with ExitStack() as stack:
-            batch, group, block, *places = loops(stack, outer, kernel.work)
-            if row // tile:
-                with T.serial(0, row // tile) as index:
-                    self.emit_tile(batch, group, block, [*places, index * tile], tile)
-            if row % tile:
-                self.emit_tile(batch, group, block, [*places, tirx.const(row // tile * tile, "int32")], row % tile)
+            if kernel.rows_first:
+                batch, group, *places = loops(stack, (kernel.batch, kernel.groups, *rows), kernel.work)
+                block = stack.enter_context(T.serial(0, blocks)) if blocks > 1 else tirx.const(0, "int32")
+            else:
+                batch, group, block, *places = loops(stack, (kernel.batch, kernel.groups, blocks, *rows), kernel.work)
+            if self.rest and self.whole:
+                with T.If(block < self.whole):
+                    with T.Then():
+                        self.emit_row(batch, group, block, places, kernel.vectors)
+                    with T.Else():
+                        self.emit_row(batch, group, block, places, self.rest)
+            else:
+                self.emit_row(batch, group, block, places, self.rest or kernel.vectors)
 
-    def emit_tile(self, batch: Term, group: Term, block: Term, places: Sequence[Term], tile: int) -> None:
-        kernel = self.kernel
-        lanes, vectors = kernel.lanes, kernel.vectors
-        channel = (group * kernel.blocks + block) * self.block
+    def emit_row(self, batch: Term, group: Term, block: Term, places: Sequence[Term], vectors: int) -> None:
+        row, tile = self.kernel.positions[-1], self.kernel.tile
+        if row // tile:
+            with T.serial(0, row // tile) as index:
+                self.emit_tile(batch, group, block, [*places, index * tile], tile, vectors)
+        if row % tile:
+            start = tirx.const(row // tile * tile, "int32")
+            self.emit_tile(batch, group, block, [*places, start], row % tile, vectors)
+
+    def emit_tile(self, batch: Term, group: Term, block: Term, places: Sequence[Term], tile: int, vectors: int) -> None:
+        kernel, lanes = self.kernel, self.kernel.lanes
+        channel = (group * kernel.group_vectors + block * kernel.vectors) * lanes  # among the padded ones
         accumulators = [[T.alloc_buffer((lanes,), self.accumulator_dtype) for _ in range(vectors)] for _ in range(tile)]
         for row in accumulators:
             for index, accumulator in enumerate(row):
@@ -86,30 +107,30 @@ class _Tiles:
         for stride, place in zip(kernel.x_positions, places):
             x_start = x_start + place * stride
         self.emit_reduction(x_start, channel * math.prod(kernel.reduction), accumulators)
-        self.emit_finish(batch, group, block, places, accumulators, channel)
+        self.emit_finish(batch, group, block, places, accumulators)
 
     def emit_reduction(self, x_start: Term, weight_start: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel = self.kernel
-        taps = kernel.reduction[-1]
-        unroll = len(kernel.reduction) > 1 and taps <= _UNROLL_TAPS
-        serial = kernel.reduction[:-1] if unroll else kernel.reduction
+        extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
+        unrolled = extent if extent <= _UNROLLED_MAX else _UNROLLED if extent % _UNROLLED == 0 else 1
+        serial, strides = (*kernel.reduction[:-1], extent // unrolled), (*kernel.x_reduction[:-1], unrolled * stride)
+        width = len(accumulators[0]) * kernel.lanes
         with ExitStack() as stack:
-            indices = [stack.enter_context(T.serial(0, extent)) if extent > 1 else 0 for extent in serial]
+            indices = [stack.enter_context(T.serial(0, count)) if count > 1 else 0 for count in serial]
             step: Term = tirx.const(0, "int32")
             x_place = x_start
-            for extent, stride, index in zip(serial, kernel.x_reduction, indices):
-                step = step * extent + index
-                x_place = x_place + index * stride
-            for tap in range(taps if unroll else 1):
-                weight_step = step * taps + tap if unroll else step
-                x_tap = x_place + tap * kernel.x_reduction[-1] if unroll else x_place
-                self.emit_step(x_tap, weight_start + weight_step * self.block, accumulators)
+            for count, walk, index in zip(serial, strides, indices):
+                step = step * count + index
+                x_place = x_place + index * walk
+            for tap in range(unrolled):
+                self.emit_step(x_place + tap * stride, weight_start + (step * unrolled + tap) * width, accumulators)
 
     def emit_step(self, x_place: Term, weight_place: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
         size = 2 if kernel.products == "pairs" else 1
         weights = [
-            _load(self.weights, (weight_place + index * lanes) * size, lanes * size) for index in range(kernel.vectors)
+            _load(self.weights, (weight_place + index * lanes) * size, lanes * size)
+            for index in range(len(accumulators[0]))
         ]
         for position, row in enumerate(accumulators):
             number = tirx.BufferLoad(self.x, [x_place + position * kernel.x_positions[-1]])
@@ -133,21 +154,23 @@ class _Tiles:
         block: Term,
         places: Sequence[Term],
         accumulators: Sequence[Sequence[Any]],
-        channel: Term,
     ) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
-        start = batch * kernel.y_batch + group * kernel.y_group + block * (self.block * kernel.y_channel)
+        first = block * (kernel.vectors * lanes)  # channel of the group
+        start = batch * kernel.y_batch + group * kernel.y_group + first * kernel.y_channel
         for stride, place in zip(kernel.y_positions, places):
             start = start + place * stride
-        whole = kernel.outputs % self.block == 0
+        width = len(accumulators[0]) * lanes
+        whole = kernel.padded or kernel.outputs % lanes == 0
         direct = kernel.y_channel == 1 and whole
-        tile = len(accumulators)
         if not direct:
-            rows = [T.alloc_buffer((self.block,), kernel.y_dtype) for _ in range(tile)]
+            rows = [T.alloc_buffer((width,), stored(kernel.y_dtype)) for _ in accumulators]
         for position, row in enumerate(accumulators):
+            here = [*places[:-1], places[-1] + position]
             for index, accumulator in enumerate(row):
                 with T.vectorized(0, lanes) as lane:
-                    element = self.finished(accumulator[lane], channel + index * lanes + lane)
+                    channel = group * kernel.outputs + first + index * lanes + lane
+                    element = self.finished(accumulator[lane], [batch, channel, *here])
                     if direct:
                         place = start + position * kernel.y_positions[-1] + index * lanes + lane
                         T.buffer_store(self.y, element, [place])
@@ -155,14 +178,21 @@ class _Tiles:
                         T.buffer_store(rows[position], element, [index * lanes + lane])
         if direct:
             return
-        left = kernel.outputs - block * self.block
-        with T.serial(0, self.block if whole else tirx.min(left, self.block)) as output:
-            for position in range(tile):
+        left = kernel.outputs - first
+        with T.serial(0, width if whole else tirx.min(left, width)) as output:
+            for position in range(len(accumulators)):
                 place = start + output * kernel.y_channel + position * kernel.y_positions[-1]
                 T.buffer_store(self.y, rows[position][output], [place])
 
-    def finished(self, total: Term, channel: Term) -> Term:
-        return term(self.kernel.finish, lambda index, further: self.factors[channel], total)
+    def finished(self, total: Term, places: Sequence[Term]) -> Term:
+        def load(index: int, further: Term | None) -> Term:
+            access = self.kernel.operands[index]
+            place = address(access, places)
+            element = self.operands[index][place if further is None else place + further]
+            return tirx.NE(element, tirx.const(0, "uint8")) if access.dtype == "bool" else element
+
+        element = term(self.kernel.finish, load, total)
+        return tirx.Cast("uint8", element) if self.kernel.y_dtype == "bool" else element
 
 
 def _load(buffer: Any, place: Term | int, lanes: int) -> Term:

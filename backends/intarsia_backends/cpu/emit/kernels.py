@@ -13,6 +13,7 @@ from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
 from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
+from intarsia_backends.cpu.emit.surround import emit_surround
 from intarsia_backends.cpu.kernels import (
     Contraction,
     Extreme,
@@ -24,12 +25,14 @@ from intarsia_backends.cpu.kernels import (
     Running,
     Scatter,
     Softmax,
+    Surround,
     Top,
 )
 from intarsia_backends.cpu.machine import Machine
 
 _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Contraction: emit_contraction,
+    Surround: emit_surround,
     Softmax: emit_softmax,
     IntegerSoftmax: emit_integer_softmax,
     Normalize: emit_normalize,

@@ -11,13 +11,16 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia.targets import Support
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.geometry import Window, check_window, window_of
+from intarsia_backends.cpu.lower.images import convolve_images, takes_images
+from intarsia_backends.cpu.lower.packing import channel_weight, pack
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused, sequence
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.program import Buffer
 
 # ---- lowering of a window: padding, then sums of products
 
@@ -100,6 +103,11 @@ def contract(
     tile, vectors, _ = choose_tile(builder.machine, window.outputs, positions[-1])
     lanes = builder.machine.lanes
     out_area = math.prod(window.positions)
+    operands = [x, builder.weight(pack(weights, vectors, lanes, products)), builder.weight(_blocked(bias, lanes))]
+    accesses = []
+    if factors is not None:
+        accesses.append(Access(str(factors.dtype), (0, 1, *(0 for _ in positions))))
+        operands.append(channel_weight(builder, factors.reshape(-1)))
     kernel_spec = Contraction(
         products,
         window.batch,
@@ -119,27 +127,12 @@ def contract(
         tile,
         vectors,
         lanes,
-        "" if factors is None else str(factors.dtype),
+        tuple(accesses),
+        False,
+        False,
         finish,
     )
-    block = vectors * lanes
-    operands = [x, builder.weight(pack(weights, block, products)), builder.weight(_blocked(bias, block))]
-    if factors is not None:
-        operands.append(builder.weight(_blocked(factors, block)))
     builder.call(kernel_spec, operands, y)
-
-
-def pack(weights: Array, block: int, products: str) -> Array:
-    """Weights [groups, outputs, channels, *kernel] as a Contraction reads them; absent outputs are zeros."""
-    groups, outputs, channels, *kernel = weights.shape
-    pairs = 2 if products == "pairs" else 1
-    padded_outputs = -(-outputs // block) * block
-    padded_channels = -(-channels // pairs) * pairs
-    full = np.zeros((groups, padded_outputs, padded_channels, *kernel), weights.dtype)
-    full[:, :outputs, :channels] = weights
-    shape = (groups, padded_outputs // block, block, padded_channels // pairs, pairs, math.prod(kernel))
-    packed = full.reshape(shape).transpose(0, 1, 3, 5, 2, 4)
-    return np.ascontiguousarray(packed.astype(np.float32 if products == "float32" else np.int16))
 
 
 def _blocked(numbers: Array, block: int) -> Array:
@@ -219,8 +212,11 @@ def _lower_conv(builder: Builder, node: Node) -> None:
     data = elements(node.input(1))
     window = window_of(node, data.shape)
     weights = data.reshape(window.groups, window.outputs, *data.shape[1:])
-    bias = _bias(node, 2, window)
-    convolve_float(builder, node, window, builder.read(node.input(0)), weights, bias, activated(node, ("acc",)))
+    bias, finish = _bias(node, 2, window), activated(node, ("acc",))
+    if takes_images(window):
+        convolve_images(builder, node, window, weights, bias, finish, None, None)
+    else:
+        convolve_float(builder, node, window, builder.read(node.input(0)), weights, bias, finish)
 
 
 def _bias(node: Node, index: int, window: Window) -> Array:
@@ -317,6 +313,10 @@ def _lower_qconv(builder: Builder, node: Node) -> None:
     bias = elements(node.input(2)).reshape(shape)
     factors = channel_factors(node, 3, shape)
     zero = int(attribute(node, "input_zero_point", 0))
+    if takes_images(window):
+        finish = requantized(("acc",), ("in", 0), node)
+        convolve_images(builder, node, window, weights, bias, finish, factors, zero)
+        return
     source, y = builder.read(node.input(0)), builder.result(node.output)
     if window.is_spatial:
         x = padded_input(builder, source, window, "int8", 0, ("cast", "int16", centred(zero)), "int16")

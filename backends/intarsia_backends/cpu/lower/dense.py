@@ -9,12 +9,14 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Contraction, Expression, broadcast, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated, knows_activation
-from intarsia_backends.cpu.lower.convolution import centred, channel_factors, pack, products_for, requantized
+from intarsia_backends.cpu.lower.convolution import centred, channel_factors, products_for, requantized
+from intarsia_backends.cpu.lower.packing import channel_weight, pack
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused
 from intarsia_backends.cpu.lower.tiles import choose_tile
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.program import Buffer
 
 
 def _rows(
@@ -52,15 +54,15 @@ def _rows(
         tile,
         vectors,
         lanes,
-        "" if factors is None else str(factors.dtype),
+        () if factors is None else (Access(str(factors.dtype), (0, 1, 0)),),
+        False,
+        False,
         finish,
     )
-    block = vectors * lanes
-    padding = (0, -outputs % block)
-    packed = pack(np.ascontiguousarray(weights.T)[None], block, products)
-    operands = [x, builder.weight(packed), builder.weight(np.pad(bias, padding))]
+    packed = pack(np.ascontiguousarray(weights.T)[None], vectors, lanes, products)
+    operands = [x, builder.weight(packed), builder.weight(np.pad(bias, (0, -outputs % lanes)))]
     if factors is not None:
-        operands.append(builder.weight(np.pad(factors, padding)))
+        operands.append(channel_weight(builder, factors))
     builder.call(kernel, operands, y)
 
 

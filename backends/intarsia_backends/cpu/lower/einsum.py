@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.movement import text
 from intarsia_backends.cpu.lower.table import Lowering, refused
-from intarsia_backends.cpu.program import Builder
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
+from intarsia_backends.cpu.builder import Builder
+from intarsia_backends.cpu.fusion import map_values
+from intarsia_backends.cpu.kernels import Expression
 from intarsia_backends.cpu.lower.activations import UNARY, activated, attribute_arguments, knows_activation, unary
+from intarsia_backends.cpu.lower.packing import channel_weight
 from intarsia_backends.cpu.lower.table import ALL, FLOATS, MOVED, NUMBERS, Lowering, attribute, elements, refused
-from intarsia_backends.cpu.program import Builder
-
-
-def map_values(builder: Builder, values: Sequence[Value], output: Value, body: Expression) -> None:
-    """One kernel that computes `body` for every element of the output; the inputs broadcast to it."""
-    shape = output.shape
-    accesses = [Access(value.dtype, broadcast(value.shape, shape)) for value in values]
-    operands = [builder.read(value) for value in values]
-    kernel = nest(shape, accesses, Access(output.dtype, row_major(shape)), body)
-    builder.call(kernel, operands, builder.result(output))
+from intarsia_backends.cpu.views import View
 
 
 def _present(node: Node) -> list[Value]:
@@ -124,11 +118,11 @@ def _lower_batch_normalization(builder: Builder, node: Node) -> None:
     factor = scale / np.sqrt(variance + float(attribute(node, "epsilon", 1e-5)))
     x, dtype = node.input(0), node.input(0).dtype
     strides = (0, 1, *(0 for _ in x.shape[2:])) if x.type.rank > 1 else (0,)
-    tables = [builder.weight(table.astype(dtype)) for table in (factor, shift - mean * factor)]
-    accesses = [Access(dtype, row_major(x.shape)), Access(dtype, strides), Access(dtype, strides)]
+    tables = [
+        View(channel_weight(builder, table.astype(dtype)), dtype, strides) for table in (factor, shift - mean * factor)
+    ]
     body: Expression = ("add", ("mul", ("in", 0), ("in", 1)), ("in", 2))
-    kernel = nest(x.shape, accesses, Access(dtype, row_major(x.shape)), activated(node, body, dtype))
-    builder.call(kernel, [builder.read(x), *tables], builder.result(node.output))
+    map_values(builder, [x], node.output, activated(node, body, dtype), tables)
 
 
 def _check_batch_normalization(node: Node) -> Support:

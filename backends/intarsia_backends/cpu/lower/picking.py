@@ -12,6 +12,7 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, Extreme, Running, Scatter, Top, nest, row_major
 from intarsia_backends.cpu.lower.movement import copy, lower_constant_gather, text
 from intarsia_backends.cpu.lower.table import (
@@ -25,7 +26,7 @@ from intarsia_backends.cpu.lower.table import (
     integers,
     refused,
 )
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.program import Buffer
 
 
 def place(index: int, size: int) -> Expression:

@@ -8,12 +8,13 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import centred, padded_input, requantized
 from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window
 from intarsia_backends.cpu.lower.table import Lowering, attribute, sequence
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.program import Buffer
 
 
 def _window(node: Node, kernel: tuple[int, ...]) -> Window:

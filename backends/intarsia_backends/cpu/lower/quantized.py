@@ -8,11 +8,12 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.kernels import Access, Expression, IntegerSoftmax, broadcast, nest, row_major
+from intarsia_backends.cpu.builder import Builder
+from intarsia_backends.cpu.fusion import map_values
+from intarsia_backends.cpu.kernels import Expression, IntegerSoftmax, broadcast
 from intarsia_backends.cpu.lower.convolution import centred, requantized
-from intarsia_backends.cpu.lower.elementwise import map_values
 from intarsia_backends.cpu.lower.table import Lowering, attribute, axis_of, refused
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.views import View
 
 
 def _centred(index: int, zero_point: int) -> Expression:
@@ -54,11 +55,10 @@ def _lower_requantize(builder: Builder, node: Node) -> None:
 
 def _lower_lookup(builder: Builder, node: Node) -> None:
     x, table, y = node.input(0), node.input(1), node.output
-    count = x.type.elements
-    # The byte is read as unsigned, whatever its type; so is the table, which is copied bit by bit.
-    accesses = [Access("uint8", (1,)), Access("uint8", (0,))]
-    kernel = nest((count,), accesses, Access("uint8", (1,)), ("gather", 1, ("cast", "int32", ("in", 0))))
-    builder.call(kernel, [builder.read(x), builder.read(table)], builder.result(y))
+    # The number is taken as its eight bits, whatever its type.
+    place: Expression = ("bit_and", ("cast", "int32", ("in", 0)), ("const", "int32", 0xFF))
+    walk = View(builder.read(table), y.dtype, (0,) * y.type.rank)
+    map_values(builder, [x], y, ("gather", 1, place), [walk])
 
 
 def _lower_qsoftmax(builder: Builder, node: Node) -> None:
@@ -89,15 +89,9 @@ def saturated(steps: Expression, zero: Expression, dtype: str) -> Expression:
 
 def _lower_quantize(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    scale = builder.weight(np.asarray([node.attributes["scale"]], np.float32))
+    scale = View(builder.weight(np.asarray([node.attributes["scale"]], np.float32)), "float32", (0,) * x.type.rank)
     zero: Expression = ("const", "int32", _number(node, "zero_point"))
-    _convert(
-        builder,
-        x,
-        node.output,
-        [(scale, "float32", (0,) * x.type.rank)],
-        _quantized(("in", 0), ("in", 1), zero, "int8"),
-    )
+    map_values(builder, [x], node.output, _quantized(("in", 0), ("in", 1), zero, "int8"), [scale])
 
 
 def _lower_dequantize(builder: Builder, node: Node) -> None:
@@ -105,14 +99,6 @@ def _lower_dequantize(builder: Builder, node: Node) -> None:
     scale: Expression = ("const", "float32", float(np.float32(node.attributes["scale"])))
     body = ("mul", ("cast", "float32", centred(_number(node, "zero_point"))), scale)
     map_values(builder, [x], node.output, body)
-
-
-def _convert(
-    builder: Builder, x: Value, y: Value, others: list[tuple[Buffer, str, tuple[int, ...]]], body: Expression
-) -> None:
-    accesses = [Access(x.dtype, row_major(x.shape)), *(Access(dtype, strides) for _, dtype, strides in others)]
-    kernel = nest(x.shape, accesses, Access(y.dtype, row_major(x.shape)), body)
-    builder.call(kernel, [builder.read(x), *(buffer for buffer, _, _ in others)], builder.result(y))
 
 
 def _along_axis(node: Node, value: Value) -> tuple[int, ...]:
@@ -125,28 +111,26 @@ def _along_axis(node: Node, value: Value) -> tuple[int, ...]:
     return broadcast(shape, x.shape)
 
 
-def _scale_operands(
-    builder: Builder, node: Node
-) -> tuple[list[tuple[Buffer, str, tuple[int, ...]]], Expression, Expression]:
+def _scale_operands(builder: Builder, node: Node) -> tuple[list[View], Expression, Expression]:
     scale, zero = node.input(1), node.optional_input(2)
-    others = [(builder.read(scale), "float32", _along_axis(node, scale))]
+    tables = [View(builder.read(scale), "float32", _along_axis(node, scale))]
     offset: Expression = ("const", "int32", 0)
     if zero is not None:
-        others.append((builder.read(zero), zero.dtype, _along_axis(node, zero)))
+        tables.append(View(builder.read(zero), zero.dtype, _along_axis(node, zero)))
         offset = ("cast", "int32", ("in", 2))
-    return others, ("in", 1), offset
+    return tables, ("in", 1), offset
 
 
 def _lower_quantize_linear(builder: Builder, node: Node) -> None:
-    others, scale, zero = _scale_operands(builder, node)
-    body = _quantized(("in", 0), scale, zero, node.output.dtype)
-    _convert(builder, node.input(0), node.output, others, body)
+    tables, scale, zero = _scale_operands(builder, node)
+    map_values(builder, [node.input(0)], node.output, _quantized(("in", 0), scale, zero, node.output.dtype), tables)
 
 
 def _lower_dequantize_linear(builder: Builder, node: Node) -> None:
-    others, scale, zero = _scale_operands(builder, node)
+    tables, scale, zero = _scale_operands(builder, node)
     steps: Expression = ("sub", ("cast", "int32", ("in", 0)), zero)
-    _convert(builder, node.input(0), node.output, others, ("mul", ("cast", "float32", steps), scale))
+    body: Expression = ("mul", ("cast", "float32", steps), scale)
+    map_values(builder, [node.input(0)], node.output, body, tables)
 
 
 def _check_linear(node: Node) -> Support:

@@ -9,6 +9,7 @@ import numpy as np
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, Normalize, Softmax, nest, row_major
 from intarsia_backends.cpu.lower.table import (
     FLOATS,
@@ -19,7 +20,6 @@ from intarsia_backends.cpu.lower.table import (
     integers,
     refused,
 )
-from intarsia_backends.cpu.program import Builder
 
 
 def _axes(node: Node) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.lower import (
     arithmetic,
     convolution,
@@ -31,7 +32,7 @@ from intarsia_backends.cpu.lower.half import expand_half, is_half
 from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
 from intarsia_backends.cpu.lower.table import Lowering, has_sizes, makes_nothing, supports
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Builder, Program
+from intarsia_backends.cpu.program import Program
 
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,

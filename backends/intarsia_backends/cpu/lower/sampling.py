@@ -7,10 +7,11 @@ import math
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.movement import text
 from intarsia_backends.cpu.lower.table import Lowering, attribute, refused
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.program import Buffer
 
 _TAPS = {"nearest": (0,), "linear": (0, 1), "cubic": (-1, 0, 1, 2)}
 _CUBIC = -0.75

@@ -11,7 +11,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
-from intarsia_backends.cpu.program import Builder
+from intarsia_backends.cpu.builder import Builder
 
 FLOATS = ("float32", "float64")
 NUMBERS = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from intarsia.ir.graph import Node, Value
+from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import padded_input
 from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window
 from intarsia_backends.cpu.lower.table import FLOATS, Lowering, attribute, sequence
-from intarsia_backends.cpu.program import Buffer, Builder
+from intarsia_backends.cpu.program import Buffer
 
 _PRODUCT: Expression = ("mul", ("in", 0), ("in", 1))
 

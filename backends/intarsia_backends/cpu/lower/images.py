@@ -1,0 +1,225 @@
+"""Convolution of images whose channels lie last: float32 Conv and the integer `qconv`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Node, Value
+from intarsia_backends.cpu.builder import Builder, Pending
+from intarsia_backends.cpu.fusion import stored
+from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest
+from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result
+from intarsia_backends.cpu.lower.geometry import Window, window_of
+from intarsia_backends.cpu.lower.packing import blocked_outputs, channel_weight
+from intarsia_backends.cpu.lower.table import elements
+from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
+from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.program import Operand
+from intarsia_backends.cpu.views import Halo, Images, View
+
+_CACHED_BYTES = 192 << 10
+"""Weights of a group up to which rows come first: the weights stay in the second-level cache then."""
+
+
+def takes_images(window: Window) -> bool:
+    """Whether a convolution is made here: one of two spatial axes with channels enough for vectors."""
+    return len(window.kernel) == 2 and (_is_depthwise(window) or not window.is_spatial)
+
+
+def _is_depthwise(window: Window) -> bool:
+    return window.channels == 1 and window.outputs == 1 and window.groups > 1
+
+
+def convolve_images(
+    builder: Builder,
+    node: Node,
+    window: Window,
+    weights: Array,
+    bias: Array,
+    finish: Expression,
+    factors: Array | None,
+    zero: int | None,
+) -> None:
+    """Sums of products with channels in vectors; elementwise ops after it become its end.
+
+    weights  [groups, outputs, channels, height, width] of float32 or int8
+    bias     [groups, outputs]
+    factors  float64 of each output channel; ("in", 0) of `finish`
+    zero     what the input is stored without; None for float32
+    """
+    operands: list[View] = []
+    if factors is not None:
+        operands.append(View(channel_weight(builder, factors.reshape(-1)), str(factors.dtype), (0, 1, 0, 0)))
+    lanes = builder.machine.lanes
+
+    def takes(view: View) -> bool:
+        _, channel, row, position = view.strides
+        if view.strides == (0, 0, 0, 0):
+            return True
+        room = position % lanes == 0 if position or row else view.buffer.kind == "weight"
+        return channel == 1 and room
+
+    def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
+        lowered = _depthwise if _is_depthwise(window) else _dense
+        lowered(builder, node.input(0), window, weights, bias, zero, value, expression, views)
+
+    builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
+
+
+def _halo(window: Window) -> Halo:
+    return Halo(window.before[0], window.before[1], window.after[0], window.after[1])
+
+
+def _first_tap(view: View, images: Images, window: Window) -> int:
+    """Elements from the first element of the images to the first tap of the first window."""
+    return -(window.before[0] * images.row + window.before[1] * images.pitch)
+
+
+def _dense(
+    builder: Builder,
+    source: Value,
+    window: Window,
+    weights: Array,
+    bias: Array,
+    zero: int | None,
+    value: Value,
+    expression: Expression,
+    views: Sequence[View],
+) -> None:
+    machine = builder.machine
+    products = "float32" if zero is None else "pairs" if machine.name == "x86_64" else "int16"
+    pairs = 2 if products == "pairs" else 1
+    if window.groups > 1 and window.channels % pairs:
+        products, pairs = "int16", 1  # a pair would reach into the next group
+    if window.channels % pairs:
+        weights = np.pad(weights, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
+    channels = -(-window.channels // pairs)
+    x, images = channels_last(builder, source, _halo(window), pairs, zero)
+    target = images_result(builder, value)
+    y_image, _, y_row, y_position = target.strides
+    lanes = machine.lanes
+    pitch, row = images.pitch // pairs, images.row // pairs
+    positions = window.positions
+    x_positions = (row * window.strides[0], pitch * window.strides[1])
+    walks = [view.access.strides for view in views]
+    y_positions = (y_row, y_position)
+    if _is_one_row(positions, [x_positions, y_positions, *(walk[2:] for walk in walks)]):
+        count = math.prod(positions)
+        rows, columns = split_row(machine, window.outputs, count)
+        positions = (rows, columns)
+        x_positions = (x_positions[1] * columns, x_positions[1])
+        y_positions = (y_position * columns, y_position)
+        walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
+    tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1])
+    reduction = (*window.kernel, channels)
+    x_reduction = (row * window.dilations[0], pitch * window.dilations[1], 1)
+    packed = _packed(weights, vectors, lanes, pairs, products)
+    kernel = Contraction(
+        products,
+        window.batch,
+        window.groups,
+        window.outputs,
+        positions,
+        reduction,
+        images.image // pairs,
+        channels,
+        x_positions,
+        x_reduction,
+        target.dtype,
+        y_image,
+        window.outputs,
+        1,
+        y_positions,
+        tile,
+        vectors,
+        lanes,
+        tuple(Access(view.dtype, walk) for view, walk in zip(views, walks)),
+        window.groups == 1,
+        packed.nbytes <= _CACHED_BYTES,
+        stored(expression, target),
+    )
+    operands: list[Operand] = [
+        x.at(_first_tap(x, images, window)),
+        builder.weight(packed),
+        builder.weight(_padded_outputs(bias, lanes)),
+        *(view.start for view in views),
+    ]
+    builder.call(kernel, operands, target.start)
+
+
+def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> bool:
+    """Whether all walks step from row to row as from position to position, so that an image is one row."""
+    return all(row == position * positions[1] for row, position in walks)
+
+
+def _packed(weights: Array, vectors: int, lanes: int, pairs: int, products: str) -> Array:
+    groups, outputs, channels, height, width = weights.shape
+    padded = -(-outputs // lanes) * lanes
+    full = np.zeros((groups, padded, channels, height, width), weights.dtype)
+    full[:, :outputs] = weights
+    split = full.reshape(groups, padded, channels // pairs, pairs, height * width)
+    ordered = split.transpose(0, 4, 2, 1, 3).reshape(groups, -1, padded, pairs)
+    return blocked_outputs(ordered, vectors * lanes, products)
+
+
+def _padded_outputs(numbers: Array, lanes: int) -> Array:
+    return np.pad(numbers, ((0, 0), (0, -numbers.shape[1] % lanes)))
+
+
+def _depthwise(
+    builder: Builder,
+    source: Value,
+    window: Window,
+    weights: Array,
+    bias: Array,
+    zero: int | None,
+    value: Value,
+    expression: Expression,
+    views: Sequence[View],
+) -> None:
+    """Every channel by itself."""
+    x, images = channels_last(builder, source, _halo(window), builder.machine.lanes, zero)
+    target = images_result(builder, value)
+    wide = "float32" if zero is None else "int32"
+    numbers = "float32" if zero is None else "int16"
+    steps = x.strides
+    kept = (window.batch, window.groups, *window.positions)
+    taps = (steps[2] * window.dilations[0], steps[3] * window.dilations[1])
+    access = Access(x.dtype, (steps[0], 1, steps[2] * window.strides[0], steps[3] * window.strides[1], *taps))
+    count = window.groups
+    table = weights.reshape(count, -1).T.astype(numbers)
+    weight = Access(numbers, (0, 1, 0, 0, window.kernel[1] * count, count))
+    product: Expression = ("mul", ("in", len(views)), ("in", len(views) + 1))
+    if wide == "int32":
+        product = ("mul", *(("cast", "int32", ("in", len(views) + index)) for index in range(2)))
+    accesses = [Access(view.dtype, (*view.strides, 0, 0)) for view in views]
+    accesses += [access, weight, Access(wide, (0, 1, 0, 0, 0, 0))]
+    kernel = nest(
+        kept,
+        accesses,
+        Access(target.dtype, target.strides),
+        product,
+        reduced=window.kernel,
+        combine="add",
+        initial=("in", len(views) + 2),
+        finish=stored(expression, target),
+    )
+    operands = [
+        *(view.start for view in views),
+        x.at(_first_tap(x, images, window)),
+        builder.weight(np.ascontiguousarray(table)),
+        builder.weight(bias),
+    ]
+    builder.call(kernel, operands, target.start)
+
+
+def _convolution_halo(node: Node, machine: Machine) -> Halo:
+    window = window_of(node, elements(node.input(1)).shape)
+    return _halo(window) if takes_images(window) else Halo()
+
+
+HALOS["Conv"] = HALOS["qconv"] = _convolution_halo

@@ -1,0 +1,40 @@
+"""Weights and numbers of channels as kernels with vectors of channels read them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia_backends.cpu.builder import Builder
+from intarsia_backends.cpu.program import Buffer
+
+
+def pack(weights: Array, vectors: int, lanes: int, products: str) -> Array:
+    """Weights [groups, outputs, channels, *kernel] as a Contraction reads them; absent outputs are zeros.
+
+    The order of the sum is that of the axes: channels, then the kernel.
+    """
+    groups, outputs, channels, *kernel = weights.shape
+    pairs = 2 if products == "pairs" else 1
+    padded = -(-outputs // lanes) * lanes
+    padded_channels = -(-channels // pairs) * pairs
+    full = np.zeros((groups, padded, padded_channels, *kernel), weights.dtype)
+    full[:, :outputs, :channels] = weights
+    steps = padded_channels // pairs * math.prod(kernel)
+    split = full.reshape(groups, padded, padded_channels // pairs, pairs, math.prod(kernel))
+    ordered = split.transpose(0, 2, 4, 1, 3).reshape(groups, steps, padded, pairs)
+    return blocked_outputs(ordered, vectors * lanes, products)
+
+
+def blocked_outputs(ordered: Array, block: int, products: str) -> Array:
+    """Weights [groups, steps, outputs, pairs] as blocks of outputs one after the other; the last may be narrow."""
+    groups, outputs = ordered.shape[0], ordered.shape[2]
+    blocks = [ordered[:, :, start : start + block].reshape(groups, -1) for start in range(0, outputs, block)]
+    return np.concatenate(blocks, axis=1).astype(np.float32 if products == "float32" else np.int16)
+
+
+def channel_weight(builder: Builder, numbers: Array) -> Buffer:
+    """A number for each channel, read by whole vectors: zeros follow."""
+    return builder.weight(np.concatenate([numbers, np.zeros(builder.machine.lanes, numbers.dtype)]))
