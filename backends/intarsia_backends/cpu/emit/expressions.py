@@ -27,10 +27,21 @@ def is_nan(x: Term) -> Term:
     return tirx.isnan(x)
 
 
+_shared: list[list[tuple[Any, Term]]] = []
+"""Values with a name, in order, of the expressions that are being made."""
+
+
 def shared(value: Term, use: Callable[[Term], Term]) -> Term:
-    """`use(value)` where the value is computed once: expressions are trees, and would repeat it."""
+    """`use(value)` where the value is computed once: expressions are trees, and would repeat it.
+
+    Inside of `term` the names of a whole expression stand in front of it. TVM's vectoriser refuses names inside of the
+    values of names, and statements in a vectorised loop it takes for those of the last lane.
+    """
     name = tirx.Var("shared", str(value.ty.dtype))
-    return tirx.Let(name, value, use(name))
+    if not _shared:
+        return tirx.Let(name, value, use(name))
+    _shared[-1].append((name, value))
+    return use(name)
 
 
 def exponential(x: Term) -> Term:
@@ -143,8 +154,12 @@ def _ceil_at(x: Term, bound: Term) -> Term:
 
 def _small_rint(x: Term) -> Term:
     """A float64 of at most 2**31 as an int32, half to even. After the sum the whole number stands in the low bits."""
-    bits = tirx.call_intrin("int64", "tirx.reinterpret", x + constant("float64", 1.5 * 2.0**52))
-    return tirx.Cast("int32", bits)
+
+    def low_bits(number: Term) -> Term:  # TVM vectorises the argument of a call twice, and takes no nested names there
+        bits = tirx.call_intrin("int64", "tirx.reinterpret", number + constant("float64", 1.5 * 2.0**52))
+        return tirx.Cast("int32", bits)
+
+    return shared(x, low_bits)
 
 
 def _differ(a: Term, b: Term) -> Term:
@@ -245,6 +260,9 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     # Relu and Clip: a comparison with a constant keeps NaN, and is one instruction.
     "floor_at": _floor_at,
     "ceil_at": _ceil_at,
+    # For numbers that are never NaN.
+    "at_least": lambda a, b: tirx.max(a, b),
+    "at_most": lambda a, b: tirx.min(a, b),
     "pow": lambda a, b: tirx.pow(a, b),
     "neg": lambda a: -a,
     "abs": _call("abs"),
@@ -315,19 +333,31 @@ def term(expression: Expression, load: Callable[[int, Term | None], Term], accum
     load         gives operand k at the place of the loops, some elements further where that is not None
     accumulator  what ("acc",) stands for
     """
+    names: list[tuple[Any, Term]] = []
+    _shared.append(names)
+    try:
+        result = _term(expression, load, accumulator)
+    finally:
+        _shared.pop()
+    for name, value in reversed(names):
+        result = tirx.Let(name, value, result)
+    return result
+
+
+def _term(expression: Expression, load: Callable[[int, Term | None], Term], accumulator: Term) -> Term:
     head = expression[0]
     if head == "in":
         return load(expression[1], None)
     if head == "gather":
-        return load(expression[1], term(expression[2], load, accumulator))
+        return load(expression[1], _term(expression[2], load, accumulator))
     if head == "acc":
         assert accumulator is not None
         return accumulator
     if head == "const":
         return constant(expression[1], expression[2])
     if head == "cast":
-        return tirx.Cast(expression[1], term(expression[2], load, accumulator))
-    return FUNCTIONS[head](*(term(part, load, accumulator) for part in expression[1:]))
+        return tirx.Cast(expression[1], _term(expression[2], load, accumulator))
+    return FUNCTIONS[head](*(_term(part, load, accumulator) for part in expression[1:]))
 
 
 __all__ = ["FUNCTIONS", "Term", "constant", "exponential", "term"]

@@ -290,7 +290,7 @@ def requantized(total: Expression, factor: Expression, node: Node) -> Expression
     zero = int(attribute(node, "output_zero_point", 0))
     low, high = int(attribute(node, "clamp_min", -128)) - zero, int(attribute(node, "clamp_max", 127)) - zero
     scaled: Expression = ("mul", ("cast", "float64", total), factor)
-    bounded = ("ceil_at", ("floor_at", scaled, ("const", "float64", float(low))), ("const", "float64", float(high)))
+    bounded = ("at_most", ("at_least", scaled, ("const", "float64", float(low))), ("const", "float64", float(high)))
     return ("cast", "int8", ("add", ("small_rint", bounded), ("const", "int32", zero)))
 
 
