@@ -92,7 +92,8 @@ class Builder:
 
     def alias(self, value: Value, source: Value) -> None:
         """`value` has the elements of `source` in C order, under another shape."""
-        if value.type == source.type and source in self._pending:
+        alone = source not in self._kept and len(source.users) <= 1
+        if value.type == source.type and source in self._pending and alone:
             self._pending[value] = self._pending.pop(source)
         elif value.type == source.type:
             self._views[value] = self.view(source)

@@ -83,7 +83,8 @@ def _host(builder: Builder, values: Sequence[Value], output: Value) -> Value | N
     """The input whose kernel is to go on with this op: of the shape of the output, and not yet made."""
     found = [value for value in values if value.shape == output.shape and builder.pending(value) is not None]
     kernels = [value for value in found if _has_accumulator(builder, value)]
-    return (kernels or found or [None])[-1]
+    best = kernels or found
+    return best[-1] if best else None
 
 
 def _has_accumulator(builder: Builder, value: Value) -> bool:
@@ -124,26 +125,33 @@ def stored(expression: Expression, target: View) -> Expression:
     """The expression of a value as `target` holds it."""
     if target.zero is None:
         return expression
-    return ("cast", "int16", _difference(whole(expression), target.zero))
+    return stored_number(expression, target.zero)
+
+
+def stored_number(expression: Expression, zero: int) -> Expression:
+    """An int8 as the int16 that is stored: without its zero point."""
+    return ("cast", "int16", _difference(whole(expression), zero))
 
 
 def whole(expression: Expression) -> Expression:
     """An int8 element as an int32, without the way through eight bits where its number is known to fit."""
-    if expression[0] == "cast" and expression[1] == "int8" and _fits_eight_bits(expression[2]):
-        return expression[2]
+    inner: Expression = expression[-1]
+    if expression[0] == "cast" and expression[1] == "int8" and _fits_eight_bits(inner):
+        return inner
     return ("cast", "int32", expression)
 
 
 def _fits_eight_bits(expression: Expression) -> bool:
     if expression[0] != "add" or expression[2][0] != "const":
         return False
-    inner = expression[1]
-    return inner[0] == "small_rint" or (inner[0] == "cast" and inner[1] == "int32" and inner[2][0] == "in")
+    inner: Expression = expression[1]
+    return inner[0] == "small_rint" or (inner[:2] == ("cast", "int32") and inner[2][0] == "in")
 
 
 def _difference(expression: Expression, zero: int) -> Expression:
+    first: Expression = expression[1]
     if expression[0] == "add" and expression[2] == ("const", "int32", zero):
-        return expression[1]
+        return first
     return ("sub", expression, ("const", "int32", zero))
 
 

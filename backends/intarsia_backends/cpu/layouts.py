@@ -34,7 +34,7 @@ def zero_point(value: Value) -> int:
         return int(value.quantization.zero_point)
     for node in value.users:
         if node.inputs[0] is value and "input_zero_point" in node.attributes:
-            return int(node.attributes["input_zero_point"])  # type: ignore[arg-type]
+            return int(node.attributes["input_zero_point"])
     return 0
 
 

@@ -9,6 +9,7 @@ from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.lower.activations import knows_activation
 from intarsia_backends.cpu.lower.table import attribute, refused, sequence
+from intarsia_backends.cpu.views import Halo
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Window:
     def is_spatial(self) -> bool:
         """Vectors run along the row of positions, not along output channels, of which there are too few."""
         return self.outputs < 3 or (self.channels == 1 and self.outputs < 8 and self.groups > 1)
+
+
+def window_halo(window: Window) -> Halo:
+    """The padding of a window with two spatial axes."""
+    return Halo(window.before[0], window.before[1], window.after[0], window.after[1])
 
 
 def window_of(node: Node, weight_shape: Sequence[int]) -> Window:

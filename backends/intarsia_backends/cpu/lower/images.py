@@ -13,7 +13,7 @@ from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.fusion import stored
 from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest
 from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result
-from intarsia_backends.cpu.lower.geometry import Window, window_of
+from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.packing import blocked_outputs, channel_weight
 from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
@@ -70,10 +70,6 @@ def convolve_images(
     builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
 
 
-def _halo(window: Window) -> Halo:
-    return Halo(window.before[0], window.before[1], window.after[0], window.after[1])
-
-
 def _first_tap(view: View, images: Images, window: Window) -> int:
     """Elements from the first element of the images to the first tap of the first window."""
     return -(window.before[0] * images.row + window.before[1] * images.pitch)
@@ -98,7 +94,7 @@ def _dense(
     if window.channels % pairs:
         weights = np.pad(weights, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
     channels = -(-window.channels // pairs)
-    x, images = channels_last(builder, source, _halo(window), pairs, zero)
+    x, images = channels_last(builder, source, window_halo(window), pairs, zero)
     target = images_result(builder, value)
     y_image, _, y_row, y_position = target.strides
     lanes = machine.lanes
@@ -182,7 +178,7 @@ def _depthwise(
     views: Sequence[View],
 ) -> None:
     """Every channel by itself."""
-    x, images = channels_last(builder, source, _halo(window), builder.machine.lanes, zero)
+    x, images = channels_last(builder, source, window_halo(window), builder.machine.lanes, zero)
     target = images_result(builder, value)
     wide = "float32" if zero is None else "int32"
     numbers = "float32" if zero is None else "int16"
@@ -219,7 +215,7 @@ def _depthwise(
 
 def _convolution_halo(node: Node, machine: Machine) -> Halo:
     window = window_of(node, elements(node.input(1)).shape)
-    return _halo(window) if takes_images(window) else Halo()
+    return window_halo(window) if takes_images(window) else Halo()
 
 
 HALOS["Conv"] = HALOS["qconv"] = _convolution_halo

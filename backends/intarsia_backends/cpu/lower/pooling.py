@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.ir.graph import Node
+from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder
+from intarsia_backends.cpu.fusion import stored_number
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result, zero_point
 from intarsia_backends.cpu.lower.activations import activated
-from intarsia_backends.cpu.lower.convolution import centred, padded_input, requantized
-from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window
+from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
+from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window, window_halo
 from intarsia_backends.cpu.lower.table import Lowering, attribute, sequence
+from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.views import Halo, View
 
 
 def _window(node: Node, kernel: tuple[int, ...]) -> Window:
@@ -57,7 +62,41 @@ def pool(
     builder.call(kernel, operands, builder.result(node.output))
 
 
-_LOWEST = {"float32": -math.inf, "float64": -math.inf, "int8": -128, "uint8": 0}
+def pool_images(
+    builder: Builder,
+    node: Node,
+    window: Window,
+    source: View,
+    combine: str,
+    initial: Expression,
+    body: Expression,
+    finish: Expression,
+    counts: Array | None = None,
+) -> None:
+    """The same with channels last; `source` is the walk from the first tap of the first window on."""
+    target = images_result(builder, node.output)
+    image, channel, row, position = source.strides
+    height, width = window.strides
+    taps = (row * window.dilations[0], position * window.dilations[1])
+    accesses = [Access(source.dtype, (image, channel, row * height, position * width, *taps), source.offset)]
+    operands = [source.buffer]
+    if counts is not None:
+        accesses.append(Access(str(counts.dtype), (0, 0, *row_major(window.positions), 0, 0)))
+        operands.append(builder.weight(counts))
+    kernel = nest(
+        node.output.shape,
+        accesses,
+        target.access,
+        body,
+        reduced=window.kernel,
+        combine=combine,
+        initial=initial,
+        finish=finish,
+    )
+    builder.call(kernel, operands, target.buffer)
+
+
+_LOWEST = {"float32": -math.inf, "float64": -math.inf, "int8": -128, "uint8": 0, "int16": -32768}
 
 
 def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer:
@@ -67,17 +106,69 @@ def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer
     return padded_input(builder, builder.read(x), window, x.dtype, fill, ("in", 0), x.dtype)
 
 
+def _has_images(builder: Builder, node: Node) -> bool:
+    """Whether the input lies with its channels last."""
+    return bool(builder.images(node.input(0)))
+
+
+def _first_tap(view: View, window: Window) -> View:
+    """The walk over images from the first tap of the first window on."""
+    back = window.before[0] * view.strides[2] + window.before[1] * view.strides[3]
+    return replace(view, offset=view.offset - back)
+
+
+def _zero_halo(builder: Builder, node: Node, window: Window) -> View:
+    view, _ = builder.images(node.input(0))[0]
+    halo = window_halo(window)
+    return _first_tap(channels_last(builder, node.input(0), halo, 1, view.zero)[0], window)
+
+
+def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
+    """The input in a border that never is the largest."""
+    if (not any(window.before) and not any(window.after)) or _is_positive(node.input(0)):
+        return _zero_halo(builder, node, window)
+    view, images = builder.images(node.input(0))[0]
+    around = replace(images, halo=window_halo(window), pitch=images.channels)
+    buffer = builder.scratch(around.elements, view.dtype)
+    copy = around.view(buffer, view.dtype, view.zero)
+    shape = (images.batch, *window.padded, images.channels)
+    border(builder, buffer, shape, (*window.before, 0), (*window.after, 0), view.dtype, _LOWEST[view.dtype])
+    builder.call(nest(node.input(0).shape, [view.access], copy.access, ("in", 0)), [view.buffer], buffer)
+    return _first_tap(copy, window)
+
+
+def _is_positive(value: Value) -> bool:
+    """Whether all elements are known to be at least the zero of a halo."""
+    node = value.producer
+    if node is None:
+        return False
+    if value.dtype == "int8":
+        return int(attribute(node, "clamp_min", -128)) >= zero_point(value) or zero_point(value) == -128
+    name, arguments = node.attributes.get("activation") or node.op, node.attributes.get("activation_arguments", ())
+    if name == "Clip" and "activation" in node.attributes:
+        return float(arguments[0]) >= 0
+    return name in ("Relu", "Sigmoid")
+
+
 def _lower_max(builder: Builder, node: Node) -> None:
     x = node.input(0)
     if node.op == "GlobalMaxPool":
         window = _window(node, tuple(x.shape[2:]))
     else:
         window = _window(node, sequence(node, "kernel_shape", ()))
-    lowest = _LOWEST[x.dtype]
-    source = _padded(builder, node, window, lowest)
     finish = activated(node, ("acc",), x.dtype) if x.dtype == "float32" else ("acc",)
-    initial: Expression = ("const", x.dtype, lowest)
-    pool(builder, node, window, source, x.dtype, "max", initial, ("in", 0), finish)
+    if _has_images(builder, node):
+        source = _lowest_halo(builder, node, window)
+        if source.zero is not None:
+            target_zero = zero_point(node.output)
+            moved: Expression = ("add", ("cast", "int32", finish), ("const", "int32", source.zero - target_zero))
+            finish = finish if source.zero == target_zero else ("cast", "int16", moved)
+        initial: Expression = ("const", source.dtype, _LOWEST[source.dtype])
+        pool_images(builder, node, window, source, "max", initial, ("in", 0), finish)
+        return
+    lowest = _LOWEST[x.dtype]
+    initial = ("const", x.dtype, lowest)
+    pool(builder, node, window, _padded(builder, node, window, lowest), x.dtype, "max", initial, ("in", 0), finish)
 
 
 def _lower_average(builder: Builder, node: Node) -> None:
@@ -87,12 +178,17 @@ def _lower_average(builder: Builder, node: Node) -> None:
     else:
         window = _window(node, sequence(node, "kernel_shape", ()))
     counts = _counts(node, window).astype(x.dtype)
-    source = _padded(builder, node, window, 0.0)
     single = counts.size and counts.min() == counts.max()
     count: Expression = ("const", x.dtype, float(counts.flat[0])) if single else ("in", 1)
     finish = activated(node, ("div", ("acc",), count), x.dtype)
     initial: Expression = ("const", x.dtype, 0.0)
-    pool(builder, node, window, source, x.dtype, "add", initial, ("in", 0), finish, None if single else counts)
+    table = None if single else counts
+    if _has_images(builder, node):
+        source = _zero_halo(builder, node, window)
+        pool_images(builder, node, window, source, "add", initial, ("in", 0), finish, table)
+    else:
+        padded = _padded(builder, node, window, 0.0)
+        pool(builder, node, window, padded, x.dtype, "add", initial, ("in", 0), finish, table)
 
 
 def _counts(node: Node, window: Window) -> Array:
@@ -115,10 +211,28 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     window = _window(node, sequence(node, "kernel_shape", ()))
     zero = int(attribute(node, "input_zero_point", 0))
     factor = math.ldexp(float(attribute(node, "multiplier", 1)), -int(attribute(node, "shift", 1)))
-    source = _padded(builder, node, window, zero)
     finish = requantized(("acc",), ("const", "float64", factor), node)
-    pool(builder, node, window, source, "int8", "add", ("const", "int32", 0), centred(zero), finish)
+    initial: Expression = ("const", "int32", 0)
+    if _has_images(builder, node):
+        source = _zero_halo(builder, node, window)
+        assert source.zero == zero, f"{node.where}: its input has another zero point"
+        stored_finish = stored_number(finish, zero_point(node.output))
+        pool_images(builder, node, window, source, "add", initial, ("cast", "int32", ("in", 0)), stored_finish)
+    else:
+        padded = _padded(builder, node, window, zero)
+        pool(builder, node, window, padded, "int8", "add", initial, centred(zero), finish)
 
+
+def _pool_halo(node: Node, machine: Machine) -> Halo:
+    global_pool = node.op.startswith("Global")
+    kernel = tuple(node.input(0).shape[2:]) if global_pool else sequence(node, "kernel_shape", ())
+    if len(kernel) != 2 or (node.op.endswith("MaxPool") and not _is_positive(node.input(0))):
+        return Halo()
+    return window_halo(_window(node, kernel))
+
+
+for _op in ("MaxPool", "AveragePool", "qaveragepool"):
+    HALOS[_op] = _pool_halo
 
 LOWERINGS = {
     "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
