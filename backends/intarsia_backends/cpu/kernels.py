@@ -81,11 +81,13 @@ class Contraction:
                 elements from step to step in x
     y_batch, y_group, y_channel, y_positions
                 elements from step to step in y
-    tile        positions held in registers at once
+    tile        positions held in registers at most
+    flat        whether tiles go on from row to row; for few positions, as each tile is written out
     vectors     vectors of output channels held in registers at once
     lanes       channels in a vector
     operands    what `finish` reads beside the accumulator: walks over [batch, channel, *positions]
     padded      whether y, and the operands, have room for the channels of whole vectors
+    chunked     whether one step of the reduction's first axis is taken for all positions before the next
     rows_first  whether the blocks of output channels are the inner loop, so that x stays near
     finish      expression over ("acc",) and ("in", k); gives the element of y
 
@@ -109,10 +111,12 @@ class Contraction:
     y_channel: int
     y_positions: tuple[int, ...]
     tile: int
+    flat: bool
     vectors: int
     lanes: int
     operands: tuple[Access, ...]
     padded: bool
+    chunked: bool
     rows_first: bool
     finish: Expression
 

@@ -7,6 +7,7 @@ through a small buffer on the stack where y does not hold its channels side by s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +19,8 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.cpu.emit.expressions import Term, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, loops, span, stored
-from intarsia_backends.cpu.kernels import Contraction
+from intarsia_backends.cpu.kernels import Contraction, row_major
+from intarsia_backends.cpu.lower.tiles import balanced_tiles
 
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""
@@ -68,16 +70,24 @@ class _Tiles:
         self.kernel, self.x, self.weights, self.bias, self.operands, self.y = kernel, x, weights, bias, operands, y
         self.accumulator_dtype = accumulator
         self.whole, self.rest = divmod(kernel.group_vectors, kernel.vectors)
+        self.partial: Any = None  # the sums of a block's positions between two chunks
+        self.chunk: Term = tirx.const(0, "int32")
 
     def emit(self) -> None:
         kernel = self.kernel
-        blocks, rows = self.whole + (self.rest > 0), kernel.positions[:-1]
+        blocks, rows = self.whole + (self.rest > 0), () if kernel.flat else kernel.positions[:-1]
         with ExitStack() as stack:
             if kernel.rows_first:
                 batch, group, *places = loops(stack, (kernel.batch, kernel.groups, *rows), kernel.work)
                 block = stack.enter_context(T.serial(0, blocks)) if blocks > 1 else tirx.const(0, "int32")
             else:
-                batch, group, block, *places = loops(stack, (kernel.batch, kernel.groups, blocks, *rows), kernel.work)
+                inner = () if kernel.chunked else rows
+                batch, group, block, *places = loops(stack, (kernel.batch, kernel.groups, blocks, *inner), kernel.work)
+            if kernel.chunked:
+                width = min(kernel.vectors, kernel.group_vectors) * kernel.lanes
+                self.partial = T.alloc_buffer((math.prod(kernel.positions) * width,), self.accumulator_dtype)
+                self.chunk = stack.enter_context(T.serial(0, kernel.reduction[0]))
+                places = loops(stack, rows, 0)
             if self.rest and self.whole:
                 with T.If(block < self.whole):
                     with T.Then():
@@ -88,52 +98,94 @@ class _Tiles:
                 self.emit_row(batch, group, block, places, self.rest or kernel.vectors)
 
     def emit_row(self, batch: Term, group: Term, block: Term, places: Sequence[Term], vectors: int) -> None:
-        row, tile = self.kernel.positions[-1], self.kernel.tile
-        if row // tile:
-            with T.serial(0, row // tile) as index:
-                self.emit_tile(batch, group, block, [*places, index * tile], tile, vectors)
-        if row % tile:
-            start = tirx.const(row // tile * tile, "int32")
-            self.emit_tile(batch, group, block, [*places, start], row % tile, vectors)
+        """All tiles of a row, or, where tiles go on from row to row, of the whole image."""
+        kernel = self.kernel
+        if kernel.flat:
+            every = list(itertools.product(*(range(extent) for extent in kernel.positions)))
+            first = 0
+            for size in balanced_tiles(len(every), kernel.tile):
+                self.emit_tile(
+                    batch, group, block, [_constants(place) for place in every[first : first + size]], vectors
+                )
+                first += size
+            return
+        sizes = balanced_tiles(kernel.positions[-1], kernel.tile)
+        done = 0
+        for size in sorted({*sizes}, reverse=True):
+            with T.serial(0, sizes.count(size)) as index:
+                start = done + index * size
+                self.emit_tile(batch, group, block, [[*places, start + step] for step in range(size)], vectors)
+            done += sizes.count(size) * size
 
-    def emit_tile(self, batch: Term, group: Term, block: Term, places: Sequence[Term], tile: int, vectors: int) -> None:
+    def emit_tile(self, batch: Term, group: Term, block: Term, tile: Sequence[Sequence[Term]], vectors: int) -> None:
+        """The sums of some positions, each given by its place along every axis."""
         kernel, lanes = self.kernel, self.kernel.lanes
         channel = (group * kernel.group_vectors + block * kernel.vectors) * lanes  # among the padded ones
-        accumulators = [[T.alloc_buffer((lanes,), self.accumulator_dtype) for _ in range(vectors)] for _ in range(tile)]
-        for row in accumulators:
-            for index, accumulator in enumerate(row):
-                _store_vector(accumulator, 0, _load(self.bias, channel + index * lanes, lanes), lanes)
+        accumulators = [[T.alloc_buffer((lanes,), self.accumulator_dtype) for _ in range(vectors)] for _ in tile]
         x_start = batch * kernel.x_batch + group * kernel.x_group
-        for stride, place in zip(kernel.x_positions, places):
-            x_start = x_start + place * stride
-        self.emit_reduction(x_start, channel * math.prod(kernel.reduction), accumulators)
-        self.emit_finish(batch, group, block, places, accumulators)
+        starts = [x_start + _walked(kernel.x_positions, places) for places in tile]
+        weight_start = channel * math.prod(kernel.reduction)
+        if not kernel.chunked:
+            self.emit_bias(channel, accumulators)
+            self.emit_reduction(starts, weight_start, accumulators)
+            self.emit_finish(batch, group, block, tile, accumulators)
+            return
+        width = vectors * lanes
+        numbers = [_walked(row_major(kernel.positions), places) for places in tile]
+        with T.If(self.chunk == 0):
+            with T.Then():
+                self.emit_bias(channel, accumulators)
+            with T.Else():
+                for row, index, accumulator in _numbered(accumulators):
+                    place = numbers[row] * width + index * lanes
+                    _store_vector(accumulator, 0, _load(self.partial, place, lanes), lanes)
+        chunk_steps = math.prod(kernel.reduction[1:])
+        starts = [start + self.chunk * kernel.x_reduction[0] for start in starts]
+        self.emit_reduction(starts, weight_start + self.chunk * (chunk_steps * width), accumulators)
+        with T.If(self.chunk == kernel.reduction[0] - 1):
+            with T.Then():
+                self.emit_finish(batch, group, block, tile, accumulators)
+            with T.Else():
+                for row, index, accumulator in _numbered(accumulators):
+                    place = tirx.Ramp(numbers[row] * width + index * lanes, 1, lanes)
+                    T.buffer_store(self.partial, _load(accumulator, 0, lanes), [place])
 
-    def emit_reduction(self, x_start: Term, weight_start: Term, accumulators: Sequence[Sequence[Any]]) -> None:
+    def emit_bias(self, channel: Term, accumulators: Sequence[Sequence[Any]]) -> None:
+        lanes = self.kernel.lanes
+        for _, index, accumulator in _numbered(accumulators):
+            _store_vector(accumulator, 0, _load(self.bias, channel + index * lanes, lanes), lanes)
+
+    def emit_reduction(self, starts: Sequence[Term], weight_start: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel = self.kernel
         extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
         unrolled = extent if extent <= _UNROLLED_MAX else _UNROLLED if extent % _UNROLLED == 0 else 1
-        serial, strides = (*kernel.reduction[:-1], extent // unrolled), (*kernel.x_reduction[:-1], unrolled * stride)
+        first = 1 if kernel.chunked else 0
+        serial = (*kernel.reduction[first:-1], extent // unrolled)
+        strides = (*kernel.x_reduction[first:-1], unrolled * stride)
         width = len(accumulators[0]) * kernel.lanes
         with ExitStack() as stack:
             indices = [stack.enter_context(T.serial(0, count)) if count > 1 else 0 for count in serial]
             step: Term = tirx.const(0, "int32")
-            x_place = x_start
+            moved: Term = tirx.const(0, "int32")
             for count, walk, index in zip(serial, strides, indices):
                 step = step * count + index
-                x_place = x_place + index * walk
+                moved = moved + index * walk
             for tap in range(unrolled):
-                self.emit_step(x_place + tap * stride, weight_start + (step * unrolled + tap) * width, accumulators)
+                self.emit_step(
+                    [start + moved + tap * stride for start in starts],
+                    weight_start + (step * unrolled + tap) * width,
+                    accumulators,
+                )
 
-    def emit_step(self, x_place: Term, weight_place: Term, accumulators: Sequence[Sequence[Any]]) -> None:
+    def emit_step(self, x_places: Sequence[Term], weight_place: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
         size = 2 if kernel.products == "pairs" else 1
         weights = [
             _load(self.weights, (weight_place + index * lanes) * size, lanes * size)
             for index in range(len(accumulators[0]))
         ]
-        for position, row in enumerate(accumulators):
-            number = tirx.BufferLoad(self.x, [x_place + position * kernel.x_positions[-1]])
+        for x_place, row in zip(x_places, accumulators):
+            number = tirx.BufferLoad(self.x, [x_place])
             for accumulator, weight in zip(row, weights):
                 product = self.product(number, weight)
                 _store_vector(accumulator, 0, _load(accumulator, 0, lanes) + product, lanes)
@@ -152,27 +204,25 @@ class _Tiles:
         batch: Term,
         group: Term,
         block: Term,
-        places: Sequence[Term],
+        tile: Sequence[Sequence[Term]],
         accumulators: Sequence[Sequence[Any]],
     ) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
         first = block * (kernel.vectors * lanes)  # channel of the group
         start = batch * kernel.y_batch + group * kernel.y_group + first * kernel.y_channel
-        for stride, place in zip(kernel.y_positions, places):
-            start = start + place * stride
+        starts = [start + _walked(kernel.y_positions, places) for places in tile]
         width = len(accumulators[0]) * lanes
         whole = kernel.padded or kernel.outputs % lanes == 0
         direct = kernel.y_channel == 1 and whole
         if not direct:
             rows = [T.alloc_buffer((width,), stored(kernel.y_dtype)) for _ in accumulators]
         for position, row in enumerate(accumulators):
-            here = [*places[:-1], places[-1] + position]
             for index, accumulator in enumerate(row):
                 with T.vectorized(0, lanes) as lane:
                     channel = group * kernel.outputs + first + index * lanes + lane
-                    element = self.finished(accumulator[lane], [batch, channel, *here])
+                    element = self.finished(accumulator[lane], [batch, channel, *tile[position]])
                     if direct:
-                        place = start + position * kernel.y_positions[-1] + index * lanes + lane
+                        place = starts[position] + index * lanes + lane
                         T.buffer_store(self.y, element, [place])
                     else:
                         T.buffer_store(rows[position], element, [index * lanes + lane])
@@ -181,7 +231,7 @@ class _Tiles:
         left = kernel.outputs - first
         with T.serial(0, width if whole else tirx.min(left, width)) as output:
             for position in range(len(accumulators)):
-                place = start + output * kernel.y_channel + position * kernel.y_positions[-1]
+                place = starts[position] + output * kernel.y_channel
                 T.buffer_store(self.y, rows[position][output], [place])
 
     def finished(self, total: Term, places: Sequence[Term]) -> Term:
@@ -193,6 +243,27 @@ class _Tiles:
 
         element = term(self.kernel.finish, load, total)
         return tirx.Cast("uint8", element) if self.kernel.y_dtype == "bool" else element
+
+
+def _constants(places: Sequence[int]) -> list[Term]:
+    return [tirx.const(place, "int32") for place in places]
+
+
+def _walked(strides: Sequence[int], places: Sequence[Term]) -> Term:
+    """Elements from the start of a walk to a place."""
+    total: Term = tirx.const(0, "int32")
+    for stride, place in zip(strides, places):
+        total = total + place * stride
+    return total
+
+
+def _numbered(accumulators: Sequence[Sequence[Any]]) -> list[tuple[int, int, Any]]:
+    """Position, vector and accumulator, for each."""
+    return [
+        (position, index, accumulator)
+        for position, row in enumerate(accumulators)
+        for index, accumulator in enumerate(row)
+    ]
 
 
 def _load(buffer: Any, place: Term | int, lanes: int) -> Term:

@@ -22,7 +22,12 @@ from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo, Images, View
 
 _CACHED_BYTES = 192 << 10
-"""Weights of a group up to which rows come first: the weights stay in the second-level cache then."""
+"""Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of
+channels do not, the sum is cut."""
+
+
+_FLAT_POSITIONS = 64
+"""Positions of an image up to which tiles go over the ends of rows: their code is written tile by tile."""
 
 
 def takes_images(window: Window) -> bool:
@@ -105,12 +110,18 @@ def _dense(
     y_positions = (y_row, y_position)
     if _is_one_row(positions, [x_positions, y_positions, *(walk[2:] for walk in walks)]):
         count = math.prod(positions)
-        rows, columns = split_row(machine, window.outputs, count)
+        rows, columns = split_row(machine, window.outputs, count, products)
         positions = (rows, columns)
         x_positions = (x_positions[1] * columns, x_positions[1])
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
-    tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1])
+    tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1], products)
+    vector_bytes = weights[0].nbytes // weights.shape[1] * lanes * (1 if zero is None else 2)
+    rows_first = vector_bytes * -(-window.outputs // lanes) <= _CACHED_BYTES
+    chunked = not rows_first and vector_bytes * vectors > _CACHED_BYTES and window.kernel[0] > 1
+    flat = math.prod(positions) <= _FLAT_POSITIONS and not chunked
+    if flat:
+        tile, vectors, _ = choose_tile(machine, window.outputs, math.prod(positions), products)
     reduction = (*window.kernel, channels)
     x_reduction = (row * window.dilations[0], pitch * window.dilations[1], 1)
     packed = _packed(weights, vectors, lanes, pairs, products)
@@ -131,11 +142,13 @@ def _dense(
         1,
         y_positions,
         tile,
+        flat,
         vectors,
         lanes,
         tuple(Access(view.dtype, walk) for view, walk in zip(views, walks)),
         window.groups == 1,
-        packed.nbytes <= _CACHED_BYTES,
+        chunked,
+        rows_first,
         stored(expression, target),
     )
     operands: list[Operand] = [

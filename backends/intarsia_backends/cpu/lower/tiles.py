@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 
 from intarsia_backends.cpu.machine import Machine
 
-_LATENCY_STEPS = 4.0
-"""Cycles in which a multiply-add that waits for the one before it can start: fewer chains than that stall."""
+_LATENCY_CYCLES = 4.4
+"""Cycles in which a multiply-add that waits for the one before it can start, with something for the loop around it."""
+
+_INSTRUCTIONS = 5.0
+"""Instructions a cycle that a core takes in."""
 
 _TILE_MAX, _VECTORS_MAX = 14, 8
 
 
 @lru_cache(maxsize=4096)
-def choose_tile(machine: Machine, outputs: int, row: int) -> tuple[int, int, float]:
+def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float32") -> tuple[int, int, float]:
     """Positions of a row and vectors of channels to hold at once, and the cycles for one step of the sum over a row.
 
-    outputs  output channels
-    row      positions in a row
+    outputs   output channels
+    row       positions in a row
+    products  as in a Contraction
 
     A model of the cheapest kind: two multiply-adds and two loads a cycle, and chains that must cover the latency.
     """
     best: tuple[float, int, int] | None = None
-    for vectors in range(1, _VECTORS_MAX + 1):
-        blocks = -(-outputs // (vectors * machine.lanes))
-        if vectors > 1 and vectors * machine.lanes >= outputs + machine.lanes:
-            break
+    needed = -(-outputs // machine.lanes)
+    spare = 1 if products == "float32" else 3  # what LLVM needs beside, or it moves sums out of the registers
+    for vectors in range(1, min(_VECTORS_MAX, needed) + 1):
+        widths = [vectors] * (needed // vectors) + [needed % vectors] * (needed % vectors > 0)
         for tile in range(1, min(row, _TILE_MAX) + 1):
-            if tile * vectors + vectors + 1 > machine.registers:
+            if tile * vectors + vectors + 1 > machine.registers - spare:
                 break
-            cycles = blocks * (
-                row // tile * _cycles(tile, vectors) + (_cycles(row % tile, vectors) if row % tile else 0)
-            )
-            if best is None or cycles < best[0]:
+            tiles = balanced_tiles(row, tile)
+            cycles = _total(tuple(sorted(tiles)), tuple(sorted(widths)), products)
+            if best is None or cycles < best[0] - 1e-9:
                 best = (cycles, tile, vectors)
     assert best is not None
     return best[1], best[2], best[0]
 
 
-def _cycles(tile: int, vectors: int) -> float:
-    return max(tile * vectors / 2, _LATENCY_STEPS, (tile + vectors) / 2)
+def balanced_tiles(row: int, tile: int) -> list[int]:
+    """A row of positions in as few tiles as it takes, none larger than `tile`, larger ones first, differing by one."""
+    count = -(-row // tile)
+    return [row // count + (index < row % count) for index in range(count)]
 
 
-def split_row(machine: Machine, outputs: int, positions: int) -> tuple[int, int]:
+def _total(tiles: tuple[int, ...], widths: tuple[int, ...], products: str) -> float:
+    counted = Counter((tile, width) for tile in {*tiles} for width in {*widths})
+    return sum(_cycles(tile, width, products) * tiles.count(tile) * widths.count(width) for tile, width in counted)
+
+
+def _cycles(tile: int, vectors: int, products: str) -> float:
+    """One step of the sum for a tile."""
+    pieces = tile * vectors
+    instructions = pieces * (1 if products == "float32" else 2) + tile + vectors
+    latency = _LATENCY_CYCLES if products == "float32" else 1.0
+    return max(pieces / 2, (tile + vectors) / 2, latency, instructions / _INSTRUCTIONS)
+
+
+def split_row(machine: Machine, outputs: int, positions: int, products: str = "float32") -> tuple[int, int]:
     """Rows and columns for positions that lie one behind the other, so that tiles fill the columns."""
     best: tuple[float, int, int] | None = None
     for columns in range(1, positions + 1):
         if positions % columns or (columns < min(positions, 8) and columns != positions):
             continue
         rows = positions // columns
-        cycles = rows * choose_tile(machine, outputs, columns)[2]
-        key = (cycles, abs(columns - 112), columns)
+        cycles = rows * choose_tile(machine, outputs, columns, products)[2]
+        key = (round(cycles, 3), abs(columns - 112), columns)
         if best is None or key < best:
             best = key
     assert best is not None
