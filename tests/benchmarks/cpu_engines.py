@@ -64,7 +64,7 @@ def openvino_runner(model: Path, inputs: Inputs, threads: int) -> Runner:
     return run
 
 
-def intarsia_session(artifact: Path, threads: int) -> intarsia.Session:
+def intarsia_session(artifact: Path | intarsia.Artifact, threads: int) -> intarsia.Session:
     os.environ["INTARSIA_THREADS"] = str(threads)  # read when the regions are loaded
     return intarsia.load(artifact)
 
