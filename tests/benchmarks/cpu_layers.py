@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 from cpu_engines import intarsia_session
-from network_models import NETWORKS, PRECISIONS, cache_folder, given_file, network_file, random_inputs
+from network_files import PRECISIONS, cache_folder, given_file, network_file, random_inputs
+from network_models import NETWORKS
 
 from intarsia.driver import Options, emit, lower
 from intarsia.ir.graph import Graph

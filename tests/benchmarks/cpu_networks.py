@@ -7,7 +7,7 @@
     python tests/benchmarks/cpu_networks.py --peers onnxruntime         without OpenVINO
 
 It needs onnxruntime and openvino: `pip install -e '.[bench]'`. The networks are made once and kept in the user's cache;
-network_models.py says what they are, cpu_engines.py how each engine is set up. A network runs in a process of its own,
+network_models.py and network_files.py say what they are, cpu_engines.py how each engine is set up. A network runs in a process of its own,
 in which the engines take turns. Ratios are the time of the faster peer over ours: above 1 we are faster.
 """
 
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from cpu_engines import OWN, PEERS
-from network_models import NETWORKS, PRECISIONS, cache_folder, given_file, given_models, network_file
+from network_files import PRECISIONS, cache_folder, given_file, given_models, network_file
+from network_models import NETWORKS
 
 Row = dict[str, Any]
 

@@ -28,7 +28,7 @@ from cpu_engines import (
     openvino_runner,
     reference_outputs,
 )
-from network_models import random_inputs
+from network_files import random_inputs
 
 import intarsia
 

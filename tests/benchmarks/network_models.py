@@ -1,30 +1,20 @@
-"""The networks that the CPU is measured with, as ONNX files: random weights, BatchNorm folded, opset 17.
+"""The networks that the CPU is measured with: random weights, BatchNorm folded, float32, opset 17.
 
 The shapes are those of torchvision's ResNet-18, ResNet-50 and MobileNetV2, of all-MiniLM-L6 behind its embeddings, and
-of the four networks of MLPerf Tiny. The int8 forms are made by onnxruntime.quantization: QuantizeLinear and
-DequantizeLinear around every op that it knows, uint8 activations, int8 weights with one scale a channel. Speed depends
-on shapes alone; that values stay near 1 from layer to layer is seen to, so that outputs can be compared.
+of the four networks of MLPerf Tiny. Speed depends on shapes alone; that values keep their size from layer to layer is
+seen to, so that outputs can be compared.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import math
-import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-
-Array = Any
-
-PRECISIONS = ("float32", "int8")
 
 
 class Net:
@@ -242,126 +232,3 @@ NETWORKS: Mapping[str, Callable[[str], onnx.ModelProto]] = {
     "mbv1_025": visual_wake_words,
     "ad_ae": anomaly_detection,
 }
-
-
-# ---- files
-
-
-def cache_folder() -> Path:
-    """INTARSIA_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("INTARSIA_CACHE")
-    cache = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intarsia"
-    return cache / "benchmarks"
-
-
-def network_file(name: str, precision: str, folder: Path) -> Path:
-    """The file of one of NETWORKS; made where it is not in the folder yet."""
-    # Files are known by what made them: a changed builder makes its own.
-    path = folder / f"{name}-float32-{_digest(Path(__file__).read_bytes())}.onnx"
-    if not path.exists():
-        _write(path, lambda place: onnx.save(NETWORKS[name](name), place))
-    return path if precision == "float32" else quantized_file(path, name, folder, only=MATRIX_PRODUCTS.get(name))
-
-
-MATRIX_PRODUCTS = {"minilm": ["MatMul"]}
-"""Networks of which only these ops are quantized: the others lose too much there, and nobody quantizes them."""
-
-
-def quantized_file(source: Path, name: str, folder: Path, only: Sequence[str] | None = None) -> Path:
-    """The int8 form of a float32 model with one input, calibrated with noise; made where it is not there yet."""
-    import onnxruntime
-
-    path = folder / f"{name}-int8-{_digest(source.read_bytes() + onnxruntime.__version__.encode())}.onnx"
-    if not path.exists():
-        _write(path, lambda place: _quantize(source, place, only))
-    return path
-
-
-def _quantize(source: Path, target: Path, only: Sequence[str] | None) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Noise(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.samples: Iterator[dict[str, Array]] = iter([random_inputs(source, seed) for seed in range(100, 103)])
-
-        def get_next(self) -> dict[str, Array] | None:
-            return next(self.samples, None)
-
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # it advises preprocessing, of which nothing is left to do here
-    try:
-        quantize_static(
-            source,
-            target,
-            Noise(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=None if only is None else list(only),
-        )
-    finally:
-        logging.getLogger().setLevel(level)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Written beside its place first: others may look for the same file meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="making-") as folder:
-        write(Path(folder) / path.name)
-        os.replace(Path(folder) / path.name, path)
-
-
-# ---- models of others
-
-
-def given_models(folder: Path) -> dict[str, Path]:
-    """The ONNX files of a folder whose inputs have known shapes, by name."""
-    found = {path.stem: path for path in sorted(folder.glob("*.onnx"))}
-    return {name: path for name, path in found.items() if all(None not in shape for _, _, shape in inputs_of(path))}
-
-
-def given_file(path: Path, precision: str, folder: Path) -> Path | None:
-    """The form of somebody's model in a precision; None where there is none: no float form is made of an int8 model."""
-    graph = onnx.load(path).graph
-    quantized = any(node.op_type == "DequantizeLinear" for node in graph.node)
-    inputs = inputs_of(path)
-    if precision == "float32":
-        return None if quantized else path
-    if quantized:
-        return path
-    recurrent = any(node.op_type in ("RNN", "GRU", "LSTM", "If", "Loop", "Scan") for node in graph.node)
-    if recurrent or len(inputs) != 1 or inputs[0][1] != "float32":
-        return None
-    return quantized_file(path, path.stem, folder)
-
-
-def inputs_of(path: Path) -> list[tuple[str, str, tuple[int | None, ...]]]:
-    """Name, dtype and shape of each input; None for a size that is not fixed."""
-    graph = onnx.load(path, load_external_data=False).graph
-    constants = {item.name for item in graph.initializer}
-    rows = []
-    for value in graph.input:
-        if value.name not in constants:
-            tensor = value.type.tensor_type
-            shape = tuple(item.dim_value if item.HasField("dim_value") else None for item in tensor.shape.dim)
-            rows.append((value.name, str(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape))
-    return rows
-
-
-def random_inputs(path: Path, seed: int) -> dict[str, Array]:
-    """Normal noise for float inputs, all values for int8 and uint8, zeros and ones for other integers."""
-    random, inputs = np.random.default_rng(seed), {}
-    for name, dtype, shape in inputs_of(path):
-        if dtype in ("int8", "uint8"):
-            low = np.iinfo(dtype).min
-            inputs[name] = random.integers(low, low + 256, shape).astype(dtype)
-        elif np.dtype(dtype).kind == "f":
-            inputs[name] = random.standard_normal(shape).astype(dtype)
-        else:
-            inputs[name] = random.integers(0, 2, shape).astype(dtype)
-    return inputs

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="needs onnxruntime, which makes the int8 forms")
 
 import cpu_layers
-from network_models import network_file
+from network_files import network_file
 
 import intarsia
 

@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime, which makes the in
 
 import cpu_networks
 from cpu_row import agreement
-from network_models import given_file, given_models, network_file, random_inputs
+from network_files import given_file, given_models, network_file, random_inputs
 
 SMALL = ("resnet8", "dscnn", "ad_ae")
 
