@@ -57,7 +57,7 @@ def peak_megabytes() -> float:
 def measured(
     model: str, artifact: str, engines: Sequence[str], threads: int, rounds: int, seconds: float, inputs: int
 ) -> dict[str, Any]:
-    """Milliseconds of each engine, and how far their outputs are from the reference's.
+    """Milliseconds of each engine, how far their outputs are from the reference's, and how busy others were.
 
     At one thread this process keeps to one core and times are those of the processor, so that others on the machine
     hardly matter. At more threads they are wall clock. Engines take turns; the fastest sample of all rounds counts.
@@ -80,16 +80,30 @@ def measured(
         for name in engines:
             outputs[name].append([np.array(array) for array in runners[name]()])
     times: dict[str, list[float]] = {name: [] for name in engines}
+    started, others = time.perf_counter(), seconds_of_others()
     for _ in range(rounds):
         for name in engines:
             if threads > 1:
                 time.sleep(REST_SECONDS)
             times[name].append(1000 * fastest_seconds(runners[name], clock, seconds))
+    others = (seconds_of_others() - others) / (time.perf_counter() - started) / (os.cpu_count() or 1)
     return {
         "milliseconds": {name: min(found) for name, found in times.items()},
         "spread": {name: statistics.median(found) / min(found) - 1 for name, found in times.items()},
+        "others": max(0.0, others),
         "agreement": {name: agreement(outputs[name], expected) for name in engines},
     }
+
+
+def seconds_of_others() -> float:
+    """Processor time that others than this process have taken since the machine started; 0 where nobody tells."""
+    try:
+        words = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _wait, interrupts, soft, stolen = map(int, words)
+    ticks = user + nice + system + interrupts + soft + stolen
+    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def agreement(found: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]]) -> dict[str, float]:

@@ -38,6 +38,7 @@ def check(found: dict[str, Any], names: tuple[str, ...], engines: set[str], thre
         assert "error" not in row
         assert set(row["milliseconds"]) == set(row["agreement"]) == engines
         assert all(value > 0 for value in (row["ratio"], row["compile_megabytes"], *row["milliseconds"].values()))
+        assert 0 <= row["others"] <= 1.1
         for engine in engines:
             same = row["agreement"][engine]
             if row["precision"] == "float32":
