@@ -9,8 +9,8 @@
 It needs onnxruntime and openvino: `pip install -e '.[bench]'`. The networks are made once and kept in the user's cache;
 network_models.py and network_files.py say what they are, cpu_engines.py how each engine is set up. A network runs in a
 process of its own, in which the engines take turns. Ratios are the time of the faster peer over ours: above 1 we are
-faster. Wall clock means little on a busy machine: see the columns `others` and `spread`. Where others cannot be stopped,
-priority helps; as root, in a shell of its own: `setsid sh -c 'echo -20 > /proc/self/autogroup; exec python ...'`.
+faster. Wall clock means little on a busy machine: see the columns `others` and `spread`. Where others cannot be
+stopped, priority helps; as root: `setsid sh -c 'echo -20 > /proc/self/autogroup; exec python ...'`.
 """
 
 from __future__ import annotations
