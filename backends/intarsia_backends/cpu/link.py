@@ -20,18 +20,34 @@ from intarsia_backends.cpu.program import Bounds, Operand, Part, Program, buffer
 
 ENTRY = "intarsia_region_run"
 
+PROFILE = "intarsia_region_profile"
+"""Of a library that is made to be profiled: uint64 [calls], nanoseconds of each call of the last run."""
+
 _EXPORTS = "{ global: intarsia_region_*; local: *; };\n"
 _FLAGS = ("-O2", "-std=c11", "-fPIC", "-shared", "-w")
 _LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,--version-script=exports.map", "-Wl,-z,defs", "-Wl,-s")
 
 
-def entry_source(program: Program, symbols: Mapping[Kernel, str]) -> str:
-    """C text of the entry: all kernels in order, the first status that is not 0 ends the run."""
+_STOPWATCH = """static uint64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}"""
+
+
+def entry_source(program: Program, symbols: Mapping[Kernel, str], *, profile: bool = False) -> str:
+    """C text of the entry: all kernels in order, the first status that is not 0 ends the run.
+
+    profile  also note how long each call takes, in PROFILE; for one run at a time
+    """
     counts = {kernel: 0 for kernel in symbols}
     for call in program.calls:
         if call.kernel is not None and not isinstance(call.kernel, Bounds):
             counts[call.kernel] = len(call.operands)
     lines = ["#include <stdint.h>", "#include <string.h>"]
+    if profile:
+        lines = ["#define _POSIX_C_SOURCE 199309L", *lines, "#include <time.h>", _STOPWATCH]
+        lines.append(f"uint64_t {PROFILE}[{max(1, len(program.calls))}];")
     for dtype in sorted({bounds.dtype for bounds in program.bounds}):
         lines.append(
             f"static int outside_{dtype}(const void *data, int64_t count, int64_t low, int64_t high) {{\n"
@@ -44,8 +60,10 @@ def entry_source(program: Program, symbols: Mapping[Kernel, str]) -> str:
     lines.append(
         f"int {ENTRY}(void *const *inputs, void *const *outputs, uint8_t *weights, uint8_t *arena) {{\n  int status;"
     )
+    if profile:
+        lines.append("  uint64_t end, start = now();")
     checks = 0
-    for call in program.calls:
+    for index, call in enumerate(program.calls):
         operands = [_address(buffer) for buffer in call.operands]
         if isinstance(call.kernel, Bounds):
             arguments = f"{operands[0]}, {call.kernel.count}, {call.kernel.low}, {call.kernel.high}"
@@ -55,6 +73,8 @@ def entry_source(program: Program, symbols: Mapping[Kernel, str]) -> str:
             lines.append(f"  memcpy({operands[-1]}, {operands[0]}, {buffer_of(call.operands[-1]).size});")
         else:
             lines.append(f"  if ((status = {symbols[call.kernel]}({', '.join(operands)})) != 0) return status;")
+        if profile:
+            lines.append(f"  end = now(), {PROFILE}[{index}] = end - start, start = end;")
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
 

@@ -25,6 +25,7 @@ class CpuTarget(Target):
 
     machine  what to make code for; this machine with all that it has, or, where the environment says
              INTARSIA_CPU=portable, with what every processor of the family has
+    profile  whether regions note how long each of their calls takes; see `link.PROFILE`
     """
 
     name = "cpu"
@@ -32,8 +33,9 @@ class CpuTarget(Target):
     host = None
     precisions = ("float32", "int8")
 
-    def __init__(self, machine: Machine | None = None) -> None:
+    def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
         self.machine = machine or this_machine(portable=_portable())
+        self.profile = profile
 
     def supports(self, node: Node) -> Support:
         return supported(node)
@@ -61,7 +63,7 @@ class CpuTarget(Target):
                 ) from error
             generate({symbol: kernel for kernel, symbol in symbols.items()}, self.machine, path)
 
-        library = link_region(entry_source(program, symbols), write_object)
+        library = link_region(entry_source(program, symbols, profile=self.profile), write_object)
         metadata = {
             "interface": INTERFACE,
             "entry": ENTRY,
