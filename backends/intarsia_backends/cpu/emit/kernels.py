@@ -11,6 +11,7 @@ from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.nests import emit_nest
 from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
+from intarsia_backends.cpu.emit.products import emit_product
 from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
 from intarsia_backends.cpu.emit.surround import emit_surround
@@ -19,6 +20,7 @@ from intarsia_backends.cpu.kernels import (
     Extreme,
     IntegerSoftmax,
     Kernel,
+    MatrixProduct,
     Nest,
     Normalize,
     Recurrent,
@@ -33,6 +35,7 @@ from intarsia_backends.cpu.machine import Machine
 _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Contraction: emit_contraction,
     Surround: emit_surround,
+    MatrixProduct: emit_product,
     Softmax: emit_softmax,
     IntegerSoftmax: emit_integer_softmax,
     Normalize: emit_normalize,
