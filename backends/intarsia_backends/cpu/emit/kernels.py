@@ -36,9 +36,7 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Contraction: emit_contraction,
     Surround: emit_surround,
     MatrixProduct: emit_product,
-    Softmax: emit_softmax,
     IntegerSoftmax: emit_integer_softmax,
-    Normalize: emit_normalize,
     Scatter: emit_scatter,
     Running: emit_running,
     Extreme: emit_extreme,
@@ -47,9 +45,17 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
 }
 
 
+_WITH_LANES: dict[type[Any], Callable[[Any, int], Any]] = {
+    Nest: emit_nest,
+    Softmax: emit_softmax,
+    Normalize: emit_normalize,
+}
+"""Those that are told how many float32 numbers a vector has."""
+
+
 def _emit(kernel: Kernel, machine: Machine) -> Any:
-    if isinstance(kernel, Nest):
-        return emit_nest(kernel, machine.lanes)
+    if type(kernel) in _WITH_LANES:
+        return _WITH_LANES[type(kernel)](kernel, machine.lanes)
     return _EMITTERS[type(kernel)](kernel)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,17 @@ def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
     """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
     pairs = tirx.call_intrin(f"int16x{2 * lanes}", "tirx.reinterpret", spread(number, lanes))
     return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], pairs, weights)
+
+
+def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:
+    """All lanes of a vector joined, halves first."""
+    dtype = str(buffer.dtype)
+    while lanes > 1:
+        lanes //= 2
+        half = T.alloc_buffer((lanes,), dtype)
+        store(half, 0, join(load(buffer, 0, lanes), load(buffer, lanes, lanes)), lanes)
+        buffer = half
+    return load(buffer, 0, 1)
 
 
 def transposed(rows: Sequence[Term], lanes: int, dtype: str) -> list[Term]:
