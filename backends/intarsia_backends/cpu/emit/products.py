@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -25,6 +26,7 @@ from intarsia_backends.cpu.emit.vectors import (
     load,
     multiply_add_pairs,
     over_lanes,
+    prefetch,
     spread,
     store,
     transposed,
@@ -33,6 +35,11 @@ from intarsia_backends.cpu.kernels import Expression, MatrixProduct
 
 _REUSES = 3
 """Row tiles from which on a panel that is made at run time is laid out before it is used."""
+
+
+_LINE_BYTES = 64
+_AHEAD_BYTES = 2048
+"""How far ahead weights that are read once are asked for."""
 
 _SMALL_FINISH = 4
 """Functions up to which the end of a sum is worked out in the registers; a longer one becomes a loop."""
@@ -98,6 +105,7 @@ class _Product:
         column_step = kernel.w.strides[-1] if not kernel.packed else 1
         self.packs = not kernel.packed and (column_step != 1 or tiles >= _REUSES)
         self.panel: Any = None
+        self.streams = kernel.packed and tiles == 1
 
     # ---- the loops around a tile
 
@@ -164,6 +172,8 @@ class _Product:
         count = each if tiles % each == 0 else tirx.max(0, tirx.min(each, tiles - begin))
         with T.serial(0, count) as step:
             tile = begin + step
+            if kernel.packed and not self.streams:
+                self.ask(kind, batch, depth, column, step, each)
             make = partial(_Tile, self, kind, batch, block, column, depth, length)
             if high == tiles:
                 make(tile * size, size).emit()
@@ -197,6 +207,14 @@ class _Product:
             )
         row = self.kernel.w.strides[-2]
         return self.w, start + depth * row + column, row
+
+    def ask(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term, step: Term, steps: int) -> None:
+        """Ask for part of the next panel: all of it in so many steps."""
+        buffer, start, row = self.w_walk(kind, batch, depth, column)
+        size = np.dtype(str(buffer.dtype)).itemsize
+        lines = -(-self.cut.depth_block * row * size // (_LINE_BYTES * steps))
+        for line in range(lines):
+            prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (_LINE_BYTES // size))
 
     def pack(self, kind: _Kind, batch: Sequence[Term], depth: Term, length: Term, column: Term) -> None:
         """Lay out a panel of what is made at run time."""
@@ -332,6 +350,10 @@ class _Tile:
             total, width = sums[row][index], widths[index]
             store(total, 0, load(total, 0, width) + self.multiplied(number, weight, width), width)
 
+        if self.product.streams:
+            size = np.dtype(str(w.dtype)).itemsize
+            for line in range(0, sum(widths) * pairs * size, _LINE_BYTES):
+                prefetch(w, w_place + (_AHEAD_BYTES + line) // size)
         if len(widths) <= self.rows:
             held = [weight(index) for index in range(len(widths))]
             for row in range(self.rows):

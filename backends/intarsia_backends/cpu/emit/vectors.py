@@ -50,6 +50,12 @@ def _place(place: Term | int) -> Term:
     return tirx.const(place, "int32") if isinstance(place, int) else place
 
 
+def prefetch(buffer: Any, place: Term) -> None:
+    """Ask for the memory that holds an element, which need not exist, before it is read."""
+    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
+
+
 def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
     """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
     pairs = tirx.call_intrin(f"int16x{2 * lanes}", "tirx.reinterpret", spread(number, lanes))
