@@ -15,8 +15,9 @@ _LATENCY_STEPS = 4.0
 """Cycles until a multiply-add that waits for the one before it can start."""
 
 _TILE_MAX, _VECTORS_MAX = 14, 12
-_NEAR_BYTES = 24 << 10
-"""What a panel and the rows that go over it may take of the nearest cache (32 KiB on most processors)."""
+_NEAR_BYTES = 33 << 10
+"""What a panel and the rows that go over it may take of the nearest cache, which has 32 KiB on most processors: not all
+of the rows need to be there at once."""
 
 _FAR_BYTES = 256 << 10
 """What a block of x may take of the second cache."""
