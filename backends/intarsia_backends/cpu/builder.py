@@ -85,6 +85,10 @@ class Builder:
         """`value` stands in that memory, in C order."""
         self._views[value] = View(buffer, value.dtype, row_major(value.shape))
 
+    def lie(self, value: Value, view: View) -> None:
+        """`value` lies in the memory of another one."""
+        self._views[value] = view
+
     def place(self, value: Value, view: View, images: Images) -> None:
         """`value` lies there too, channels last; that is its only place where it has no other."""
         self._views.setdefault(value, view)

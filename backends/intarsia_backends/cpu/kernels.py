@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from intarsia_backends.cpu.cuts import Cut
+
 Expression = tuple[Any, ...]
 
 PARALLEL_WORK = 1_000_000
@@ -144,6 +146,43 @@ class Surround:
     left: int
     bottom: int
     right: int
+
+
+@dataclass(frozen=True)
+class MatrixProduct:
+    """y[batch.., rows, columns] = finish(bias + x times w), for any strides of x, w and y.
+
+    products  "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "int16"
+    batch     extents of the outer axes
+    x         walk over (batch.., rows, depth); "pairs": int32, depth in pairs
+    w         walk over (batch.., depth, columns); packed: over (batch..) alone, of [panels][depth][panel] (pairs:
+              [..][2]) with the panels as `cut` has them, absent columns zero
+    packed    whether w was laid out before
+    bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
+    further   walks over (batch.., rows, columns) of what else `finish` reads
+    y         walk over (batch.., rows, columns)
+    finish    expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
+
+    Called with x, w, bias where there is one, the further operands, and y.
+    """
+
+    products: str
+    batch: tuple[int, ...]
+    rows: int
+    depth: int
+    columns: int
+    x: Access
+    w: Access
+    packed: bool
+    bias: bool
+    further: tuple[Access, ...]
+    y: Access
+    cut: Cut
+    finish: Expression
+
+    @property
+    def work(self) -> int:
+        return math.prod(self.batch) * self.rows * self.depth * self.columns
 
 
 @dataclass(frozen=True)
@@ -310,7 +349,18 @@ class Recurrent:
 
 
 Kernel = (
-    Nest | Contraction | Surround | Softmax | IntegerSoftmax | Normalize | Scatter | Running | Extreme | Top | Recurrent
+    Nest
+    | Contraction
+    | MatrixProduct
+    | Surround
+    | Softmax
+    | IntegerSoftmax
+    | Normalize
+    | Scatter
+    | Running
+    | Extreme
+    | Top
+    | Recurrent
 )
 
 
@@ -337,8 +387,8 @@ def nest(
         ]
         output = Access(output.dtype, tuple(output.strides[axis] for axis in order), output.offset)
     accesses = [*operands, output]
-    outer = _joined(kept, [access.strides[:count] for access in accesses])
-    inner = _joined(reduced, [access.strides[count:] for access in operands])
+    outer = joined_loops(kept, [access.strides[:count] for access in accesses])
+    inner = joined_loops(reduced, [access.strides[count:] for access in operands])
     joined = [
         Access(access.dtype, strides + (inner[1][index] if index < len(operands) else ()), access.offset)
         for index, (access, strides) in enumerate(zip(accesses, outer[1]))
@@ -346,7 +396,7 @@ def nest(
     return Nest(outer[0], inner[0], tuple(joined[:-1]), joined[-1], combine, initial, body, finish)
 
 
-def _joined(
+def joined_loops(
     extents: Sequence[int], strides: Sequence[tuple[int, ...]]
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """Loops and, for each walk, its strides, after leaving out and joining."""

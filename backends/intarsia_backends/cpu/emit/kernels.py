@@ -11,6 +11,7 @@ from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.nests import emit_nest
 from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
+from intarsia_backends.cpu.emit.products import emit_product
 from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
 from intarsia_backends.cpu.emit.surround import emit_surround
@@ -19,6 +20,7 @@ from intarsia_backends.cpu.kernels import (
     Extreme,
     IntegerSoftmax,
     Kernel,
+    MatrixProduct,
     Nest,
     Normalize,
     Recurrent,
@@ -33,9 +35,8 @@ from intarsia_backends.cpu.machine import Machine
 _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Contraction: emit_contraction,
     Surround: emit_surround,
-    Softmax: emit_softmax,
+    MatrixProduct: emit_product,
     IntegerSoftmax: emit_integer_softmax,
-    Normalize: emit_normalize,
     Scatter: emit_scatter,
     Running: emit_running,
     Extreme: emit_extreme,
@@ -44,9 +45,17 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
 }
 
 
+_WITH_LANES: dict[type[Any], Callable[[Any, int], Any]] = {
+    Nest: emit_nest,
+    Softmax: emit_softmax,
+    Normalize: emit_normalize,
+}
+"""Those that are told how many float32 numbers a vector has."""
+
+
 def _emit(kernel: Kernel, machine: Machine) -> Any:
-    if isinstance(kernel, Nest):
-        return emit_nest(kernel, machine.lanes)
+    if type(kernel) in _WITH_LANES:
+        return _WITH_LANES[type(kernel)](kernel, machine.lanes)
     return _EMITTERS[type(kernel)](kernel)
 
 

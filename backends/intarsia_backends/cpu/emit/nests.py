@@ -185,10 +185,7 @@ class _Loops:
         self, expression: Expression, kept: Sequence[Term], reduced: Sequence[Term] = (), total: Term = None
     ) -> Term:
         def load(index: int, further: Term | None) -> Term:
-            access = self.kernel.operands[index]
-            place = address(access, [*kept, *reduced])
-            element = self.buffers[index][place if further is None else place + further]
-            return tirx.NE(element, tirx.const(0, "uint8")) if access.dtype == "bool" else element
+            return loaded(self.buffers[index], self.kernel.operands[index], [*kept, *reduced], further)
 
         return term(expression, load, total)
 
@@ -206,3 +203,10 @@ def address(access: Access, places: Sequence[Term]) -> Term:
         if stride:
             result = result + place * stride
     return result
+
+
+def loaded(buffer: Any, access: Access, places: Sequence[Term], further: Term | None = None) -> Term:
+    """The element that a walk reaches, or one some elements further."""
+    place = address(access, places)
+    element = buffer[place if further is None else place + further]
+    return tirx.NE(element, tirx.const(0, "uint8")) if access.dtype == "bool" else element

@@ -2,79 +2,29 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Contraction, Expression, broadcast, nest, row_major
+from intarsia_backends.cpu.builder import Builder, element
+from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated, knows_activation
 from intarsia_backends.cpu.lower.convolution import centred, channel_factors, products_for, requantized
-from intarsia_backends.cpu.lower.packing import channel_weight, pack
+from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused
-from intarsia_backends.cpu.lower.tiles import choose_tile
-from intarsia_backends.cpu.program import Buffer
-
-
-def _rows(
-    builder: Builder,
-    products: str,
-    rows: int,
-    depth: int,
-    x: Buffer,
-    weights: Array,
-    bias: Array,
-    factors: Array | None,
-    y: Buffer,
-    y_dtype: str,
-    finish: Expression,
-) -> None:
-    """y [rows, M] = x [rows, depth] times weights [K, M]; `depth` counts pairs where products come in pairs."""
-    outputs, lanes = weights.shape[1], builder.machine.lanes
-    tile, vectors, _ = choose_tile(builder.machine, outputs, rows)
-    kernel = Contraction(
-        products,
-        1,
-        1,
-        outputs,
-        (rows,),
-        (depth,),
-        0,
-        0,
-        (depth,),
-        (1,),
-        y_dtype,
-        0,
-        0,
-        1,
-        (outputs,),
-        tile,
-        False,
-        vectors,
-        lanes,
-        () if factors is None else (Access(str(factors.dtype), (0, 1, 0)),),
-        False,
-        False,
-        False,
-        finish,
-    )
-    packed = pack(np.ascontiguousarray(weights.T)[None], vectors, lanes, products)
-    operands = [x, builder.weight(packed), builder.weight(np.pad(bias, (0, -outputs % lanes)))]
-    if factors is not None:
-        operands.append(channel_weight(builder, factors))
-    builder.call(kernel, operands, y)
+from intarsia_backends.cpu.views import View
 
 
 def _dense(builder: Builder, node: Node, weights: Array, bias: Array | None) -> None:
-    depth, outputs = weights.shape
-    rows = node.input(0).type.elements // depth
-    bias = np.zeros(outputs, np.float32) if bias is None else np.broadcast_to(bias.reshape(-1), (outputs,))
-    x, y = builder.read(node.input(0)), builder.result(node.output)
-    finish = activated(node, ("acc",))
-    _rows(builder, "float32", rows, depth, x, weights, bias.astype(np.float32), None, y, "float32", finish)
+    """Rows of x times constant weights [depth, columns]; bias holds one number, or one for each column."""
+    depth, columns = weights.shape
+    shape = node.output.shape
+    if bias is not None:
+        bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)
+    x = builder.view(node.input(0))
+    product = Product(builder, shape, depth, "float32", x, weights, bias, tuple(range(len(shape))))
+    product.defer(node.output, activated(node, ("acc",)))
 
 
 def _lower_dense(builder: Builder, node: Node) -> None:
@@ -107,54 +57,45 @@ def _lower_gemm(builder: Builder, node: Node) -> None:
 def _general(
     builder: Builder, node: Node, addend: Value | None, alpha: float, beta: float, left: bool, right: bool
 ) -> None:
-    """Both sides made at run time, in any batch: a plain nest of loops."""
-    a, b = list(node.input(0).shape), list(node.input(1).shape)
-    shape = node.output.shape
-    batch = shape[: max(len(a), len(b)) - 2]
-    depth = a[-2] if left and len(a) > 1 else a[-1]
-    a_row, a_step = (0, 1) if len(a) == 1 else ((1, a[-1]) if left else (a[-1], 1))
-    b_column, b_step = (0, 1) if len(b) == 1 else ((b[-1], 1) if right else (1, b[-1]))
-    rows = 1 if len(a) == 1 else a[-1 if left else -2]
-    columns = 1 if len(b) == 1 else b[-2 if right else -1]
-    kept = (*batch, rows, columns)
-    a_batch = _batch_strides(a, batch)
-    b_batch = _batch_strides(b, batch)
-    accesses = [
-        Access("float32", (*a_batch, a_row, 0, a_step)),
-        Access("float32", (*b_batch, 0, b_column, b_step)),
-    ]
-    operands = [builder.read(node.input(0)), builder.read(node.input(1))]
+    """Both sides made at run time, in any batch. A side of one axis is a row, or a column, that the result lacks."""
+    a, b, shape = node.input(0), node.input(1), node.output.shape
+    lead = max(a.type.rank, b.type.rank, 2) - 2
+    x, x_shape = _matrix(builder.view(a), a.shape, left, row=True)
+    w, w_shape = _matrix(builder.view(b), b.shape, right, row=False)
+    batch, (rows, depth), columns = shape[:lead], x_shape[-2:], w_shape[-1]
+    x = x.broadcast(x_shape, (*batch, rows, depth))
+    w = w.broadcast(w_shape, (*batch, depth, columns))
+    axes = [*range(lead), *([lead] if a.type.rank > 1 else []), *([lead + 1] if b.type.rank > 1 else [])]
+    product = Product(builder, (*batch, rows, columns), depth, "float32", x, w, None, tuple(axes))
     finish: Expression = ("acc",)
     if alpha != 1.0:
         finish = ("mul", finish, ("const", "float32", alpha))
+    operands: list[View] = []
     if addend is not None:
-        accesses.append(Access("float32", (*broadcast(addend.shape, kept), 0)))
-        operands.append(builder.read(addend))
-        term: Expression = ("in", 2)
+        operands.append(builder.view(addend).broadcast(addend.shape, shape))
+        term = element(operands[0], 0)
         finish = ("add", finish, term if beta == 1.0 else ("mul", term, ("const", "float32", beta)))
-    kernel = nest(
-        kept,
-        accesses,
-        Access("float32", row_major(kept)),
-        ("mul", ("in", 0), ("in", 1)),
-        reduced=(depth,),
-        combine="add",
-        initial=("const", "float32", 0.0),
-        finish=activated(node, finish),
-    )
-    builder.call(kernel, operands, builder.result(node.output))
+    product.defer(node.output, activated(node, finish), operands)
 
 
-def _batch_strides(shape: list[int], batch: tuple[int, ...]) -> tuple[int, ...]:
-    lead = shape[:-2]
-    matrix = math.prod(shape[-2:])
-    return tuple(stride * matrix for stride in broadcast(lead, batch))
+def _matrix(view: View, shape: tuple[int, ...], turned: bool, row: bool) -> tuple[View, tuple[int, ...]]:
+    """A side of a product as a walk over (batch.., rows, columns), and these extents."""
+    *lead, last = view.strides
+    if len(shape) == 1:
+        steps, extents = ((0, last), (1, *shape)) if row else ((last, 0), (*shape, 1))
+        return View(view.buffer, view.dtype, steps, view.offset), extents
+    if turned:
+        view = View(view.buffer, view.dtype, (*lead[:-1], last, lead[-1]), view.offset)
+        shape = (*shape[:-2], shape[-1], shape[-2])
+    return view, shape
 
 
 def _lower_qmatmul(builder: Builder, node: Node) -> None:
     weights = elements(node.input(1))
     depth, outputs = weights.shape
     rows = node.input(0).type.elements // depth
+    shape = node.output.shape
+    lead = row_major(shape[:-1])
     zero = int(attribute(node, "input_zero_point", 0))
     products = products_for(builder.machine)
     steps = -(-depth // 2) if products == "pairs" else depth
@@ -174,10 +115,11 @@ def _lower_qmatmul(builder: Builder, node: Node) -> None:
     else:
         element: Expression = ("cast", "int16", centred(zero))
         builder.call(nest((rows * depth,), [Access("int8", (1,))], Access("int16", (1,)), element), [source], x)
-    factors = channel_factors(node, 3, (outputs,))
-    finish = requantized(("acc",), ("in", 0), node)
-    y = builder.result(node.output)
-    _rows(builder, products, rows, steps, x, weights, elements(node.input(2)), factors, y, "int8", finish)
+    factors = View(builder.weight(channel_factors(node, 3, (outputs,))), "float64", (*(0 for _ in shape[1:]), 1))
+    x_view = View(x, "int32" if products == "pairs" else "int16", (*(step * steps for step in lead), 1))
+    bias = elements(node.input(2))
+    product = Product(builder, shape, steps, products, x_view, weights, bias, tuple(range(len(shape))))
+    product.defer(node.output, requantized(("acc",), ("in", 0), node), [factors])
 
 
 def _check(node: Node) -> Support:

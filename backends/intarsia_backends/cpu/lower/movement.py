@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,8 +15,10 @@ from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
 from intarsia_backends.cpu.lower.convolution import border
+from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import MOVED, Lowering, attribute, axis_of, elements, integers, refused, sequence
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.views import View
 
 _COPY: Expression = ("in", 0)
 
@@ -51,11 +54,19 @@ def _lower_alias(builder: Builder, node: Node) -> None:
 
 
 def _lower_transpose(builder: Builder, node: Node) -> None:
-    x, shape = node.input(0), node.output.shape
+    """Another walk over the same memory; a matrix product is written in the new order at once."""
+    x = node.input(0)
     order = sequence(node, "perm", tuple(reversed(range(x.type.rank))))
-    steps = row_major(x.shape)
-    reads = [steps[axis] for axis in order]
-    copy(builder, builder.read(x), builder.result(node.output), x.dtype, shape, reads, row_major(shape))
+    pending = builder.pending(x)
+    if pending is not None and isinstance(pending.emit, Product) and order[-1:] == (x.type.rank - 1,):
+        operands = [_permuted(view, order) for view in pending.operands]
+        pending.emit.transposed(order).defer(node.output, pending.expression, operands)
+        return
+    builder.lie(node.output, _permuted(builder.view(x), order))
+
+
+def _permuted(view: View, order: Sequence[int]) -> View:
+    return replace(view, strides=tuple(view.strides[axis] for axis in order))
 
 
 def _lower_concat(builder: Builder, node: Node) -> None:

@@ -1,0 +1,455 @@
+"""TIR for `MatrixProduct`: tiles of rows times panels of columns, held in registers.
+
+A panel is a few vectors wide. While the sum runs, each step loads a row of the panel and one number of x for each row
+of the tile. All row tiles go over a panel before the next panel comes, and a panel is cut along the depth where it
+would not fit the nearest cache beside the rows; the sums then wait in y. What is made at run time is laid out in
+panels first, just before it is used, where several tiles will read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from intarsia_backends.cpu.cuts import split_evenly, sum_chains
+from intarsia_backends.cpu.emit.expressions import Term, term
+from intarsia_backends.cpu.emit.functions import function, parameter
+from intarsia_backends.cpu.emit.nests import address, loaded, loops, span, stored
+from intarsia_backends.cpu.emit.vectors import (
+    load,
+    multiply_add_pairs,
+    over_lanes,
+    prefetch,
+    spread,
+    store,
+    transposed,
+)
+from intarsia_backends.cpu.kernels import Expression, MatrixProduct
+
+_REUSES = 3
+"""Row tiles from which on a panel that is made at run time is laid out before it is used."""
+
+
+_LINE_BYTES = 64
+_AHEAD_BYTES = 2048
+"""How far ahead weights that are read once are asked for."""
+
+_SMALL_FINISH = 4
+"""Functions up to which the end of a sum is worked out in the registers; a longer one becomes a loop."""
+
+
+def emit_product(kernel: MatrixProduct) -> Any:
+    """The PrimFunc of a matrix product."""
+    x_dtype = {"float32": "float32", "pairs": "int32", "int16": "int16"}[kernel.products]
+    w_dtype = "float32" if kernel.products == "float32" else "int16"
+    total = "float32" if kernel.products == "float32" else "int32"
+    pairs = 2 if kernel.products == "pairs" else 1
+    columns = kernel.cut.vectors * kernel.cut.lanes
+
+    def body() -> None:
+        x = parameter("x", span(kernel.x, (*kernel.batch, kernel.rows, kernel.depth)), x_dtype)
+        if kernel.packed:
+            w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * pairs
+        else:
+            w_elements = span(kernel.w, (*kernel.batch, kernel.depth, kernel.columns))
+        w = parameter("w", w_elements, w_dtype)
+        bias = parameter("b", columns, total) if kernel.bias else None
+        kept = (*kernel.batch, kernel.rows, kernel.columns)
+        further = [
+            parameter(f"f{index}", span(access, kept), stored(access.dtype))
+            for index, access in enumerate(kernel.further)
+        ]
+        y = parameter("y", span(kernel.y, kept), stored(kernel.y.dtype))
+        _Product(kernel, x, w, bias, further, y, total).emit()
+
+    return function(body)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Panels of one shape.
+
+    widths  columns of each vector as they are computed
+    kept    columns of each vector as they are stored
+    first   the first panel of this kind
+    """
+
+    widths: tuple[int, ...]
+    kept: tuple[int, ...]
+    first: int
+    first_column: int
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths)
+
+
+class _Product:
+    def __init__(
+        self, kernel: MatrixProduct, x: Any, w: Any, bias: Any, further: Sequence[Any], y: Any, total: str
+    ) -> None:
+        self.kernel, self.cut = kernel, kernel.cut
+        self.x, self.w, self.bias, self.further, self.y = x, w, bias, further, y
+        self.total = total
+        self.pairs = 2 if kernel.products == "pairs" else 1
+        self.rank = len(kernel.batch)
+        self.depth_blocks = -(-kernel.depth // self.cut.depth_block)
+        tiles = split_evenly(kernel.rows, self.cut.tiles[0])[0]
+        column_step = kernel.w.strides[-1] if not kernel.packed else 1
+        self.packs = not kernel.packed and (column_step != 1 or tiles >= _REUSES)
+        self.panel: Any = None
+        self.streams = kernel.packed and tiles == 1
+
+    # ---- the loops around a tile
+
+    def kinds(self) -> list[_Kind]:
+        """Wide panels, narrow ones, and the last one where its columns do not fill its vectors."""
+        cut, lanes = self.cut, self.cut.lanes
+        kinds = []
+        for first, count, vectors in ((0, cut.wide_panels, cut.wide), (cut.wide_panels, cut.panels, cut.wide - 1)):
+            if first < count:
+                full = (lanes,) * vectors
+                kinds.append(_Kind(full, full, first, first * cut.wide * lanes))
+        rest = self.kernel.columns % lanes
+        if rest:
+            last = kinds[-1]
+            kept = (*last.kept[:-1], rest)
+            computed = last.widths if self.kernel.packed or self.packs else kept
+            start = last.first_column + (cut.panels - 1 - last.first) * last.width
+            if last.first == cut.panels - 1:
+                kinds.pop()
+            kinds.append(_Kind(computed, kept, cut.panels - 1, start))
+        return kinds
+
+    def emit(self) -> None:
+        kernel, cut = self.kernel, self.cut
+        extents = (*kernel.batch, cut.row_blocks, cut.chunks)
+        with ExitStack() as stack:
+            *batch, row_block, chunk = loops(stack, extents, kernel.work, len(extents))
+            if self.packs:
+                size = cut.depth_block * cut.wide * cut.lanes * self.pairs
+                self.panel = T.alloc_buffer((size,), self.w.dtype)
+            size = -(-cut.panels // cut.chunks)
+            with T.serial(0, self.depth_blocks) as block:
+                begin = chunk * size
+                count = size if cut.panels % size == 0 else tirx.min(size, cut.panels - begin)
+                with T.serial(0, count) as step:
+                    self.emit_panel(self.kinds(), batch, row_block, block, begin + step)
+
+    def emit_panel(
+        self, kinds: Sequence[_Kind], batch: Sequence[Term], row_block: Term, block: Term, panel: Term
+    ) -> None:
+        kind, *others = kinds
+        if not others:
+            self.emit_rows(kind, batch, row_block, block, panel)
+            return
+        with T.If(panel < others[0].first):
+            with T.Then():
+                self.emit_rows(kind, batch, row_block, block, panel)
+            with T.Else():
+                self.emit_panel(others, batch, row_block, block, panel)
+
+    def emit_rows(self, kind: _Kind, batch: Sequence[Term], row_block: Term, block: Term, panel: Term) -> None:
+        kernel, cut = self.kernel, self.cut
+        column = (panel - kind.first) * kind.width + kind.first_column
+        depth = block * cut.depth_block
+        length = (
+            cut.depth_block if kernel.depth % cut.depth_block == 0 else tirx.min(cut.depth_block, kernel.depth - depth)
+        )
+        if self.packs:
+            self.pack(kind, batch, depth, length, column)
+        tallest = cut.tiles[0] if len(kind.widths) == cut.wide else cut.tiles[1]
+        tiles, size, high = split_evenly(kernel.rows, tallest)
+        each = -(-tiles // cut.row_blocks)
+        begin = row_block * each
+        count = each if tiles % each == 0 else tirx.max(0, tirx.min(each, tiles - begin))
+        with T.serial(0, count) as step:
+            tile = begin + step
+            if kernel.packed and not self.streams:
+                self.ask(kind, batch, depth, column, step, each)
+            make = partial(_Tile, self, kind, batch, block, column, depth, length)
+            if high == tiles:
+                make(tile * size, size).emit()
+            else:
+                with T.If(tile < high):
+                    with T.Then():
+                        make(tile * size, size).emit()
+                    with T.Else():
+                        make(tile * (size - 1) + high, size - 1).emit()
+
+    # ---- where things stand
+
+    def place(self, strides: Sequence[int], places: Sequence[Term], offset: int = 0) -> Term:
+        result: Term = tirx.const(offset, "int32")
+        for stride, place in zip(strides, places):
+            if stride:
+                result = result + place * stride
+        return result
+
+    def w_walk(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term) -> tuple[Any, Term, int]:
+        """The buffer that holds a panel, where it starts, and the elements from step to step of the sum."""
+        if self.packs:
+            return self.panel, tirx.const(0, "int32"), kind.width * self.pairs
+        start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset)
+        if self.kernel.packed:
+            # All panels before this one together are as wide as the column where it starts.
+            return (
+                self.w,
+                start + (column * self.kernel.depth + depth * kind.width) * self.pairs,
+                kind.width * self.pairs,
+            )
+        row = self.kernel.w.strides[-2]
+        return self.w, start + depth * row + column, row
+
+    def ask(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term, step: Term, steps: int) -> None:
+        """Ask for part of the next panel: all of it in so many steps."""
+        buffer, start, row = self.w_walk(kind, batch, depth, column)
+        size = np.dtype(str(buffer.dtype)).itemsize
+        lines = -(-self.cut.depth_block * row * size // (_LINE_BYTES * steps))
+        for line in range(lines):
+            prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (_LINE_BYTES // size))
+
+    def pack(self, kind: _Kind, batch: Sequence[Term], depth: Term, length: Term, column: Term) -> None:
+        """Lay out a panel of what is made at run time."""
+        row, step = self.kernel.w.strides[-2:]
+        start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset) + depth * row + column * step
+        lanes = self.cut.lanes
+        whole = row == 1 and step != 1 and lanes > 1
+        blocks = tirx.floordiv(length, lanes) if whole else 0
+        for index, (width, kept) in enumerate(zip(kind.widths, kind.kept)):
+            place = start + index * lanes * step
+            if whole:
+                with T.serial(0, blocks) as block:
+                    self.turn(kind, place + block * lanes, step, kept, block * lanes * kind.width + index * lanes)
+            done = blocks * lanes if whole else 0
+            with T.serial(0, length - done) as rest:
+                source, target = place + (done + rest) * row, (done + rest) * kind.width + index * lanes
+                if kept < width:
+                    store(self.panel, target, spread(tirx.const(0, str(self.w.dtype)), width), width)
+                if step == 1:
+                    store(self.panel, target, load(self.w, source, kept), kept)
+                else:
+                    for lane in range(kept):
+                        T.buffer_store(self.panel, self.w[source + lane * step], [target + lane])
+
+    def turn(self, kind: _Kind, source: Term, step: int, kept: int, target: Term) -> None:
+        """Columns that lie along the depth become a square block of the panel."""
+        lanes = self.cut.lanes
+        zero = spread(tirx.const(0, str(self.w.dtype)), lanes)
+        rows = [load(self.w, source + lane * step, lanes) if lane < kept else zero for lane in range(lanes)]
+        for index, vector in enumerate(transposed(rows, lanes, str(self.w.dtype))):
+            store(self.panel, target + index * kind.width, vector, lanes)
+
+
+class _Tile:
+    """One tile of rows by one panel, over one block of the depth."""
+
+    def __init__(
+        self,
+        product: _Product,
+        kind: _Kind,
+        batch: Sequence[Term],
+        block: Term,
+        column: Term,
+        depth: Term,
+        length: Term,
+        row: Term,
+        rows: int,
+    ) -> None:
+        self.product, self.kernel, self.kind = product, product.kernel, kind
+        self.batch, self.block, self.column = batch, block, column
+        self.depth, self.length, self.row, self.rows = depth, length, row, rows
+        self.chains = sum_chains(rows, len(kind.widths)) if product.depth_blocks == 1 else 1
+        self.starts = [sum(kind.widths[:index]) for index in range(len(kind.widths))]
+
+    def emit(self) -> None:
+        total = self.product.total
+        self.sums = [
+            [[T.alloc_buffer((width,), total) for width in self.kind.widths] for _ in range(self.rows)]
+            for _ in range(self.chains)
+        ]
+        self.begin()
+        self.emit_sum()
+        self.join()
+        self.end()
+
+    def each(self) -> list[tuple[int, int]]:
+        return [(row, index) for row in range(self.rows) for index in range(len(self.kind.widths))]
+
+    def begin(self) -> None:
+        last = self.product.depth_blocks - 1
+        if not last:
+            self.begin_anew()
+            return
+        with T.If(self.block == 0):
+            with T.Then():
+                self.begin_anew()
+            with T.Else():
+                for row, index in self.each():
+                    width, kept = self.kind.widths[index], self.kind.kept[index]
+                    place = self.y_place(row, index)
+                    if kept == width:
+                        store(self.sums[0][row][index], 0, load(self.product.y, place, width), width)
+                    else:
+                        aside = T.alloc_buffer((width,), self.product.total)
+                        store(aside, 0, self.zero(width), width)
+                        store(aside, 0, load(self.product.y, place, kept), kept)
+                        store(self.sums[0][row][index], 0, load(aside, 0, width), width)
+
+    def zero(self, width: int) -> Term:
+        return spread(tirx.const(0, self.product.total), width)
+
+    def begin_anew(self) -> None:
+        bias = self.product.bias
+        for chain in range(self.chains):
+            for row, index in self.each():
+                width = self.kind.widths[index]
+                first = bias is not None and chain == 0
+                start = load(bias, self.column + self.starts[index], width) if first else self.zero(width)
+                store(self.sums[chain][row][index], 0, start, width)
+
+    def emit_sum(self) -> None:
+        row_step, depth_step = self.kernel.x.strides[-2:]
+        start = self.product.place(self.kernel.x.strides, [*self.batch, self.row, self.depth], self.kernel.x.offset)
+        buffer, w_start, w_step = self.product.w_walk(self.kind, self.batch, self.depth, self.column)
+        chains = self.chains
+
+        def step(place: Term, chain: int) -> None:
+            self.emit_step(start + place * depth_step, row_step, buffer, w_start + place * w_step, self.sums[chain])
+
+        if chains == 1:
+            with T.serial(0, self.length) as place:
+                step(place, 0)
+            return
+        assert isinstance(self.length, int)
+        if self.length // chains:
+            with T.serial(0, self.length // chains) as place:
+                for chain in range(chains):
+                    step(place * chains + chain, chain)
+        for rest in range(self.length % chains):
+            step(tirx.const(self.length // chains * chains + rest, "int32"), rest)
+
+    def emit_step(self, x_place: Term, row_step: int, w: Any, w_place: Term, sums: Sequence[Sequence[Any]]) -> None:
+        """The fewer of numbers and vectors stay in registers, the others are loaded when their turn comes."""
+        widths, pairs = self.kind.widths, self.product.pairs
+
+        def number(row: int) -> Term:
+            return self.product.x[x_place + row * row_step]
+
+        def weight(index: int) -> Term:
+            return load(w, w_place + self.starts[index] * pairs, widths[index] * pairs)
+
+        def add(row: int, index: int, number: Term, weight: Term) -> None:
+            total, width = sums[row][index], widths[index]
+            store(total, 0, load(total, 0, width) + self.multiplied(number, weight, width), width)
+
+        if self.product.streams:
+            size = np.dtype(str(w.dtype)).itemsize
+            for line in range(0, sum(widths) * pairs * size, _LINE_BYTES):
+                prefetch(w, w_place + (_AHEAD_BYTES + line) // size)
+        if len(widths) <= self.rows:
+            held = [weight(index) for index in range(len(widths))]
+            for row in range(self.rows):
+                for index, vector in enumerate(held):
+                    add(row, index, number(row), vector)
+        else:
+            held = [number(row) for row in range(self.rows)]
+            for index in range(len(widths)):
+                for row, scalar in enumerate(held):
+                    add(row, index, scalar, weight(index))
+
+    def multiplied(self, number: Term, weight: Term, width: int) -> Term:
+        if self.kernel.products == "float32":
+            return spread(number, width) * weight
+        if self.kernel.products == "int16":
+            return spread(tirx.Cast("int32", number), width) * tirx.Cast(
+                f"int32x{width}" if width > 1 else "int32", weight
+            )
+        return multiply_add_pairs(number, weight, width)
+
+    def join(self) -> None:
+        """Add up the chains, neighbours first."""
+        count = self.chains
+        while count > 1:
+            half = -(-count // 2)
+            for chain in range(count - half):
+                for row, index in self.each():
+                    width = self.kind.widths[index]
+                    total = self.sums[chain][row][index]
+                    store(total, 0, load(total, 0, width) + load(self.sums[chain + half][row][index], 0, width), width)
+            count = half
+
+    # ---- the end of the sums
+
+    def y_place(self, row: Term | int, index: int, within: Term | int = 0) -> Term:
+        return address(self.kernel.y, [*self.batch, self.row + row, self.column + self.starts[index] + within])
+
+    def end(self) -> None:
+        last = self.product.depth_blocks - 1
+        if not last:
+            self.finish()
+            return
+        with T.If(self.block == last):
+            with T.Then():
+                self.finish()
+            with T.Else():
+                for row, index in self.each():
+                    width, kept = self.kind.widths[index], self.kind.kept[index]
+                    store(self.product.y, self.y_place(row, index), self.part(row, index, width, kept), kept)
+
+    def part(self, row: int, index: int, width: int, kept: int) -> Term:
+        """The first columns of a sum."""
+        total = load(self.sums[0][row][index], 0, width)
+        if kept == width:
+            return total
+        aside = T.alloc_buffer((width,), self.product.total)
+        store(aside, 0, total, width)
+        return load(aside, 0, kept)
+
+    def finish(self) -> None:
+        if functions_in(self.kernel.finish) <= _SMALL_FINISH:
+            for row, index in self.each():
+                total = self.sums[0][row][index]
+                if self.kind.kept[index] != self.kind.widths[index]:
+                    aside = T.alloc_buffer((self.kind.widths[index],), self.product.total)
+                    store(aside, 0, load(total, 0, self.kind.widths[index]), self.kind.widths[index])
+                    total = aside
+                self.store_lanes(row, index, lambda lane, total=total: total[lane])  # type: ignore[misc]
+            return
+        width = self.kind.width
+        aside = T.alloc_buffer((self.rows * width,), self.product.total)
+        for row, index in self.each():
+            columns = self.kind.widths[index]
+            store(aside, row * width + self.starts[index], load(self.sums[0][row][index], 0, columns), columns)
+        with T.serial(0, self.rows) as row:
+            for index, start in enumerate(self.starts):
+                self.store_lanes(row, index, lambda lane, start=start: aside[row * width + start + lane])  # type: ignore[misc]
+
+    def store_lanes(self, row: Term | int, index: int, total: Callable[[Term], Term]) -> None:
+        """Work out and store the elements of one vector."""
+        with over_lanes(self.kind.kept[index]) as lane:
+            places = [*self.batch, self.row + row, self.column + self.starts[index] + lane]
+            further = zip(self.kernel.further, self.product.further)
+            reads = [partial(loaded, buffer, access, places) for access, buffer in further]
+            element = term(self.kernel.finish, lambda k, more: reads[k](more), total(lane))
+            if self.kernel.y.dtype == "bool":
+                element = tirx.Cast("uint8", element)
+            T.buffer_store(self.product.y, element, [address(self.kernel.y, places)])
+
+
+def functions_in(expression: Expression) -> int:
+    """How many functions an expression names, long ones counted as many."""
+    if not expression or expression[0] in ("acc", "const", "in"):
+        return 0
+    weight = 1 if expression[0] in ("add", "sub", "mul", "floor_at", "ceil_at", "cast", "gather") else 4
+    return weight + sum(functions_in(part) for part in expression[1:] if isinstance(part, tuple))
+
+
+__all__ = ["emit_product", "functions_in"]

@@ -1,0 +1,110 @@
+"""Vectors as TIR: loads, stores, and the few moves between lanes that code is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from intarsia_backends.cpu.emit.expressions import Term
+
+_MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+
+
+def load(buffer: Any, place: Term | int, lanes: int) -> Term:
+    """Neighbouring elements as a vector."""
+    if lanes == 1:
+        return tirx.BufferLoad(buffer, [_place(place)])
+    return tirx.BufferLoad(buffer, [tirx.Ramp(_place(place), 1, lanes)])
+
+
+def store(buffer: Any, place: Term | int, value: Term, lanes: int) -> None:
+    """A vector as neighbouring elements."""
+    T.buffer_store(buffer, value, [_place(place) if lanes == 1 else tirx.Ramp(_place(place), 1, lanes)])
+
+
+def vector_type(dtype: str, lanes: int) -> str:
+    """The type of a vector, as TVM spells it."""
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def spread(value: Term, lanes: int) -> Term:
+    """The same number in every lane."""
+    return value if lanes == 1 else tirx.Broadcast(value, lanes)
+
+
+@contextmanager
+def over_lanes(lanes: int) -> Iterator[Term]:
+    """A loop that becomes one vector operation."""
+    if lanes == 1:
+        yield tirx.const(0, "int32")
+        return
+    with T.vectorized(0, lanes) as lane:
+        yield lane
+
+
+def _place(place: Term | int) -> Term:
+    return tirx.const(place, "int32") if isinstance(place, int) else place
+
+
+def prefetch(buffer: Any, place: Term) -> None:
+    """Ask for the memory that holds an element, which need not exist, before it is read."""
+    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
+
+
+def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
+    """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
+    pairs = tirx.call_intrin(f"int16x{2 * lanes}", "tirx.reinterpret", spread(number, lanes))
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], pairs, weights)
+
+
+def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:
+    """All lanes of a vector joined, halves first."""
+    dtype = str(buffer.dtype)
+    while lanes > 1:
+        lanes //= 2
+        half = T.alloc_buffer((lanes,), dtype)
+        store(half, 0, join(load(buffer, 0, lanes), load(buffer, lanes, lanes)), lanes)
+        buffer = half
+    return load(buffer, 0, 1)
+
+
+def transposed(rows: Sequence[Term], lanes: int, dtype: str) -> list[Term]:
+    """A square block of vectors with rows and columns exchanged; 4, 8 or 16 lanes.
+
+    Neighbouring rows are interleaved in groups of four lanes, which is one instruction on x86; then ever larger blocks
+    off the diagonal change places.
+    """
+    vectors = [_named(row, dtype, lanes) for row in rows]
+    interleaved = [
+        [(lane & ~3) + first + (lane % 4) // 2 + lanes * (lane % 2) for lane in range(lanes)] for first in (0, 2)
+    ]
+    step = 1
+    while step < lanes:
+        mixed: list[Term] = [None] * lanes
+        for index in (index for index in range(lanes) if not index & step):
+            moves = interleaved if step == 1 else _exchange(lanes, step)
+            for target, move in zip((index, index + step), moves):
+                pair = [vectors[index], vectors[index + step]]
+                mixed[target] = _named(tirx.Shuffle(pair, move), dtype, lanes)
+        vectors, step = mixed, step * 2
+    order = [(index & ~3) + (0, 2, 1, 3)[index % 4] for index in range(lanes)]  # undoes what the interleaving mixed up
+    return [vectors[index] for index in order]
+
+
+def _exchange(lanes: int, step: int) -> tuple[list[int], list[int]]:
+    """Where the lanes of two vectors, `step` rows apart, come from."""
+    low = [lane if not lane & step else lanes + lane - step for lane in range(lanes)]
+    high = [lane + step if not lane & step else lanes + lane for lane in range(lanes)]
+    return low, high
+
+
+def _named(value: Term, dtype: str, lanes: int) -> Term:
+    """A value in a register of its own: expressions are trees, and would repeat it."""
+    buffer = T.alloc_buffer((lanes,), dtype)
+    store(buffer, 0, value, lanes)
+    return load(buffer, 0, lanes)
