@@ -348,9 +348,105 @@ class Recurrent:
         return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
 
 
+@dataclass(frozen=True)
+class Depthwise:
+    """A convolution in which every channel has a window of its own, channels side by side in x and y.
+
+    products   "float32"; "pairs" (int16, two taps at once, x86); "int16"
+    channels   rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
+    kernel     taps (rows, columns), with `strides` and `dilations`
+    positions  of the output (rows, columns)
+    x_steps, y_steps
+               elements from image to image, row to row, position to position
+    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
+    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    rows, columns
+               of the output made one behind the other for one unit of channels: rows share what they read
+
+    Called with x (at the first tap of the first output: padding is a part of the image in memory), the weights and the
+    bias as `intarsia_backends.cpu.depthwise` packs them, the further operands, and y.
+    """
+
+    products: str
+    batch: int
+    channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    positions: tuple[int, int]
+    x_steps: tuple[int, int, int]
+    y_dtype: str
+    y_steps: tuple[int, int, int]
+    further: tuple[Access, ...]
+    finish: Expression
+    rows: int
+    columns: int
+    lanes: int
+
+    @property
+    def unit(self) -> int:
+        """Channels made at once: a vector of what is loaded. The last ones may overlap those before them."""
+        whole = self.lanes if self.products == "float32" else 2 * self.lanes
+        return whole if self.channels >= whole else self.lanes
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First channel of each unit."""
+        return tuple(min(start, self.channels - self.unit) for start in range(0, self.channels, self.unit))
+
+    @property
+    def row_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Rows of x, from the first that `rows` rows of y read, that are interleaved: (row, row), or (row, -1)."""
+        return paired_rows(self.rows, self)
+
+    @property
+    def pairs_columns(self) -> bool:
+        """Whether the row of x that has no other beside it is multiplied by two columns at once."""
+        alone = self.products == "pairs" and self.row_pairs[-1][1] < 0
+        return alone and self.kernel[1] > 1 and self.dilations[1] == 1 and self.strides[1] <= 2
+
+    def column_pair(self, age: int) -> tuple[int, int]:
+        """Taps of a lone row that two neighbouring columns meet in the output begun `age` steps ago; -1 for none.
+
+        With stride 1 the columns are those of the step before and of this one; with stride 2 both are of this one.
+        """
+        taps = self.kernel[1]
+        if self.strides[1] == 2:
+            return (2 * age, 2 * age + 1 if 2 * age + 1 < taps else -1) if 2 * age < taps else (-1, -1)
+        if age % 2:
+            return (age - 1, age) if age < taps else (-1, -1)
+        return (-1, age) if age == taps - 1 else (-1, -1)
+
+    @property
+    def unit_weights(self) -> int:
+        """Weights of a unit."""
+        taps = math.prod(self.kernel)
+        if self.products == "pairs":
+            taps = self.rows * len(self.row_pairs) * self.kernel[1] * 2
+        return taps * self.unit
+
+    def reads(self, row: int, rows_of_x: tuple[int, int]) -> bool:
+        """Whether a row of y, counted like those of x, reads one of two rows of x."""
+        return not {row * self.strides[0] + tap * self.dilations[0] for tap in range(self.kernel[0])}.isdisjoint(
+            rows_of_x
+        )
+
+    @property
+    def work(self) -> int:
+        return self.batch * self.channels * math.prod(self.positions) * (math.prod(self.kernel) + 4)
+
+
+def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
+    """Rows of x that `rows` rows of y read, two by two; -1 beside a last one alone."""
+    taps = range(kernel.kernel[0])
+    read = sorted({row * kernel.strides[0] + tap * kernel.dilations[0] for row in range(rows) for tap in taps})
+    return tuple(zip(read[::2], [*read[1::2], *([-1] * (len(read) % 2))]))
+
+
 Kernel = (
     Nest
     | Contraction
+    | Depthwise
     | MatrixProduct
     | Surround
     | Softmax

@@ -9,6 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from intarsia_backends.cpu.emit.half import float_of_half, half_of_float
+from intarsia_backends.cpu.emit.requantize import scaled_rint
 from intarsia_backends.cpu.kernels import Expression
 
 Term = Any
@@ -399,6 +400,7 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "acosh": _call("acosh"),
     "atanh": _call("atanh"),
     "shift_left": lambda a, b: tirx.shift_left(a, b),
+    "scaled_rint": scaled_rint,
 }
 """Functions that an expression may name."""
 

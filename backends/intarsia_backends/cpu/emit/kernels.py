@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia_backends.cpu.emit.contractions import emit_contraction
+from intarsia_backends.cpu.emit.depthwise import emit_depthwise
 from intarsia_backends.cpu.emit.nests import emit_nest
 from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
@@ -17,6 +18,7 @@ from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize
 from intarsia_backends.cpu.emit.surround import emit_surround
 from intarsia_backends.cpu.kernels import (
     Contraction,
+    Depthwise,
     Extreme,
     IntegerSoftmax,
     Kernel,
@@ -42,6 +44,7 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Extreme: emit_extreme,
     Top: emit_top,
     Recurrent: emit_recurrent,
+    Depthwise: emit_depthwise,
 }
 
 

@@ -1,4 +1,11 @@
-"""Vectors as TIR: loads, stores, and the few moves between lanes that code is made for."""
+"""Whole vectors in registers: loads and stores, moves between lanes, pairs of int16 and sums of their products.
+
+Numbers that are multiplied come in three kinds, named like a kernel's `products`:
+
+    "float32"  one by one
+    "pairs"    int16, two products summed to an int32 by one instruction (x86)
+    "int16"    int16, each product widened to int32 (ARM)
+"""
 
 from __future__ import annotations
 
@@ -12,18 +19,25 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.cpu.emit.expressions import Term
 
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+_SEGMENT = 4
+"""int32 numbers in the 128 bits within which x86 interleaves."""
+
+
+def index(place: Term | int) -> Term:
+    """A place as TIR."""
+    return tirx.const(place, "int32") if isinstance(place, int) else place
 
 
 def load(buffer: Any, place: Term | int, lanes: int) -> Term:
     """Neighbouring elements as a vector."""
     if lanes == 1:
-        return tirx.BufferLoad(buffer, [_place(place)])
-    return tirx.BufferLoad(buffer, [tirx.Ramp(_place(place), 1, lanes)])
+        return tirx.BufferLoad(buffer, [index(place)])
+    return tirx.BufferLoad(buffer, [tirx.Ramp(index(place), 1, lanes)])
 
 
 def store(buffer: Any, place: Term | int, value: Term, lanes: int) -> None:
     """A vector as neighbouring elements."""
-    T.buffer_store(buffer, value, [_place(place) if lanes == 1 else tirx.Ramp(_place(place), 1, lanes)])
+    T.buffer_store(buffer, value, [index(place) if lanes == 1 else tirx.Ramp(index(place), 1, lanes)])
 
 
 def vector_type(dtype: str, lanes: int) -> str:
@@ -46,20 +60,80 @@ def over_lanes(lanes: int) -> Iterator[Term]:
         yield lane
 
 
-def _place(place: Term | int) -> Term:
-    return tirx.const(place, "int32") if isinstance(place, int) else place
+class Register:
+    """A vector that LLVM keeps in a register: a small local buffer, always read and written whole."""
+
+    def __init__(self, lanes: int, dtype: str, value: Term | None = None) -> None:
+        self.lanes, self.dtype = lanes, dtype
+        self.buffer = T.alloc_buffer((lanes,), dtype)
+        if value is not None:
+            self.set(value)
+
+    def get(self) -> Term:
+        return load(self.buffer, 0, self.lanes)
+
+    def set(self, value: Term) -> None:
+        store(self.buffer, 0, value, self.lanes)
+
+    def add(self, value: Term) -> None:
+        self.set(self.get() + value)
 
 
-def prefetch(buffer: Any, place: Term) -> None:
-    """Ask for the memory that holds an element, which need not exist, before it is read."""
-    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
-    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
+def reinterpreted(value: Term, dtype: str) -> Term:
+    """The same bits as other lanes, such as "int16x16" for an int32x8."""
+    return tirx.call_intrin(dtype, "tirx.reinterpret", value)
+
+
+def pair_products(left: Term, right: Term, lanes: int) -> Term:
+    """int16 [2 * lanes] each: left[2 i] * right[2 i] + left[2 i + 1] * right[2 i + 1], int32 [lanes]; x86 alone."""
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], left, right)
+
+
+def widened_products(left: Term, right: Term, lanes: int) -> Term:
+    """int16 [lanes] each: products as int32 [lanes]."""
+    return tirx.Cast(f"int32x{lanes}", left) * tirx.Cast(f"int32x{lanes}", right)
+
+
+def interleaving_order(lanes: int) -> tuple[list[int], list[int]]:
+    """Channels, of 2 * lanes, that stand in the lower and in the upper vector of `interleaved`."""
+    lower = [
+        segment * 2 * _SEGMENT + place for segment in range(max(1, lanes // _SEGMENT)) for place in range(_SEGMENT)
+    ]
+    return lower, [channel + _SEGMENT for channel in lower]
+
+
+def interleaved(first: Term, second: Term, size: int, lanes: int) -> tuple[Term, ...]:
+    """Pairs (first[c], second[c]) of two int16 [size] as int16 [2 * lanes]: one for `lanes` channels, two for more.
+
+    One stands in the channels' order, two in `interleaving_order`.
+    """
+    orders: Sequence[Sequence[int]] = [range(lanes)] if size == lanes else interleaving_order(lanes)
+    return tuple(
+        tirx.Shuffle([first, second], [index(place) for channel in order for place in (channel, channel + size)])
+        for order in orders
+    )
+
+
+def gathered(lower: Term, upper: Term, lanes: int) -> Term:
+    """Two int32 [lanes] in `interleaving_order` as one int32 [2 * lanes] in the channels' own order."""
+    orders = interleaving_order(lanes)
+    place = {channel: position for position, channel in enumerate([*orders[0], *orders[1]])}
+    return tirx.Shuffle([lower, upper], [index(place[channel]) for channel in range(2 * lanes)])
+
+
+def joined(lower: Term, upper: Term, lanes: int) -> Term:
+    """Two vectors [lanes] as one [2 * lanes]."""
+    return tirx.Shuffle([lower, upper], [index(place) for place in range(2 * lanes)])
+
+
+def broadcast(number: float | int, dtype: str, lanes: int) -> Term:
+    """A constant in every lane."""
+    return tirx.Broadcast(tirx.const(number, dtype), lanes)
 
 
 def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
     """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
-    pairs = tirx.call_intrin(f"int16x{2 * lanes}", "tirx.reinterpret", spread(number, lanes))
-    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], pairs, weights)
+    return pair_products(reinterpreted(spread(number, lanes), f"int16x{2 * lanes}"), weights, lanes)
 
 
 def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:
@@ -108,3 +182,9 @@ def _named(value: Term, dtype: str, lanes: int) -> Term:
     buffer = T.alloc_buffer((lanes,), dtype)
     store(buffer, 0, value, lanes)
     return load(buffer, 0, lanes)
+
+
+def prefetch(buffer: Any, place: Term) -> None:
+    """Ask for the memory that holds an element, which need not exist, before it is read."""
+    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))

@@ -1,0 +1,86 @@
+"""What a `Depthwise` kernel is called with, and the tiles that it makes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia_backends.cpu.kernels import Depthwise
+
+
+def pack_weights(kernel: Depthwise, weights: Array) -> Array:
+    """Weights as the kernel reads them.
+
+    weights  [channels, rows, columns], real channels alone
+    returns  float32 or int16 [units, taps, unit]; for "pairs" [units, rows of a tile, pairs of rows, columns, unit, 2]
+             where the weight is 0 for a row of x that a row of the output does not read (where the last row of x
+             stands alone, its taps two by two, by `column_pair`), and the channels of each half
+             of a unit stand as they are interleaved
+    """
+    real, rows, columns = weights.shape
+    dtype = np.float32 if kernel.products == "float32" else np.int16
+    full = np.zeros((kernel.channels, rows, columns), dtype)
+    full[:real] = weights
+    units = np.stack([full[start : start + kernel.unit] for start in kernel.starts])
+    if kernel.products != "pairs":
+        return np.ascontiguousarray(units.transpose(0, 2, 3, 1))
+    pairs, tile = kernel.row_pairs, kernel.rows
+    packed = np.zeros((len(units), tile, len(pairs), columns, kernel.unit, 2), dtype)
+    for row in range(tile):
+        reads = {row * kernel.strides[0] + tap * kernel.dilations[0]: tap for tap in range(rows)}
+        for index, pair in enumerate(pairs):
+            for side, place in enumerate(pair):
+                if place not in reads:
+                    continue
+                taps = units[:, :, reads[place]].transpose(0, 2, 1)
+                if kernel.pairs_columns and pair[1] < 0:
+                    for age in range(columns):
+                        for half, tap in enumerate(kernel.column_pair(age)):
+                            if tap >= 0:
+                                packed[:, row, index, age, :, half] = taps[:, tap]
+                else:
+                    packed[:, row, index, :, :, side] = taps
+    return np.ascontiguousarray(packed[..., _interleaved(kernel), :])
+
+
+def pack_bias(kernel: Depthwise, bias: Array) -> Array:
+    """Bias [channels] as the kernel reads it: float32 or int32 [units, unit]."""
+    full = np.zeros(kernel.channels, np.float32 if kernel.products == "float32" else np.int32)
+    full[: len(bias)] = bias
+    units = np.stack([full[start : start + kernel.unit] for start in kernel.starts])
+    return np.ascontiguousarray(units[:, _interleaved(kernel)] if kernel.products == "pairs" else units)
+
+
+def _interleaved(kernel: Depthwise) -> Array:
+    """Channels of a unit as instructions of x86 interleave them: within 128 bits."""
+    channels = np.arange(kernel.unit)
+    if kernel.unit == kernel.lanes:
+        return channels
+    segments = channels.reshape(-1, 2, 4)
+    return np.concatenate([segments[:, 0].ravel(), segments[:, 1].ravel()])
+
+
+_COLUMNS = {"float32": 14, "pairs": 56, "int16": 14}
+"""Columns at once: what two units of channels share then stays in the first cache, some 100 lines of 64 bytes."""
+
+_ROWS = {"float32": 2, "pairs": 1, "int16": 2}
+"""Rows at once: two share half of what they read; pairs of rows are shared better by one alone."""
+
+
+def tile(
+    products: str, kernel: tuple[int, int], stride: int, dilation: int, positions: tuple[int, int]
+) -> tuple[int, int]:
+    """`rows` and `columns` for a Depthwise.
+
+    stride, dilation  of the columns
+    """
+    lag = (kernel[1] - 1) * dilation // stride
+    rows = min(_ROWS[products] if kernel[0] <= 3 else 1, positions[0])
+    width = positions[1]
+    for count in range(-(-width // _COLUMNS[products]), width):
+        columns = -(-width // count)
+        if columns < 2 * lag:
+            break
+        if width % columns == 0 or width % columns >= lag:
+            return rows, columns
+    return rows, width

@@ -1,0 +1,72 @@
+"""Single kernels in a shared library, called with NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia_backends.cpu.emit.kernels import generate
+from intarsia_backends.cpu.kernels import Kernel
+from intarsia_backends.cpu.link import c_compiler
+from intarsia_backends.cpu.machine import Machine, machine_name, this_machine
+
+
+def machines() -> list[Machine]:
+    """Kinds of machine whose code runs here: the best level, and the one that every machine of the family has."""
+    best, portable = this_machine(), this_machine(portable=True)
+    return [best] if best == portable else [best, portable]
+
+
+def other_machines() -> list[Machine]:
+    """Kinds of machine that code is only compiled for."""
+    wide = ("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "f16c", "fma", "sse4_1")
+    known = [
+        Machine("x86_64", "avx512", wide),
+        Machine("aarch64", "baseline", ()),
+        Machine("armv7l", "neon", ("neon",)),
+    ]
+    return [machine for machine in known if machine.name != machine_name() or machine not in machines()]
+
+
+def products_of(machine: Machine) -> str:
+    """How a machine multiplies int16."""
+    return "pairs" if machine.name == "x86_64" else "int16"
+
+
+class Library:
+    """Kernels by name, compiled and loaded."""
+
+    def __init__(self, kernels: Mapping[str, Kernel], machine: Machine, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        generate(kernels, machine, folder / "kernels.o")
+        runtime = folder / "runtime.c"
+        runtime.write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
+        command = [*c_compiler(), "-O2", "-shared", "-fPIC", "-w", "-o", "kernels.so", "runtime.c", "kernels.o"]
+        subprocess.run([*command, "-lpthread", "-lm"], cwd=folder, check=True, capture_output=True)
+        self._library = ctypes.CDLL(str(folder / "kernels.so"))
+
+    def threads(self, count: int) -> None:
+        self._library.intarsia_region_threads(count)
+
+    def stop(self) -> None:
+        self._library.intarsia_region_stop()
+
+    def call(self, name: str, operands: Sequence[Array]) -> None:
+        pointers = [ctypes.c_void_p(operand.ctypes.data) for operand in operands]
+        assert getattr(self._library, name)(*pointers) == 0
+
+
+def fenced(shape: Sequence[int], dtype: str, before: int = 0, after: int = 0) -> tuple[Array, Array]:
+    """An array of zeros on its own cache lines, and the memory around it, which a kernel must leave as it is."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.full(size + 256, 0x5A, np.uint8)
+    start = 64 + -(memory.ctypes.data + 64) % 64
+    inside = memory[start : start + size].view(dtype).reshape(shape)
+    inside[...] = 0
+    return inside, np.concatenate([memory[:start], memory[start + size :]])
