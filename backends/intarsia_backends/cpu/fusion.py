@@ -8,6 +8,7 @@ from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending, element
 from intarsia_backends.cpu.kernels import Expression, nest, row_major
 from intarsia_backends.cpu.layouts import images_result
+from intarsia_backends.cpu.requantize import is_clamped
 from intarsia_backends.cpu.views import View
 
 _SIZE_MAX = 150
@@ -145,7 +146,7 @@ def _fits_eight_bits(expression: Expression) -> bool:
     if expression[0] != "add" or expression[2][0] != "const":
         return False
     inner: Expression = expression[1]
-    return inner[0] == "small_rint" or (inner[:2] == ("cast", "int32") and inner[2][0] == "in")
+    return is_clamped(inner) or (inner[:2] == ("cast", "int32") and inner[2][0] == "in")
 
 
 def _difference(expression: Expression, zero: int) -> Expression:

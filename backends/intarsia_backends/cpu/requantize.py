@@ -51,6 +51,14 @@ def requantize_form(machine: Machine, largest: Array, factors: Array, zero_point
     return "float32" if bool(np.all(exact & (size * factors < _REACH))) else "float64"
 
 
+def is_clamped(whole: Expression) -> bool:
+    """Whether an int32 is one that `requantized` has clamped, so that it and the zero point fit in eight bits."""
+    match whole:
+        case ("small_rint", _) | ("min", ("max", ("scaled_rint", _, _), _), _):
+            return True
+    return False
+
+
 def requantized(
     total: Expression, factor: Expression, form: str, zero_point: int, low: int, high: int, *, centred: bool
 ) -> Expression:
@@ -69,8 +77,8 @@ def requantized(
     else:
         # The clamp goes before the rounding, at whole numbers, which changes nothing and keeps the rest in 32 bits.
         scaled: Expression = ("mul", ("cast", "float64", total), factor)
-        floored: Expression = ("floor_at", scaled, ("const", "float64", float(first)))
-        whole = ("small_rint", ("ceil_at", floored, ("const", "float64", float(last))))
+        floored: Expression = ("at_least", scaled, ("const", "float64", float(first)))
+        whole = ("small_rint", ("at_most", floored, ("const", "float64", float(last))))
     if centred:
         return ("cast", "int16", whole)
     return ("cast", "int8", ("add", whole, ("const", "int32", zero_point)))

@@ -11,6 +11,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia.targets import Support
+from intarsia_backends.cpu import requantize
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated
@@ -18,7 +19,7 @@ from intarsia_backends.cpu.lower.geometry import Window, check_window, window_of
 from intarsia_backends.cpu.lower.images import convolve_images, takes_images
 from intarsia_backends.cpu.lower.packing import channel_weight, pack
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused, sequence
-from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
+from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
 
@@ -284,27 +285,26 @@ def centred(zero_point: int) -> Expression:
     return ("sub", ("cast", "int32", ("in", 0)), ("const", "int32", zero_point))
 
 
-def requantized(total: Expression, factor: Expression, node: Node) -> Expression:
-    """`intarsia.ir.integer.requantize` in float64, where every step is exact: total * factor, half to even, clamped.
+def requantized(total: Expression, factor: Expression, node: Node, form: str = "float64") -> Expression:
+    """`intarsia.ir.integer.requantize` of an int32 with the zero point and the clamp of a node.
 
-    The clamp goes before the rounding, at whole numbers, which changes nothing and keeps the rest in 32 bits.
+    form  of the arithmetic, and type of the factor: see `intarsia_backends.cpu.requantize`
     """
     zero = int(attribute(node, "output_zero_point", 0))
-    low, high = int(attribute(node, "clamp_min", -128)) - zero, int(attribute(node, "clamp_max", 127)) - zero
-    scaled: Expression = ("mul", ("cast", "float64", total), factor)
-    bounded = ("at_most", ("at_least", scaled, ("const", "float64", float(low))), ("const", "float64", float(high)))
-    return ("cast", "int8", ("add", ("small_rint", bounded), ("const", "int32", zero)))
+    low, high = int(attribute(node, "clamp_min", -128)), int(attribute(node, "clamp_max", 127))
+    return requantize.requantized(total, factor, form, zero, low, high, centred=False)
 
 
-def channel_factors(node: Node, first: int, shape: Sequence[int]) -> Array:
-    """multiplier / 2**shift of each output channel, exact in float64."""
-    multiplier, shift = elements(node.input(first)), elements(node.input(first + 1))
-    return np.ldexp(multiplier.astype(np.float64), -shift).reshape(tuple(shape))
+def channel_factors(node: Node, machine: Machine, weights: Array) -> tuple[Array, str]:
+    """multiplier / 2**shift of each output channel of a qconv or qmatmul, and the form of `requantized` that is exact.
 
-
-def products_for(machine: Machine) -> str:
-    """How the machine multiplies int16: in pairs on x86, which has an instruction for it."""
-    return "pairs" if machine.name == "x86_64" else "int16"
+    weights  [outputs, ...]
+    """
+    bias, multiplier, shift = (elements(node.input(index)) for index in (2, 3, 4))
+    factors = requantize.factors_of(multiplier, shift).reshape(-1)
+    totals = requantize.largest_total(weights, bias.reshape(-1))
+    form = requantize.requantize_form(machine, totals, factors, int(attribute(node, "output_zero_point", 0)))
+    return factors.astype(form), form
 
 
 def _lower_qconv(builder: Builder, node: Node) -> None:
@@ -313,16 +313,17 @@ def _lower_qconv(builder: Builder, node: Node) -> None:
     shape = (window.groups, window.outputs)
     weights = data.reshape(*shape, *data.shape[1:])
     bias = elements(node.input(2)).reshape(shape)
-    factors = channel_factors(node, 3, shape)
+    factors, form = channel_factors(node, builder.machine, data)
+    factors = factors.reshape(shape)
     zero = int(attribute(node, "input_zero_point", 0))
     if takes_images(window):
-        finish = requantized(("acc",), ("in", 0), node)
+        finish = requantized(("acc",), ("in", 0), node, form)
         convolve_images(builder, node, window, weights, bias, finish, factors, zero)
         return
     source, y = builder.read(node.input(0)), builder.result(node.output)
     if window.is_spatial:
         x = padded_input(builder, source, window, "int8", 0, ("cast", "int16", centred(zero)), "int16")
-        finish = requantized(("acc",), ("in", 3), node)
+        finish = requantized(("acc",), ("in", 3), node, form)
         slide(builder, window, x, "int16", weights, bias, factors, y, "int8", finish)
         return
     products = products_for(builder.machine)
@@ -330,7 +331,7 @@ def _lower_qconv(builder: Builder, node: Node) -> None:
         x = paired_input(builder, source, window, zero)
     else:
         x = padded_input(builder, source, window, "int8", 0, ("cast", "int16", centred(zero)), "int16")
-    finish = requantized(("acc",), ("in", 0), node)
+    finish = requantized(("acc",), ("in", 0), node, form)
     contract(builder, window, products, x, window.padded, weights, bias, factors, y, "int8", finish)
 
 

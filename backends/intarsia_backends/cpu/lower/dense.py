@@ -10,9 +10,10 @@ from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder, element
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.activations import activated, knows_activation
-from intarsia_backends.cpu.lower.convolution import centred, channel_factors, products_for, requantized
+from intarsia_backends.cpu.lower.convolution import centred, channel_factors, requantized
 from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused
+from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.views import View
 
 
@@ -92,7 +93,7 @@ def _matrix(view: View, shape: tuple[int, ...], turned: bool, row: bool) -> tupl
 
 def _lower_qmatmul(builder: Builder, node: Node) -> None:
     weights = elements(node.input(1))
-    depth, outputs = weights.shape
+    depth = weights.shape[0]
     rows = node.input(0).type.elements // depth
     shape = node.output.shape
     lead = row_major(shape[:-1])
@@ -115,11 +116,12 @@ def _lower_qmatmul(builder: Builder, node: Node) -> None:
     else:
         element: Expression = ("cast", "int16", centred(zero))
         builder.call(nest((rows * depth,), [Access("int8", (1,))], Access("int16", (1,)), element), [source], x)
-    factors = View(builder.weight(channel_factors(node, 3, (outputs,))), "float64", (*(0 for _ in shape[1:]), 1))
+    numbers, form = channel_factors(node, builder.machine, weights.T)
+    factors = View(builder.weight(numbers), form, (*(0 for _ in shape[1:]), 1))
     x_view = View(x, "int32" if products == "pairs" else "int16", (*(step * steps for step in lead), 1))
     bias = elements(node.input(2))
     product = Product(builder, shape, steps, products, x_view, weights, bias, tuple(range(len(shape))))
-    product.defer(node.output, requantized(("acc",), ("in", 0), node), [factors])
+    product.defer(node.output, requantized(("acc",), ("in", 0), node, form), [factors])
 
 
 def _check(node: Node) -> Support:

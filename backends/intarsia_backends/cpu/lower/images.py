@@ -10,13 +10,14 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
+from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.fusion import stored
-from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest
+from intarsia_backends.cpu.kernels import Access, Contraction, Depthwise, Expression
 from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.packing import blocked_outputs, channel_weight
 from intarsia_backends.cpu.lower.table import elements
-from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
+from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo, Images, View
@@ -92,7 +93,7 @@ def _dense(
     views: Sequence[View],
 ) -> None:
     machine = builder.machine
-    products = "float32" if zero is None else "pairs" if machine.name == "x86_64" else "int16"
+    products = "float32" if zero is None else products_for(machine)
     pairs = 2 if products == "pairs" else 1
     if window.groups > 1 and window.channels % pairs:
         products, pairs = "int16", 1  # a pair would reach into the next group
@@ -193,35 +194,34 @@ def _depthwise(
     """Every channel by itself."""
     x, images = channels_last(builder, source, window_halo(window), builder.machine.lanes, zero)
     target = images_result(builder, value)
-    wide = "float32" if zero is None else "int32"
-    numbers = "float32" if zero is None else "int16"
-    steps = x.strides
-    kept = (window.batch, window.groups, *window.positions)
-    taps = (steps[2] * window.dilations[0], steps[3] * window.dilations[1])
-    access = Access(x.dtype, (steps[0], 1, steps[2] * window.strides[0], steps[3] * window.strides[1], *taps))
-    count = window.groups
-    table = weights.reshape(count, -1).T.astype(numbers)
-    weight = Access(numbers, (0, 1, 0, 0, window.kernel[1] * count, count))
-    product: Expression = ("mul", ("in", len(views)), ("in", len(views) + 1))
-    if wide == "int32":
-        product = ("mul", *(("cast", "int32", ("in", len(views) + index)) for index in range(2)))
-    accesses = [Access(view.dtype, (*view.strides, 0, 0)) for view in views]
-    accesses += [access, weight, Access(wide, (0, 1, 0, 0, 0, 0))]
-    kernel = nest(
-        kept,
-        accesses,
-        Access(target.dtype, target.strides),
-        product,
-        reduced=window.kernel,
-        combine="add",
-        initial=("in", len(views) + 2),
-        finish=stored(expression, target),
+    products = "float32" if zero is None else products_for(builder.machine)
+    height, width = window.kernel
+    positions = (window.positions[0], window.positions[1])
+    strides, dilations = (window.strides[0], window.strides[1]), (window.dilations[0], window.dilations[1])
+    rows, columns = tile(products, (height, width), strides[1], dilations[1], positions)
+    channels = -(-window.groups // builder.machine.lanes) * builder.machine.lanes
+    kernel = Depthwise(
+        products,
+        window.batch,
+        channels,
+        (height, width),
+        strides,
+        dilations,
+        positions,
+        (images.image, images.row, images.pitch),
+        target.dtype,
+        (target.strides[0], target.strides[2], target.strides[3]),
+        tuple(Access(view.dtype, view.strides) for view in views),
+        stored(expression, target),
+        rows,
+        columns,
+        builder.machine.lanes,
     )
-    operands = [
-        *(view.start for view in views),
+    operands: list[Operand] = [
         x.at(_first_tap(x, images, window)),
-        builder.weight(np.ascontiguousarray(table)),
-        builder.weight(bias),
+        builder.weight(pack_weights(kernel, weights.reshape(window.groups, height, width))),
+        builder.weight(pack_bias(kernel, bias.reshape(-1))),
+        *(view.start for view in views),
     ]
     builder.call(kernel, operands, target.start)
 

@@ -74,3 +74,8 @@ def split_row(machine: Machine, outputs: int, positions: int, products: str = "f
             best = key
     assert best is not None
     return positions // best[2], best[2]
+
+
+def products_for(machine: Machine) -> str:
+    """How the machine multiplies int16: in pairs on x86, which has an instruction for it."""
+    return "pairs" if machine.name == "x86_64" else "int16"
