@@ -23,8 +23,18 @@ def constant(dtype: str, number: float | int | bool) -> Term:
 
 
 def is_nan(x: Term) -> Term:
-    """True where x is not a number. `x != x` would be simplified away."""
-    return tirx.isnan(x)
+    """True where x is not a number. `x != x` would be simplified away, and TVM does not vectorise its own `isnan`."""
+    dtype = str(x.ty.dtype)
+    if dtype not in ("float32", "float64"):
+        return tirx.isnan(x)
+    whole, infinity = ("int32", 0x7F800000) if dtype == "float32" else ("int64", 0x7FF << 52)
+    rest = tirx.const(0x7FFFFFFF if dtype == "float32" else (1 << 63) - 1, whole)
+
+    def above(number: Term) -> Term:
+        bits = tirx.call_intrin(whole, "tirx.reinterpret", number)
+        return tirx.bitwise_and(bits, rest) > tirx.const(infinity, whole)
+
+    return shared(x, above)
 
 
 _shared: list[list[tuple[Any, Term]]] = []
@@ -210,13 +220,18 @@ def _maximum(a: Term, b: Term) -> Term:
     """The larger; NaN where either is, as NumPy has it."""
     if "float" not in _dtype(a):
         return tirx.max(a, b)
-    return shared(a, lambda x: shared(b, lambda y: tirx.Select(tirx.Or(x > y, is_nan(x)), x, y)))
+    return shared(a, lambda x: shared(b, lambda y: tirx.Select(x > y, x, _unless_nan(x, y))))
 
 
 def _minimum(a: Term, b: Term) -> Term:
     if "float" not in _dtype(a):
         return tirx.min(a, b)
-    return shared(a, lambda x: shared(b, lambda y: tirx.Select(tirx.Or(x < y, is_nan(x)), x, y)))
+    return shared(a, lambda x: shared(b, lambda y: tirx.Select(x < y, x, _unless_nan(x, y))))
+
+
+def _unless_nan(x: Term, y: Term) -> Term:
+    """y, or x where that is not a number."""
+    return tirx.Select(x <= constant(_dtype(x), float("inf")), y, x)
 
 
 def _floor_at(x: Term, bound: Term) -> Term:

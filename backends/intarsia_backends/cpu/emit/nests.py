@@ -15,7 +15,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import FUNCTIONS, Term, term
+from intarsia_backends.cpu.emit.expressions import Term, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.vectors import load, store, transposed
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, Access, Expression, Nest
@@ -108,8 +108,7 @@ class _Loops:
             accumulator = self.accumulator(1)
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
             for reduced in self.reduced_places():
-                element = self.expression(kernel.body, kept, reduced)
-                T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
+                T.buffer_store(accumulator, self.grown(accumulator[0], kept, reduced), [0])
             self.store(kept, kernel.finish, accumulator[0])
 
     def emit_along_kept(self) -> None:
@@ -131,7 +130,7 @@ class _Loops:
 
             over_vectors(lambda place, _: self.expression(kernel.initial, place))
             for reduced in self.reduced_places():
-                over_vectors(lambda place, total: self.joined(total, self.expression(kernel.body, place, reduced)))  # noqa: B023
+                over_vectors(lambda place, total: self.grown(total, place, reduced))  # noqa: B023
             for index, accumulator in enumerate(accumulators):
                 with T.vectorized(0, lanes) as lane:
                     self.store([*kept[:-1], start + (index * lanes + lane)], kernel.finish, accumulator[lane])
@@ -163,8 +162,8 @@ class _Loops:
 
                 def add(partial: Any, vector: Term | int) -> None:
                     with T.vectorized(0, lanes) as lane:
-                        element = self.expression(kernel.body, kept, [*outer, vector * lanes + lane])
-                        T.buffer_store(partial, self.joined(partial[lane], element), [lane])
+                        place = [*outer, vector * lanes + lane]
+                        T.buffer_store(partial, self.grown(partial[lane], kept, place), [lane])
 
                 with T.serial(0, vectors // count) as chunk:
                     for index, partial in enumerate(partials):
@@ -173,16 +172,18 @@ class _Loops:
                     add(partials[index], vectors // count * count + index)
                 if row % lanes:
                     with T.serial(vectors * lanes, row) as place:
-                        element = self.expression(kernel.body, kept, [*outer, place])
-                        T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
+                        T.buffer_store(accumulator, self.grown(accumulator[0], kept, [*outer, place]), [0])
             while len(partials) > 1:
                 half = -(-len(partials) // 2)
                 for one, other in zip(partials, partials[half:]):
                     with T.vectorized(0, lanes) as lane:
                         T.buffer_store(one, self.joined(one[lane], other[lane]), [lane])
                 partials = partials[:half]
+            # A copy: a vector that is also read lane by lane would be kept as scalars throughout.
+            last = self.accumulator(lanes)
+            store(last, 0, load(partials[0], 0, lanes), lanes)
             with T.serial(0, lanes) as lane:
-                T.buffer_store(accumulator, self.joined(accumulator[0], partials[0][lane]), [0])
+                T.buffer_store(accumulator, self.joined(accumulator[0], last[lane]), [0])
             self.store(kept, kernel.finish, accumulator[0])
 
     # ---- a map whose operands lie across the output
@@ -190,7 +191,7 @@ class _Loops:
     def turned(self) -> int | None:
         """The loop along which the elements of operands lie that lie across the row of the output; None for none."""
         kernel, lanes = self.kernel, self.lanes
-        if kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or "gather" in str(kernel.body):
+        if not kernel.kept or kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or "gather" in str(kernel.body):
             return None
         across = [access for access in kernel.operands if access.strides[-1] not in (0, 1)]
         loops_along = {access.strides[:-1].index(1) if 1 in access.strides[:-1] else None for access in across}
@@ -251,7 +252,11 @@ class _Loops:
         return T.alloc_buffer((count,), self.accumulator_dtype())
 
     def joined(self, total: Term, element: Term) -> Term:
-        return FUNCTIONS[self.kernel.combine](total, element)
+        return term((self.kernel.combine, ("in", 0), ("in", 1)), lambda index, further: (total, element)[index])
+
+    def grown(self, total: Term, kept: Sequence[Term], reduced: Sequence[Term]) -> Term:
+        """An accumulator after one more element."""
+        return self.expression((self.kernel.combine, ("acc",), self.kernel.body), kept, reduced, total)
 
     def reduced_places(self) -> Iterator[list[Term]]:
         """Every place of the reduced loops: one by one where they are few, else the indices of loops held open."""

@@ -65,6 +65,10 @@ def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
 def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:
     """All lanes of a vector joined, halves first."""
     dtype = str(buffer.dtype)
+    # A copy: a vector that is also read in parts would be kept in parts throughout.
+    copied = T.alloc_buffer((lanes,), dtype)
+    store(copied, 0, load(buffer, 0, lanes), lanes)
+    buffer = copied
     while lanes > 1:
         lanes //= 2
         half = T.alloc_buffer((lanes,), dtype)
