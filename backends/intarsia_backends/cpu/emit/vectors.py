@@ -11,6 +11,9 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import Term
 
+_BLOCK_VECTORS = 8
+"""Vectors of sums side by side: enough that none waits for the one before it."""
+
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
@@ -48,6 +51,44 @@ def over_lanes(lanes: int) -> Iterator[Term]:
 
 def _place(place: Term | int) -> Term:
     return tirx.const(place, "int32") if isinstance(place, int) else place
+
+
+def add_products(
+    total: Any,
+    place: int,
+    count: int,
+    depth: int,
+    number: Callable[[Term], Term],
+    weights: Any,
+    row: Callable[[Term], Term],
+    lanes: int,
+) -> None:
+    """Add to `count` float32 numbers of `total`, from `place` on, a row of `depth` numbers times a matrix.
+
+    number  gives a number of the row
+    row     gives where its row of weights starts
+    """
+    vectors, rest = divmod(count, lanes)
+    blocks, more = divmod(vectors, _BLOCK_VECTORS)
+
+    def add(first: Term | int, widths: Sequence[int]) -> None:
+        starts = [sum(widths[:index]) for index in range(len(widths))]
+        sums = [T.alloc_buffer((width,), "float32") for width in widths]
+        for start, width, part in zip(starts, widths, sums):
+            store(part, 0, load(total, first + place + start, width), width)
+        with T.serial(0, depth) as step:
+            for start, width, part in zip(starts, widths, sums):
+                product = spread(number(step), width) * load(weights, row(step) + first + start, width)
+                store(part, 0, load(part, 0, width) + product, width)
+        for start, width, part in zip(starts, widths, sums):
+            store(total, first + place + start, load(part, 0, width), width)
+
+    if blocks:
+        with T.serial(0, blocks) as block:
+            add(block * (_BLOCK_VECTORS * lanes), (lanes,) * _BLOCK_VECTORS)
+    widths = (*(lanes,) * more, *((rest,) if rest else ()))
+    if widths:
+        add(blocks * _BLOCK_VECTORS * lanes, widths)
 
 
 def prefetch(buffer: Any, place: Term) -> None:
