@@ -71,6 +71,26 @@ def test_integer_products(level: str) -> None:
     layers.check(exact=True, target=level_target(level))
 
 
+def test_einsum_as_a_product() -> None:
+    layers = Layers()
+    a, b = layers.floats(2, 3, 10, 8), layers.floats(2, 3, 12, 8)
+    for equation, inputs in [
+        ("bhqd,bhkd->bhqk", [a, b]),
+        ("bhqd,bhkd->bqhk", [a, b]),
+        ("bhkd,bhqd->bhqk", [b, a]),
+        ("bhqd,dk->bhqk", [a, layers.floats(8, 17)]),
+        ("bhqd,hdk->bqk", [a, layers.floats(3, 8, 17)]),
+        ("ij,jk->ki", [layers.floats(5, 6), layers.floats(6, 7)]),
+        ("ij,j->i", [layers.floats(5, 6), layers.floats(6)]),
+        ("i,ij->j", [layers.floats(5), layers.floats(5, 6)]),
+        ("...ij,...jk->...ik", [layers.floats(4, 1, 5, 6), layers.floats(3, 6, 20)]),
+    ]:
+        layers.add("Einsum", inputs, {"equation": equation})
+    names = [type(call.kernel).__name__ for call in lower_region(layers.graph, this_machine()).calls]
+    assert names.count("MatrixProduct") >= 5
+    layers.check(tolerance=1e-5)
+
+
 def attention(heads: int, steps: int, size: int) -> Graph:
     """Scores, their softmax, and the sum of values, with heads cut out of rows by walks alone."""
     graph, width = Graph("attention"), heads * size
