@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from intarsia.dtypes import Array, dtype_name
 from intarsia.ir.evaluate import evaluate_node
@@ -14,6 +15,7 @@ from intarsia.ir.types import TensorType
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
 from intarsia.targets import Blob
 from intarsia_backends.cpu.device import CpuDevice
+from intarsia_backends.cpu.machine import Machine, machine_features, this_machine
 from intarsia_backends.cpu.target import CpuTarget
 
 
@@ -127,3 +129,19 @@ class Layers:
                 shapes = [value.type if value else None for value in node.inputs]
                 wrong.append(f"{node.where} {[str(shape) for shape in shapes]} {facts}\n{actual}\n{expected}")
         assert not wrong, "\n".join([f"{len(wrong)} layers differ", *wrong[:4]])
+
+
+AVX2 = ("avx2", "f16c", "fma", "sse4_1")
+AVX512 = ("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "f16c", "fma", "sse4_1")
+LEVELS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": AVX2, "avx512": AVX512}
+"""Sets of instructions, which have 4, 8 and 16 numbers in a vector."""
+
+
+def level_target(level: str) -> CpuTarget:
+    """Code for a set of instructions; skips where this machine has it not."""
+    here = this_machine()
+    if level == "baseline":
+        return CpuTarget(Machine(here.name, "baseline", ()))
+    if here.name != "x86_64" or not machine_features().issuperset(LEVELS[level]):
+        pytest.skip(f"needs a processor with {level}")
+    return CpuTarget(Machine("x86_64", level, LEVELS[level]))

@@ -16,7 +16,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, loops, span, stored
 from intarsia_backends.cpu.kernels import Contraction, row_major
@@ -218,7 +218,7 @@ class _Tiles:
             rows = [T.alloc_buffer((width,), stored(kernel.y_dtype)) for _ in accumulators]
         for position, row in enumerate(accumulators):
             for index, accumulator in enumerate(row):
-                with T.vectorized(0, lanes) as lane:
+                with over_lanes(lanes) as lane:
                     channel = group * kernel.outputs + first + index * lanes + lane
                     element = self.finished(accumulator[lane], [batch, channel, *tile[position]])
                     if direct:

@@ -14,7 +14,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, loops, span
 from intarsia_backends.cpu.emit.requantize import PackedEnd, packed_end
@@ -244,7 +244,7 @@ class _Sweep:
                 else joined(parts[0], parts[1], kernel.lanes)
             )
             total = Register(kernel.unit, self.total, whole)
-        with T.vectorized(0, kernel.unit) as lane:
+        with over_lanes(kernel.unit) as lane:
 
             def element(index: int, _: Term | None) -> Term:
                 return self.further[index][address(kernel.further[index], [batch, start + lane, row, column])]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from tvm import tirx
+from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.half import float_of_half, half_of_float
 from intarsia_backends.cpu.emit.requantize import scaled_rint
@@ -24,25 +26,49 @@ def constant(dtype: str, number: float | int | bool) -> Term:
 
 
 def is_nan(x: Term) -> Term:
-    """True where x is not a number. `x != x` would be simplified away."""
-    return tirx.isnan(x)
+    """True where x is not a number. `x != x` would be simplified away, and TVM does not vectorise its own `isnan`."""
+    dtype = str(x.ty.dtype)
+    if dtype not in ("float32", "float64"):
+        return tirx.isnan(x)
+    whole, infinity = ("int32", 0x7F800000) if dtype == "float32" else ("int64", 0x7FF << 52)
+    rest = tirx.const(0x7FFFFFFF if dtype == "float32" else (1 << 63) - 1, whole)
+
+    def above(number: Term) -> Term:
+        bits = tirx.call_intrin(whole, "tirx.reinterpret", number)
+        return tirx.bitwise_and(bits, rest) > tirx.const(infinity, whole)
+
+    return shared(x, above)
 
 
-_shared: list[list[tuple[Any, Term]]] = []
-"""Values with a name, in order, of the expressions that are being made."""
+_lanes: list[tuple[Term, int]] = []
+"""Loops over lanes that are open: their index and extent."""
+
+
+@contextmanager
+def over_lanes(lanes: int) -> Iterator[Term]:
+    """A loop that becomes vector operations; gives its index."""
+    if lanes == 1:
+        yield tirx.const(0, "int32")
+        return
+    with T.vectorized(0, lanes) as lane:
+        _lanes.append((lane, lanes))
+        try:
+            yield lane
+        finally:
+            _lanes.pop()
 
 
 def shared(value: Term, use: Callable[[Term], Term]) -> Term:
     """`use(value)` where the value is computed once: expressions are trees, and would repeat it.
 
-    Inside of `term` the names of a whole expression stand in front of it. TVM's vectoriser refuses names inside of the
-    values of names, and statements in a vectorised loop it takes for those of the last lane.
+    It is kept in a buffer of one element, a register in the end; over lanes, of one for each. Names (`Let`) in
+    expressions will not do: TVM's vectoriser refuses some that are nested, and its generator of LLVM code takes time
+    that doubles with each.
     """
-    name = tirx.Var("shared", str(value.ty.dtype))
-    if not _shared:
-        return tirx.Let(name, value, use(name))
-    _shared[-1].append((name, value))
-    return use(name)
+    lane, lanes = _lanes[-1] if _lanes else (0, 1)
+    register = T.alloc_buffer((lanes,), str(value.ty.dtype))
+    T.buffer_store(register, value, [lane])
+    return use(register[lane])
 
 
 def exponential(x: Term) -> Term:
@@ -211,13 +237,18 @@ def _maximum(a: Term, b: Term) -> Term:
     """The larger; NaN where either is, as NumPy has it."""
     if "float" not in _dtype(a):
         return tirx.max(a, b)
-    return shared(a, lambda x: shared(b, lambda y: tirx.Select(tirx.Or(x > y, is_nan(x)), x, y)))
+    return shared(a, lambda x: shared(b, lambda y: tirx.Select(x > y, x, _unless_nan(x, y))))
 
 
 def _minimum(a: Term, b: Term) -> Term:
     if "float" not in _dtype(a):
         return tirx.min(a, b)
-    return shared(a, lambda x: shared(b, lambda y: tirx.Select(tirx.Or(x < y, is_nan(x)), x, y)))
+    return shared(a, lambda x: shared(b, lambda y: tirx.Select(x < y, x, _unless_nan(x, y))))
+
+
+def _unless_nan(x: Term, y: Term) -> Term:
+    """y, or x where that is not a number."""
+    return tirx.Select(x <= constant(_dtype(x), float("inf")), y, x)
 
 
 def _floor_at(x: Term, bound: Term) -> Term:
@@ -411,31 +442,19 @@ def term(expression: Expression, load: Callable[[int, Term | None], Term], accum
     load         gives operand k at the place of the loops, some elements further where that is not None
     accumulator  what ("acc",) stands for
     """
-    names: list[tuple[Any, Term]] = []
-    _shared.append(names)
-    try:
-        result = _term(expression, load, accumulator)
-    finally:
-        _shared.pop()
-    for name, value in reversed(names):
-        result = tirx.Let(name, value, result)
-    return result
-
-
-def _term(expression: Expression, load: Callable[[int, Term | None], Term], accumulator: Term) -> Term:
     head = expression[0]
     if head == "in":
         return load(expression[1], None)
     if head == "gather":
-        return load(expression[1], _term(expression[2], load, accumulator))
+        return load(expression[1], term(expression[2], load, accumulator))
     if head == "acc":
         assert accumulator is not None
         return accumulator
     if head == "const":
         return constant(expression[1], expression[2])
     if head == "cast":
-        return tirx.Cast(expression[1], _term(expression[2], load, accumulator))
-    return FUNCTIONS[head](*(_term(part, load, accumulator) for part in expression[1:]))
+        return tirx.Cast(expression[1], term(expression[2], load, accumulator))
+    return FUNCTIONS[head](*(term(part, load, accumulator) for part in expression[1:]))
 
 
 __all__ = ["FUNCTIONS", "Term", "constant", "exponential", "term"]

@@ -43,7 +43,6 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Running: emit_running,
     Extreme: emit_extreme,
     Top: emit_top,
-    Recurrent: emit_recurrent,
     Depthwise: emit_depthwise,
 }
 
@@ -52,6 +51,7 @@ _WITH_LANES: dict[type[Any], Callable[[Any, int], Any]] = {
     Nest: emit_nest,
     Softmax: emit_softmax,
     Normalize: emit_normalize,
+    Recurrent: emit_recurrent,
 }
 """Those that are told how many float32 numbers a vector has."""
 

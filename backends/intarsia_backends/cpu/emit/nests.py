@@ -15,12 +15,15 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import FUNCTIONS, Term, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
+from intarsia_backends.cpu.emit.vectors import load, store, transposed
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, Access, Expression, Nest
 
 _UNROLL_TAPS = 32
 _PARALLEL_STEPS = 64
+_PARTS = 4
+"""Vectors of partial results, so that one step need not wait for the one before."""
 
 
 def span(access: Access, extents: Sequence[int]) -> int:
@@ -75,7 +78,10 @@ class _Loops:
 
     def emit(self) -> None:
         kernel = self.kernel
-        if not kernel.combine:
+        turned = None if kernel.combine else self.turned()
+        if turned is not None:
+            self.emit_turned(turned)
+        elif not kernel.combine:
             # Nested loops of few steps over a row would be unrolled by LLVM, all of them, and take seconds.
             with ExitStack() as stack:
                 places = loops(stack, kernel.kept, kernel.work, len(kernel.kept) - 1)
@@ -102,53 +108,136 @@ class _Loops:
             accumulator = self.accumulator(1)
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
             for reduced in self.reduced_places():
-                element = self.expression(kernel.body, kept, reduced)
-                T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
+                T.buffer_store(accumulator, self.grown(accumulator[0], kept, reduced), [0])
             self.store(kept, kernel.finish, accumulator[0])
 
     def emit_along_kept(self) -> None:
-        """Vectors of neighbouring outputs; the last vector of a row overlaps the one before it."""
+        """Vectors of neighbouring outputs, several at once; the last ones of a row overlap those before them."""
         kernel, lanes = self.kernel, self.lanes
         row = kernel.kept[-1]
+        count = self.vectors_along(row)
+        block = count * lanes
         with ExitStack() as stack:
-            kept = loops(stack, (*kernel.kept[:-1], -(-row // lanes)), kernel.work)
-            start = kept[-1] * lanes if row % lanes == 0 else tirx.min(kept[-1] * lanes, row - lanes)
-            accumulator = self.accumulator(lanes)
+            kept = loops(stack, (*kernel.kept[:-1], -(-row // block)), kernel.work)
+            start = kept[-1] * block if row % block == 0 else tirx.min(kept[-1] * block, row - block)
+            accumulators = [self.accumulator(lanes) for _ in range(count)]
 
-            def over_lanes(element: Callable[[list[Term], Term], Term]) -> None:
-                with T.vectorized(0, lanes) as lane:
-                    T.buffer_store(accumulator, element([*kept[:-1], start + lane], accumulator[lane]), [lane])
+            def over_vectors(element: Callable[[list[Term], Term], Term]) -> None:
+                for index, accumulator in enumerate(accumulators):
+                    with over_lanes(lanes) as lane:
+                        place = [*kept[:-1], start + (index * lanes + lane)]
+                        T.buffer_store(accumulator, element(place, accumulator[lane]), [lane])
 
-            over_lanes(lambda place, _: self.expression(kernel.initial, place))
+            over_vectors(lambda place, _: self.expression(kernel.initial, place))
             for reduced in self.reduced_places():
-                over_lanes(lambda place, total: self.joined(total, self.expression(kernel.body, place, reduced)))  # noqa: B023
-            with T.vectorized(0, lanes) as lane:
-                self.store([*kept[:-1], start + lane], kernel.finish, accumulator[lane])
+                over_vectors(lambda place, total: self.grown(total, place, reduced))  # noqa: B023
+            for index, accumulator in enumerate(accumulators):
+                with over_lanes(lanes) as lane:
+                    self.store([*kept[:-1], start + (index * lanes + lane)], kernel.finish, accumulator[lane])
+
+    def vectors_along(self, row: int) -> int:
+        """Vectors to go on with at once: those that make the fewest in all, and of these the most."""
+        taps = math.prod(self.kernel.reduced)
+        largest = 1 if _UNROLL_TAPS // 4 < taps <= _UNROLL_TAPS else _PARTS
+        choices = range(1, min(largest, row // self.lanes) + 1)
+        return max(choices, key=lambda count: (-count * -(-row // (count * self.lanes)), count))
 
     def emit_along_reduced(self) -> None:
-        """Partial results in a vector, joined at the end; what is left of a row goes one by one."""
+        """Partial results in several vectors, joined at the end; what is left of a row goes one by one."""
         kernel, lanes = self.kernel, self.lanes
         row = kernel.reduced[-1]
         neutral = {"add": 0, "mul": 1}.get(kernel.combine)
+        vectors = row // lanes
+        count = min(_PARTS, vectors)
         with ExitStack() as stack:
             kept = loops(stack, kernel.kept, kernel.work)
-            partial, accumulator = self.accumulator(lanes), self.accumulator(1)
+            partials, accumulator = [self.accumulator(lanes) for _ in range(count)], self.accumulator(1)
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
-            with T.vectorized(0, lanes) as lane:
-                start = accumulator[0] if neutral is None else tirx.const(neutral, self.accumulator_dtype())
-                T.buffer_store(partial, start, [lane])
+            for partial in partials:
+                with over_lanes(lanes) as lane:
+                    start = accumulator[0] if neutral is None else tirx.const(neutral, self.accumulator_dtype())
+                    T.buffer_store(partial, start, [lane])
             with ExitStack() as inner:
                 outer = loops(inner, kernel.reduced[:-1], 0)
-                with T.serial(0, row // lanes) as chunk, T.vectorized(0, lanes) as lane:
-                    element = self.expression(kernel.body, kept, [*outer, chunk * lanes + lane])
-                    T.buffer_store(partial, self.joined(partial[lane], element), [lane])
+
+                def add(partial: Any, vector: Term | int) -> None:
+                    with over_lanes(lanes) as lane:
+                        place = [*outer, vector * lanes + lane]
+                        T.buffer_store(partial, self.grown(partial[lane], kept, place), [lane])
+
+                with T.serial(0, vectors // count) as chunk:
+                    for index, partial in enumerate(partials):
+                        add(partial, chunk * count + index)
+                for index in range(vectors % count):
+                    add(partials[index], vectors // count * count + index)
                 if row % lanes:
-                    with T.serial(row // lanes * lanes, row) as place:
-                        element = self.expression(kernel.body, kept, [*outer, place])
-                        T.buffer_store(accumulator, self.joined(accumulator[0], element), [0])
+                    with T.serial(vectors * lanes, row) as place:
+                        T.buffer_store(accumulator, self.grown(accumulator[0], kept, [*outer, place]), [0])
+            while len(partials) > 1:
+                half = -(-len(partials) // 2)
+                for one, other in zip(partials, partials[half:]):
+                    with over_lanes(lanes) as lane:
+                        T.buffer_store(one, self.joined(one[lane], other[lane]), [lane])
+                partials = partials[:half]
+            # A copy: a vector that is also read lane by lane would be kept as scalars throughout.
+            last = self.accumulator(lanes)
+            store(last, 0, load(partials[0], 0, lanes), lanes)
             with T.serial(0, lanes) as lane:
-                T.buffer_store(accumulator, self.joined(accumulator[0], partial[lane]), [0])
+                T.buffer_store(accumulator, self.joined(accumulator[0], last[lane]), [0])
             self.store(kept, kernel.finish, accumulator[0])
+
+    # ---- a map whose operands lie across the output
+
+    def turned(self) -> int | None:
+        """The loop along which the elements of operands lie that lie across the row of the output; None for none."""
+        kernel, lanes = self.kernel, self.lanes
+        if not kernel.kept or kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or "gather" in str(kernel.body):
+            return None
+        across = [access for access in kernel.operands if access.strides[-1] not in (0, 1)]
+        loops_along = {access.strides[:-1].index(1) if 1 in access.strides[:-1] else None for access in across}
+        if len(loops_along) != 1 or any(access.dtype == "bool" for access in across):
+            return None
+        loop = loops_along.pop()
+        return loop if loop is not None and kernel.kept[loop] >= lanes else None
+
+    def emit_turned(self, loop: int) -> None:
+        """Square blocks: rows of an operand are loaded, turned in registers, and read as rows of the output."""
+        kernel, lanes = self.kernel, self.lanes
+        column, row = kernel.kept[loop], kernel.kept[-1]
+        blocks = -(-column // lanes)
+        others = [extent for index, extent in enumerate(kernel.kept[:-1]) if index != loop]
+        together = min(2, blocks)
+        with ExitStack() as stack:
+            *outer, pair = loops(stack, (*others, -(-blocks // together)), kernel.work, len(others) + 1)
+            with T.serial(0, -(-row // lanes)) as block:
+                start = tirx.min(block * lanes, row - lanes)
+                for index in range(together):
+                    first = tirx.min(tirx.min(pair * together + index, blocks - 1) * lanes, column - lanes)
+                    self.emit_block([*outer[:loop], first, *outer[loop:]], loop, start)
+
+    def emit_block(self, places: Sequence[Term], loop: int, start: Term) -> None:
+        kernel, lanes = self.kernel, self.lanes
+        held: dict[int, list[Any]] = {}
+        for number, access in enumerate(kernel.operands):
+            if access.strides[-1] in (0, 1):
+                continue
+            rows = [
+                load(self.buffers[number], address(access, [*places, start + lane]), lanes) for lane in range(lanes)
+            ]
+            turned = transposed(rows, lanes, str(self.buffers[number].dtype))
+            held[number] = [T.alloc_buffer((lanes,), self.buffers[number].dtype) for _ in turned]
+            for buffer, vector in zip(held[number], turned):
+                store(buffer, 0, vector, lanes)
+        for step in range(lanes):
+            with over_lanes(lanes) as lane:
+                place = [*places[:loop], places[loop] + step, *places[loop + 1 :], start + lane]
+
+                def read(number: int, further: Term | None) -> Term:
+                    if number in held:
+                        return held[number][step][lane]  # noqa: B023
+                    return loaded(self.buffers[number], kernel.operands[number], place, further)  # noqa: B023
+
+                self.store_element(term(kernel.body, read), place)
 
     # ---- pieces
 
@@ -163,7 +252,11 @@ class _Loops:
         return T.alloc_buffer((count,), self.accumulator_dtype())
 
     def joined(self, total: Term, element: Term) -> Term:
-        return FUNCTIONS[self.kernel.combine](total, element)
+        return term((self.kernel.combine, ("in", 0), ("in", 1)), lambda index, further: (total, element)[index])
+
+    def grown(self, total: Term, kept: Sequence[Term], reduced: Sequence[Term]) -> Term:
+        """An accumulator after one more element."""
+        return self.expression((self.kernel.combine, ("acc",), self.kernel.body), kept, reduced, total)
 
     def reduced_places(self) -> Iterator[list[Term]]:
         """Every place of the reduced loops: one by one where they are few, else the indices of loops held open."""
@@ -190,7 +283,9 @@ class _Loops:
         return term(expression, load, total)
 
     def store(self, kept: Sequence[Term], expression: Expression, total: Term) -> None:
-        element = self.expression(expression, kept, (), total)
+        self.store_element(self.expression(expression, kept, (), total), kept)
+
+    def store_element(self, element: Term, kept: Sequence[Term]) -> None:
         if self.kernel.output.dtype == "bool":
             element = tirx.Cast("uint8", element)
         T.buffer_store(self.output, element, [address(self.kernel.output, kept)])

@@ -19,13 +19,12 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.cuts import split_evenly, sum_chains
-from intarsia_backends.cpu.emit.expressions import Term, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.vectors import (
     load,
     multiply_add_pairs,
-    over_lanes,
     prefetch,
     spread,
     store,

@@ -6,6 +6,7 @@ units in vectors; then the gates go through their functions, unit by unit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,10 +16,11 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.cpu.emit.expressions import Term, constant, shared, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import loops
+from intarsia_backends.cpu.emit.vectors import add_products
 from intarsia_backends.cpu.kernels import Recurrent
 
 
-def emit_recurrent(kernel: Recurrent) -> Any:
+def emit_recurrent(kernel: Recurrent, lanes: int) -> Any:
     """The PrimFunc of a direction."""
     hidden, wide = kernel.hidden, kernel.gates * kernel.hidden
 
@@ -36,7 +38,7 @@ def emit_recurrent(kernel: Recurrent) -> Any:
         }
         with ExitStack() as stack:
             time, batch = loops(stack, (kernel.steps, kernel.batch), 0)
-            _Step(kernel, buffers, time, batch).emit()
+            _Step(kernel, buffers, time, batch, lanes).emit()
 
     return function(body)
 
@@ -44,8 +46,8 @@ def emit_recurrent(kernel: Recurrent) -> Any:
 class _Step:
     """One step of one sequence."""
 
-    def __init__(self, kernel: Recurrent, buffers: dict[str, Any], time: Term, batch: Term) -> None:
-        self.kernel, self.time, self.batch = kernel, time, batch
+    def __init__(self, kernel: Recurrent, buffers: dict[str, Any], time: Term, batch: Term, lanes: int) -> None:
+        self.kernel, self.time, self.batch, self.lanes = kernel, time, batch, lanes
         self.x, self.r, self.bias = buffers["x"], buffers["r"], buffers["bias"]
         self.peepholes, self.lengths = buffers["peepholes"], buffers["lengths"]
         self.total, self.h, self.c, self.y = buffers["total"], buffers["h"], buffers["c"], buffers["y"]
@@ -68,12 +70,16 @@ class _Step:
             T.buffer_store(self.total, self.x[start + gate], [gate])
         late = kernel.op == "GRU"  # its last gate sees the state after the reset gate
         first = 2 * hidden if late else self.wide
-        with T.serial(0, hidden) as unit, T.serial(0, first) as gate:
-            self.add(gate, self.h[self.batch * hidden + unit] * self.r[unit * self.wide + gate])
+        self.add_recurrent(0, first, 0, lambda unit: self.h[self.batch * hidden + unit])
         if late:
             self.reset()
         with T.serial(0, hidden) as unit:
             self.update(unit)
+
+    def add_recurrent(self, place: int, count: int, gate: int, number: Callable[[Term], Term]) -> None:
+        """Add what the recurrent weights of `count` gates give for a row of numbers, one of each unit."""
+        hidden, wide = self.kernel.hidden, self.wide
+        add_products(self.total, place, count, hidden, number, self.r, lambda unit: unit * wide + gate, self.lanes)
 
     def add(self, place: Term, amount: Term) -> None:
         T.buffer_store(self.total, self.total[place] + amount, [place])
@@ -99,12 +105,10 @@ class _Step:
         with T.serial(0, hidden) as unit:
             begin = self.bias[unit] if kernel.linear else self.total[hidden + unit] * self.h[state + unit]
             T.buffer_store(self.total, begin, [aside + unit])
-        with T.serial(0, hidden) as unit, T.serial(0, hidden) as gate:
-            weight = self.r[unit * self.wide + last + gate]
-            if kernel.linear:
-                self.add(aside + gate, self.h[state + unit] * weight)
-            else:
-                self.add(last + gate, self.total[aside + unit] * weight)
+        if kernel.linear:
+            self.add_recurrent(aside, hidden, last, lambda unit: self.h[state + unit])
+        else:
+            self.add_recurrent(last, hidden, last, lambda unit: self.total[aside + unit])
         if kernel.linear:
             with T.serial(0, hidden) as unit:
                 self.add(last + unit, self.total[hidden + unit] * self.total[aside + unit])

@@ -13,10 +13,10 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, constant, term
+from intarsia_backends.cpu.emit.expressions import Term, constant, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import loops
-from intarsia_backends.cpu.emit.vectors import folded, load, over_lanes, spread, store
+from intarsia_backends.cpu.emit.vectors import folded, load, spread, store
 from intarsia_backends.cpu.kernels import Expression, IntegerSoftmax, Normalize, Softmax
 
 _PARTS = 4

@@ -9,14 +9,16 @@ Numbers that are multiplied come in three kinds, named like a kernel's `products
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import Term
+
+_BLOCK_VECTORS = 8
+"""Vectors of sums side by side: enough that none waits for the one before it."""
 
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 _SEGMENT = 4
@@ -48,16 +50,6 @@ def vector_type(dtype: str, lanes: int) -> str:
 def spread(value: Term, lanes: int) -> Term:
     """The same number in every lane."""
     return value if lanes == 1 else tirx.Broadcast(value, lanes)
-
-
-@contextmanager
-def over_lanes(lanes: int) -> Iterator[Term]:
-    """A loop that becomes one vector operation."""
-    if lanes == 1:
-        yield tirx.const(0, "int32")
-        return
-    with T.vectorized(0, lanes) as lane:
-        yield lane
 
 
 class Register:
@@ -131,6 +123,50 @@ def broadcast(number: float | int, dtype: str, lanes: int) -> Term:
     return tirx.Broadcast(tirx.const(number, dtype), lanes)
 
 
+def add_products(
+    total: Any,
+    place: int,
+    count: int,
+    depth: int,
+    number: Callable[[Term], Term],
+    weights: Any,
+    row: Callable[[Term], Term],
+    lanes: int,
+) -> None:
+    """Add to `count` float32 numbers of `total`, from `place` on, a row of `depth` numbers times a matrix.
+
+    number  gives a number of the row
+    row     gives where its row of weights starts
+    """
+    vectors, rest = divmod(count, lanes)
+    blocks, more = divmod(vectors, _BLOCK_VECTORS)
+
+    def add(first: Term | int, widths: Sequence[int]) -> None:
+        starts = [sum(widths[:index]) for index in range(len(widths))]
+        sums = [T.alloc_buffer((width,), "float32") for width in widths]
+        for start, width, part in zip(starts, widths, sums):
+            store(part, 0, load(total, first + place + start, width), width)
+        with T.serial(0, depth) as step:
+            for start, width, part in zip(starts, widths, sums):
+                product = spread(number(step), width) * load(weights, row(step) + first + start, width)
+                store(part, 0, load(part, 0, width) + product, width)
+        for start, width, part in zip(starts, widths, sums):
+            store(total, first + place + start, load(part, 0, width), width)
+
+    if blocks:
+        with T.serial(0, blocks) as block:
+            add(block * (_BLOCK_VECTORS * lanes), (lanes,) * _BLOCK_VECTORS)
+    widths = (*(lanes,) * more, *((rest,) if rest else ()))
+    if widths:
+        add(blocks * _BLOCK_VECTORS * lanes, widths)
+
+
+def prefetch(buffer: Any, place: Term) -> None:
+    """Ask for the memory that holds an element, which need not exist, before it is read."""
+    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
+
+
 def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
     """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
     return pair_products(reinterpreted(spread(number, lanes), f"int16x{2 * lanes}"), weights, lanes)
@@ -139,6 +175,10 @@ def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
 def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:
     """All lanes of a vector joined, halves first."""
     dtype = str(buffer.dtype)
+    # A copy: a vector that is also read in parts would be kept in parts throughout.
+    copied = T.alloc_buffer((lanes,), dtype)
+    store(copied, 0, load(buffer, 0, lanes), lanes)
+    buffer = copied
     while lanes > 1:
         lanes //= 2
         half = T.alloc_buffer((lanes,), dtype)
@@ -182,9 +222,3 @@ def _named(value: Term, dtype: str, lanes: int) -> Term:
     buffer = T.alloc_buffer((lanes,), dtype)
     store(buffer, 0, value, lanes)
     return load(buffer, 0, lanes)
-
-
-def prefetch(buffer: Any, place: Term) -> None:
-    """Ask for the memory that holds an element, which need not exist, before it is read."""
-    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
-    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))

@@ -1,15 +1,17 @@
-"""Einsum: one nest of loops, with a loop for every letter of the equation."""
+"""Einsum: a matrix product where it is one, else a nest with a loop for every letter of the equation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.lower.movement import text
+from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import Lowering, refused
+from intarsia_backends.cpu.views import View
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def _extents(node: Node, equation: _Equation) -> dict[str, int]:
 def _lower(builder: Builder, node: Node) -> None:
     equation = _parse(node)
     sizes = _extents(node, equation)
+    if _lower_product(builder, node, equation, sizes):
+        return
     summed = [letter for letter in sizes if letter not in equation.output]
     kept = [sizes[letter] for letter in equation.output]
     accesses, operands, body = [], [], None
@@ -84,6 +88,50 @@ def _lower(builder: Builder, node: Node) -> None:
         else nest(kept, accesses, y, body)
     )
     builder.call(kernel, operands, builder.result(node.output))
+
+
+def _lower_product(builder: Builder, node: Node, equation: _Equation, sizes: dict[str, int]) -> bool:
+    """Two operands with one letter summed are a matrix product, whose columns are the last letter of the output."""
+    output, summed = equation.output, [letter for letter in sizes if letter not in equation.output]
+    if len(equation.operands) != 2 or node.output.dtype != "float32" or not output or len(summed) != 1:
+        return False
+    column, depth = output[-1], summed[0]
+    sides = sorted((0, 1), key=lambda side: column in equation.operands[side])
+    x_letters, w_letters = (equation.operands[side] for side in sides)
+    if column in x_letters or column not in w_letters or depth not in x_letters or depth not in w_letters:
+        return False
+    rows = [letter for letter in output[:-1] if letter not in w_letters]
+    outer = [letter for letter in output[:-1] if letter not in rows[-1:]] + rows[-1:]
+    if not rows:
+        return False
+    x, w = (
+        _walk(builder.view(node.input(side)), letters, node.input(side).shape)
+        for side, letters in zip(sides, (x_letters, w_letters))
+    )
+    extents = tuple(sizes[letter] for letter in (*outer, column))
+    x_walk = tuple(x[1].get(letter, 0) for letter in (*outer, depth))
+    w_walk = tuple(w[1].get(letter, 0) for letter in (*outer[:-1], depth, column))
+    axes = tuple((*outer, column).index(letter) for letter in output)
+    product = Product(
+        builder,
+        extents,
+        sizes[depth],
+        "float32",
+        replace(x[0], strides=x_walk),
+        replace(w[0], strides=w_walk),
+        None,
+        axes,
+    )
+    product.defer(node.output, ("acc",))
+    return True
+
+
+def _walk(view: View, letters: tuple[str, ...], shape: tuple[int, ...]) -> tuple[View, dict[str, int]]:
+    """A view and its steps for every letter; a letter twice walks the diagonal."""
+    steps: dict[str, int] = {}
+    for letter, step, size in zip(letters, view.strides, shape):
+        steps[letter] = steps.get(letter, 0) + (step if size > 1 else 0)
+    return view, steps
 
 
 def _check(node: Node) -> Support:

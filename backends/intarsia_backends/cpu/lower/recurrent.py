@@ -13,8 +13,10 @@ from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Access, Expression, Recurrent, nest, row_major
 from intarsia_backends.cpu.lower.activations import unary
 from intarsia_backends.cpu.lower.movement import copy
+from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import PLACES, Lowering, attribute, refused
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.views import View
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
@@ -200,29 +202,24 @@ class _Layer:
     def inputs(self, direction: int) -> Buffer:
         """x times the weights, plus the biases that go there: [steps, batch, gates * hidden]."""
         builder, node = self.builder, self.node
-        weights = self.turned(node.input(1), direction, self.wide, self.features)
-        row = self.features
+        value, row = node.input(1), self.features
+        weights: View | Array
+        if value.data is not None:
+            weights = np.ascontiguousarray(np.asarray(value.data)[direction].T)
+        else:
+            weights = View(self.turned(value, direction, self.wide, row), "float32", (0, 0, self.wide, 1))
         walk = (row, self.steps * row) if self.batch_first else (self.batch * row, row)
-        kept = (self.steps, self.batch, self.wide)
-        accesses = [Access("float32", (*walk, 0, 1)), Access("float32", (0, 0, 1, self.wide))]
-        operands = [builder.read(node.input(0)), weights]
+        x = View(builder.read(node.input(0)), "float32", (*walk, 1))
+        extents = (self.steps, self.batch, self.wide)
         finish: Expression = _ACC
+        biases: list[Buffer] = []
         for start in () if node.optional_input(3) is None else (0, self.wide):
-            accesses.append(Access("float32", (0, 0, 1, 0)))
-            operands.append(self.input_bias(direction, start))
-            finish = ("add", finish, ("in", len(operands) - 1))
-        kernel = nest(
-            kept,
-            accesses,
-            Access("float32", row_major(kept)),
-            ("mul", ("in", 0), ("in", 1)),
-            reduced=(self.features,),
-            combine="add",
-            initial=("const", "float32", 0.0),
-            finish=finish,
-        )
+            finish = ("add", finish, ("in", len(biases)))
+            biases.append(self.input_bias(direction, start))
+        walks = [Access("float32", (0, 0, 1)) for _ in biases]
         result = builder.scratch(self.steps * self.batch * self.wide, "float32")
-        builder.call(kernel, operands, result)
+        product = Product(builder, extents, row, "float32", x, weights, None, ())
+        product.call(finish, biases, walks, result, Access("float32", row_major(extents)))
         return result
 
     def input_bias(self, direction: int, start: int) -> Buffer:
