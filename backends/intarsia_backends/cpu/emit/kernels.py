@@ -14,6 +14,7 @@ from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
 from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
+from intarsia_backends.cpu.emit.winograd import emit_winograd
 from intarsia_backends.cpu.kernels import (
     Contraction,
     Depthwise,
@@ -27,6 +28,7 @@ from intarsia_backends.cpu.kernels import (
     Scatter,
     Softmax,
     Top,
+    Winograd,
 )
 from intarsia_backends.cpu.machine import Machine
 
@@ -41,6 +43,7 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Top: emit_top,
     Recurrent: emit_recurrent,
     Depthwise: emit_depthwise,
+    Winograd: emit_winograd,
 }
 
 
