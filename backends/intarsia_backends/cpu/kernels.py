@@ -385,9 +385,9 @@ def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
 class Winograd:
     """A 3x3 convolution with stride 1 by Winograd's algorithm, channels side by side in x and y.
 
-    Of every tile of y, `size` rows and columns, the 3x3 windows overlap in `size + 2` rows and columns of x. Transformed
-    tiles of x times transformed weights, summed over the channels, are one product of matrices for each of the points of
-    a tile; transformed back they are the tile of y. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks.
+    The windows of a tile of y, `size` rows and columns, lie in `size + 2` rows and columns of x. Transformed tiles of x
+    times transformed weights, summed over the channels, are one product of matrices for each point of a tile;
+    transformed back they are tiles of y. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
     products   "float32"; "pairs" (int16, two channels at once, x86); "int16": with integers every step is exact
     size       2 or 4: 2.25 or 4 times fewer products
@@ -400,7 +400,9 @@ class Winograd:
     finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
     tiles      of y made behind one another by one thread: their transforms lie in the scratch, and pass through the
                weights together
-    tasks      parts of the work that threads may take, each with its own slice of the scratch
+    tasks      parts of the blocks of tiles that threads may take
+    parts      of the outputs that threads may take: each transforms the tiles for itself; every part of every task has
+               its own slice of the scratch
     rows, vectors
                tiles and vectors of outputs held in registers at once
 
@@ -422,6 +424,7 @@ class Winograd:
     finish: Expression
     tiles: int
     tasks: int
+    parts: int
     rows: int
     vectors: int
     lanes: int
@@ -467,8 +470,8 @@ class Winograd:
         """Element type and number of elements of the scratches: transformed x, and sums."""
         transforms = {"float32": "float32", "pairs": "int32", "int16": "int16"}[self.products]
         sums = "float32" if self.products == "float32" else "int32"
-        parts = self.tasks * self.points
-        return (transforms, parts * self.transform_step), (sums, parts * self.sum_step)
+        slices = self.tasks * self.parts * self.points
+        return (transforms, slices * self.transform_step), (sums, slices * self.sum_step)
 
     @property
     def work(self) -> int:

@@ -80,7 +80,7 @@ def interleaving_order(lanes: int) -> tuple[list[int], list[int]]:
 
 
 def interleaved(first: Term, second: Term, size: int, lanes: int) -> tuple[Term, ...]:
-    """Pairs (first[c], second[c]) of two int16 [size], one or two int16 [2 * lanes] for one or two times `lanes` channels.
+    """Pairs (first[c], second[c]) of int16 [size], as one int16 [2 * lanes] or, for twice as many channels, as two.
 
     One stands in the channels' order, two in `interleaving_order`.
     """

@@ -29,7 +29,11 @@ from intarsia_backends.cpu.emit.vectors import (
 )
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, Winograd
 
-_UNROLL_STEPS = 4
+_UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
+"""More of them, LLVM reorders sums of integers until the registers run out."""
+_READ_SOON = (0, 3, 1)
+"""Of a prefetch: to read, to keep in all caches, data."""
+
 _INVERSE_OF_9 = 954437177
 """Modulo 2**32."""
 
@@ -76,12 +80,12 @@ class _Blocks:
 
     def emit(self) -> None:
         kernel = self.kernel
-        each = -(-kernel.blocks // kernel.tasks)
-        parallel = kernel.tasks > 1 and kernel.work >= PARALLEL_WORK
+        each, tasks = -(-kernel.blocks // kernel.tasks), kernel.tasks * kernel.parts
+        parallel = tasks > 1 and kernel.work >= PARALLEL_WORK
         with ExitStack() as stack:
-            task = stack.enter_context((T.parallel if parallel else T.serial)(0, kernel.tasks))
+            task = stack.enter_context((T.parallel if parallel else T.serial)(0, tasks))
             step = stack.enter_context(T.serial(0, each))
-            block = task * each + step
+            block = tirx.floordiv(task, kernel.parts) * each + step
             if each * kernel.tasks != kernel.blocks:
                 stack.enter_context(T.If(block < kernel.blocks))
                 stack.enter_context(T.Then())
@@ -96,18 +100,25 @@ class _Blocks:
         sums = task * (kernel.points * kernel.sum_step)
         with T.serial(0, count) as tile:
             self.emit_transform(first + tile, transforms + tile * kernel.steps)
-        whole = kernel.outputs // kernel.lanes // kernel.vectors
-        groups = [(whole, kernel.vectors, 0)] if whole else []
-        if kernel.output_blocks[-1] != kernel.vectors:
-            groups.append((1, kernel.output_blocks[-1], whole * kernel.vectors))
-        for blocks, vectors, start in groups:
-            with T.serial(0, blocks) as output:
-                channel = (output * vectors + start) * kernel.lanes
-                self.emit_products(count, channel, vectors, transforms, sums)
-                with T.serial(0, count) as tile, T.serial(0, vectors) as vector:
-                    lane = vector * kernel.lanes
-                    place = sums + tile * (vectors * kernel.lanes) + lane
-                    self.emit_result(first + tile, channel + lane, place)
+        whole, left = divmod(kernel.outputs // kernel.lanes, kernel.vectors)
+        each, part = -(-whole // kernel.parts), tirx.floormod(task, kernel.parts)
+
+        def outputs(channel: Term, vectors: int) -> None:
+            self.emit_products(count, channel, vectors, transforms, sums)
+            with T.serial(0, count) as tile, T.serial(0, vectors) as vector:
+                lane = vector * kernel.lanes
+                place = sums + tile * (vectors * kernel.lanes) + lane
+                self.emit_result(first + tile, channel + lane, place)
+
+        if whole:
+            with T.serial(0, each if each * kernel.parts == whole else tirx.min(each, whole - part * each)) as output:
+                outputs((part * each + output) * (kernel.vectors * kernel.lanes), kernel.vectors)
+        if left:
+            with ExitStack() as stack:
+                if kernel.parts > 1:
+                    stack.enter_context(T.If(tirx.EQ(part, kernel.parts - 1)))
+                    stack.enter_context(T.Then())
+                outputs(tirx.const(whole * kernel.vectors * kernel.lanes, "int32"), left)
 
     def place(self, tile: Term) -> tuple[Term, Term, Term]:
         """Image, and row and column among the tiles."""
@@ -170,16 +181,27 @@ class _Blocks:
         with T.serial(0, kernel.points) as point, T.serial(0, tiles) as index:
             first = index * kernel.rows
             weights = channel * (kernel.points * kernel.channels) + point * (kernel.steps * width * share)
-            numbers = transforms + point * kernel.transform_step + first * kernel.steps
+            inputs = transforms + point * kernel.transform_step + first * kernel.steps
             accumulators = [[Register(kernel.lanes, self.total) for _ in range(vectors)] for _ in range(kernel.rows)]
             for row in accumulators:
                 for register in row:
                     register.set(broadcast(0, self.total, kernel.lanes))
-            unroll = next(steps for steps in (_UNROLL_STEPS, 2, 1) if kernel.steps % steps == 0)
+            unroll = _UNROLL_STEPS[kernel.products]
+            unroll = unroll if kernel.steps % unroll == 0 else 1
+            # What the next point is multiplied by comes from far: it is asked for while this one is.
+            panel = kernel.steps * width * share
+            passes = -(-min(kernel.tiles, kernel.batch * kernel.grid[0] * kernel.grid[1]) // kernel.rows)
+            line = 64 // (4 if kernel.products == "float32" else 2)
+            lines = -(-unroll * width * share // line // passes)
             with T.serial(0, kernel.steps // unroll) as chunk:
+                for number in range(lines):
+                    at = weights + panel + ((index * (kernel.steps // unroll) + chunk) * lines + number) * line
+                    T.evaluate(
+                        tirx.call_intrin("void", "tirx.prefetch", tirx.address_of(self.weights[at]), *_READ_SOON)
+                    )
                 for step in range(unroll):
                     at = chunk * unroll + step
-                    self.emit_step(numbers + at, weights + at * (width * share), accumulators)
+                    self.emit_step(inputs + at, weights + at * (width * share), accumulators)
             for tile, row in enumerate(accumulators):
                 for vector, register in enumerate(row):
                     at = sums + point * kernel.sum_step + (first + tile) * width + vector * kernel.lanes
