@@ -443,6 +443,103 @@ def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
     return tuple(zip(read[::2], [*read[1::2], *([-1] * (len(read) % 2))]))
 
 
+@dataclass(frozen=True)
+class Winograd:
+    """A 3x3 convolution with stride 1 by Winograd's algorithm, channels side by side in x and y.
+
+    The windows of a tile of y, `size` rows and columns, lie in `size + 2` rows and columns of x. Transformed tiles of x
+    times transformed weights, summed over the channels, are one product of matrices for each point of a tile;
+    transformed back they are tiles of y. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
+
+    products   "float32"; "pairs" (int16, two channels at once, x86); "int16": with integers every step is exact
+    size       2 or 4: 2.25 or 4 times fewer products
+    channels, outputs
+               rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
+    positions  of the output (rows, columns)
+    x_steps, y_steps
+               elements from image to image, row to row, position to position
+    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
+    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    tiles      of y made behind one another by one thread: their transforms lie in the scratch, and pass through the
+               weights together
+    tasks      parts of the blocks of tiles that threads may take
+    parts      of the outputs that threads may take: each transforms the tiles for itself; every part of every task has
+               its own slice of the scratch
+    rows, vectors
+               tiles and vectors of outputs held in registers at once
+
+    Called with x (at the first tap of the first output; whole tiles are read, so `size * tile_rows + 2` rows and
+    likewise columns must be readable, and finite), the weights and the bias as `intarsia_backends.cpu.winograd` packs
+    them, the further operands, the scratches for transforms and for sums (`scratch` says how large), and y.
+    """
+
+    products: str
+    size: int
+    batch: int
+    channels: int
+    outputs: int
+    positions: tuple[int, int]
+    x_steps: tuple[int, int, int]
+    y_dtype: str
+    y_steps: tuple[int, int, int]
+    further: tuple[Access, ...]
+    finish: Expression
+    tiles: int
+    tasks: int
+    parts: int
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def points(self) -> int:
+        """Points of a tile: products of matrices."""
+        return (self.size + 2) ** 2
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return -(-self.positions[0] // self.size), -(-self.positions[1] // self.size)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of `tiles` tiles, over all images."""
+        return -(-self.batch * self.grid[0] * self.grid[1] // self.tiles)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the sum over channels."""
+        return self.channels // 2 if self.products == "pairs" else self.channels
+
+    @property
+    def output_blocks(self) -> tuple[int, ...]:
+        """Vectors of the blocks of outputs whose sums are held at once."""
+        whole, left = divmod(self.outputs // self.lanes, self.vectors)
+        return (self.vectors,) * whole + ((left,) if left else ())
+
+    @property
+    def transform_step(self) -> int:
+        """Elements of transformed x from point to point. Not a power of two, which would fill few sets of a cache."""
+        return self.tiles * self.steps + (16 if self.products != "int16" else 32)
+
+    @property
+    def sum_step(self) -> int:
+        """Sums from point to point."""
+        return self.tiles * self.vectors * self.lanes + 16
+
+    @property
+    def scratch(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Element type and number of elements of the scratches: transformed x, and sums."""
+        transforms = {"float32": "float32", "pairs": "int32", "int16": "int16"}[self.products]
+        sums = "float32" if self.products == "float32" else "int32"
+        slices = self.tasks * self.parts * self.points
+        return (transforms, slices * self.transform_step), (sums, slices * self.sum_step)
+
+    @property
+    def work(self) -> int:
+        return self.blocks * self.tiles * self.points * self.steps * self.outputs
+
+
 Kernel = (
     Nest
     | Contraction
@@ -457,6 +554,7 @@ Kernel = (
     | Extreme
     | Top
     | Recurrent
+    | Winograd
 )
 
 

@@ -16,6 +16,7 @@ from intarsia_backends.cpu.emit.products import emit_product
 from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
 from intarsia_backends.cpu.emit.surround import emit_surround
+from intarsia_backends.cpu.emit.winograd import emit_winograd
 from intarsia_backends.cpu.kernels import (
     Contraction,
     Depthwise,
@@ -31,6 +32,7 @@ from intarsia_backends.cpu.kernels import (
     Softmax,
     Surround,
     Top,
+    Winograd,
 )
 from intarsia_backends.cpu.machine import Machine
 
@@ -44,6 +46,7 @@ _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Extreme: emit_extreme,
     Top: emit_top,
     Depthwise: emit_depthwise,
+    Winograd: emit_winograd,
 }
 
 

@@ -95,7 +95,7 @@ def interleaving_order(lanes: int) -> tuple[list[int], list[int]]:
 
 
 def interleaved(first: Term, second: Term, size: int, lanes: int) -> tuple[Term, ...]:
-    """Pairs (first[c], second[c]) of two int16 [size] as int16 [2 * lanes]: one for `lanes` channels, two for more.
+    """Pairs (first[c], second[c]) of int16 [size], as one int16 [2 * lanes] or, for twice as many channels, as two.
 
     One stands in the channels' order, two in `interleaving_order`.
     """
