@@ -15,7 +15,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, span
 from intarsia_backends.cpu.emit.vectors import (
@@ -270,7 +270,7 @@ class _Blocks:
         kernel = self.kernel
         total = Register(kernel.lanes, self.total, value)
         place = image * kernel.y_steps[0] + row * kernel.y_steps[1] + column * kernel.y_steps[2] + channel
-        with T.vectorized(0, kernel.lanes) as lane:
+        with over_lanes(kernel.lanes) as lane:
 
             def element(index: int, _: Term | None) -> Term:
                 return self.further[index][address(kernel.further[index], [image, channel + lane, row, column])]

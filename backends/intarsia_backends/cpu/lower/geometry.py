@@ -9,7 +9,7 @@ from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.lower.activations import knows_activation
 from intarsia_backends.cpu.lower.table import attribute, refused, sequence
-from intarsia_backends.cpu.views import Halo
+from intarsia_backends.cpu.views import Halo, Images
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Window:
 def window_halo(window: Window) -> Halo:
     """The padding of a window with two spatial axes."""
     return Halo(window.before[0], window.before[1], window.after[0], window.after[1])
+
+
+def first_tap(images: Images, window: Window) -> int:
+    """Elements from the first element of the images to the first tap of the first window."""
+    return -(window.before[0] * images.row + window.before[1] * images.pitch)
 
 
 def window_of(node: Node, weight_shape: Sequence[int]) -> Window:

@@ -14,13 +14,14 @@ from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.fusion import stored
 from intarsia_backends.cpu.kernels import Access, Contraction, Depthwise, Expression
 from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result
-from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
+from intarsia_backends.cpu.lower.geometry import Window, first_tap, window_halo, window_of
 from intarsia_backends.cpu.lower.packing import blocked_outputs, channel_weight
 from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
+from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
-from intarsia_backends.cpu.views import Halo, Images, View
+from intarsia_backends.cpu.views import Halo, View
 
 _CACHED_BYTES = 192 << 10
 """Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of
@@ -70,15 +71,17 @@ def convolve_images(
         return channel == 1 and room
 
     def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
-        lowered = _depthwise if _is_depthwise(window) else _dense
-        lowered(builder, node.input(0), window, weights, bias, zero, value, expression, views)
+        source = node.input(0)
+        size = winograd_size(builder.machine, window, weights[0])
+        if size:
+            one = (weights[0], bias[0])
+            convolve_by_winograd(builder, source, window, *one, zero, value, expression, views, size)
+        elif _is_depthwise(window):
+            _depthwise(builder, source, window, weights, bias, zero, value, expression, views)
+        else:
+            _dense(builder, source, window, weights, bias, zero, value, expression, views)
 
     builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
-
-
-def _first_tap(view: View, images: Images, window: Window) -> int:
-    """Elements from the first element of the images to the first tap of the first window."""
-    return -(window.before[0] * images.row + window.before[1] * images.pitch)
 
 
 def _dense(
@@ -153,7 +156,7 @@ def _dense(
         stored(expression, target),
     )
     operands: list[Operand] = [
-        x.at(_first_tap(x, images, window)),
+        x.at(first_tap(images, window)),
         builder.weight(packed),
         builder.weight(_padded_outputs(bias, lanes)),
         *(view.start for view in views),
@@ -218,7 +221,7 @@ def _depthwise(
         builder.machine.lanes,
     )
     operands: list[Operand] = [
-        x.at(_first_tap(x, images, window)),
+        x.at(first_tap(images, window)),
         builder.weight(pack_weights(kernel, weights.reshape(window.groups, height, width))),
         builder.weight(pack_bias(kernel, bias.reshape(-1))),
         *(view.start for view in views),
@@ -227,8 +230,12 @@ def _depthwise(
 
 
 def _convolution_halo(node: Node, machine: Machine) -> Halo:
-    window = window_of(node, elements(node.input(1)).shape)
-    return window_halo(window) if takes_images(window) else Halo()
+    weights = elements(node.input(1))
+    window = window_of(node, weights.shape)
+    if not takes_images(window):
+        return Halo()
+    size = winograd_size(machine, window, weights)
+    return winograd_halo(window, size) if size else window_halo(window)
 
 
 HALOS["Conv"] = HALOS["qconv"] = _convolution_halo
