@@ -85,3 +85,9 @@ def thread_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def spin_microseconds() -> int:
+    """How long an idle thread looks for work before it sleeps: INTARSIA_SPIN_MICROSECONDS where it is set, else 200."""
+    wish = os.environ.get("INTARSIA_SPIN_MICROSECONDS", "")
+    return int(wish) if wish.isdigit() else 200
