@@ -136,7 +136,7 @@ int main(void) {
   void *const pools[] = {shared, sleepy, pinned, eager};
   many_callers(pools, 1, ROUNDS);
   many_callers(pools, 4, ROUNDS);
-  forks(shared, 6);
+  forks(shared, FORKS);
   cuts();
   for (int round = 0; round < 20; ++round) {
     intarsia_region_stop();

@@ -35,6 +35,7 @@ def test_the_pool_under_stress(tmp_path: Path, checker: str) -> None:
         pytest.skip("needs gcc or clang, for their sanitizers")
     program = tmp_path / "stress"
     flags = ["-O1", "-g", "-std=c11", "-Wall", "-Wextra", f'-DRUNTIME="{RUNTIME}"']
+    flags.append("-DFORKS=6")
     flags += [f"-fsanitize={checker}", "-DROUNDS=1000"] if checker else ["-Werror", "-DROUNDS=10000"]
     built = subprocess.run(
         [compiler, *flags, str(HERE / "pool_stress.c"), "-o", str(program), "-lpthread"], capture_output=True, text=True

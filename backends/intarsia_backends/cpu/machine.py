@@ -77,6 +77,11 @@ def this_machine(*, portable: bool = False) -> Machine:
     raise AssertionError("every family has a level without needs")
 
 
+def machine_of(name: str, level: str) -> Machine:
+    """A kind of processor by family and level, whatever this machine is."""
+    return Machine(name, level, dict(_LEVELS[name])[level])
+
+
 def thread_count() -> int:
     """Threads that a region may use: INTARSIA_THREADS where it is set, else the processors this process may use."""
     wish = os.environ.get("INTARSIA_THREADS", "")

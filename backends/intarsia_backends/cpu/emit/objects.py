@@ -23,7 +23,7 @@ _TRIPLES = {
     "aarch64": "aarch64-unknown-linux-gnu",
     "armv7l": "armv7a-unknown-linux-gnueabihf",
 }
-_PROCESSORS = {"x86_64": "x86-64", "aarch64": "generic", "armv7l": "generic"}
+_PROCESSORS = {"x86_64": "x86-64", "aarch64": "generic", "armv7l": "cortex-a9"}
 _SPELLINGS = {"sse4_1": "sse4.1"}
 
 
