@@ -290,7 +290,7 @@ def emit(lowered: Lowered, options: Options, calibration: Calibration | None = N
         "metadata": {
             "facts": dict(lowered.targets[0].facts()),
             "notes": [list(note) for note in notes],
-            "host_code": "for the machine that built it" if len(lowered.targets) > 1 else "for this kind of machine",
+            "host_code": {"target": lowered.targets[-1].name, **lowered.targets[-1].facts()},
         },
     }
     return Artifact(manifest, files)

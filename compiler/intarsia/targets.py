@@ -7,6 +7,7 @@ artifact. Targets arrive by the entry point group `intarsia.targets`; each entry
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,8 @@ class Target(ABC):
 
     name        what --target takes
     description one line for `intarsia targets`
-    host        name of the target that takes what this one refuses, on the same board; None for a CPU
+    host        name of the target that takes what this one refuses, on the same board; None for a CPU. Whoever
+                compiles may name another (`find_target`)
     precisions  those that it can compile, the default first
     """
 
@@ -111,12 +113,39 @@ def available_targets() -> tuple[str, ...]:
 
 
 def find_target(name: str) -> Target:
-    """The target of that name; CompileError with the names that exist where there is none."""
+    """The target of that name; CompileError with the names that exist where there is none.
+
+    name  one of `available_targets()`, or two with a plus between, such as "pynq-z2+cpu-armv7": the first, which leaves
+          to the second what it would leave to its host
+    """
+    first, plus, host = name.partition("+")
+    target = _installed(first, name)
+    if not plus:
+        return target
+    if target.host is None:
+        raise CompileError(
+            where=f"target '{name}'",
+            what=f"'{first}' takes everything or leaves it to no other target",
+            help=f"leave out '+{host}'",
+        )
+    beside = _installed(host, name)
+    if beside.host is not None:
+        raise CompileError(
+            where=f"target '{name}'",
+            what=f"'{host}' has a host of its own, '{beside.host}'",
+            help="name a CPU after the plus",
+        )
+    target = copy.copy(target)
+    target.host = host
+    return target
+
+
+def _installed(name: str, asked: str) -> Target:
     entries = _entries()
     if name not in entries:
         raise CompileError(
-            where=f"target '{name}'",
-            what="no installed backend offers it",
+            where=f"target '{asked}'",
+            what="no installed backend offers " + ("it" if name == asked else f"'{name}'"),
             help=f"targets here: {', '.join(sorted(entries)) or 'none'}",
         )
     target = entries[name].load()()

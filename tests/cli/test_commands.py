@@ -71,6 +71,14 @@ def test_run_says_what_came_out(folder: Path) -> None:
     assert data["counters"]["images"] == 3 and data["outputs"][0]["shape"] == [3, 3, 5, 5]
 
 
+def test_run_is_told_how_many_threads_and_where(folder: Path) -> None:
+    last = max(os.sched_getaffinity(0))
+    for options in (("--threads", "3"), ("--pin", str(last)), ("--threads", "2", "--pin", f"{last},{last + 1}")):
+        call("run", "small.intarsia", "--input", "x.npy", *options)
+    for options in (("--threads", "0"), ("--pin", "zero"), ("--pin", "0,0"), ("--threads", "9", "--pin", "0")):
+        assert "help" in call("run", "small.intarsia", "--input", "x.npy", *options, code=2).stderr.lower()
+
+
 def test_run_takes_a_batch_of_nothing(folder: Path) -> None:
     np.save("none.npy", np.zeros((0, 2, 5, 5), np.float32))
     call("run", "small.intarsia", "--input", "none.npy", "--output", "y.npy")

@@ -74,7 +74,7 @@ class Layers:
                 values.append(self.graph.add_constant(name, data))
             else:
                 values.append(self.graph.add_input(name, TensorType(dtype_name(data.dtype), data.shape)))
-                self.inputs.append(data)
+                self.inputs.append(np.asarray(data))
         probe = Node(op, "probe", (), attributes or {}, opset, "")
         probe.outputs = [None] * outputs
         results = self._evaluated(op, values, inputs, attributes or {}, outputs, opset)

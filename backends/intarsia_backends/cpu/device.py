@@ -11,24 +11,26 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.cpu.machine import machine_features, machine_name, thread_count
+from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
+from intarsia_backends.cpu.machine import machine_features, machine_name, spin_microseconds, thread_count
 
 KIND = "cpu"
-INTERFACE = 1
+INTERFACE = 2
 """Version of the C interface between this file and a region's library."""
 
 FIRST_BOUND = 1000
 """Status of a run that the first check of indices ended; the next check gives one more, and so on."""
 
 _ALIGNMENT_BYTES = 64
-_IDLE_ARENAS = 8
+_IDLE_SLOTS = 8
+
+_addressof, _first_byte = ctypes.addressof, cast(Any, ctypes.c_char.from_buffer)
 
 
 class CpuDevice(Device):
@@ -43,7 +45,7 @@ class CpuDevice(Device):
     def load(self, region: RegionFiles) -> LoadedRegion:
         """Map the weights and open the library. RunError where it was built for another kind of processor."""
         _check(region)
-        return _CpuRegion(region)
+        return _CpuRegion(region, self.processors)
 
 
 def _check(region: RegionFiles) -> None:
@@ -82,9 +84,56 @@ def _open_library(code: bytes) -> ctypes.CDLL:
         os.unlink(path)
 
 
-def _close_library(library: ctypes.CDLL) -> None:
-    library.intarsia_region_stop()
-    _ctypes.dlclose(library._handle)
+class _Pools:
+    """The thread pools of this process: one for all regions, and one for each choice of processors to stay on.
+
+    Every region's library brings the code of a pool. That of the first region that is loaded serves all, so that
+    sessions share threads instead of competing; its library is never unloaded.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._home: ctypes.CDLL | None = None
+        self._launcher: int | None = None
+        self._made: dict[tuple[int, ...], int] = {}
+
+    def serve(self, library: ctypes.CDLL, processors: Processors) -> bool:
+        """Bind a region's library to its pool. True where the pool lives in that library."""
+        pin = processors.pin or ()
+        for processor in pin:
+            _check_processor(processor)
+        threads = processors.threads or (len(pin) + 1 if pin else thread_count())
+        with self._lock:
+            if self._home is None:
+                self._home = library
+                library.intarsia_region_pool.restype = ctypes.c_void_p
+                self._launcher = ctypes.cast(library.intarsia_region_launch, ctypes.c_void_p).value
+            if pin not in self._made:
+                numbers = (ctypes.c_int * len(pin))(*pin)
+                made = self._home.intarsia_region_pool(numbers, len(pin), spin_microseconds())
+                if made is None:
+                    raise MemoryError("no memory for a thread pool")
+                self._made[pin] = made
+            pool = ctypes.c_void_p(self._made[pin])
+        library.intarsia_region_use(ctypes.c_void_p(self._launcher), pool, threads)
+        return self._home is library
+
+
+_POOLS = _Pools()
+
+
+def _check_processor(processor: int) -> None:
+    """RunError where no thread of this process may run on that processor."""
+    where, help = f"pin: processor {processor}", "`taskset -p $$` shows which processors a process may use"
+    if not hasattr(os, "sched_setaffinity"):
+        raise RunError(where=where, what="this system cannot keep a thread on a processor", help="leave pin out")
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {processor})
+    except (OSError, OverflowError, ValueError):
+        raise RunError(where=where, what="this process may not run there, or there is none", help=help) from None
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _aligned_bytes(size: int) -> Array:
@@ -93,54 +142,74 @@ def _aligned_bytes(size: int) -> Array:
     return memory[start : start + size]
 
 
+def _address(array: Array) -> int:
+    """Where a C-contiguous array lies. The quick way is for what can be written and is not empty."""
+    try:
+        return _addressof(_first_byte(array))
+    except (TypeError, ValueError):
+        assert array.flags.c_contiguous
+        return int(array.ctypes.data)
+
+
+class _Slot:
+    """What one run uses, and the next one again: scratch memory, and the pointers that the C entry takes."""
+
+    def __init__(self, inputs: int, outputs: int, arena_bytes: int, weights: Array) -> None:
+        self.inputs: Any = (ctypes.c_void_p * inputs)()
+        self.outputs: Any = (ctypes.c_void_p * outputs)()
+        self._arena = _aligned_bytes(arena_bytes)
+        held = ctypes.addressof(self.inputs), ctypes.addressof(self.outputs)
+        self._block = (ctypes.c_void_p * 4)(*held, weights.ctypes.data, self._arena.ctypes.data)
+        self.pointers = ctypes.c_void_p(ctypes.addressof(self._block))
+
+
 class _CpuRegion(LoadedRegion):
-    def __init__(self, region: RegionFiles) -> None:
+    """Runs take nothing but what the kernels need: all that can be known before is made before."""
+
+    def __init__(self, region: RegionFiles, processors: Processors) -> None:
         self._name = region.name
-        self._outputs = [(np.dtype(dtype), shape) for _, dtype, shape in region.outputs]
-        self._inputs = len(region.inputs)
+        self._outputs = [(shape, np.dtype(dtype)) for _, dtype, shape in region.outputs]
         self._bounds = [str(text) for text in region.metadata.get("bounds", ())]
         content = np.frombuffer(region.files["weights.bin"], np.uint8)
         self._weights = _aligned_bytes(content.size)
         self._weights[:] = content
-        self._arena_bytes = int(region.metadata["arena_bytes"])
-        self._arenas: list[Array] = []
-        self._lock = threading.Lock()
+        self._facts = len(region.inputs), len(region.outputs), int(region.metadata["arena_bytes"]), self._weights
+        self._slots: list[_Slot] = []
         self._library = _open_library(region.files["region.so"])
-        self._library.intarsia_region_threads(thread_count())
-        self._entry: Any = getattr(self._library, region.metadata["entry"])
-        self._entry.restype = ctypes.c_int
-        self._entry.argtypes = [ctypes.c_void_p] * 4
-        self._finalizer = weakref.finalize(self, _close_library, self._library)
-        self._finalizer.atexit = False  # other threads may still run in it while the interpreter ends
+        self._call: Any = self._library.intarsia_region_call
+        self._call.restype = ctypes.c_int
+        self._call.argtypes = [ctypes.c_void_p]
+        if not _POOLS.serve(self._library, processors):
+            finalizer = weakref.finalize(self, _ctypes.dlclose, self._library._handle)
+            finalizer.atexit = False  # other threads may still run in it while the interpreter ends
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
-        assert len(inputs) == self._inputs
-        held = [np.ascontiguousarray(array) for array in inputs]
-        outputs = [np.empty(shape, dtype) for dtype, shape in self._outputs]
-        with self._lock:
-            arena = self._arenas.pop() if self._arenas else None
-        if arena is None:
-            arena = _aligned_bytes(self._arena_bytes)
+        try:
+            slot = self._slots.pop()  # one step for all threads of Python, as is append
+        except IndexError:
+            slot = _Slot(*self._facts)
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        slot.inputs[:] = [_address(array) for array in inputs]
+        slot.outputs[:] = [_address(array) for array in outputs]
         start = time.perf_counter()
-        status = self._entry(_pointers(held), _pointers(outputs), self._weights.ctypes.data, arena.ctypes.data)
+        status = self._call(slot.pointers)
         seconds = time.perf_counter() - start
-        with self._lock:
-            if len(self._arenas) < _IDLE_ARENAS:
-                self._arenas.append(arena)
+        if len(self._slots) < _IDLE_SLOTS:
+            self._slots.append(slot)
+        if status != 0:
+            raise self._failed(status)
+        return RegionResult(outputs, {"seconds": seconds})
+
+    def _failed(self, status: int) -> RunError:
+        where = f"region '{self._name}'"
         if 0 <= status - FIRST_BOUND < len(self._bounds):
-            raise RunError(
-                where=f"region '{self._name}'",
+            return RunError(
+                where=where,
                 what=self._bounds[status - FIRST_BOUND],
                 help="look at the values that reach it, such as indices and lengths made at run time",
             )
-        if status != 0:
-            raise RunError(
-                where=f"region '{self._name}'",
-                what=f"a kernel ended with status {status}",
-                help="the machine ran out of memory; close other programs and run again",
-            )
-        return RegionResult(outputs, {"seconds": seconds})
-
-
-def _pointers(arrays: Sequence[Array]) -> Any:
-    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+        return RunError(
+            where=where,
+            what=f"a kernel ended with status {status}",
+            help="the machine ran out of memory; close other programs and run again",
+        )

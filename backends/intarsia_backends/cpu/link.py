@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from intarsia.errors import CompileError
 from intarsia_backends.cpu.device import FIRST_BOUND
 from intarsia_backends.cpu.kernels import Kernel
+from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Bounds, Operand, Part, Program, buffer_of
 
 ENTRY = "intarsia_region_run"
@@ -25,6 +26,11 @@ PROFILE = "intarsia_region_profile"
 
 _EXPORTS = "{ global: intarsia_region_*; local: *; };\n"
 _FLAGS = ("-O2", "-std=c11", "-fPIC", "-shared", "-w")
+_CROSS = {
+    "armv7l": ("-target", "arm-linux-gnueabihf.2.28", "-mcpu=cortex_a9"),
+    "aarch64": ("-target", "aarch64-linux-gnu.2.28"),
+}
+"""What zig is told for machines of another kind; with the oldest C library that runs the code."""
 _LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,--version-script=exports.map", "-Wl,-z,defs", "-Wl,-s")
 
 
@@ -115,16 +121,30 @@ def c_compiler() -> list[str]:
     )
 
 
-def link_region(source: str, write_object: Callable[[Path], None]) -> bytes:
+def cross_compiler(machine: Machine) -> list[str]:
+    """The command that compiles C for a machine of another kind: zig, whose package brings every C library.
+
+    Raises CompileError that says what to install where there is none.
+    """
+    if importlib.util.find_spec("ziglang") is None:
+        raise CompileError(
+            where=f"C compiler for {machine.name}",
+            what="the Python package ziglang, which compiles and links for other machines, is not installed",
+            help="pip install 'intarsia[cross]', or `pip install ziglang==0.15.2`",
+        )
+    return [sys.executable, "-m", "ziglang", "cc", *_CROSS[machine.name]]
+
+
+def link_region(source: str, write_object: Callable[[Path], None], command: Sequence[str]) -> bytes:
     """The shared library of a region.
 
     source        C text of the entry
     write_object  writes the kernels' object file to the path it is given
+    command       that compiles C for the machine
     returns       contents of the library; equal for equal inputs, whatever the folder
 
     Raises CompileError with the compiler's own words where it fails.
     """
-    command = c_compiler()
     with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
         place = Path(folder)
         (place / "region.c").write_text(source)

@@ -77,6 +77,11 @@ def this_machine(*, portable: bool = False) -> Machine:
     raise AssertionError("every family has a level without needs")
 
 
+def machine_of(name: str, level: str) -> Machine:
+    """A kind of processor by family and level, whatever this machine is."""
+    return Machine(name, level, dict(_LEVELS[name])[level])
+
+
 def thread_count() -> int:
     """Threads that a region may use: INTARSIA_THREADS where it is set, else the processors this process may use."""
     wish = os.environ.get("INTARSIA_THREADS", "")
@@ -85,3 +90,9 @@ def thread_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def spin_microseconds() -> int:
+    """How long an idle thread looks for work before it sleeps: INTARSIA_SPIN_MICROSECONDS where it is set, else 200."""
+    wish = os.environ.get("INTARSIA_SPIN_MICROSECONDS", "")
+    return int(wish) if wish.isdigit() else 200

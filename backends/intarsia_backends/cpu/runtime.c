@@ -1,16 +1,32 @@
-/* The thread pool behind the kernels of a region. Linked into every region's library; nothing else is needed.
+/* Threads behind the kernels of a region. Linked into every region's library; nothing else is needed.
  *
- * A job is a number of tasks that threads claim one by one. The calling thread claims too, so a job ends even where no
- * worker ever comes (a child after fork has none). One job runs at a time: a second caller does its own tasks alone.
+ * A pool has workers, each with a box of its own. A caller puts its job into the boxes of idle workers, does tasks
+ * itself, takes back what nobody took, and waits for those who did. So a job ends even where no worker ever comes, any
+ * number of callers share a pool, a task may launch a job of its own, and no two threads meet at a lock while they are
+ * awake. Idle workers watch their boxes for a while before they sleep: the kernels of a run follow each other closely.
+ *
+ * All regions of a process can use one pool: `intarsia_region_use` takes the launcher and pool of another library.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #define MAX_THREADS 256
+#define LINE_BYTES 64
+#define SPIN_MICROSECONDS 200
+#define POLITE_MICROSECONDS 20 /* spinning beyond this lets other threads of the machine in */
+#define TASKS_A_THREAD 4       /* so that a thread that comes late, or is disturbed, does less than the others */
+#define MOST_TASKS_A_THREAD 8
+
+#define TAKEN ((uintptr_t)1) /* in a box, beside a job: the worker is at it */
+#define ASLEEP (1 << 16)     /* in a job's `left`: the caller sleeps */
 
 typedef struct {
   void *sync_handle;
@@ -19,59 +35,215 @@ typedef struct {
 
 typedef int (*Task)(int index, Environment *environment, void *data);
 
-static pthread_mutex_t one_job = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t state = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t done = PTHREAD_COND_INITIALIZER;
+typedef struct {
+  Task task;
+  void *data;
+  Environment environment;
+  atomic_int status;
+  _Alignas(LINE_BYTES) atomic_int next; /* the first task that nobody has claimed */
+  _Alignas(LINE_BYTES) atomic_int left; /* workers that may still touch the job */
+} Job;
 
-static pthread_t workers[MAX_THREADS];
-static int wanted = 1;   /* threads for a job, the caller among them */
-static int started = 0;  /* workers that exist */
-static int busy = 0;     /* workers inside the job */
-static int stopping = 0;
-static unsigned long generation = 0;
+typedef struct Pool Pool;
 
-static Task job_task;
-static void *job_data;
-static Environment job_environment;
-static atomic_int job_next, job_status;
-
-static void claim_tasks(void) {
+typedef struct {
+  _Alignas(LINE_BYTES) atomic_uintptr_t box; /* 0, a job on offer, or a job | TAKEN */
+  atomic_int asleep;
+  Pool *pool;
   int index;
-  while ((index = atomic_fetch_add(&job_next, 1)) < job_environment.num_task) {
-    int status = job_task(index, &job_environment, job_data);
-    if (status != 0) atomic_store(&job_status, status);
+  pthread_t thread;
+  pthread_mutex_t lock;
+  pthread_cond_t wake;
+} Worker;
+
+struct Pool {
+  Pool *following;      /* in the list of all */
+  pthread_mutex_t lock; /* for making workers, and for callers that sleep */
+  pthread_cond_t done;
+  atomic_int started, failed, stopping;
+  atomic_int room; /* workers that have a processor of their own, beside the caller's: the others do not spin */
+  int spin_nanoseconds;
+  int pinned; /* length of `processors`; 0 for workers that go where they like */
+  int processors[MAX_THREADS];
+  Worker *workers[MAX_THREADS];
+};
+
+static Pool own_pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .done = PTHREAD_COND_INITIALIZER,
+    .spin_nanoseconds = SPIN_MICROSECONDS * 1000,
+};
+static _Atomic(Pool *) all_pools = &own_pool;
+
+/* ---- waiting */
+
+static void relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");
+#elif defined(__arm__)
+  __asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+static int64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+typedef struct {
+  int64_t start;
+  int turns, limit;
+} Spin;
+
+/* Whether to look once more; a moment passes. */
+static int once_more(Spin *spin) {
+  if (spin->limit == 0) return 0;
+  relax();
+  if (++spin->turns % 32 != 0) return 1;
+  int64_t time = now();
+  if (spin->start == 0) spin->start = time;
+  if (time - spin->start > POLITE_MICROSECONDS * 1000) sched_yield();
+  return time - spin->start < spin->limit;
+}
+
+static int spin_limit(const Pool *pool, int workers) {
+  return workers <= atomic_load_explicit(&pool->room, memory_order_relaxed) ? pool->spin_nanoseconds : 0;
+}
+
+/* ---- workers */
+
+static void claim_tasks(Job *job) {
+  int count = job->environment.num_task, index;
+  while ((index = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < count) {
+    int status = job->task(index, &job->environment, job->data);
+    if (status != 0) atomic_store_explicit(&job->status, status, memory_order_relaxed);
   }
 }
 
-static void *work(void *unused) {
-  unsigned long seen = 0;
-  (void)unused;
-  pthread_mutex_lock(&state);
-  for (;;) {
-    while (!stopping && generation == seen) pthread_cond_wait(&wake, &state);
-    if (stopping) break;
-    seen = generation;
-    busy++;
-    pthread_mutex_unlock(&state);
-    claim_tasks();
-    pthread_mutex_lock(&state);
-    if (--busy == 0) pthread_cond_signal(&done);
+/* The last touch of a job by a worker: the caller's frame, which holds it, may be gone afterwards. */
+static void leave(Pool *pool, Job *job) {
+  if (atomic_fetch_sub_explicit(&job->left, 1, memory_order_acq_rel) != ASLEEP + 1) return;
+  pthread_mutex_lock(&pool->lock);
+  pthread_cond_broadcast(&pool->done);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+static Job *await_job(Worker *worker) {
+  Pool *pool = worker->pool;
+  Spin spin = {.limit = spin_limit(pool, worker->index + 1)};
+  uintptr_t offer;
+  do {
+    if ((offer = atomic_load_explicit(&worker->box, memory_order_acquire)) != 0) return (Job *)offer;
+  } while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) && once_more(&spin));
+  pthread_mutex_lock(&worker->lock);
+  /* In one order with the caller's offer and its look at `asleep`: one of the two sees the other. */
+  atomic_store(&worker->asleep, 1);
+  while ((offer = atomic_load(&worker->box)) == 0 && !atomic_load(&pool->stopping))
+    pthread_cond_wait(&worker->wake, &worker->lock);
+  atomic_store(&worker->asleep, 0);
+  pthread_mutex_unlock(&worker->lock);
+  return (Job *)offer;
+}
+
+static void *work(void *argument) {
+  Worker *worker = argument;
+  Job *job;
+  while ((job = await_job(worker)) != NULL) {
+    uintptr_t offer = (uintptr_t)job;
+    if (!atomic_compare_exchange_strong(&worker->box, &offer, offer | TAKEN)) continue; /* taken back */
+    claim_tasks(job);
+    /* Free before it leaves: the caller's next job is to find it idle. */
+    atomic_store_explicit(&worker->box, 0, memory_order_release);
+    leave(worker->pool, job);
   }
-  pthread_mutex_unlock(&state);
   return NULL;
 }
 
-/* A child process has the memory of the pool and none of its threads. */
-static void forget_workers(void) {
-  pthread_mutex_init(&one_job, NULL);
-  pthread_mutex_init(&state, NULL);
-  pthread_cond_init(&wake, NULL);
-  pthread_cond_init(&done, NULL);
-  started = busy = 0;
+static void wake_up(Worker *worker) {
+  pthread_mutex_lock(&worker->lock);
+  pthread_cond_signal(&worker->wake);
+  pthread_mutex_unlock(&worker->lock);
 }
 
-__attribute__((constructor)) static void prepare_for_fork(void) { pthread_atfork(NULL, NULL, forget_workers); }
+static void reset_worker(Worker *worker) {
+  atomic_store(&worker->box, 0);
+  atomic_store(&worker->asleep, 0);
+  pthread_mutex_init(&worker->lock, NULL);
+  pthread_cond_init(&worker->wake, NULL);
+}
+
+/* A child process has the memory of the pools and none of their threads. */
+static void forget_workers(void) {
+  for (Pool *pool = atomic_load(&all_pools); pool != NULL; pool = pool->following) {
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    atomic_store(&pool->started, 0);
+    atomic_store(&pool->failed, 0);
+    atomic_store(&pool->stopping, 0);
+  }
+}
+
+static void prepare_for_fork(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
+static int room_for_workers(const Pool *pool) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
+  if (pool->pinned == 0) return CPU_COUNT(&set) - 1;
+  for (int index = 0; index < pool->pinned; ++index) CPU_CLR(pool->processors[index], &set);
+  return CPU_COUNT(&set) > 0 ? pool->pinned : 0;
+}
+
+static int start_worker(Pool *pool, int index) {
+  if (pool->workers[index] == NULL && (pool->workers[index] = aligned_alloc(LINE_BYTES, sizeof(Worker))) == NULL)
+    return 0;
+  Worker *worker = pool->workers[index];
+  reset_worker(worker);
+  worker->pool = pool;
+  worker->index = index;
+  if (pthread_create(&worker->thread, NULL, work, worker) != 0) return 0;
+  if (pool->pinned > 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(pool->processors[index % pool->pinned], &set);
+    pthread_setaffinity_np(worker->thread, sizeof set, &set);
+  }
+  return 1;
+}
+
+static void grow(Pool *pool, int workers) {
+  static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+  pthread_once(&prepared, prepare_for_fork);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the threads of the program */
+  pthread_mutex_lock(&pool->lock);
+  atomic_store(&pool->room, room_for_workers(pool));
+  int started = atomic_load(&pool->started);
+  while (started < workers && !atomic_load(&pool->failed)) {
+    if (start_worker(pool, started))
+      atomic_store(&pool->started, ++started);
+    else
+      atomic_store(&pool->failed, 1);
+  }
+  pthread_mutex_unlock(&pool->lock);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* ---- callers */
+
+static void await_workers(Pool *pool, Job *job, int workers) {
+  Spin spin = {.limit = spin_limit(pool, workers)};
+  do {
+    if (atomic_load_explicit(&job->left, memory_order_acquire) == 0) return;
+  } while (once_more(&spin));
+  pthread_mutex_lock(&pool->lock);
+  atomic_fetch_add(&job->left, ASLEEP);
+  while (atomic_load(&job->left) != ASLEEP) pthread_cond_wait(&pool->done, &pool->lock);
+  pthread_mutex_unlock(&pool->lock);
+}
 
 static int run_alone(Task task, void *data, int count) {
   Environment environment = {NULL, count};
@@ -82,34 +254,77 @@ static int run_alone(Task task, void *data, int count) {
   return 0;
 }
 
+/* Do `count` tasks with up to `threads` threads of a pool, the calling one among them. The status of a task that
+ * failed, else 0. */
+int intarsia_region_launch(void *any, Task task, void *data, int count, int threads) {
+  Pool *pool = any;
+  if (count < threads) threads = count;
+  if (threads <= 1) return run_alone(task, data, count);
+  if (atomic_load_explicit(&pool->started, memory_order_relaxed) < threads - 1 &&
+      !atomic_load_explicit(&pool->failed, memory_order_relaxed))
+    grow(pool, threads - 1);
+  Job job = {.task = task, .data = data, .environment = {NULL, count}, .left = threads - 1};
+  Worker *helpers[MAX_THREADS];
+  int started = atomic_load_explicit(&pool->started, memory_order_acquire), offered = 0, gone = threads - 1;
+  for (int index = 0; index < started && offered < threads - 1; ++index) {
+    Worker *worker = pool->workers[index];
+    uintptr_t idle = 0;
+    if (atomic_load_explicit(&worker->box, memory_order_relaxed) != 0 ||
+        !atomic_compare_exchange_strong(&worker->box, &idle, (uintptr_t)&job))
+      continue;
+    helpers[offered++] = worker;
+    if (atomic_load(&worker->asleep)) wake_up(worker);
+  }
+  claim_tasks(&job);
+  gone -= offered;
+  for (int index = 0; index < offered; ++index) {
+    uintptr_t offer = (uintptr_t)&job;
+    gone += atomic_compare_exchange_strong(&helpers[index]->box, &offer, 0);
+  }
+  if (atomic_fetch_sub_explicit(&job.left, gone, memory_order_acq_rel) != gone) await_workers(pool, &job, threads - 1);
+  return atomic_load_explicit(&job.status, memory_order_relaxed);
+}
+
+/* ---- what the generated code calls */
+
+typedef int (*Launcher)(void *pool, Task task, void *data, int count, int threads);
+
+static Launcher launcher = intarsia_region_launch;
+static void *pool_in_use = &own_pool;
+static int threads_in_use = 1;
+static _Thread_local int steps; /* of the parallel loop that the next launch is for */
+
+static int ceil_div(int number, int divisor) { return (number + divisor - 1) / divisor; }
+
+/* How many tasks to cut a loop into. Every task does the same number of steps, rounded up; that must not make the
+ * busiest thread busier than it need be. */
+static int tasks_for(int count) {
+  static const int tries[] = {TASKS_A_THREAD, 5, 6, 7, MOST_TASKS_A_THREAD, 3, 2, 1};
+  int least = ceil_div(count, threads_in_use), best = threads_in_use, best_longest = count + 1;
+  for (size_t index = 0; index < sizeof tries / sizeof *tries; ++index) {
+    int share = ceil_div(count, tries[index] * threads_in_use), tasks = ceil_div(count, share);
+    int longest = ceil_div(tasks, threads_in_use) * share;
+    if (longest < best_longest) best = tasks, best_longest = longest;
+    if (longest == least) break;
+  }
+  return best;
+}
+
+/* The next launch of this thread is for a loop of that many steps. */
+void intarsia_parallel_steps(int count) { steps = count; }
+
 static int launch(Task task, void *data, int count) {
-  int status;
-  if (wanted <= 1 || pthread_mutex_trylock(&one_job) != 0) return run_alone(task, data, count ? count : 1);
-  pthread_mutex_lock(&state);
-  while (busy != 0) pthread_cond_wait(&done, &state);
-  while (started < wanted - 1 && pthread_create(&workers[started], NULL, work, NULL) == 0) started++;
-  job_task = task;
-  job_data = data;
-  job_environment.sync_handle = NULL;
-  job_environment.num_task = count ? count : wanted;
-  atomic_store(&job_next, 0);
-  atomic_store(&job_status, 0);
-  generation++;
-  pthread_cond_broadcast(&wake);
-  pthread_mutex_unlock(&state);
-  claim_tasks();
-  pthread_mutex_lock(&state);
-  while (busy != 0) pthread_cond_wait(&done, &state);
-  status = atomic_load(&job_status);
-  pthread_mutex_unlock(&state);
-  pthread_mutex_unlock(&one_job);
-  return status;
+  int announced = steps;
+  steps = 0;
+  if (threads_in_use <= 1) return run_alone(task, data, count ? count : 1);
+  if (count == 0) count = announced ? tasks_for(announced) : threads_in_use * TASKS_A_THREAD;
+  return launcher(pool_in_use, task, data, count, threads_in_use);
 }
 
 static void *allocate(int device, int number, uint64_t size, int code, int bits) {
   void *memory = NULL;
   (void)device, (void)number, (void)code, (void)bits;
-  return posix_memalign(&memory, 64, size ? size : 64) == 0 ? memory : NULL;
+  return posix_memalign(&memory, LINE_BYTES, size ? size : LINE_BYTES) == 0 ? memory : NULL;
 }
 
 static int release(int device, int number, void *memory) {
@@ -123,18 +338,48 @@ void *__TVMBackendParallelLaunch = (void *)launch;
 void *__TVMBackendAllocWorkspace = (void *)allocate;
 void *__TVMBackendFreeWorkspace = (void *)release;
 
-/* Threads for each job from now on. */
-void intarsia_region_threads(int count) {
-  wanted = count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : count;
+/* ---- what the device calls */
+
+/* A new pool, whose workers stay on these processors, one each, in order; with a count of 0 they go where they like.
+ * NULL without memory. It lives as long as this library, which must not be unloaded while a region uses the pool. */
+void *intarsia_region_pool(const int *processors, int count, int spin_microseconds) {
+  Pool *pool = count < 0 || count > MAX_THREADS ? NULL : calloc(1, sizeof(Pool));
+  if (pool == NULL) return NULL;
+  pthread_mutex_init(&pool->lock, NULL);
+  pthread_cond_init(&pool->done, NULL);
+  pool->spin_nanoseconds = (spin_microseconds < 1000000 ? spin_microseconds : 1000000) * 1000;
+  pool->pinned = count;
+  if (count > 0) memcpy(pool->processors, processors, (size_t)count * sizeof(int));
+  pool->following = atomic_load(&all_pools);
+  while (!atomic_compare_exchange_weak(&all_pools, &pool->following, pool)) {
+  }
+  return pool;
 }
 
-/* End the workers; call before the library is unloaded, when no job runs. */
-void intarsia_region_stop(void) {
-  pthread_mutex_lock(&state);
-  stopping = 1;
-  pthread_cond_broadcast(&wake);
-  pthread_mutex_unlock(&state);
-  for (int index = 0; index < started; ++index) pthread_join(workers[index], NULL);
-  started = 0;
-  stopping = 0;
+/* Threads for each job of this library from now on, and where they come from: launcher and pool of a library of the
+ * same interface version; NULL for this library's own. */
+void intarsia_region_use(void *other_launcher, void *pool, int threads) {
+  launcher = other_launcher == NULL ? intarsia_region_launch : (Launcher)other_launcher;
+  pool_in_use = other_launcher == NULL ? &own_pool : pool;
+  threads_in_use = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
 }
+
+/* End all workers of this library's pools, when no job runs; a later job starts new ones. Before it is unloaded. */
+void intarsia_region_stop(void) {
+  for (Pool *pool = atomic_load(&all_pools); pool != NULL; pool = pool->following) {
+    int started = atomic_load(&pool->started);
+    atomic_store(&pool->stopping, 1);
+    for (int index = 0; index < started; ++index) {
+      wake_up(pool->workers[index]);
+      pthread_join(pool->workers[index]->thread, NULL);
+    }
+    atomic_store(&pool->started, 0);
+    atomic_store(&pool->stopping, 0);
+  }
+}
+
+int intarsia_region_run(void *const *inputs, void *const *outputs, uint8_t *weights, uint8_t *arena);
+
+/* The same by one pointer, to inputs, outputs, weights and arena: every argument more takes Python a tenth of a
+ * microsecond. */
+int intarsia_region_call(void *const *block) { return intarsia_region_run(block[0], block[1], block[2], block[3]); }

@@ -1,4 +1,4 @@
-"""The CPU as a target: machine code for this machine's processor, ahead of time."""
+"""CPUs as targets: machine code, ahead of time, for this machine's processor and for those of boards."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, Support, Target
 from intarsia_backends.cpu.device import INTERFACE, KIND
 from intarsia_backends.cpu.kernels import Kernel
-from intarsia_backends.cpu.link import ENTRY, entry_source, link_region
+from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
-from intarsia_backends.cpu.machine import Machine, this_machine
+from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
 from intarsia_backends.cpu.plan import plan
 from intarsia_backends.cpu.program import Bounds
 
@@ -30,12 +30,17 @@ class CpuTarget(Target):
 
     name = "cpu"
     description = "this machine's processor"
+    system = platform.system()
     host = None
     precisions = ("float32", "int8")
 
     def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
         self.machine = machine or this_machine(portable=_portable())
         self.profile = profile
+
+    def compiler(self) -> list[str]:
+        """The command that compiles C for the machine. CompileError where there is none."""
+        return c_compiler()
 
     def supports(self, node: Node) -> Support:
         return supported(node)
@@ -63,7 +68,8 @@ class CpuTarget(Target):
                 ) from error
             generate({symbol: kernel for kernel, symbol in symbols.items()}, self.machine, path)
 
-        library = link_region(entry_source(program, symbols, profile=self.profile), write_object)
+        source = entry_source(program, symbols, profile=self.profile)
+        library = link_region(source, write_object, self.compiler())
         metadata = {
             "interface": INTERFACE,
             "entry": ENTRY,
@@ -72,7 +78,7 @@ class CpuTarget(Target):
             "kernels": len(symbols),
             "calls": len(program.calls),
             "bounds": [bounds.text for bounds in program.bounds],
-            "system": platform.system(),
+            "system": self.system,
             "machine": self.machine.name,
             "level": self.machine.level,
             "features": list(self.machine.features),
@@ -83,6 +89,31 @@ class CpuTarget(Target):
 
     def facts(self) -> Mapping[str, Any]:
         return {"machine": self.machine.name, "level": self.machine.level, "features": list(self.machine.features)}
+
+
+class CrossTarget(CpuTarget):
+    """Code for a processor of another kind, whatever the building machine is."""
+
+    system = "Linux"
+
+    def __init__(self, name: str, description: str, machine: Machine) -> None:
+        super().__init__(machine)
+        self.name = name
+        self.description = description
+
+    def compiler(self) -> list[str]:
+        return cross_compiler(self.machine)
+
+
+def armv7() -> CrossTarget:
+    """The processor of the PYNQ-Z2 and its like."""
+    description = "32-bit ARM under Linux with hard float: Cortex-A9 with NEON, as beside the xc7z020"
+    return CrossTarget("cpu-armv7", description, machine_of("armv7l", "neon"))
+
+
+def aarch64() -> CrossTarget:
+    """The processor of the KV260 and its like."""
+    return CrossTarget("cpu-aarch64", "64-bit ARM under Linux, as in the Kria K26", machine_of("aarch64", "baseline"))
 
 
 def _portable() -> bool:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from intarsia.runtime.session import Session
 
 
+def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{text!r} is no list of whole numbers with commas between", ctx, param)
+    return tuple(map(int, parts))
+
+
 @click.command("run")
 @click.argument("artifact", type=click.Path())
 @click.option(
@@ -29,12 +38,27 @@ if TYPE_CHECKING:
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one.")
 @click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
+@click.option("--threads", type=int, metavar="N", help="Threads of the CPU; by default INTARSIA_THREADS, else all.")
+@click.option(
+    "--pin",
+    metavar="P[,P]",
+    callback=_numbers,
+    help="Processors that the threads stay on, one for each save the first.",
+)
 @json_option
-def command(artifact: str, inputs: tuple[str, ...], output: Path | None, device: str | None, as_json: bool) -> None:
+def command(
+    artifact: str,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    device: str | None,
+    threads: int | None,
+    pin: tuple[int, ...] | None,
+    as_json: bool,
+) -> None:
     """Run ARTIFACT on what is here: a board, else the simulator."""
     from intarsia.runtime.session import load
 
-    with load(artifact, device=device) as session:
+    with load(artifact, device=device, threads=threads, pin=pin) as session:
         arrays, unused = match_arrays(inputs, session.inputs)
         if unused:
             note(f"not inputs of the model, left aside: {', '.join(unused)}")

@@ -9,11 +9,55 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from intarsia.dtypes import Array
+from intarsia.errors import RunError
 
 GROUP = "intarsia.devices"
+
+MOST_THREADS = 256
+
+
+@dataclass(frozen=True)
+class Processors:
+    """What the caller wants of this machine's processors. Raises RunError for numbers that mean nothing.
+
+    threads  threads for one run, the calling one among them, 1 to MOST_THREADS; None leaves it to the device
+    pin      processors that the device's own threads stay on, one each, from the first; the calling thread, which is
+             the caller's, is never moved. None lets them go where the system sends them
+    """
+
+    threads: int | None = None
+    pin: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not (_whole(self.threads) and 1 <= self.threads <= MOST_THREADS):
+            raise RunError(
+                where="threads",
+                what=f"{self.threads!r} is no whole number from 1 to {MOST_THREADS}",
+                help="leave it out to use every processor that the process may use",
+            )
+        if self.pin is None:
+            return
+        if not all(_whole(number) and number >= 0 for number in self.pin) or len(set(self.pin)) < len(self.pin):
+            raise RunError(
+                where="pin",
+                what=f"{list(self.pin)} is no list of different processors",
+                help="give their numbers from 0, as /proc/cpuinfo does",
+            )
+        if not max(1, (self.threads or 1) - 1) <= len(self.pin) < MOST_THREADS:
+            raise RunError(
+                where="pin",
+                what=f"it names {len(self.pin)} processors, and {self.threads or 2} threads need "
+                f"{(self.threads or 2) - 1}: the thread that calls run() is not moved",
+                help="name one for every thread but that",
+            )
+
+
+def _whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 @dataclass(frozen=True)
@@ -38,8 +82,7 @@ class RegionFiles:
     layers: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True)
-class RegionResult:
+class RegionResult(NamedTuple):
     """Outputs of one run, and its figures.
 
     counters  JSON-able: {"cycles": int, "bytes_read": int, "bytes_written": int, "layers": [{...}, ...]} on an
@@ -49,7 +92,7 @@ class RegionResult:
     """
 
     outputs: list[Array]
-    counters: Mapping[str, Any] = field(default_factory=dict)
+    counters: Mapping[str, Any] = MappingProxyType({})
 
 
 class LoadedRegion(ABC):
@@ -75,14 +118,17 @@ class LoadedRegion(ABC):
 class Device(ABC):
     """Something that runs regions.
 
-    name      what --device takes
-    kinds     the kinds of region that it runs
-    measures  whether a run counts cycles of hardware; `LoadedRegion.counters` are then a model's, to compare with
+    name        what --device takes
+    kinds       the kinds of region that it runs
+    measures    whether a run counts cycles of hardware; `LoadedRegion.counters` are then a model's, to compare with
+    processors  what the caller wants of this machine's processors, set before `load`; only devices that have threads
+                of their own look at it
     """
 
     name: str
     kinds: tuple[str, ...]
     measures: bool = False
+    processors: Processors = Processors()
     priority: int = 0  # among devices that are present and run a kind, the highest is chosen
 
     @abstractmethod

@@ -13,7 +13,7 @@ import numpy as np
 from intarsia.artifact.manifest import Region, Tensor
 from intarsia.dtypes import NATIVE, dtype_name, numpy_dtype
 from intarsia.errors import RunError
-from intarsia.runtime.device import LoadedRegion
+from intarsia.runtime.device import LoadedRegion, RegionResult
 
 Exact = tuple[Any, tuple[int, ...]]
 """NumPy dtype and shape of an array that needs no further look."""
@@ -57,16 +57,27 @@ class Step:
 
         Raises RunError where the device gives something other than the artifact says.
         """
-        result = self.loaded.run([_contiguous(live[name]) for name in self._inputs])
-        if len(result.outputs) != len(self._outputs):
-            raise self._wrong(f"{len(result.outputs)} outputs")
-        for (item, wanted), array in zip(self._outputs, result.outputs):
-            if not is_exact(array, wanted):
-                self._check(item, array)
+        result = self.outputs_of([_contiguous(live[name]) for name in self._inputs])
+        for (item, _), array in zip(self._outputs, result.outputs):
             live[item.name] = array
         for name in self.drops:
             del live[name]
         return result.counters
+
+    def outputs_of(self, inputs: Sequence[Any]) -> RegionResult:
+        """Run once on arrays that are row by row in memory. RunError as from `run`."""
+        result = self.loaded.run(inputs)
+        outputs = result.outputs
+        if len(outputs) != len(self._outputs):
+            raise self._wrong(f"{len(outputs)} outputs")
+        for (item, wanted), array in zip(self._outputs, outputs):
+            if not is_exact(array, wanted):
+                self._check(item, array)
+        return result
+
+    def is_all(self, inputs: Sequence[str], outputs: Sequence[str]) -> bool:
+        """Whether it turns these values, in this order, into those: it is then the whole model."""
+        return self._inputs == tuple(inputs) and [item.name for item, _ in self._outputs] == list(outputs)
 
     def _check(self, item: Tensor, array: Any) -> None:
         if not isinstance(array, np.ndarray):

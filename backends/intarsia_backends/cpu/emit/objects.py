@@ -23,7 +23,7 @@ _TRIPLES = {
     "aarch64": "aarch64-unknown-linux-gnu",
     "armv7l": "armv7a-unknown-linux-gnueabihf",
 }
-_PROCESSORS = {"x86_64": "x86-64", "aarch64": "generic", "armv7l": "generic"}
+_PROCESSORS = {"x86_64": "x86-64", "aarch64": "generic", "armv7l": "cortex-a9"}
 _SPELLINGS = {"sse4_1": "sse4.1"}
 
 
@@ -61,7 +61,7 @@ def _build(functions: Mapping[str, Any], target: Any) -> Any:
             transform.SplitHostDevice(),
         ]
     )(module)
-    module = _mapped(module, _with_pointers)
+    module = _mapped(module, lambda function: _with_pointers(_with_steps(function)))
     module = tvm.ir.transform.Sequential([transform.LowerTVMBuiltin(), transform.LowerIntrin()])(module)
     # The final `return 0` goes in last: earlier, what LowerTVMBuiltin appends would stand behind it.
     module = _mapped(module, _with_return)
@@ -70,6 +70,33 @@ def _build(functions: Mapping[str, Any], target: Any) -> Any:
 
 def _mapped(module: Any, change: Any) -> Any:
     return tvm.IRModule({name: change(function) for name, function in module.functions.items()})
+
+
+def _with_steps(function: Any) -> Any:
+    """Every parallel loop of known length is announced to the thread pool, which the launch itself tells nothing."""
+    return function.with_body(_announced(function.body))
+
+
+def _announced(statement: Any) -> Any:
+    if isinstance(statement, tirx.SeqStmt):
+        return tirx.SeqStmt([_announced(part) for part in statement.seq])
+    if isinstance(statement, tirx.AttrStmt):
+        return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, _announced(statement.body))
+    if isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL:
+        announcement = tirx.call_extern("int32", "intarsia_parallel_steps", statement.extent)
+        return tirx.SeqStmt([tirx.Evaluate(announcement), statement])
+    if isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.SERIAL:
+        return tirx.For(
+            statement.loop_var,
+            statement.min,
+            statement.extent,
+            statement.kind,
+            _announced(statement.body),
+            statement.thread_binding,
+            statement.annotations,
+            statement.step,
+        )
+    return statement
 
 
 def _with_pointers(function: Any) -> Any:

@@ -1,0 +1,211 @@
+"""The same bytes on every machine: all levels of x86, and ARM as qemu runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cpu_regions import load, region_files
+from foreign import TARGETS, ForeignRegion, build, emulator, runner
+from hypothesis import given, settings
+from test_cpu_integer import small_convolutions
+from test_cpu_region import image, network
+
+import intarsia
+from generated_graphs import examples, graphs, random_inputs
+from intarsia.demo import load_demo
+from intarsia.driver import Options, lower
+from intarsia.errors import CompileError, RunError
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph
+from intarsia.targets import find_target
+from intarsia_backends.cpu.device import CpuDevice
+from intarsia_backends.cpu.machine import Machine, machine_features, machine_name, machine_of
+from intarsia_backends.cpu.target import CpuTarget
+
+MODELS = Path(__file__).parents[1] / "models"
+INT8 = ("digits", "fmnist", "ic_resnet8_int8", "kws_dscnn_int8", "ad_ae_int8")
+LEVELS = ("baseline", "avx2", "avx512")
+FEW = settings(max_examples=examples(4))
+
+
+@pytest.fixture(params=INT8)
+def int8_model(request: pytest.FixtureRequest) -> tuple[Graph, list[Any]]:
+    """A whole int8 network that the CPU takes all of, and three inputs."""
+    name, calibration = request.param, None
+    if name == "digits":
+        path, data = MODELS / "digits_cnn.onnx", np.load(MODELS / "digits_test_450.npz")["x"]
+        calibration, samples = data[:64], data[64:67]
+    elif name == "fmnist":
+        demo = load_demo()
+        path, calibration, samples = demo.model_path, demo.calibration[:32], demo.images[:3]
+    else:
+        path, samples = request.getfixturevalue("shared_models") / f"{name}.onnx", None
+    graph = lower(path, "cpu", Options(precision="int8"), calibration=calibration).graph
+    assert all(CpuTarget().supports(node).ok for node in graph.nodes)
+    if samples is None:
+        shape = graph.inputs[0].shape
+        samples = np.random.default_rng(0).integers(-128, 128, (3, *shape[1:])).astype(graph.inputs[0].dtype)
+    return graph, [samples[index : index + 1] for index in range(3)]
+
+
+def compare(graph: Graph, inputs: dict[str, Any], outputs: list[Any]) -> None:
+    for value, wanted, found in zip(graph.outputs, evaluate(graph, inputs), outputs):
+        assert found.dtype == wanted.dtype and found.tobytes() == wanted.tobytes(), value
+
+
+def x86_target(level: str) -> CpuTarget:
+    """Skips where code of that level cannot run."""
+    if machine_name() != "x86_64":
+        pytest.skip(f"needs an x86 processor, and this is {machine_name()}")
+    machine = machine_of("x86_64", level)
+    missing = sorted(set(machine.features) - machine_features())
+    if missing:
+        pytest.skip(f"this processor has no {', '.join(missing)}")
+    return CpuTarget(machine)
+
+
+# ---- levels of x86
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_int8_models_on_x86(level: str, int8_model: tuple[Graph, list[Any]]) -> None:
+    graph, samples = int8_model
+    region = load(graph, x86_target(level))
+    for x in samples:
+        compare(graph, {graph.inputs[0].name: x}, region.run([x]).outputs)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_generated_graphs_on_x86(level: str) -> None:
+    target = x86_target(level)
+
+    @FEW
+    @given(graphs())
+    def check(graph: Graph) -> None:
+        inputs = random_inputs(graph, 0)
+        compare(graph, inputs, load(graph, target).run([inputs[value.name] for value in graph.inputs]).outputs)
+
+    check()
+
+
+# ---- ARM
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_int8_models_on_arm(name: str, int8_model: tuple[Graph, list[Any]], tmp_path: Path) -> None:
+    graph, samples = int8_model
+    region = ForeignRegion(graph, TARGETS[name](), tmp_path)
+    for threads, x in enumerate(samples, 1):
+        compare(graph, {graph.inputs[0].name: x}, region.run([x], threads))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_generated_graphs_on_arm(name: str) -> None:
+    target = TARGETS[name]()
+    emulator(target)
+
+    @FEW
+    @given(graphs())
+    def check(graph: Graph) -> None:
+        inputs = random_inputs(graph, 0)
+        with tempfile.TemporaryDirectory() as folder:
+            region = ForeignRegion(graph, target, Path(folder))
+            compare(graph, inputs, region.run([inputs[value.name] for value in graph.inputs], threads=2))
+
+    check()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_layers_of_integers_on_arm(name: str, tmp_path: Path) -> None:
+    made = small_convolutions()
+    found = ForeignRegion(made.graph, TARGETS[name](), tmp_path).run(made.inputs)
+    for (node, wanted), array in zip(made.expected, found):
+        assert array.tobytes() == wanted.tobytes(), node.where
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_float_network_on_arm(name: str, tmp_path: Path) -> None:
+    graph = network()
+    x = image(graph)
+    region = ForeignRegion(graph, TARGETS[name](), tmp_path)
+    for threads in (1, 3):
+        for value, wanted, found in zip(graph.outputs, evaluate(graph, {"x": x}), region.run([x], threads)):
+            assert np.allclose(found, wanted, atol=1e-4), value
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_pool_on_arm(name: str, tmp_path: Path) -> None:
+    """Without forks: children of programs with threads end in qemu itself."""
+    target = TARGETS[name]()
+    command, static = runner(target)
+    stress = Path(__file__).with_name("pool_stress.c")
+    runtime = files("intarsia_backends.cpu") / "runtime.c"
+    build(target, [f'-DRUNTIME="{runtime}"', "-DROUNDS=200", "-DFORKS=0", str(stress)], tmp_path, static=static)
+    subprocess.run([*command, "./program"], cwd=tmp_path, check=True, timeout=400)
+
+
+# ---- artifacts for other machines
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_two_builds_for_a_board_give_equal_bytes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator(TARGETS[name]())
+    builds = []
+    for folder in ("one", "two/deeper"):
+        (tmp_path / folder).mkdir(parents=True)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / folder))
+        builds.append(dict(TARGETS[name]().compile(network()).files))
+    assert builds[0] == builds[1]
+    assert str(tmp_path).encode() not in builds[0]["region.so"]
+
+
+def test_code_for_a_board_says_so(golden: Callable[[str], None]) -> None:
+    emulator(TARGETS["cpu-armv7"]())
+    graph = network()
+    blob = TARGETS["cpu-armv7"]().compile(graph)
+    facts = json.loads(json.dumps(dict(blob.metadata)))
+    assert (facts["system"], facts["machine"], facts["features"]) == ("Linux", "armv7l", ["neon"])
+    if machine_name() != "x86_64":
+        pytest.skip(f"the letter names the machine, and this is {machine_name()}")
+    with pytest.raises(RunError) as error:
+        CpuDevice().load(region_files(graph, blob))
+    golden(f"{error.value}\n")
+
+
+def test_no_zig(monkeypatch: pytest.MonkeyPatch, golden: Callable[[str], None]) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CompileError) as error:
+        TARGETS["cpu-aarch64"]().compile(network())
+    golden(f"{error.value}\n")
+
+
+def test_a_board_with_its_own_processor() -> None:
+    """The overlay takes what it can, the code for the rest is the board's."""
+    emulator(TARGETS["cpu-armv7"]())
+    data = np.load(MODELS / "digits_test_450.npz")["x"][:32]
+    artifact = intarsia.compile_model(MODELS / "digits_cnn.onnx", target="pynq-z2+cpu-armv7", calibration=data)
+    machines = {region.kind: region.metadata.get("machine") for region in artifact.contents.regions}
+    assert machines["cpu"] == "armv7l" and artifact.contents.target == "pynq-z2"
+    assert artifact.contents.metadata["host_code"]["target"] == "cpu-armv7"
+
+
+def test_hosts_that_make_no_sense(golden: Callable[[str], None]) -> None:
+    texts = []
+    for name in ("cpu+cpu-armv7", "pynq-z2+kv260", "pynq-z2+", "pynq-z2+cpu+cpu"):
+        with pytest.raises(CompileError) as error:
+            find_target(name)
+        texts.append(str(error.value))
+    golden("\n".join([*texts, ""]))
+
+
+def test_every_level_is_one_that_machines_have() -> None:
+    assert machine_of("x86_64", "avx512").lanes == 16
+    assert machine_of("armv7l", "neon") == Machine("armv7l", "neon", ("neon",))
