@@ -9,7 +9,8 @@ Numbers that are multiplied come in three kinds, named like a kernel's `products
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import add
 from typing import Any
 
 from tvm import tirx
@@ -52,8 +53,9 @@ class Register:
     def set(self, value: Term) -> None:
         store(self.buffer, 0, value, self.lanes)
 
-    def add(self, value: Term) -> None:
-        self.set(self.get() + value)
+    def add(self, value: Term, *, wraps: bool = False) -> None:
+        """Add to what stands here; `wraps` for int32 modulo 2**32."""
+        self.set(wrapped(add, self.get(), value) if wraps else self.get() + value)
 
 
 def reinterpreted(value: Term, dtype: str) -> Term:
@@ -106,3 +108,13 @@ def joined(lower: Term, upper: Term, lanes: int) -> Term:
 def broadcast(number: float | int, dtype: str, lanes: int) -> Term:
     """A constant in every lane."""
     return tirx.Broadcast(tirx.const(number, dtype), lanes)
+
+
+def wrapped(operation: Callable[[Term, Term], Term], left: Term, right: Term) -> Term:
+    """A sum, difference or product of int32 vectors modulo 2**32.
+
+    TVM promises LLVM that int32 does not overflow. Written in int64, LLVM makes the same instructions without that.
+    """
+    lanes = int(left.ty.dtype.lanes)
+    wide = operation(tirx.Cast(f"int64x{lanes}", left), tirx.Cast(f"int64x{lanes}", right))
+    return tirx.Cast(f"int32x{lanes}", wide)
