@@ -10,6 +10,7 @@ Numbers that are multiplied come in three kinds, named like a kernel's `products
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import add
 from typing import Any
 
 from tvm import tirx
@@ -67,8 +68,9 @@ class Register:
     def set(self, value: Term) -> None:
         store(self.buffer, 0, value, self.lanes)
 
-    def add(self, value: Term) -> None:
-        self.set(self.get() + value)
+    def add(self, value: Term, *, wraps: bool = False) -> None:
+        """Add to what stands here; `wraps` for int32 modulo 2**32."""
+        self.set(wrapped(add, self.get(), value) if wraps else self.get() + value)
 
 
 def reinterpreted(value: Term, dtype: str) -> Term:
@@ -141,7 +143,7 @@ def add_products(
     vectors, rest = divmod(count, lanes)
     blocks, more = divmod(vectors, _BLOCK_VECTORS)
 
-    def add(first: Term | int, widths: Sequence[int]) -> None:
+    def add_blocks(first: Term | int, widths: Sequence[int]) -> None:
         starts = [sum(widths[:index]) for index in range(len(widths))]
         sums = [T.alloc_buffer((width,), "float32") for width in widths]
         for start, width, part in zip(starts, widths, sums):
@@ -155,10 +157,10 @@ def add_products(
 
     if blocks:
         with T.serial(0, blocks) as block:
-            add(block * (_BLOCK_VECTORS * lanes), (lanes,) * _BLOCK_VECTORS)
+            add_blocks(block * (_BLOCK_VECTORS * lanes), (lanes,) * _BLOCK_VECTORS)
     widths = (*(lanes,) * more, *((rest,) if rest else ()))
     if widths:
-        add(blocks * _BLOCK_VECTORS * lanes, widths)
+        add_blocks(blocks * _BLOCK_VECTORS * lanes, widths)
 
 
 def prefetch(buffer: Any, place: Term) -> None:
@@ -222,3 +224,13 @@ def _named(value: Term, dtype: str, lanes: int) -> Term:
     buffer = T.alloc_buffer((lanes,), dtype)
     store(buffer, 0, value, lanes)
     return load(buffer, 0, lanes)
+
+
+def wrapped(operation: Callable[[Term, Term], Term], left: Term, right: Term) -> Term:
+    """A sum, difference or product of int32 vectors modulo 2**32.
+
+    TVM promises LLVM that int32 does not overflow. Written in int64, LLVM makes the same instructions without that.
+    """
+    lanes = int(left.ty.dtype.lanes)
+    wide = operation(tirx.Cast(f"int64x{lanes}", left), tirx.Cast(f"int64x{lanes}", right))
+    return tirx.Cast(f"int32x{lanes}", wide)

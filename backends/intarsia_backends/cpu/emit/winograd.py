@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from operator import add, mul, sub
 from typing import Any
 
 from tvm import tirx
@@ -26,6 +28,7 @@ from intarsia_backends.cpu.emit.vectors import (
     reinterpreted,
     store,
     widened_products,
+    wrapped,
 )
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, Winograd
 
@@ -221,9 +224,9 @@ class _Blocks:
                     register.add(tirx.Broadcast(element, lanes) * values)
                 elif kernel.products == "pairs":
                     pairs = reinterpreted(tirx.Broadcast(element, lanes), f"int16x{2 * lanes}")
-                    register.add(pair_products(pairs, values, lanes))
+                    register.add(pair_products(pairs, values, lanes), wraps=True)
                 else:
-                    register.add(widened_products(tirx.Broadcast(element, lanes), values, lanes))
+                    register.add(widened_products(tirx.Broadcast(element, lanes), values, lanes), wraps=True)
 
     # ---- y
 
@@ -264,7 +267,7 @@ class _Blocks:
             return value
         if kernel.size == 2:
             return tirx.shift_right(value, broadcast(2, "int32", lanes))
-        return tirx.shift_right(value * broadcast(_INVERSE_OF_9, "int32", lanes), broadcast(6, "int32", lanes))
+        return tirx.shift_right(_wrapped_times(value, _INVERSE_OF_9), broadcast(6, "int32", lanes))
 
     def finish(self, image: Term, row: Term, column: Term, channel: Term, value: Term) -> None:
         kernel = self.kernel
@@ -280,6 +283,7 @@ class _Blocks:
 
 _Value = Callable[[], Term]
 _Keeper = Callable[[Term], _Value]
+_Scale = Callable[[Term, int], Term]
 
 
 def _times(value: Term, number: int) -> Term:
@@ -311,25 +315,38 @@ def _input_of_4(d: Sequence[_Value], keep: _Keeper) -> list[_Value]:
     ]
 
 
-def _output_of_2(m: Sequence[_Value], keep: _Keeper, _: bool) -> list[_Value]:
+def _output_of_2(m: Sequence[_Value], keep: _Keeper, whole: bool) -> list[_Value]:
     """A^T m for tiles of 2: rows (1 1 1 0), (0 1 -1 -1)."""
-    return [keep(m[0]() + m[1]() + m[2]()), keep(m[1]() - m[2]() - m[3]())]
+    plus, minus, _ = _arithmetic(whole)
+    return [keep(plus(plus(m[0](), m[1]()), m[2]())), keep(minus(minus(m[1](), m[2]()), m[3]()))]
 
 
 def _output_of_4(m: Sequence[_Value], keep: _Keeper, whole: bool) -> list[_Value]:
     """A^T m for tiles of 4: rows (1 1 1 1 1 0), (0 1 -1 2 -2 0), (0 1 1 4 4 0), (0 1 -1 8 -8 1).
 
-    whole  the last point counts twice, as whole numbers in the transform of the weights have it
+    whole  integers modulo 2**32, and the last point counts twice, as the transform of the weights has it
     """
-    first, second = keep(m[1]() + m[2]()), keep(m[1]() - m[2]())
-    third, fourth = keep(m[3]() + m[4]()), keep(m[3]() - m[4]())
-    last = _times(m[5](), 2) if whole else m[5]()
+    plus, minus, times = _arithmetic(whole)
+    first, second = keep(plus(m[1](), m[2]())), keep(minus(m[1](), m[2]()))
+    third, fourth = keep(plus(m[3](), m[4]())), keep(minus(m[3](), m[4]()))
+    last = times(m[5](), 2) if whole else m[5]()
     return [
-        keep(m[0]() + first() + third()),
-        keep(second() + _times(fourth(), 2)),
-        keep(first() + _times(third(), 4)),
-        keep(second() + _times(fourth(), 8) + last),
+        keep(plus(plus(m[0](), first()), third())),
+        keep(plus(second(), times(fourth(), 2))),
+        keep(plus(first(), times(third(), 4))),
+        keep(plus(plus(second(), times(fourth(), 8)), last)),
     ]
+
+
+def _arithmetic(whole: bool) -> tuple[Callable[[Term, Term], Term], Callable[[Term, Term], Term], _Scale]:
+    """Sum, difference, and product with a constant: of float32, or of int32 modulo 2**32."""
+    if not whole:
+        return add, sub, _times
+    return partial(wrapped, add), partial(wrapped, sub), _wrapped_times
+
+
+def _wrapped_times(value: Term, number: int) -> Term:
+    return wrapped(mul, value, broadcast(number, "int32", int(value.ty.dtype.lanes)))
 
 
 _INPUT_TRANSFORMS = {2: _input_of_2, 4: _input_of_4}
