@@ -47,12 +47,14 @@ class Library:
         generate(kernels, machine, folder / "kernels.o")
         runtime = folder / "runtime.c"
         runtime.write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
-        command = [*c_compiler(), "-O2", "-shared", "-fPIC", "-w", "-o", "kernels.so", "runtime.c", "kernels.o"]
+        (folder / "region.c").write_text("int intarsia_region_run(void) { return 0; }\n")  # the runtime wants one
+        sources = ["runtime.c", "region.c", "kernels.o"]
+        command = [*c_compiler(), "-O2", "-shared", "-fPIC", "-w", "-o", "kernels.so", *sources]
         subprocess.run([*command, "-lpthread", "-lm"], cwd=folder, check=True, capture_output=True)
         self._library = ctypes.CDLL(str(folder / "kernels.so"))
 
     def threads(self, count: int) -> None:
-        self._library.intarsia_region_threads(count)
+        self._library.intarsia_region_use(None, None, count)
 
     def stop(self) -> None:
         self._library.intarsia_region_stop()
