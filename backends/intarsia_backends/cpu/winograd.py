@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.kernels import Winograd
+from intarsia_backends.cpu.kernels import PARALLEL_WORK, Winograd
 from intarsia_backends.cpu.machine import Machine
 
 _G = {
@@ -87,7 +87,7 @@ class Plan:
     """Sizes of a `Winograd` that a shape is best given, and what it costs.
 
     tiles, tasks, parts, rows, vectors  as the kernel has them
-    cycles                              estimate for `THREADS` threads
+    cycles                              estimate for `THREADS` threads, with what one alone would take among them
     """
 
     tiles: int
@@ -120,22 +120,26 @@ def plan(
     every = batch * -(-positions[0] // size) * -(-positions[1] // size)
     bytes_each, rate = (4, 2.0) if products == "float32" else (2, 3.2 if products == "pairs" else 1.0)
     weights = points * channels * outputs * bytes_each / _BYTES_PER_CYCLE
-    moved = _transform_cycles(size, products) * (channels + 2 * outputs) / lanes
-    best: Plan | None = None
+    moved = _transform_cycles(size, products) / lanes
+    fitting = max(_TILES_MIN, _CACHE_BYTES // (points * channels * bytes_each))
+    best: tuple[float, Plan] | None = None
     for rows, vectors in _REGISTERS:
-        fitting = max(_TILES_MIN, _CACHE_BYTES // (points * channels * bytes_each))
+        if rows > max(every, _REGISTERS[-1][0]):
+            continue
         for tiles in range(rows, max(rows, min(fitting, every + rows - 1)) + 1, rows):
-            blocks = -(-every // tiles)
-            parts = 1 if blocks >= THREADS else THREADS
-            held = -(-min(tiles, every) // rows) * rows
-            multiplied = points * channels * outputs * held / (rate * lanes)
-            turn = max(multiplied, weights) + weights / 4 + moved * min(tiles, every)
-            cycles = -(-blocks // THREADS) * turn / parts
-            if best is None or cycles < best.cycles * 0.995:
-                tasks = min(blocks, 2 * THREADS)
-                best = Plan(tiles, tasks, parts, rows, min(vectors, outputs // lanes), cycles)
+            blocks, held = -(-every // tiles), min(tiles, every)
+            multiplied = points * channels * outputs * -(-held // rows) * rows
+            shared = blocks < THREADS and blocks * multiplied >= PARALLEL_WORK
+            parts = THREADS if shared else 1
+            through = max(multiplied / (rate * lanes), weights) + weights / 4 + 2 * moved * outputs * held
+            turn = through / parts + moved * channels * held
+            alone, together = blocks * parts * turn, -(-blocks * parts // THREADS) * turn
+            cost = alone / THREADS + together
+            if best is None or cost < best[0] * 0.995:
+                found = Plan(tiles, min(blocks, 2 * THREADS), parts, rows, min(vectors, outputs // lanes), cost / 2)
+                best = cost, found
     assert best is not None
-    return best
+    return best[1]
 
 
 def _transform_cycles(size: int, products: str) -> float:
