@@ -75,8 +75,8 @@ def test_metadata_and_layers_are_json_and_honest() -> None:
     facts = json.loads(json.dumps(dict(blob.metadata)))
     assert facts["machine"] == this_machine().name and facts["features"] == list(this_machine().features)
     assert facts["weights_bytes"] == len(blob.files["weights.bin"])
-    # Two images live at once, with their halos, and a copy in C order; not one for each value.
-    assert 2 * x_bytes(graph) <= facts["arena_bytes"] < 5 * x_bytes(graph)
+    # Two images live at once, with their halos and what a Winograd kernel works in; not one for each value.
+    assert 2 * x_bytes(graph) <= facts["arena_bytes"] < 12 * x_bytes(graph)
     rows = {row["name"]: row for row in blob.layers}
     assert rows["Conv"]["macs"] == 24 * 24 * 9 * 32 * 32 and rows["dense"]["macs"] == 240
     assert [row["name"] for row in blob.layers] == [node.name for node in graph.nodes]

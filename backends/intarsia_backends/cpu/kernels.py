@@ -21,8 +21,9 @@ from intarsia_backends.cpu.cuts import Cut
 
 Expression = tuple[Any, ...]
 
-PARALLEL_WORK = 1_000_000
-"""Elementary operations (some 20 microseconds of them) from which on waking the other threads pays."""
+PARALLEL_WORK = 250_000
+"""Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
+take it up within a microsecond or two."""
 
 
 @dataclass(frozen=True)
