@@ -71,7 +71,7 @@ class Core:
         self._limit = limit_cycles
         for trace in self._traces.values():
             trace.clear()
-        self.memory.clear_counters()
+        self.memory.begin()  # the same run takes the same cycles, whatever ran before
         try:
             figures = self.driver.run(job, self._wait, interrupt=True)
         except ModelError as error:
