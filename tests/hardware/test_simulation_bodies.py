@@ -36,6 +36,14 @@ def held(random: np.random.Generator, values: Array, least: int) -> Array:
     return values[np.cumsum(changes)]
 
 
+def changed(values: Array, cycles: int) -> Array:
+    """Whether a value has changed in the last cycles, so many, or is about to: bool [CYCLES]."""
+    found = np.zeros(CYCLES + cycles, bool)
+    for later in range(cycles):
+        found[np.flatnonzero(np.diff(values)) + later] = True
+    return found[:CYCLES]
+
+
 def fitting(random: np.random.Generator, largest: int) -> Array:
     """Shifts, less 1, of sums of random width: uint8 [CYCLES, 1]."""
     return np.clip(random.normal(largest * 0.6, 8, (CYCLES + 1, 1)), 0, largest).astype(np.uint8)
@@ -129,8 +137,37 @@ def test_conv_second() -> None:
         ),
         **clamps(random),
     }
-    changed = np.flatnonzero(np.diff(group))
-    left_out = np.zeros(CYCLES + 20, bool)
-    for later in range(16):
-        left_out[changed + later] = True
-    the_same("ia_conv_second", inputs, ["values_o"], left_out[:CYCLES])
+    the_same("ia_conv_second", inputs, ["values_o"], left_out=changed(group, 16))
+
+
+def test_memory_bank() -> None:
+    random = np.random.default_rng(3)
+    words = 64
+    a, b = (random.integers(0, words, (CYCLES, 1)).astype(np.uint8) for _ in range(2))
+    lanes = np.where(bits(random, 2), 255 * bits(random, 2), numbers(random, 2)).astype(np.uint8)
+    inputs = {
+        "a_enable_i": bits(random, 2) & (a != b),
+        "a_address_i": a,
+        "b_enable_i": bits(random, 2),
+        "b_address_i": b,
+        "b_write_i": lanes,
+        "b_write_data_i": numbers(random, 16),
+    }
+    the_same("ia_memory_bank", inputs, ["a_data_o", "b_data_o"], Words=words)
+
+
+def test_vector_product() -> None:
+    random = np.random.default_rng(4)
+    inputs = {name: packed(random.integers(-255, 256, (CYCLES, 1)), 9) for name in ("x_i", "y_i")}
+    the_same("ia_vector_product", inputs, ["product_o"])
+
+
+def test_vector_factor() -> None:
+    random = np.random.default_rng(5)
+    group = held(random, np.arange(CYCLES + 1), 20)
+    inputs = {
+        "x_i": packed(random.integers(-256, 256, (CYCLES, 1)), 9),
+        "y_i": packed(random.integers(0, 1 << 21, (CYCLES + 1, 1)), 21)[group],
+        "add_i": packed(random.integers(0, 1 << 21, (CYCLES, 1)), 21),
+    }
+    the_same("ia_vector_factor", inputs, ["product_o"], left_out=changed(group, 3))

@@ -32,7 +32,7 @@ module ia_conv_first (
   logic [31:0]  sum1 [16];
   logic [63:0]  multiplier1 [16];
   logic [5:0]   shift1 [16];
-  logic [63:0]  product [16*Wait];  // [stage, from 2][lane]
+  logic [63:0]  product [16*16];  // [stage, from 2][lane]
   logic [5:0]   coarse9 [16];
   logic [5:0]   coarse10 [16];
   logic [5:0]   fine10 [16];
@@ -60,8 +60,10 @@ module ia_conv_first (
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < 16; i++) coarse9[i] = shift1[i][5] ? 6'd32 : {1'b0, shift1[i][4], 4'd0};
     end
-    /* verilator unroll_disable */
-    for (int unsigned i = 16 * Wait - 1; i >= 16; i--) product[i] = product[i-16];
+    for (int unsigned stage = Wait - 1; stage > 0; stage--) begin
+      /* verilator unroll_disable */
+      for (int unsigned i = 0; i < 16; i++) product[16*stage+i] = product[16*(stage-1)+i];
+    end
     /* verilator unroll_disable */
     for (int unsigned i = 0; i < 16; i++) product[i] = 64'($signed(sum1[i])) * multiplier1[i];
     if (load_q[1]) begin

@@ -20,7 +20,7 @@ module ia_conv_second (
 
   localparam int unsigned Wait = 11;  // cycles from the values to the shift by less than 16
 
-  logic [63:0] product [8*Wait];  // [stage][lane]
+  logic [63:0] product [8*16];  // [stage][lane]
   logic [5:0]  coarse;
   logic [15:0] rounded_q [8];
   logic [15:0] moved [8];
@@ -38,8 +38,10 @@ module ia_conv_second (
     /* verilator unroll_disable */
     for (int unsigned i = 0; i < 8; i++) rounded_q[i] = rounded(product[8*(Wait-1)+i], coarse + {2'd0, shift_i[3:0]});
     coarse = shift_i[5] ? 6'd32 : {1'b0, shift_i[4], 4'd0};
-    /* verilator unroll_disable */
-    for (int unsigned i = 8 * Wait - 1; i >= 8; i--) product[i] = product[i-8];
+    for (int unsigned stage = Wait - 1; stage > 0; stage--) begin
+      /* verilator unroll_disable */
+      for (int unsigned i = 0; i < 8; i++) product[8*stage+i] = product[8*(stage-1)+i];
+    end
     /* verilator unroll_disable */
     for (int unsigned i = 0; i < 8; i++) begin
       product[i] = 64'($signed(values_i[9*i+:9])) * 64'(multiplier_i)
