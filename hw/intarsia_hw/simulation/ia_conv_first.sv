@@ -60,6 +60,7 @@ module ia_conv_first (
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < 16; i++) coarse9[i] = shift1[i][5] ? 6'd32 : {1'b0, shift1[i][4], 4'd0};
     end
+    /* verilator unroll_full */
     for (int unsigned stage = Wait - 1; stage > 0; stage--) begin
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < 16; i++) product[16*stage+i] = product[16*(stage-1)+i];

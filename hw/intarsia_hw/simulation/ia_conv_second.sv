@@ -38,6 +38,7 @@ module ia_conv_second (
     /* verilator unroll_disable */
     for (int unsigned i = 0; i < 8; i++) rounded_q[i] = rounded(product[8*(Wait-1)+i], coarse + {2'd0, shift_i[3:0]});
     coarse = shift_i[5] ? 6'd32 : {1'b0, shift_i[4], 4'd0};
+    /* verilator unroll_full */
     for (int unsigned stage = Wait - 1; stage > 0; stage--) begin
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < 8; i++) product[8*stage+i] = product[8*(stage-1)+i];

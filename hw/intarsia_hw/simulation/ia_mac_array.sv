@@ -132,6 +132,7 @@ module ia_mac_array #(
       odd_cascade[i]  = {{15{odd_cascade[i][16]}}, odd_cascade[i][16:0]};
       even_cascade[i] = {{15{even_partial[3*Row+i][16]}}, even_partial[3*Row+i][16:0]};
     end
+    /* verilator unroll_full */
     for (int unsigned k = 3; k > 0; k--) begin
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < Row; i++) begin
@@ -149,6 +150,7 @@ module ia_mac_array #(
       even_product[i] = even[i] * factor[i];
       odd_product[i]  = odd[i] * factor[i];
     end
+    /* verilator unroll_full */
     for (int unsigned k = 0; k < 4; k++) begin
       if (switches[k]) begin
         /* verilator unroll_disable */
@@ -173,13 +175,16 @@ module ia_mac_array #(
 
     /* verilator unroll_disable */
     for (int unsigned i = 0; i < Lanes; i++) now[i] = 16'($signed(x_i[8*i+:8]));
+    /* verilator unroll_full */
     for (int unsigned k = 0; k < 4; k++) begin
+      /* verilator unroll_full */
       for (int unsigned i = 0; i < DspRows * Pixels; i++) begin
         x = k == 0 ? now[16*(i%Pixels)+4*(i/Pixels)] : past[Lanes*(k-1)+16*(i%Pixels)+4*(i/Pixels)+k];
         /* verilator unroll_disable */
         for (int unsigned j = 0; j < 8; j++) factor[Row*k+8*i+j] = x;
       end
     end
+    /* verilator unroll_full */
     for (int unsigned k = 0; k < 3; k++) begin
       if (selects[2*k+:2] != 2'd0) begin
         /* verilator unroll_disable */
@@ -199,7 +204,9 @@ module ia_mac_array #(
       for (int unsigned i = 0; i < Lanes; i++) begin
         lut_sum[i] = {{15{chain[7*Lanes+i][16]}}, chain[7*Lanes+i][16:0]};
       end
+      /* verilator unroll_full */
       for (int unsigned k = 0; k < 8; k++) begin
+        /* verilator unroll_full */
         for (int unsigned p = 0; p < Pixels; p++) begin
           x = past[Lanes*k+16*p+12+k%4];
           /* verilator unroll_disable */
@@ -208,6 +215,7 @@ module ia_mac_array #(
       end
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < 8 * Lanes; i++) lut_product[i] = digits[i] * lut_factor[i] - short[i];
+      /* verilator unroll_full */
       for (int unsigned k = 7; k > 0; k--) begin
         /* verilator unroll_disable */
         for (int unsigned i = 0; i < Lanes; i++) begin
@@ -218,6 +226,7 @@ module ia_mac_array #(
       for (int unsigned i = 0; i < Lanes; i++) begin
         chain[i] = {{16{lut_product[i][15]}}, lut_product[i]} + {16'd0, carries[i]};
       end
+      /* verilator unroll_full */
       for (int unsigned k = 0; k < 4; k++) begin
         if (late_switches[k]) begin
           /* verilator unroll_disable */
@@ -248,6 +257,7 @@ module ia_mac_array #(
         /* verilator unroll_disable */
         for (int unsigned i = 0; i < Lanes; i++) begin
           next_carries[i] = '0;
+          /* verilator unroll_full */
           for (int unsigned k = 0; k < 4; k++) begin
             w0              = row_q[128*k+8*(i%16)+:8];
             next_carries[i] = next_carries[i] + 16'({w0[7], 1'b0, w0[5], 1'b0, w0[3], 1'b0, w0[1]});
@@ -257,6 +267,7 @@ module ia_mac_array #(
     end
 
     // ---- x
+    /* verilator unroll_full */
     for (int unsigned h = History - 1; h > 0; h--) begin
       /* verilator unroll_disable */
       for (int unsigned i = 0; i < Lanes; i++) past[Lanes*h+i] = past[Lanes*(h-1)+i];
