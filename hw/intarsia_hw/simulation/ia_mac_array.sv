@@ -35,7 +35,7 @@ module ia_mac_array #(
   logic [511:0] row_q;
   logic [3:0]   row_is_q, row_is1_q, row_is2_q, row_is3_q;
   logic [127:0] lane1_q, lane2_q, lane2_qq, lane3_q, lane3_qq, lane3_qqq;
-  logic [4:0]   switch_q;
+  logic [3:0]   switch_q;
   logic [2:0]   late_switch_q;
   logic [3:0]   select_q;
   always_ff @(posedge clk_i) begin
@@ -50,7 +50,7 @@ module ia_mac_array #(
     row_is1_q     <= row_is_q;
     row_is2_q     <= row_is1_q;
     row_is3_q     <= row_is2_q;
-    switch_q      <= rst_ni ? {switch_q[3:0], switch_i} : '0;
+    switch_q      <= rst_ni ? {switch_q[2:0], switch_i} : '0;
     late_switch_q <= {late_switch_q[1:0], switch_q[3]};
     select_q      <= {select_q[1:0], select_i};
   end
