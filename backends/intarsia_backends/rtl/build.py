@@ -190,7 +190,8 @@ def _verilate(design: Design, work: Path) -> None:
     (work / "public.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
     arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "-O3", "-fno-inline"]
     arguments += ["--output-split", "0", "--x-assign", "fast", "--x-initial", "unique", "--quiet"]
-    arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches", "+incdir+rtl", "+incdir+simulation"]
+    arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches"]
+    arguments += ["+incdir+rtl", "+incdir+simulation"]
     arguments += [f"-G{name}={_verilog_number(value)}" for name, value in design.parameters.items()]
     arguments += [*packages, *others, top, "public.vlt"]
     tool = verilator()
