@@ -9,6 +9,9 @@ ROOT = Path(__file__).parent
 RTL = ROOT / "rtl"
 """One module a file, `ia_*.sv`, and headers `*.svh`."""
 
+SIMULATION = ROOT / "simulation"
+"""Modules of RTL written once more, for speed in simulation: the same ports, and the same bits in every cycle."""
+
 GENERATED = ROOT / "generated"
 """Written by `python -m intarsia_backends.overlay.generated`: SystemVerilog packages, the manual, configurations."""
 

@@ -104,10 +104,13 @@ def cases(config: OverlayConfig, seed: int) -> Iterator[Case]:
 
 
 def compare(
-    config: OverlayConfig, count: int, seed: int, folder: Path, *, checks: bool, say: Callable[[str], None]
+    config: OverlayConfig, count: int, seed: int, folder: Path, say: Callable[[str], None], **options: bool
 ) -> bool:
-    """Whether `count` cases agree. The first that does not is saved in the folder."""
-    core = Core(config, checks=checks)
+    """Whether `count` cases agree. The first that does not is saved in the folder.
+
+    options  of core.Core
+    """
+    core = Core(config, **options)
     started, cycles, words = time.monotonic(), 0, Counter[str]()
     last = started
     for number, case in enumerate(itertools.islice(cases(config, seed), count), 1):
@@ -127,10 +130,10 @@ def compare(
     return True
 
 
-def replay(folder: Path, checks: bool) -> bool:
+def replay(folder: Path, **options: bool) -> bool:
     """Run a saved case again."""
     case = load(folder)
-    what, cycles = difference(Core(case.config, checks=checks), case)
+    what, cycles = difference(Core(case.config, **options), case)
     print(what or f"agrees, {cycles:,} cycles")
     return not what
 
@@ -142,13 +145,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("rtl_difference"), help="where a case that differs goes")
     parser.add_argument("--checks", action="store_true", help="run the assertions in the RTL too")
+    parser.add_argument("--synthesised", action="store_true", help="without the modules written for simulation; slower")
     parser.add_argument("--replay", type=Path, metavar="FOLDER", help="run a case that was left behind")
     options = parser.parse_args()
+    built = {"checks": options.checks, "fast": not options.synthesised}
     if options.replay is not None:
-        return 0 if replay(options.replay, options.checks) else 1
+        return 0 if replay(options.replay, **built) else 1
     for name in options.config or ["tiny"]:
         config = CONFIGS[name]
-        if not compare(config, options.count, options.seed, options.folder, checks=options.checks, say=_say):
+        if not compare(config, options.count, options.seed, options.folder, _say, **built):
             return 1
     return 0
 

@@ -42,6 +42,7 @@ def module(
     signals: Sequence[str] = (),
     checks: bool = True,
     optimise: str = "-O1",
+    fast: bool = False,
     seed: int = 1,
     **parameters: int | tuple[int, int],
 ) -> Model:
@@ -49,11 +50,12 @@ def module(
 
     sources     further SystemVerilog files; relative to tests/hardware
     signals     inner signals to be read as ports, "ia_fifo.count_q"; unpacked arrays too: model.memory("u_x.memory")
+    fast        with the modules that are written once more for simulation
     seed        of the values that registers hold before they are written; results must not depend on it
     parameters  by name; (bits, value) where a number has more than 32 bits
     """
     files = tuple(HERE / path for path in sources)
-    return Model(Design(top, parameters, files, tuple(signals), checks, optimise), seed)
+    return Model(Design(top, parameters, files, tuple(signals), checks, optimise, fast), seed)
 
 
 def parameters(config: OverlayConfig, *names: str) -> dict[str, Any]:

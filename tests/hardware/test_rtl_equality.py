@@ -22,10 +22,10 @@ from intarsia_backends.rtl.core import Core
 pytestmark = [pytest.mark.rtl, needs_verilator]
 
 
-@pytest.fixture(scope="module")
-def core() -> Iterator[Core]:
+@pytest.fixture(scope="module", params=[False, True], ids=["synthesised", "simulation"])
+def core(request: pytest.FixtureRequest) -> Iterator[Core]:
     """One core for all: what a program leaves in memories and registers must not matter to the next."""
-    found = Core(TINY, checks=True)
+    found = Core(TINY, checks=True, fast=request.param)
     yield found
     found.close()
 

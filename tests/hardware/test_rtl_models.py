@@ -5,6 +5,7 @@ python -m pytest -m slow tests/hardware/test_rtl_models.py
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from harness import needs_verilator
 import intarsia
 from intarsia.demo import load_demo
 from intarsia.dtypes import Array
+from intarsia_backends.rtl import device as rtl_device
+from intarsia_backends.rtl.core import Core
 
 pytestmark = [pytest.mark.rtl, pytest.mark.slow, needs_verilator]
 
@@ -57,3 +60,9 @@ def test_float_models(name: str, shared_models: Path) -> None:
     assert info.shape is not None
     inputs = np.random.default_rng(0).standard_normal((3, *info.shape[1:])).astype(np.float32)
     check(path, inputs[:2], inputs[2:])
+
+
+@pytest.mark.parametrize("name", ["kws_dscnn_float", "efficientnet_lite0_static"])
+def test_without_the_modules_for_simulation(name: str, shared_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtl_device, "Core", partial(Core, fast=False))
+    test_float_models(name, shared_models)

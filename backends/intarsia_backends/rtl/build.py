@@ -25,6 +25,7 @@ from intarsia.errors import RunError
 from intarsia_backends.rtl.ports import find_ports, table_source
 from intarsia_backends.rtl.tools import cxx_compiler, cxx_version, verilator
 
+_FOLDERS = (intarsia_hw.RTL, intarsia_hw.SIMULATION, intarsia_hw.GENERATED, intarsia_hw.BENCHES)
 _KEPT_LIBRARIES = 200
 _DEFINES = (
     "VM_COVERAGE=0",
@@ -55,6 +56,7 @@ class Design:
     signals     inner signals that get a port, as "module.signal"
     checks      whether `CHECK and assertions run
     optimise    flag for the C++ compiler
+    fast        whether modules that are written once more for simulation (intarsia_hw.SIMULATION) take their places
     """
 
     top: str
@@ -63,6 +65,7 @@ class Design:
     signals: Sequence[str] = ()
     checks: bool = True
     optimise: str = "-O1"
+    fast: bool = False
 
 
 def cache_folder() -> Path:
@@ -134,9 +137,9 @@ def _forget(cache: Path) -> None:
 
 def _source_key(design: Design) -> str:
     state = _common_key(design)
-    state.update(repr((design.top, sorted(design.parameters.items()), tuple(design.signals))).encode())
-    folders = (intarsia_hw.RTL, intarsia_hw.GENERATED, intarsia_hw.BENCHES)
-    for path in [*_files(folders, (".sv", ".svh")), *map(Path, design.sources)]:
+    options = (design.top, sorted(design.parameters.items()), tuple(design.signals), design.fast)
+    state.update(repr(options).encode())
+    for path in [*_files(_FOLDERS, (".sv", ".svh")), *map(Path, design.sources)]:
         state.update(path.name.encode() + b"\0" + path.read_bytes())
     return state.hexdigest()
 
@@ -169,22 +172,26 @@ def _files(folders: Iterable[Path], endings: tuple[str, ...]) -> list[Path]:
 def _verilate(design: Design, work: Path) -> None:
     """C++ of the design, and the table of its ports, in the folder."""
     # Verilator sees paths below the folder alone, so that the C++ is the same wherever the sources lie.
-    for folder in (intarsia_hw.RTL, intarsia_hw.GENERATED, intarsia_hw.BENCHES):
+    for folder in _FOLDERS:
         (work / folder.name).symlink_to(folder, target_is_directory=True)
     (work / "given").mkdir()
     for path in design.sources:
         shutil.copy(path, work / "given")
-    places = [f"{folder}/{design.top}.sv" for folder in ("given", "rtl", "benches")]
+    simulation = _files((intarsia_hw.SIMULATION,), (".sv",)) if design.fast else []
+    folders = ("given", *(["simulation"] if simulation else []), "rtl", "benches")
+    places = [f"{folder}/{design.top}.sv" for folder in folders]
     top = next((place for place in places if (work / place).exists()), None)
     if top is None:
         raise RunError(where=f"module '{design.top}'", what=f"no file {design.top}.sv", help=_REPORT)
     packages = [f"generated/{path.name}" for path in _files((intarsia_hw.GENERATED,), (".sv",))]
     others = [f"given/{Path(path).name}" for path in design.sources if Path(path).stem != design.top]
+    others += [f"simulation/{path.name}" for path in simulation if path.stem != design.top]
     public = [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in map(_split, design.signals)]
     (work / "public.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
     arguments = ["--cc", "--prefix", "Vtop", "--top-module", design.top, "--Mdir", ".", "-O3", "-fno-inline"]
     arguments += ["--output-split", "0", "--x-assign", "fast", "--x-initial", "unique", "--quiet"]
-    arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches", "+incdir+rtl"]
+    arguments += ["--assert" if design.checks else "--no-assert", "-y", "rtl", "-y", "benches"]
+    arguments += ["+incdir+rtl", "+incdir+simulation"]
     arguments += [f"-G{name}={_verilog_number(value)}" for name, value in design.parameters.items()]
     arguments += [*packages, *others, top, "public.vlt"]
     tool = verilator()

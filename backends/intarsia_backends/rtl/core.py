@@ -30,13 +30,14 @@ _SETTLE_CYCLES = 43
 _TRACED = ("word_valid_o", "word_ready_i", "word_o", "done_i")
 
 
-def core_design(config: OverlayConfig, checks: bool = False) -> Design:
+def core_design(config: OverlayConfig, checks: bool = False, fast: bool = True) -> Design:
     """What is built to run programs of a configuration.
 
     checks  whether the assertions in the RTL run; they cost speed
+    fast    whether the arithmetic of the convolution engine is that written for simulation, or what is synthesised
     """
     signals = [*(f"ia_issue.{name}" for name in _TRACED), "ia_memory_bank.words_q"]
-    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O1")
+    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O2", fast=fast)
 
 
 class Core:
@@ -45,12 +46,15 @@ class Core:
     memory  the DRAM: bandwidth and latency of the configuration's board, unless options say otherwise
     """
 
-    def __init__(self, config: OverlayConfig, *, checks: bool = False, seed: int = 1, **options: Any) -> None:
-        """seed     of what registers and memories hold before the first run
-        options  fields of model.DramOptions
+    def __init__(
+        self, config: OverlayConfig, *, checks: bool = False, fast: bool = True, seed: int = 1, **options: Any
+    ) -> None:
+        """checks, fast  as in core_design
+        seed          of what registers and memories hold before the first run
+        options       fields of model.DramOptions
         """
         self.config = config
-        self.model = Model(core_design(config, checks), seed)
+        self.model = Model(core_design(config, checks, fast), seed)
         given: dict[str, Any] = {
             "bytes_per_cycle": config.dram_bytes_per_cycle,
             "latency_cycles": config.dram_latency_cycles,
@@ -71,7 +75,7 @@ class Core:
         self._limit = limit_cycles
         for trace in self._traces.values():
             trace.clear()
-        self.memory.clear_counters()
+        self.memory.begin()  # the same run takes the same cycles, whatever ran before
         try:
             figures = self.driver.run(job, self._wait, interrupt=True)
         except ModelError as error:

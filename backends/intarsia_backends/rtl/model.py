@@ -78,7 +78,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "memory_write_port": (_U32, (_POINTER, _POINTER, ctypes.c_char_p, _POINTER)),
     "memory_fault": (None, (_POINTER, ctypes.c_int, _U64, _U64, _U32, _U32)),
     "memory_counters": (ctypes.POINTER(_U64), (_POINTER, _U32)),
-    "memory_clear_counters": (None, (_POINTER,)),
+    "memory_begin": (None, (_POINTER,)),
     "memory_violations": (ctypes.c_char_p, (_POINTER,)),
     "memory_outside": (_U64, (_POINTER, ctypes.POINTER(_U64))),
     "source": (_POINTER, (_POINTER, _I32, _I32, _I32, _U32, _U64)),
@@ -445,7 +445,7 @@ class Dram:
         return data
 
     def configure(self, **options: Any) -> None:
-        """Change fields of the options; the seed begins anew."""
+        """Change fields of the options, and begin."""
         self.options = replace(self.options, **options)
         self._library.ia_memory_configure(self._handle, ctypes.byref(self.options.structure()))
 
@@ -483,9 +483,9 @@ class Dram:
         values = self._library.ia_memory_counters(self._handle, self._numbers[port])
         return {name: int(values[i]) for i, name in enumerate(("bytes", "bursts", "beats", "waits", "partial"))}
 
-    def clear_counters(self) -> None:
-        """Begin anew at 0."""
-        self._library.ia_memory_clear_counters(self._handle)
+    def begin(self) -> None:
+        """Counters are 0, and what follows depends on nothing that was."""
+        self._library.ia_memory_begin(self._handle)
 
     @property
     def bytes_read(self) -> int:

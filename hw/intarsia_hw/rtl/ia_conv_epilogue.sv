@@ -266,7 +266,6 @@ module ia_conv_epilogue #(
   logic [16*32-1:0] biases;
   logic [16*21-1:0] multipliers;
   logic [16*6-1:0]  shifts;
-  logic [10:0]      load_q;
   logic             parameters_taken;
   assign parameters_taken = issue && tile_begins && block_begins_q;
 
@@ -287,11 +286,6 @@ module ia_conv_epilogue #(
     .shifts_o(shifts)
   );
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) load_q <= '0;
-    else load_q <= {load_q[9:0], parameters_taken};
-  end
-
   // ---- first step
 
   // Zero point (13 cycles after a pixel is issued) and clamps (14) of the Conv that the pixel belongs to.
@@ -304,34 +298,20 @@ module ia_conv_epilogue #(
   end
 
   logic [127:0] first;
-  for (genvar i = 0; i < 16; i++) begin : gen_lane
-    logic [52:0] product;
-    logic [1:0]  coarse;
-    logic [3:0]  fine;
-    ia_conv_scale u_scale (
-      .clk_i,
-      .rst_ni,
-      .load_i(load_q),
-      .bias_i(biases[32*i+:32]),
-      .multiplier_i(multipliers[21*i+:21]),
-      .shift_i(shifts[6*i+:6]),
-      .sum_i(drain_data_i[32*i+:32]),
-      .product_o(product),
-      .coarse_o(coarse),
-      .fine_o(fine)
-    );
-    ia_conv_round #(.Width(53)) u_round (
-      .clk_i,
-      .value_i(product),
-      .coarse_i(coarse),
-      .fine_i(fine),
-      .zero_point_i(zero_points_q[12*8+:8]),
-      .clamp_min_i(clamps_q[13*17+8+:8]),
-      .clamp_max_i(clamps_q[13*17+:8]),
-      .clamp_turned_i(clamps_q[13*17+16]),
-      .value_o(first[8*i+:8])
-    );
-  end
+  ia_conv_first u_first (
+    .clk_i,
+    .rst_ni,
+    .load_i(parameters_taken),
+    .biases_i(biases),
+    .multipliers_i(multipliers),
+    .shifts_i(shifts),
+    .sums_i(drain_data_i),
+    .zero_point_i(zero_points_q[12*8+:8]),
+    .clamp_min_i(clamps_q[13*17+8+:8]),
+    .clamp_max_i(clamps_q[13*17+:8]),
+    .clamp_turned_i(clamps_q[13*17+16]),
+    .values_o(first)
+  );
 
   // ---- second step, eight lanes a cycle: the lower ones come straight from the first step, the upper ones wait a cycle
 
@@ -347,36 +327,30 @@ module ia_conv_epilogue #(
     joined_lower_q   <= joined;
   end
 
-  for (genvar i = 0; i < 8; i++) begin : gen_joined
-    logic [7:0]  value, other;
-    logic [8:0]  value_q, other_q;
-    logic [32:0] product;
-    assign value = upper_q ? first_upper_q[8*i+:8] : first[8*i+:8];
-    assign other = upper_q ? residual_upper_q[8*i+:8] : residual_data_i[8*i+:8];
-    always_ff @(posedge clk_i) begin
-      value_q <= {value[7], value} - {add_q.zero_point[7], add_q.zero_point};
-      other_q <= {other[7], other} - {add_q.residual_zero_point[7], add_q.residual_zero_point};
+  logic [63:0] value, other;
+  logic [71:0] values_q, others_q;
+  assign value = upper_q ? first_upper_q : first[63:0];
+  assign other = upper_q ? residual_upper_q : residual_data_i[63:0];
+  always_ff @(posedge clk_i) begin
+    for (int unsigned i = 0; i < 8; i++) begin
+      values_q[9*i+:9] <= {value[8*i+7], value[8*i+:8]} - {add_q.zero_point[7], add_q.zero_point};
+      others_q[9*i+:9] <= {other[8*i+7], other[8*i+:8]} - {add_q.residual_zero_point[7], add_q.residual_zero_point};
     end
-    ia_conv_residual u_residual_lane (
-      .clk_i,
-      .value_i(value_q),
-      .residual_i(other_q),
-      .multiplier_i(add_q.multiplier),
-      .residual_multiplier_i(add_q.residual_multiplier),
-      .product_o(product)
-    );
-    ia_conv_round #(.Width(33)) u_round (
-      .clk_i,
-      .value_i(product),
-      .coarse_i(joined_shift_q[5:4]),
-      .fine_i(joined_shift_q[3:0]),
-      .zero_point_i(add_q.output_zero_point),
-      .clamp_min_i(add_q.clamp_min),
-      .clamp_max_i(add_q.clamp_max),
-      .clamp_turned_i(joined_turned_q),
-      .value_o(joined[8*i+:8])
-    );
   end
+
+  ia_conv_second u_second (
+    .clk_i,
+    .values_i(values_q),
+    .residuals_i(others_q),
+    .multiplier_i(add_q.multiplier),
+    .residual_multiplier_i(add_q.residual_multiplier),
+    .shift_i(joined_shift_q),
+    .zero_point_i(add_q.output_zero_point),
+    .clamp_min_i(add_q.clamp_min),
+    .clamp_max_i(add_q.clamp_max),
+    .clamp_turned_i(joined_turned_q),
+    .values_o(joined)
+  );
 
   // ---- write
 

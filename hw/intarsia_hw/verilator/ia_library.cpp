@@ -119,9 +119,7 @@ void ia_memory_fault(ia::Memory* memory, int write, uint64_t low, uint64_t high,
   memory->faults.push_back({write != 0, low, high, response, count});
 }
 uint64_t* ia_memory_counters(ia::Memory* memory, uint32_t number) { return memory->counters[number].data(); }
-void ia_memory_clear_counters(ia::Memory* memory) {
-  for (auto& item : memory->counters) item.assign(ia::kCounters, 0);
-}
+void ia_memory_begin(ia::Memory* memory) { memory->begin(); }
 const char* ia_memory_violations(ia::Memory* memory) { return memory->violations.c_str(); }
 uint64_t ia_memory_outside(ia::Memory* memory, uint64_t* address) {
   *address = memory->outside_address;

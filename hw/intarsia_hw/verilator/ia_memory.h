@@ -44,7 +44,15 @@ class Memory final : public Attachment {
 
   void configure(const MemoryOptions& options) {
     options_ = options;
-    random_ = Random(options.seed);
+    begin();
+  }
+
+  // What follows depends on nothing that was: counters, random numbers, bandwidth and turns of the ports start anew.
+  void begin() {
+    for (auto& item : counters) item.assign(kCounters, 0);
+    random_ = Random(options_.seed);
+    credit_ = 0;
+    turn_ = 0;
   }
 
   size_t add_read(const std::string& name, const ReadPins& pins) {
@@ -69,8 +77,9 @@ class Memory final : public Attachment {
     const double most = 2 * options_.bytes_per_cycle + 16;
     if (credit_ > most) credit_ = most;
     const size_t count = readers_.size() + writers_.size();
+    if (++turn_ >= count) turn_ = 0;
     for (size_t i = 0; i < count; i++) {
-      const size_t at = (i + cycle) % count;
+      const size_t at = i + turn_ < count ? i + turn_ : i + turn_ - count;
       if (at < readers_.size())
         drive_read(readers_[at], cycle);
       else
@@ -303,6 +312,7 @@ class Memory final : public Attachment {
   MemoryOptions options_;
   Random random_;
   double credit_ = 0;
+  size_t turn_ = 0;  // the port that is served first
   std::vector<Reader> readers_;
   std::vector<Writer> writers_;
 };
