@@ -21,11 +21,11 @@
 #define MAX_THREADS 256
 #define LINE_BYTES 64
 #define SPIN_MICROSECONDS 200
-#define POLITE_MICROSECONDS 20 /* spinning beyond this lets other threads of the machine in */
+#define BRIEF_MICROSECONDS 20 /* a caller that waits longer lets others in: one may be the worker that it waits for */
 #define TASKS_A_THREAD 4       /* so that a thread that comes late, or is disturbed, does less than the others */
 #define MOST_TASKS_A_THREAD 8
 
-#define TAKEN ((uintptr_t)1) /* in a box, beside a job: the worker is at it */
+#define TAKEN ((uintptr_t)1) /* in a box, beside a job and a place in it: the worker is at it */
 #define ASLEEP (1 << 16)     /* in a job's `left`: the caller sleeps */
 
 typedef struct {
@@ -36,18 +36,27 @@ typedef struct {
 typedef int (*Task)(int index, Environment *environment, void *data);
 
 typedef struct {
-  Task task;
+  _Alignas(LINE_BYTES) atomic_int next; /* the first task that nobody has claimed */
+  int end;
+} Share;
+
+/* Every thread begins with a share of its own, of neighbouring tasks. It is the same part of the work in all kernels
+ * of a run, as a rule, so that what one kernel writes the next one finds in the same processor's caches. A thread that
+ * has done its share goes on with what others have left. */
+typedef struct {
+  _Alignas(2 * MAX_THREADS) Task task; /* so that an address has room for a place, and for TAKEN */
   void *data;
   Environment environment;
+  int threads;
   atomic_int status;
-  _Alignas(LINE_BYTES) atomic_int next; /* the first task that nobody has claimed */
   _Alignas(LINE_BYTES) atomic_int left; /* workers that may still touch the job */
+  Share shares[MAX_THREADS];            /* one for each thread, the caller's first */
 } Job;
 
 typedef struct Pool Pool;
 
 typedef struct {
-  _Alignas(LINE_BYTES) atomic_uintptr_t box; /* 0, a job on offer, or a job | TAKEN */
+  _Alignas(LINE_BYTES) atomic_uintptr_t box; /* 0, or a job and 2 * the worker's place in it, and TAKEN or not */
   atomic_int asleep;
   Pool *pool;
   int index;
@@ -95,7 +104,7 @@ static int64_t now(void) {
 
 typedef struct {
   int64_t start;
-  int turns, limit;
+  int turns, limit, polite;
 } Spin;
 
 /* Whether to look once more; a moment passes. */
@@ -105,7 +114,7 @@ static int once_more(Spin *spin) {
   if (++spin->turns % 32 != 0) return 1;
   int64_t time = now();
   if (spin->start == 0) spin->start = time;
-  if (time - spin->start > POLITE_MICROSECONDS * 1000) sched_yield();
+  if (spin->polite && time - spin->start > BRIEF_MICROSECONDS * 1000) sched_yield();
   return time - spin->start < spin->limit;
 }
 
@@ -115,11 +124,15 @@ static int spin_limit(const Pool *pool, int workers) {
 
 /* ---- workers */
 
-static void claim_tasks(Job *job) {
-  int count = job->environment.num_task, index;
-  while ((index = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < count) {
-    int status = job->task(index, &job->environment, job->data);
-    if (status != 0) atomic_store_explicit(&job->status, status, memory_order_relaxed);
+static void do_tasks(Job *job, int place) {
+  for (int turn = 0; turn < job->threads; ++turn, place = place + 1 < job->threads ? place + 1 : 0) {
+    Share *share = &job->shares[place];
+    while (atomic_load_explicit(&share->next, memory_order_relaxed) < share->end) {
+      int index = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+      if (index >= share->end) break;
+      int status = job->task(index, &job->environment, job->data);
+      if (status != 0) atomic_store_explicit(&job->status, status, memory_order_relaxed);
+    }
   }
 }
 
@@ -131,12 +144,12 @@ static void leave(Pool *pool, Job *job) {
   pthread_mutex_unlock(&pool->lock);
 }
 
-static Job *await_job(Worker *worker) {
+static uintptr_t await_job(Worker *worker) {
   Pool *pool = worker->pool;
   Spin spin = {.limit = spin_limit(pool, worker->index + 1)};
   uintptr_t offer;
   do {
-    if ((offer = atomic_load_explicit(&worker->box, memory_order_acquire)) != 0) return (Job *)offer;
+    if ((offer = atomic_load_explicit(&worker->box, memory_order_acquire)) != 0) return offer;
   } while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) && once_more(&spin));
   pthread_mutex_lock(&worker->lock);
   /* In one order with the caller's offer and its look at `asleep`: one of the two sees the other. */
@@ -145,16 +158,17 @@ static Job *await_job(Worker *worker) {
     pthread_cond_wait(&worker->wake, &worker->lock);
   atomic_store(&worker->asleep, 0);
   pthread_mutex_unlock(&worker->lock);
-  return (Job *)offer;
+  return offer;
 }
 
 static void *work(void *argument) {
   Worker *worker = argument;
-  Job *job;
-  while ((job = await_job(worker)) != NULL) {
-    uintptr_t offer = (uintptr_t)job;
+  uintptr_t offer;
+  while ((offer = await_job(worker)) != 0) {
     if (!atomic_compare_exchange_strong(&worker->box, &offer, offer | TAKEN)) continue; /* taken back */
-    claim_tasks(job);
+    uintptr_t place = offer % (2 * MAX_THREADS);
+    Job *job = (Job *)(offer - place);
+    do_tasks(job, (int)place / 2);
     /* Free before it leaves: the caller's next job is to find it idle. */
     atomic_store_explicit(&worker->box, 0, memory_order_release);
     leave(worker->pool, job);
@@ -235,7 +249,7 @@ static void grow(Pool *pool, int workers) {
 /* ---- callers */
 
 static void await_workers(Pool *pool, Job *job, int workers) {
-  Spin spin = {.limit = spin_limit(pool, workers)};
+  Spin spin = {.limit = spin_limit(pool, workers), .polite = 1};
   do {
     if (atomic_load_explicit(&job->left, memory_order_acquire) == 0) return;
   } while (once_more(&spin));
@@ -254,6 +268,8 @@ static int run_alone(Task task, void *data, int count) {
   return 0;
 }
 
+static uintptr_t offer_of(const Job *job, int place) { return (uintptr_t)job + 2 * (uintptr_t)place; }
+
 /* Do `count` tasks with up to `threads` threads of a pool, the calling one among them. The status of a task that
  * failed, else 0. */
 int intarsia_region_launch(void *any, Task task, void *data, int count, int threads) {
@@ -263,22 +279,32 @@ int intarsia_region_launch(void *any, Task task, void *data, int count, int thre
   if (atomic_load_explicit(&pool->started, memory_order_relaxed) < threads - 1 &&
       !atomic_load_explicit(&pool->failed, memory_order_relaxed))
     grow(pool, threads - 1);
-  Job job = {.task = task, .data = data, .environment = {NULL, count}, .left = threads - 1};
+  Job job; /* member by member: most shares are not used */
+  job.task = task;
+  job.data = data;
+  job.environment = (Environment){NULL, count};
+  job.threads = threads;
+  atomic_init(&job.status, 0);
+  atomic_init(&job.left, threads - 1);
+  for (int place = 0, each = count / threads, more = count % threads, start = 0; place < threads; ++place) {
+    atomic_init(&job.shares[place].next, start);
+    job.shares[place].end = start += each + (place < more);
+  }
   Worker *helpers[MAX_THREADS];
-  int started = atomic_load_explicit(&pool->started, memory_order_acquire), offered = 0, gone = threads - 1;
+  int started = atomic_load_explicit(&pool->started, memory_order_acquire), offered = 0;
   for (int index = 0; index < started && offered < threads - 1; ++index) {
     Worker *worker = pool->workers[index];
     uintptr_t idle = 0;
     if (atomic_load_explicit(&worker->box, memory_order_relaxed) != 0 ||
-        !atomic_compare_exchange_strong(&worker->box, &idle, (uintptr_t)&job))
+        !atomic_compare_exchange_strong(&worker->box, &idle, offer_of(&job, offered + 1)))
       continue;
     helpers[offered++] = worker;
     if (atomic_load(&worker->asleep)) wake_up(worker);
   }
-  claim_tasks(&job);
-  gone -= offered;
+  do_tasks(&job, 0);
+  int gone = threads - 1 - offered;
   for (int index = 0; index < offered; ++index) {
-    uintptr_t offer = (uintptr_t)&job;
+    uintptr_t offer = offer_of(&job, index + 1);
     gone += atomic_compare_exchange_strong(&helpers[index]->box, &offer, 0);
   }
   if (atomic_fetch_sub_explicit(&job.left, gone, memory_order_acq_rel) != gone) await_workers(pool, &job, threads - 1);
