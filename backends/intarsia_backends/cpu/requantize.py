@@ -1,9 +1,10 @@
 """How sums of integers become int8: which arithmetic is exact for a layer, and its expression.
 
 `intarsia.ir.integer.requantize` multiplies by a 21-bit integer, shifts right rounding half to even, adds the zero
-point and clamps. Two forms give the same bytes:
+point and clamps. Three forms give the same bytes:
 
     "float64"  total * factor is exact in 53 bits, whatever they are
+    "int32"    the factor is a power of two: a shift, where the sum with half of its last place fits in 32 bits
     "float32"  the factor has 21 bits and is exact in float32; so is a total of at most 2**24; a fused multiply-add then
                rounds their exact product once. Larger totals lose low bits on the way to float32, which changes
                nothing where 2**24 times the factor lies beyond the clamp already. Some 4 times as fast.
@@ -51,10 +52,24 @@ def requantize_form(machine: Machine, largest: Array, factors: Array, zero_point
     return "float32" if bool(np.all(exact & (size * factors < _REACH))) else "float64"
 
 
+def single_factor(
+    machine: Machine, largest: int, multiplier: int, shift: int, zero_point: int
+) -> tuple[str, Expression]:
+    """Form and factor of a layer with one multiplier for all.
+
+    largest  bound of the totals, which are multiplied by multiplier / 2**shift
+    """
+    if multiplier == 1 and 1 <= shift <= 30 and largest + (1 << shift) < 1 << 31:
+        return "int32", ("const", "int32", shift)
+    factors = factors_of(np.array([multiplier]), np.array([shift]))
+    form = requantize_form(machine, np.array([largest]), factors, zero_point)
+    return form, ("const", form, float(factors[0]))
+
+
 def is_clamped(whole: Expression) -> bool:
     """Whether an int32 is one that `requantized` has clamped, so that it and the zero point fit in eight bits."""
     match whole:
-        case ("small_rint", _) | ("min", ("max", ("scaled_rint", _, _), _), _):
+        case ("small_rint", _) | ("min", ("max", ("scaled_rint" | "rounded_shift", _, _), _), _):
             return True
     return False
 
@@ -65,14 +80,14 @@ def requantized(
     """The stored element of a layer.
 
     total    int32 expression
-    factor   expression of the channel's factor, of the type that `form` names
+    factor   expression of the channel's factor, of the type that `form` names; for "int32" the places to shift, 1 to 30
     low, high  the node's clamp, zero point counted in
     centred  int16 without the zero point, else int8
     """
     first, last = low - zero_point, high - zero_point
     whole: Expression
-    if form == "float32":
-        rounded: Expression = ("scaled_rint", total, factor)
+    if form in ("float32", "int32"):
+        rounded: Expression = ("scaled_rint" if form == "float32" else "rounded_shift", total, factor)
         whole = ("min", ("max", rounded, ("const", "int32", first)), ("const", "int32", last))
     else:
         # The clamp goes before the rounding, at whole numbers, which changes nothing and keeps the rest in 32 bits.

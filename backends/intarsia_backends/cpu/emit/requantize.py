@@ -75,3 +75,14 @@ def _rounded(total: Any, factor: Any, lanes: int) -> Any:
     rounded = tirx.call_llvm_pure_intrin(f"float32x{lanes}", "llvm.fma", number, factor, start)
     bits = tirx.call_intrin(f"int32x{lanes}", "tirx.reinterpret", rounded)
     return bits - tirx.Broadcast(tirx.const(_ROUND_BITS, "int32"), lanes)
+
+
+def rounded_shift(total: Any, places: Any) -> Any:
+    """total / 2**places, rounded half to even; int32, with total + 2**places in 31 bits.
+
+    Half of the last place less one is added, and one where what stays is odd.
+    """
+    one = tirx.const(1, "int32")
+    odd = tirx.bitwise_and(tirx.shift_right(total, places), one)
+    half = tirx.shift_left(one, places - one) - one
+    return tirx.shift_right(total + half + odd, places)

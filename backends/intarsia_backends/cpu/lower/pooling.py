@@ -19,6 +19,7 @@ from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_
 from intarsia_backends.cpu.lower.table import Lowering, attribute, sequence
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.requantize import single_factor
 from intarsia_backends.cpu.views import Halo, View
 
 
@@ -210,8 +211,11 @@ def _counts(node: Node, window: Window) -> Array:
 def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     window = _window(node, sequence(node, "kernel_shape", ()))
     zero = int(attribute(node, "input_zero_point", 0))
-    factor = math.ldexp(float(attribute(node, "multiplier", 1)), -int(attribute(node, "shift", 1)))
-    finish = requantized(("acc",), ("const", "float64", factor), node)
+    largest = 255 * math.prod(window.kernel)
+    multiplier, shift = int(attribute(node, "multiplier", 1)), int(attribute(node, "shift", 1))
+    target_zero = int(attribute(node, "output_zero_point", 0))
+    form, factor = single_factor(builder.machine, largest, multiplier, shift, target_zero)
+    finish = requantized(("acc",), factor, node, form)
     initial: Expression = ("const", "int32", 0)
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)

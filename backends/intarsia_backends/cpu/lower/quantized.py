@@ -13,6 +13,7 @@ from intarsia_backends.cpu.fusion import map_values
 from intarsia_backends.cpu.kernels import Expression, IntegerSoftmax, broadcast
 from intarsia_backends.cpu.lower.convolution import centred, requantized
 from intarsia_backends.cpu.lower.table import Lowering, attribute, axis_of, refused
+from intarsia_backends.cpu.requantize import single_factor
 from intarsia_backends.cpu.views import View
 
 
@@ -24,32 +25,33 @@ def _number(node: Node, name: str) -> int:
     return int(node.attributes[name])
 
 
-def _factor(multiplier: int, shift: int) -> Expression:
-    return ("const", "float64", math.ldexp(float(multiplier), -shift))
-
-
 def _lower_qadd(builder: Builder, node: Node) -> None:
+    multipliers = [_number(node, f"{side}_multiplier") for side in "ab"]
     parts = [
-        (
-            "mul",
-            _centred(index, _number(node, f"{side}_zero_point")),
-            ("const", "int32", _number(node, f"{side}_multiplier")),
-        )
-        for index, side in enumerate("ab")
+        ("mul", _centred(index, _number(node, f"{side}_zero_point")), ("const", "int32", multiplier))
+        for index, (side, multiplier) in enumerate(zip("ab", multipliers))
     ]
-    body = requantized(("add", *parts), _factor(1, _number(node, "shift")), node)
+    largest = 255 * sum(map(abs, multipliers))
+    body = _scaled(builder, node, ("add", *parts), largest, 1, _number(node, "shift"))
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
+
+
+def _scaled(builder: Builder, node: Node, total: Expression, largest: int, multiplier: int, shift: int) -> Expression:
+    """The total, of at most `largest`, times multiplier / 2**shift, with the zero point and the clamp of the node."""
+    zero = int(attribute(node, "output_zero_point", 0))
+    form, factor = single_factor(builder.machine, largest, multiplier, shift, zero)
+    return requantized(total, factor, node, form)
 
 
 def _lower_qmul(builder: Builder, node: Node) -> None:
     product = ("mul", *(_centred(index, _number(node, f"{side}_zero_point")) for index, side in enumerate("ab")))
-    body = requantized(product, _factor(_number(node, "multiplier"), _number(node, "shift")), node)
+    body = _scaled(builder, node, product, 255 * 255, _number(node, "multiplier"), _number(node, "shift"))
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
 
 
 def _lower_requantize(builder: Builder, node: Node) -> None:
-    factor = _factor(_number(node, "multiplier"), _number(node, "shift"))
-    body = requantized(centred(_number(node, "input_zero_point")), factor, node)
+    total = centred(_number(node, "input_zero_point"))
+    body = _scaled(builder, node, total, 255, _number(node, "multiplier"), _number(node, "shift"))
     map_values(builder, [node.input(0)], node.output, body)
 
 
