@@ -11,13 +11,13 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
-from intarsia_backends.cpu.fusion import stored
 from intarsia_backends.cpu.kernels import Access, Contraction, Depthwise, Expression
-from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result
-from intarsia_backends.cpu.lower.geometry import Window, first_tap, window_halo, window_of
+from intarsia_backends.cpu.layouts import HALOS
+from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
+from intarsia_backends.cpu.lower.image_convolution import Convolution
 from intarsia_backends.cpu.lower.packing import blocked_outputs, channel_weight
 from intarsia_backends.cpu.lower.table import elements
-from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
+from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
@@ -71,46 +71,34 @@ def convolve_images(
         return channel == 1 and room
 
     def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
-        source = node.input(0)
+        convolution = Convolution(node.input(0), window, weights, bias, zero, value, expression, views)
         size = winograd_size(builder.machine, window, weights[0])
         if size:
-            one = (weights[0], bias[0])
-            convolve_by_winograd(builder, source, window, *one, zero, value, expression, views, size)
+            convolve_by_winograd(builder, convolution, size)
         elif _is_depthwise(window):
-            _depthwise(builder, source, window, weights, bias, zero, value, expression, views)
+            _depthwise(builder, convolution)
         else:
-            _dense(builder, source, window, weights, bias, zero, value, expression, views)
+            _dense(builder, convolution)
 
     builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
 
 
-def _dense(
-    builder: Builder,
-    source: Value,
-    window: Window,
-    weights: Array,
-    bias: Array,
-    zero: int | None,
-    value: Value,
-    expression: Expression,
-    views: Sequence[View],
-) -> None:
-    machine = builder.machine
-    products = "float32" if zero is None else products_for(machine)
+def _dense(builder: Builder, convolution: Convolution) -> None:
+    machine, window, weights = builder.machine, convolution.window, convolution.weights
+    products = convolution.products(machine)
     pairs = 2 if products == "pairs" else 1
     if window.groups > 1 and window.channels % pairs:
         products, pairs = "int16", 1  # a pair would reach into the next group
     if window.channels % pairs:
         weights = np.pad(weights, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
     channels = -(-window.channels // pairs)
-    x, images = channels_last(builder, source, window_halo(window), pairs, zero)
-    target = images_result(builder, value)
+    x, images, target, finish = convolution.placed(builder, window_halo(window), pairs)
     y_image, _, y_row, y_position = target.strides
     lanes = machine.lanes
     pitch, row = images.pitch // pairs, images.row // pairs
     positions = window.positions
     x_positions = (row * window.strides[0], pitch * window.strides[1])
-    walks = [view.access.strides for view in views]
+    walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
     if _is_one_row(positions, [x_positions, y_positions, *(walk[2:] for walk in walks)]):
         count = math.prod(positions)
@@ -120,7 +108,7 @@ def _dense(
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
     tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1], products)
-    vector_bytes = weights[0].nbytes // weights.shape[1] * lanes * (1 if zero is None else 2)
+    vector_bytes = weights[0].nbytes // weights.shape[1] * lanes * (1 if convolution.zero is None else 2)
     rows_first = vector_bytes * -(-window.outputs // lanes) <= _CACHED_BYTES
     chunked = not rows_first and vector_bytes * vectors > _CACHED_BYTES and window.kernel[0] > 1
     flat = math.prod(positions) <= _FLAT_POSITIONS and not chunked
@@ -149,17 +137,17 @@ def _dense(
         flat,
         vectors,
         lanes,
-        tuple(Access(view.dtype, walk) for view, walk in zip(views, walks)),
+        tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
         window.groups == 1,
         chunked,
         rows_first,
-        stored(expression, target),
+        finish,
     )
     operands: list[Operand] = [
-        x.at(first_tap(images, window)),
+        x,
         builder.weight(packed),
-        builder.weight(_padded_outputs(bias, lanes)),
-        *(view.start for view in views),
+        builder.weight(_padded_outputs(convolution.bias, lanes)),
+        *(view.start for view in convolution.views),
     ]
     builder.call(kernel, operands, target.start)
 
@@ -183,26 +171,16 @@ def _padded_outputs(numbers: Array, lanes: int) -> Array:
     return np.pad(numbers, ((0, 0), (0, -numbers.shape[1] % lanes)))
 
 
-def _depthwise(
-    builder: Builder,
-    source: Value,
-    window: Window,
-    weights: Array,
-    bias: Array,
-    zero: int | None,
-    value: Value,
-    expression: Expression,
-    views: Sequence[View],
-) -> None:
+def _depthwise(builder: Builder, convolution: Convolution) -> None:
     """Every channel by itself."""
-    x, images = channels_last(builder, source, window_halo(window), builder.machine.lanes, zero)
-    target = images_result(builder, value)
-    products = "float32" if zero is None else products_for(builder.machine)
+    window, lanes = convolution.window, builder.machine.lanes
+    x, images, target, finish = convolution.placed(builder, window_halo(window), lanes)
+    products = convolution.products(builder.machine)
     height, width = window.kernel
     positions = (window.positions[0], window.positions[1])
     strides, dilations = (window.strides[0], window.strides[1]), (window.dilations[0], window.dilations[1])
     rows, columns = tile(products, (height, width), strides[1], dilations[1], positions)
-    channels = -(-window.groups // builder.machine.lanes) * builder.machine.lanes
+    channels = -(-window.groups // lanes) * lanes
     kernel = Depthwise(
         products,
         window.batch,
@@ -214,17 +192,17 @@ def _depthwise(
         (images.image, images.row, images.pitch),
         target.dtype,
         (target.strides[0], target.strides[2], target.strides[3]),
-        tuple(Access(view.dtype, view.strides) for view in views),
-        stored(expression, target),
+        convolution.accesses,
+        finish,
         rows,
         columns,
-        builder.machine.lanes,
+        lanes,
     )
     operands: list[Operand] = [
-        x.at(first_tap(images, window)),
-        builder.weight(pack_weights(kernel, weights.reshape(window.groups, height, width))),
-        builder.weight(pack_bias(kernel, bias.reshape(-1))),
-        *(view.start for view in views),
+        x,
+        builder.weight(pack_weights(kernel, convolution.weights.reshape(window.groups, height, width))),
+        builder.weight(pack_bias(kernel, convolution.bias.reshape(-1))),
+        *(view.start for view in convolution.views),
     ]
     builder.call(kernel, operands, target.start)
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
-from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.fusion import stored
-from intarsia_backends.cpu.kernels import Access, Expression, Winograd
-from intarsia_backends.cpu.layouts import channels_last, images_result
-from intarsia_backends.cpu.lower.geometry import Window, first_tap, window_halo
+from intarsia_backends.cpu.kernels import Winograd
+from intarsia_backends.cpu.lower.geometry import Window, window_halo
+from intarsia_backends.cpu.lower.image_convolution import Convolution
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
-from intarsia_backends.cpu.views import Halo, View
+from intarsia_backends.cpu.views import Halo
 from intarsia_backends.cpu.winograd import pack_bias, pack_weights, plan, winograd_pays
 
 FLOAT_VARIABLE = "INTARSIA_FLOAT"
@@ -52,26 +49,11 @@ def winograd_halo(window: Window, size: int) -> Halo:
     return halo.joined(Halo(0, 0, max(bottom, 0), max(right, 0)))
 
 
-def convolve_by_winograd(
-    builder: Builder,
-    source: Value,
-    window: Window,
-    weights: Array,
-    bias: Array,
-    zero: int | None,
-    value: Value,
-    expression: Expression,
-    views: Sequence[View],
-    size: int,
-) -> None:
-    """Make `value` in tiles of `size`.
-
-    weights  [outputs, channels, 3, 3]; bias [outputs]
-    """
-    machine = builder.machine
-    products = "float32" if zero is None else products_for(machine)
-    x, images = channels_last(builder, source, winograd_halo(window, size), machine.lanes, zero)
-    target = images_result(builder, value)
+def convolve_by_winograd(builder: Builder, convolution: Convolution, size: int) -> None:
+    """Call the kernel of a convolution in one group that is made in tiles of `size`."""
+    machine, window = builder.machine, convolution.window
+    products = convolution.products(machine)
+    x, images, target, finish = convolution.placed(builder, winograd_halo(window, size), machine.lanes)
     channels, outputs = _rounded(window.channels, machine), _rounded(window.outputs, machine)
     positions = (window.positions[0], window.positions[1])
     cut = plan(machine, window.batch, channels, outputs, positions, size, products)
@@ -85,8 +67,8 @@ def convolve_by_winograd(
         (images.image, images.row, images.pitch),
         target.dtype,
         (target.strides[0], target.strides[2], target.strides[3]),
-        tuple(Access(view.dtype, view.strides) for view in views),
-        stored(expression, target),
+        convolution.accesses,
+        finish,
         cut.tiles,
         cut.tasks,
         cut.parts,
@@ -95,10 +77,10 @@ def convolve_by_winograd(
         machine.lanes,
     )
     operands: list[Operand] = [
-        x.at(first_tap(images, window)),
-        builder.weight(pack_weights(kernel, weights)),
-        builder.weight(pack_bias(kernel, bias)),
-        *(view.start for view in views),
+        x,
+        builder.weight(pack_weights(kernel, convolution.weights[0])),
+        builder.weight(pack_bias(kernel, convolution.bias[0])),
+        *(view.start for view in convolution.views),
         *(builder.scratch(elements, dtype) for dtype, elements in kernel.scratch),
     ]
     builder.call(kernel, operands, target.start)
