@@ -92,10 +92,14 @@ class _Pools:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.renew_lock()
         self._home: ctypes.CDLL | None = None
         self._launcher: int | None = None
         self._made: dict[tuple[int, ...], int] = {}
+
+    def renew_lock(self) -> None:
+        """Also in a child process: another thread of its parent may have held the lock."""
+        self._lock = threading.Lock()
 
     def serve(self, library: ctypes.CDLL, processors: Processors) -> bool:
         """Bind a region's library to its pool. True where the pool lives in that library."""
@@ -120,6 +124,8 @@ class _Pools:
 
 
 _POOLS = _Pools()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_POOLS.renew_lock)
 
 
 def _check_processor(processor: int) -> None:

@@ -82,7 +82,7 @@ class CpuTarget(Target):
             "machine": self.machine.name,
             "level": self.machine.level,
             "features": list(self.machine.features),
-            "threads": "INTARSIA_THREADS, else every processor that the process may use",
+            "threads": "as many as load() is asked for, else INTARSIA_THREADS, else one a processor",
         }
         files = {"region.so": library, "weights.bin": bytes(program.weights)}
         return Blob(KIND, files, metadata, layer_rows(region))
