@@ -1,6 +1,6 @@
 """What `Session.run` takes beside the kernels: microseconds of CPU time, for a model of one small kernel.
 
-    python tests/benchmarks/session_overhead.py
+python tests/benchmarks/session_overhead.py
 """
 
 from __future__ import annotations
