@@ -251,7 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model = file(precision)
             if model is not None:
                 rows += rows_of(name, model, precision, options)
-    versions = {name: importlib.metadata.version(name) for name in ["onnxruntime", *options.peers]}
+    peers = [] if options.compile else options.peers  # compiling needs none of them
+    versions = {name: importlib.metadata.version(name) for name in dict.fromkeys(["onnxruntime", *peers])}
     if options.json:
         averages = [] if options.compile else means(rows)
         report = {"machine": machine(), "versions": versions, "rows": rows, "geometric_means": averages}

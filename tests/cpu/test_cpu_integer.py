@@ -13,7 +13,8 @@ from generated_graphs import examples, graphs, layers, random_inputs
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.evaluate import evaluate
-from intarsia.ir.graph import Graph
+from intarsia.ir.graph import Graph, Value
+from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.machine import Machine, machine_features, this_machine
 from intarsia_backends.cpu.target import CpuTarget
 
@@ -161,6 +162,31 @@ def test_sums_that_wrap_and_ties_that_round_to_even() -> None:
         constants=(1, 2, 3, 4),
     )
     made.check(exact=True)
+
+
+def test_lookups_behind_every_kind_of_convolution() -> None:
+    """A table at the end of a kernel is read at the place that the element names."""
+    random = np.random.default_rng(5)
+    for group, kernel, outputs in ((16, 3, 16), (1, 3, 32), (1, 1, 24)):
+        graph = Graph("tables")
+        x = graph.add_input("x", TensorType("int8", (1, 16, 14, 14)))
+
+        def constant(data: Array, dtype: str) -> Value:
+            return graph.add_constant(graph.fresh_name("c"), data.astype(dtype))  # noqa: B023
+
+        parameters = [
+            constant(random.integers(-127, 128, (outputs, 16 // group, kernel, kernel)), "int8"),
+            constant(random.integers(-999, 999, outputs), "int32"),
+            constant(random.integers(1 << 19, 1 << 20, outputs), "int32"),
+            constant(np.full(outputs, 30), "int32"),
+        ]
+        attributes = {"strides": (1, 1), "pads": (kernel // 2,) * 4, "dilations": (1, 1), "group": group}
+        kind = TensorType("int8", (1, outputs, 14, 14))
+        zeros = {"input_zero_point": 3, "output_zero_point": -7, "clamp_min": -128, "clamp_max": 127}
+        y = graph.add_node("qconv", [x, *parameters], [kind], {**attributes, **zeros}).output
+        table = constant(random.integers(-128, 128, 256), "int8")
+        graph.outputs.append(graph.add_node("lookup", [y, table], [kind]).output)
+        compare(graph)
 
 
 def compare(graph: Graph) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import address, loops, span, stored
+from intarsia_backends.cpu.emit.nests import finished, loaded, loops, span, stored
 from intarsia_backends.cpu.kernels import Contraction, row_major
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 
@@ -236,13 +236,9 @@ class _Tiles:
 
     def finished(self, total: Term, places: Sequence[Term]) -> Term:
         def load(index: int, further: Term | None) -> Term:
-            access = self.kernel.operands[index]
-            place = address(access, places)
-            element = self.operands[index][place if further is None else place + further]
-            return tirx.NE(element, tirx.const(0, "uint8")) if access.dtype == "bool" else element
+            return loaded(self.operands[index], self.kernel.operands[index], places, further)
 
-        element = term(self.kernel.finish, load, total)
-        return tirx.Cast("uint8", element) if self.kernel.y_dtype == "bool" else element
+        return finished(self.kernel.finish, load, total, self.kernel.y_dtype)
 
 
 def _constants(places: Sequence[int]) -> list[Term]:

@@ -14,9 +14,9 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import address, loops, span
+from intarsia_backends.cpu.emit.nests import finished, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.requantize import PackedEnd, packed_end
 from intarsia_backends.cpu.emit.vectors import (
     Register,
@@ -55,9 +55,10 @@ def emit_depthwise(kernel: Depthwise) -> Any:
         bias = parameter("b", len(kernel.starts) * kernel.unit, total)
         extents = (kernel.batch, kernel.channels, rows, columns)
         further = [
-            parameter(f"f{index}", span(access, extents), access.dtype) for index, access in enumerate(kernel.further)
+            parameter(f"f{index}", span(access, extents), stored(access.dtype))
+            for index, access in enumerate(kernel.further)
         ]
-        y = parameter("y", size(kernel.y_steps, rows - 1, columns - 1), kernel.y_dtype)
+        y = parameter("y", size(kernel.y_steps, rows - 1, columns - 1), stored(kernel.y_dtype))
         _Sweep(kernel, x, weights, bias, further, y, total).emit()
 
     return function(body)
@@ -245,11 +246,12 @@ class _Sweep:
             )
             total = Register(kernel.unit, self.total, whole)
         with over_lanes(kernel.unit) as lane:
+            places = [batch, start + lane, row, column]
 
-            def element(index: int, _: Term | None) -> Term:
-                return self.further[index][address(kernel.further[index], [batch, start + lane, row, column])]
+            def element(index: int, further: Term | None) -> Term:
+                return loaded(self.further[index], kernel.further[index], places, further)
 
-            T.buffer_store(self.y, term(kernel.finish, element, total.buffer[lane]), [place + lane])
+            T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
 
     def factors(self, end: PackedEnd, start: Term) -> list[Term]:
         """The factors of a unit's channels in the order of its sums."""

@@ -300,6 +300,12 @@ def address(access: Access, places: Sequence[Term]) -> Term:
     return result
 
 
+def finished(expression: Expression, load: Callable[[int, Term | None], Term], total: Term, dtype: str) -> Term:
+    """The end of a kernel as it is stored: a bool takes a byte."""
+    element = term(expression, load, total)
+    return tirx.Cast("uint8", element) if dtype == "bool" else element
+
+
 def loaded(buffer: Any, access: Access, places: Sequence[Term], further: Term | None = None) -> Term:
     """The element that a walk reaches, or one some elements further."""
     place = address(access, places)

@@ -17,9 +17,9 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
+from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import address, span
+from intarsia_backends.cpu.emit.nests import finished, loaded, span, stored
 from intarsia_backends.cpu.emit.vectors import (
     Register,
     broadcast,
@@ -55,11 +55,12 @@ def emit_winograd(kernel: Winograd) -> Any:
         bias = parameter("b", kernel.outputs, total)
         extents = (kernel.batch, kernel.outputs, *kernel.positions)
         further = [
-            parameter(f"f{index}", span(access, extents), access.dtype) for index, access in enumerate(kernel.further)
+            parameter(f"f{index}", span(access, extents), stored(access.dtype))
+            for index, access in enumerate(kernel.further)
         ]
         (transform, count), (_, sums) = kernel.scratch
         scratches = parameter("v", count, transform), parameter("m", sums, total)
-        y = parameter("y", size(kernel.y_steps, *kernel.positions, kernel.outputs), kernel.y_dtype)
+        y = parameter("y", size(kernel.y_steps, *kernel.positions, kernel.outputs), stored(kernel.y_dtype))
         _Blocks(kernel, x, weights, bias, further, *scratches, y).emit()
 
     return function(body)
@@ -274,11 +275,12 @@ class _Blocks:
         total = Register(kernel.lanes, self.total, value)
         place = image * kernel.y_steps[0] + row * kernel.y_steps[1] + column * kernel.y_steps[2] + channel
         with over_lanes(kernel.lanes) as lane:
+            places = [image, channel + lane, row, column]
 
-            def element(index: int, _: Term | None) -> Term:
-                return self.further[index][address(kernel.further[index], [image, channel + lane, row, column])]
+            def element(index: int, further: Term | None) -> Term:
+                return loaded(self.further[index], kernel.further[index], places, further)
 
-            T.buffer_store(self.y, term(kernel.finish, element, total.buffer[lane]), [place + lane])
+            T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
 
 
 _Value = Callable[[], Term]
