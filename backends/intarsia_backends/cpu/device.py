@@ -143,7 +143,8 @@ def _check_processor(processor: int) -> None:
 
 
 def _aligned_bytes(size: int) -> Array:
-    memory = np.empty(size + _ALIGNMENT_BYTES, np.uint8)
+    # One line more than the start may need: kernels read numbers of channels by whole vectors, past the last one.
+    memory = np.empty(size + 2 * _ALIGNMENT_BYTES, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT_BYTES
     return memory[start : start + size]
 

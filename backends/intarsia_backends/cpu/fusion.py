@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending, element
-from intarsia_backends.cpu.kernels import Expression, nest, row_major
+from intarsia_backends.cpu.kernels import Expression, nest
 from intarsia_backends.cpu.layouts import images_result
 from intarsia_backends.cpu.requantize import is_clamped
 from intarsia_backends.cpu.views import View
@@ -30,13 +30,9 @@ def map_values(
     if host is not None:
         builder.view(host)
     operands: list[View] = []
-    replacements: dict[int, Expression] = {}
-    for index, value in enumerate(values):
-        replacements[index] = _added(operands, _operand(builder, value, output))
-    for index, table in enumerate(tables):
-        replacements[len(values) + index] = _added(operands, table)
-    expression = replaced(body, replacements)
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), _anything, _emit_map(builder)))
+    views = [*(_operand(builder, value, output) for value in values), *tables]
+    expression = replaced(body, {index: _added(operands, view) for index, view in enumerate(views)})
+    builder.defer(output, Pending(output.shape, expression, tuple(operands), anything, _emit_map(builder)))
 
 
 def _joins(
@@ -50,18 +46,13 @@ def _joins(
     """Make `output` the pending value instead of `host`, where the host's kernel can read the other inputs."""
     pending = builder.pending(host)
     assert pending is not None
+    others = {index: _operand(builder, value, output) for index, value in enumerate(values) if value is not host}
+    if not all(map(pending.takes, others.values())):
+        return False
     operands = list(pending.operands)
-    replacements: dict[int, Expression] = {}
-    for index, value in enumerate(values):
-        if value is host:
-            replacements[index] = pending.expression
-            continue
-        view = _operand(builder, value, output)
-        if not pending.takes(view):
-            return False
+    replacements = {index: pending.expression for index in range(len(values))}
+    for index, view in (*others.items(), *enumerate(tables, len(values))):
         replacements[index] = _added(operands, view)
-    for index, table in enumerate(tables):
-        replacements[len(values) + index] = _added(operands, table)
     expression = replaced(body, replacements)
     if size(expression) > _SIZE_MAX or len(operands) > _OPERANDS_MAX:
         return False
@@ -76,7 +67,8 @@ def _added(operands: list[View], view: View) -> Expression:
     return element(view, operands.index(view))
 
 
-def _anything(view: View) -> bool:
+def anything(view: View) -> bool:
+    """For kernels that read operands however they lie."""
     return True
 
 
@@ -108,7 +100,7 @@ def _emit_map(builder: Builder) -> Callable[[Value, Expression, Sequence[View]],
             target = images_result(builder, value)
         else:
             builder.result(value)
-            target = View(builder.view(value).buffer, value.dtype, row_major(shape))
+            target = builder.view(value)
         kernel = nest(shape, [view.access for view in operands], target.access, stored(expression, target))
         builder.call(kernel, [view.buffer for view in operands], target.buffer)
 

@@ -17,7 +17,7 @@ from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest,
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.geometry import Window, check_window, window_of
 from intarsia_backends.cpu.lower.images import convolve_images, takes_images
-from intarsia_backends.cpu.lower.packing import channel_weight, pack
+from intarsia_backends.cpu.lower.packing import channel_weight, pack, pad_outputs
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused, sequence
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.cpu.machine import Machine
@@ -104,7 +104,7 @@ def contract(
     tile, vectors, _ = choose_tile(builder.machine, window.outputs, positions[-1])
     lanes = builder.machine.lanes
     out_area = math.prod(window.positions)
-    operands = [x, builder.weight(pack(weights, vectors, lanes, products)), builder.weight(_blocked(bias, lanes))]
+    operands = [x, builder.weight(pack(weights, vectors, lanes, products)), builder.weight(pad_outputs(bias, lanes))]
     accesses = []
     if factors is not None:
         accesses.append(Access(str(factors.dtype), (0, 1, *(0 for _ in positions))))
@@ -136,13 +136,6 @@ def contract(
         finish,
     )
     builder.call(kernel_spec, operands, y)
-
-
-def _blocked(numbers: Array, block: int) -> Array:
-    groups, outputs = numbers.shape
-    result = np.zeros((groups, -(-outputs // block) * block), numbers.dtype)
-    result[:, :outputs] = numbers
-    return result
 
 
 def slide(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
@@ -15,7 +13,7 @@ from intarsia_backends.cpu.kernels import Access, Contraction, Depthwise, Expres
 from intarsia_backends.cpu.layouts import HALOS
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution
-from intarsia_backends.cpu.lower.packing import blocked_outputs, channel_weight
+from intarsia_backends.cpu.lower.packing import channel_weight, pack, pad_outputs
 from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
@@ -84,13 +82,11 @@ def convolve_images(
 
 
 def _dense(builder: Builder, convolution: Convolution) -> None:
-    machine, window, weights = builder.machine, convolution.window, convolution.weights
+    machine, window = builder.machine, convolution.window
     products = convolution.products(machine)
     pairs = 2 if products == "pairs" else 1
     if window.groups > 1 and window.channels % pairs:
         products, pairs = "int16", 1  # a pair would reach into the next group
-    if window.channels % pairs:
-        weights = np.pad(weights, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
     channels = -(-window.channels // pairs)
     x, images, target, finish = convolution.placed(builder, window_halo(window), pairs)
     y_image, _, y_row, y_position = target.strides
@@ -108,7 +104,7 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
     tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1], products)
-    vector_bytes = weights[0].nbytes // weights.shape[1] * lanes * (1 if convolution.zero is None else 2)
+    vector_bytes = channels * pairs * math.prod(window.kernel) * lanes * (4 if convolution.zero is None else 2)
     rows_first = vector_bytes * -(-window.outputs // lanes) <= _CACHED_BYTES
     chunked = not rows_first and vector_bytes * vectors > _CACHED_BYTES and window.kernel[0] > 1
     flat = math.prod(positions) <= _FLAT_POSITIONS and not chunked
@@ -116,7 +112,7 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         tile, vectors, _ = choose_tile(machine, window.outputs, math.prod(positions), products)
     reduction = (*window.kernel, channels)
     x_reduction = (row * window.dilations[0], pitch * window.dilations[1], 1)
-    packed = _packed(weights, vectors, lanes, pairs, products)
+    packed = pack(convolution.weights, vectors, lanes, products, window_first=True)
     kernel = Contraction(
         products,
         window.batch,
@@ -146,7 +142,7 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
     operands: list[Operand] = [
         x,
         builder.weight(packed),
-        builder.weight(_padded_outputs(convolution.bias, lanes)),
+        builder.weight(pad_outputs(convolution.bias, lanes)),
         *(view.start for view in convolution.views),
     ]
     builder.call(kernel, operands, target.start)
@@ -155,20 +151,6 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
 def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> bool:
     """Whether all walks step from row to row as from position to position, so that an image is one row."""
     return all(row == position * positions[1] for row, position in walks)
-
-
-def _packed(weights: Array, vectors: int, lanes: int, pairs: int, products: str) -> Array:
-    groups, outputs, channels, height, width = weights.shape
-    padded = -(-outputs // lanes) * lanes
-    full = np.zeros((groups, padded, channels, height, width), weights.dtype)
-    full[:, :outputs] = weights
-    split = full.reshape(groups, padded, channels // pairs, pairs, height * width)
-    ordered = split.transpose(0, 4, 2, 1, 3).reshape(groups, -1, padded, pairs)
-    return blocked_outputs(ordered, vectors * lanes, products)
-
-
-def _padded_outputs(numbers: Array, lanes: int) -> Array:
-    return np.pad(numbers, ((0, 0), (0, -numbers.shape[1] % lanes)))
 
 
 def _depthwise(builder: Builder, convolution: Convolution) -> None:

@@ -11,10 +11,10 @@ from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.program import Buffer
 
 
-def pack(weights: Array, vectors: int, lanes: int, products: str) -> Array:
+def pack(weights: Array, vectors: int, lanes: int, products: str, *, window_first: bool = False) -> Array:
     """Weights [groups, outputs, channels, *kernel] as a Contraction reads them; absent outputs are zeros.
 
-    The order of the sum is that of the axes: channels, then the kernel.
+    The order of the sum is that of the axes: channels, then the kernel; or, `window_first`, the other way round.
     """
     groups, outputs, channels, *kernel = weights.shape
     pairs = 2 if products == "pairs" else 1
@@ -24,15 +24,16 @@ def pack(weights: Array, vectors: int, lanes: int, products: str) -> Array:
     full[:, :outputs, :channels] = weights
     steps = padded_channels // pairs * math.prod(kernel)
     split = full.reshape(groups, padded, padded_channels // pairs, pairs, math.prod(kernel))
-    ordered = split.transpose(0, 2, 4, 1, 3).reshape(groups, steps, padded, pairs)
-    return blocked_outputs(ordered, vectors * lanes, products)
-
-
-def blocked_outputs(ordered: Array, block: int, products: str) -> Array:
-    """Weights [groups, steps, outputs, pairs] as blocks of outputs one after the other; the last may be narrow."""
-    groups, outputs = ordered.shape[0], ordered.shape[2]
-    blocks = [ordered[:, :, start : start + block].reshape(groups, -1) for start in range(0, outputs, block)]
+    order = (0, 4, 2, 1, 3) if window_first else (0, 2, 4, 1, 3)
+    ordered = split.transpose(order).reshape(groups, steps, padded, pairs)
+    block = vectors * lanes  # one after the other; the last may be narrow
+    blocks = [ordered[:, :, start : start + block].reshape(groups, -1) for start in range(0, padded, block)]
     return np.concatenate(blocks, axis=1).astype(np.float32 if products == "float32" else np.int16)
+
+
+def pad_outputs(numbers: Array, lanes: int) -> Array:
+    """Numbers [groups, outputs] with zeros up to whole vectors."""
+    return np.pad(numbers, ((0, 0), (0, -numbers.shape[1] % lanes)))
 
 
 def channel_weight(builder: Builder, numbers: Array) -> Buffer:

@@ -15,16 +15,18 @@ from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
 from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result, zero_point
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
-from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window, window_halo
+from intarsia_backends.cpu.lower.geometry import Window, check_window, first_tap, reaching_window, window_halo
 from intarsia_backends.cpu.lower.table import Lowering, attribute, sequence
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
 from intarsia_backends.cpu.requantize import single_factor
-from intarsia_backends.cpu.views import Halo, View
+from intarsia_backends.cpu.views import Halo, Images, View
 
 
-def _window(node: Node, kernel: tuple[int, ...]) -> Window:
-    """The window of a pool: a group for each channel."""
+def _window(node: Node) -> Window:
+    """The window of a pool: a group for each channel. That of a global one is the whole image."""
+    whole = node.op.startswith("Global")
+    kernel = tuple(node.input(0).shape[2:]) if whole else sequence(node, "kernel_shape", ())
     return reaching_window(node, kernel, node.input(0).shape[1], 1)
 
 
@@ -112,16 +114,14 @@ def _has_images(builder: Builder, node: Node) -> bool:
     return bool(builder.images(node.input(0)))
 
 
-def _first_tap(view: View, window: Window) -> View:
+def _from_first_tap(view: View, images: Images, window: Window) -> View:
     """The walk over images from the first tap of the first window on."""
-    back = window.before[0] * view.strides[2] + window.before[1] * view.strides[3]
-    return replace(view, offset=view.offset - back)
+    return replace(view, offset=view.offset + first_tap(images, window))
 
 
 def _zero_halo(builder: Builder, node: Node, window: Window) -> View:
     view, _ = builder.images(node.input(0))[0]
-    halo = window_halo(window)
-    return _first_tap(channels_last(builder, node.input(0), halo, 1, view.zero)[0], window)
+    return _from_first_tap(*channels_last(builder, node.input(0), window_halo(window), 1, view.zero), window)
 
 
 def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
@@ -135,7 +135,7 @@ def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
     shape = (images.batch, *window.padded, images.channels)
     border(builder, buffer, shape, (*window.before, 0), (*window.after, 0), view.dtype, _LOWEST[view.dtype])
     builder.call(nest(node.input(0).shape, [view.access], copy.access, ("in", 0)), [view.buffer], buffer)
-    return _first_tap(copy, window)
+    return _from_first_tap(copy, around, window)
 
 
 def _is_positive(value: Value) -> bool:
@@ -153,10 +153,7 @@ def _is_positive(value: Value) -> bool:
 
 def _lower_max(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    if node.op == "GlobalMaxPool":
-        window = _window(node, tuple(x.shape[2:]))
-    else:
-        window = _window(node, sequence(node, "kernel_shape", ()))
+    window = _window(node)
     finish = activated(node, ("acc",), x.dtype) if x.dtype == "float32" else ("acc",)
     if _has_images(builder, node):
         source = _lowest_halo(builder, node, window)
@@ -174,10 +171,7 @@ def _lower_max(builder: Builder, node: Node) -> None:
 
 def _lower_average(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    if node.op == "GlobalAveragePool":
-        window = _window(node, tuple(x.shape[2:]))
-    else:
-        window = _window(node, sequence(node, "kernel_shape", ()))
+    window = _window(node)
     counts = _counts(node, window).astype(x.dtype)
     single = counts.size and counts.min() == counts.max()
     count: Expression = ("const", x.dtype, float(counts.flat[0])) if single else ("in", 1)
@@ -209,7 +203,7 @@ def _counts(node: Node, window: Window) -> Array:
 
 
 def _lower_qaveragepool(builder: Builder, node: Node) -> None:
-    window = _window(node, sequence(node, "kernel_shape", ()))
+    window = _window(node)
     zero = int(attribute(node, "input_zero_point", 0))
     largest = 255 * math.prod(window.kernel)
     multiplier, shift = int(attribute(node, "multiplier", 1)), int(attribute(node, "shift", 1))
@@ -228,11 +222,9 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
 
 
 def _pool_halo(node: Node, machine: Machine) -> Halo:
-    global_pool = node.op.startswith("Global")
-    kernel = tuple(node.input(0).shape[2:]) if global_pool else sequence(node, "kernel_shape", ())
-    if len(kernel) != 2 or (node.op.endswith("MaxPool") and not _is_positive(node.input(0))):
+    if node.input(0).type.rank != 4 or (node.op == "MaxPool" and not _is_positive(node.input(0))):
         return Halo()
-    return window_halo(_window(node, kernel))
+    return window_halo(_window(node))
 
 
 for _op in ("MaxPool", "AveragePool", "qaveragepool"):

@@ -10,6 +10,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending
+from intarsia_backends.cpu.fusion import anything
 from intarsia_backends.cpu.kernels import Access, Expression, MatrixProduct, joined_loops, nest, row_major
 from intarsia_backends.cpu.lower.panels import cut_product, pack_panels, pad_columns
 from intarsia_backends.cpu.program import Operand
@@ -43,7 +44,7 @@ class Product:
 
     def defer(self, value: Value, expression: Expression, operands: Sequence[View] = ()) -> None:
         """`value` is the product, ended by `expression`; ops that follow may still become part of the end."""
-        self.builder.defer(value, Pending(value.shape, expression, tuple(operands), _anything, self))
+        self.builder.defer(value, Pending(value.shape, expression, tuple(operands), anything, self))
 
     def transposed(self, order: Sequence[int]) -> Product:
         """The same product for a value whose axis k is axis order[k] of the value before."""
@@ -138,10 +139,6 @@ class Product:
             finish=_moved(finish, 2),
         )
         self.builder.call(kernel, [x.buffer, w.buffer, *buffers], result)
-
-
-def _anything(view: View) -> bool:
-    return True
 
 
 def _moved(expression: Expression, by: int) -> Expression:

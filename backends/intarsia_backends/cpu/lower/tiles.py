@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from functools import lru_cache
 
 from intarsia_backends.cpu.machine import Machine
@@ -39,7 +39,7 @@ def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float
             if tile * vectors + vectors + 1 > machine.registers - spare:
                 break
             tiles = balanced_tiles(row, tile)
-            cycles = _total(tuple(sorted(tiles)), tuple(sorted(widths)), products)
+            cycles = _total(tiles, widths, products)
             if best is None or cycles < best[0] - 1e-9:
                 best = (cycles, tile, vectors)
     assert best is not None
@@ -52,9 +52,9 @@ def balanced_tiles(row: int, tile: int) -> list[int]:
     return [row // count + (index < row % count) for index in range(count)]
 
 
-def _total(tiles: tuple[int, ...], widths: tuple[int, ...], products: str) -> float:
-    counted = Counter((tile, width) for tile in {*tiles} for width in {*widths})
-    return sum(_cycles(tile, width, products) * tiles.count(tile) * widths.count(width) for tile, width in counted)
+def _total(tiles: list[int], widths: list[int], products: str) -> float:
+    kinds = itertools.product({*tiles}, {*widths})
+    return sum(_cycles(tile, width, products) * tiles.count(tile) * widths.count(width) for tile, width in kinds)
 
 
 def _cycles(tile: int, vectors: int, products: str) -> float:
