@@ -14,7 +14,8 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
-from intarsia_backends.cpu.kernels import Contraction, Depthwise, Kernel, Nest, Winograd
+from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
+from intarsia_backends.cpu.kernels import Contraction, Kernel, Nest
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import this_machine
 

@@ -13,9 +13,10 @@ from cpu_kernels import Library, machines, other_machines, products_of
 from intarsia.dtypes import Array
 from intarsia.ir.integer import fixed_point, requantize
 from intarsia_backends.cpu.emit.kernels import generate
-from intarsia_backends.cpu.kernels import Access, Expression, Winograd
+from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.requantize import factors_of, largest_total, requantize_form, requantized
+from intarsia_backends.cpu.walks import Access, Expression
 from intarsia_backends.cpu.winograd import is_exact, pack_bias, pack_weights, plan, winograd_pays
 
 LAYERS: list[dict[str, Any]] = [

@@ -9,10 +9,11 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Value
-from intarsia_backends.cpu.kernels import Access, Expression, Kernel, nest, row_major
+from intarsia_backends.cpu.kernels import Kernel, nest
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import ALIGNMENT_BYTES, Bounds, Buffer, Call, Operand, Program
 from intarsia_backends.cpu.views import Images, View
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 @dataclass(frozen=True)

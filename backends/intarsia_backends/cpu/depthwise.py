@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.kernels import Depthwise
+from intarsia_backends.cpu.image_kernels import Depthwise
 
 
 def pack_weights(kernel: Depthwise, weights: Array) -> Array:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending, element
-from intarsia_backends.cpu.kernels import Expression, nest
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.layouts import images_result
 from intarsia_backends.cpu.requantize import is_clamped
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Expression
 
 _SIZE_MAX = 150
 """Parts of an expression, above which a value goes through memory: what is used twice is written twice."""

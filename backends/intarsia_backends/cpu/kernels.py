@@ -1,43 +1,18 @@
-"""Kernels as data: what the generator is asked for. Equal descriptions are generated once.
-
-An expression is a nested tuple, the head being its kind:
-
-    ("in", k)            operand k at the place of the loop
-    ("gather", k, e)     operand k, e elements after the place of the loop
-    ("acc",)             the accumulator of a reduction
-    ("const", dtype, x)  a number
-    ("cast", dtype, e)   e at another element type
-    (name, e, ...)       a function of `intarsia_backends.cpu.emit.expressions`
-"""
+"""Kernels as data: what the generator is asked for. Equal descriptions are generated once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from intarsia_backends.cpu.cuts import Cut
-
-Expression = tuple[Any, ...]
+from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
+from intarsia_backends.cpu.walks import Access, Expression, joined_loops
 
 PARALLEL_WORK = 250_000
 """Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
 take it up within a microsecond or two."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a nest of loops walks over a buffer.
-
-    dtype    element type
-    strides  elements from one step of each loop to the next, kept loops first, then reduced ones
-    offset   element at which the walk starts
-    """
-
-    dtype: str
-    strides: tuple[int, ...]
-    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -349,198 +324,6 @@ class Recurrent:
         return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
 
 
-@dataclass(frozen=True)
-class Depthwise:
-    """A convolution in which every channel has a window of its own, channels side by side in x and y.
-
-    products   "float32"; "pairs" (int16, two taps at once, x86); "int16"
-    channels   rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
-    kernel     taps (rows, columns), with `strides` and `dilations`
-    positions  of the output (rows, columns)
-    x_steps, y_steps
-               elements from image to image, row to row, position to position
-    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
-    rows, columns
-               of the output made one behind the other for one unit of channels: rows share what they read
-
-    Called with x (at the first tap of the first output: padding is a part of the image in memory), the weights and the
-    bias as `intarsia_backends.cpu.depthwise` packs them, the further operands, and y.
-    """
-
-    products: str
-    batch: int
-    channels: int
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    positions: tuple[int, int]
-    x_steps: tuple[int, int, int]
-    y_dtype: str
-    y_steps: tuple[int, int, int]
-    further: tuple[Access, ...]
-    finish: Expression
-    rows: int
-    columns: int
-    lanes: int
-
-    @property
-    def unit(self) -> int:
-        """Channels made at once: a vector of what is loaded. The last ones may overlap those before them."""
-        whole = self.lanes if self.products == "float32" else 2 * self.lanes
-        return whole if self.channels >= whole else self.lanes
-
-    @property
-    def starts(self) -> tuple[int, ...]:
-        """First channel of each unit."""
-        return tuple(min(start, self.channels - self.unit) for start in range(0, self.channels, self.unit))
-
-    @property
-    def row_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Rows of x, from the first that `rows` rows of y read, that are interleaved: (row, row), or (row, -1)."""
-        return paired_rows(self.rows, self)
-
-    @property
-    def pairs_columns(self) -> bool:
-        """Whether the row of x that has no other beside it is multiplied by two columns at once."""
-        alone = self.products == "pairs" and self.row_pairs[-1][1] < 0
-        return alone and self.kernel[1] > 1 and self.dilations[1] == 1 and self.strides[1] <= 2
-
-    def column_pair(self, age: int) -> tuple[int, int]:
-        """Taps of a lone row that two neighbouring columns meet in the output begun `age` steps ago; -1 for none.
-
-        With stride 1 the columns are those of the step before and of this one; with stride 2 both are of this one.
-        """
-        taps = self.kernel[1]
-        if self.strides[1] == 2:
-            return (2 * age, 2 * age + 1 if 2 * age + 1 < taps else -1) if 2 * age < taps else (-1, -1)
-        if age % 2:
-            return (age - 1, age) if age < taps else (-1, -1)
-        return (-1, age) if age == taps - 1 else (-1, -1)
-
-    @property
-    def unit_weights(self) -> int:
-        """Weights of a unit."""
-        taps = math.prod(self.kernel)
-        if self.products == "pairs":
-            taps = self.rows * len(self.row_pairs) * self.kernel[1] * 2
-        return taps * self.unit
-
-    def reads(self, row: int, rows_of_x: tuple[int, int]) -> bool:
-        """Whether a row of y, counted like those of x, reads one of two rows of x."""
-        return not {row * self.strides[0] + tap * self.dilations[0] for tap in range(self.kernel[0])}.isdisjoint(
-            rows_of_x
-        )
-
-    @property
-    def work(self) -> int:
-        return self.batch * self.channels * math.prod(self.positions) * (math.prod(self.kernel) + 4)
-
-
-def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
-    """Rows of x that `rows` rows of y read, two by two; -1 beside a last one alone."""
-    taps = range(kernel.kernel[0])
-    read = sorted({row * kernel.strides[0] + tap * kernel.dilations[0] for row in range(rows) for tap in taps})
-    return tuple(zip(read[::2], [*read[1::2], *([-1] * (len(read) % 2))]))
-
-
-@dataclass(frozen=True)
-class Winograd:
-    """A 3x3 convolution with stride 1 by Winograd's algorithm, channels side by side in x and y.
-
-    The windows of a tile of y, `size` rows and columns, lie in `size + 2` rows and columns of x. Transformed tiles of x
-    times transformed weights, summed over the channels, are one product of matrices for each point of a tile;
-    transformed back they are tiles of y. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
-
-    products   "float32"; "pairs" (int16, two channels at once, x86); "int16": with integers every step is exact
-    size       2 or 4: 2.25 or 4 times fewer products
-    channels, outputs
-               rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
-    positions  of the output (rows, columns)
-    x_steps, y_steps
-               elements from image to image, row to row, position to position
-    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
-    tiles      of y made behind one another by one thread: their transforms lie in the scratch, and pass through the
-               weights together
-    tasks      parts of the blocks of tiles that threads may take
-    parts      of the outputs that threads may take: each transforms the tiles for itself; every part of every task has
-               its own slice of the scratch
-    rows, vectors
-               tiles and vectors of outputs held in registers at once
-
-    Called with x (at the first tap of the first output; whole tiles are read, so `size * tile_rows + 2` rows and
-    likewise columns must be readable, and finite), the weights and the bias as `intarsia_backends.cpu.winograd` packs
-    them, the further operands, the scratches for transforms and for sums (`scratch` says how large), and y.
-    """
-
-    products: str
-    size: int
-    batch: int
-    channels: int
-    outputs: int
-    positions: tuple[int, int]
-    x_steps: tuple[int, int, int]
-    y_dtype: str
-    y_steps: tuple[int, int, int]
-    further: tuple[Access, ...]
-    finish: Expression
-    tiles: int
-    tasks: int
-    parts: int
-    rows: int
-    vectors: int
-    lanes: int
-
-    @property
-    def points(self) -> int:
-        """Points of a tile: products of matrices."""
-        return (self.size + 2) ** 2
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of tiles."""
-        return -(-self.positions[0] // self.size), -(-self.positions[1] // self.size)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of `tiles` tiles, over all images."""
-        return -(-self.batch * self.grid[0] * self.grid[1] // self.tiles)
-
-    @property
-    def steps(self) -> int:
-        """Steps of the sum over channels."""
-        return self.channels // 2 if self.products == "pairs" else self.channels
-
-    @property
-    def output_blocks(self) -> tuple[int, ...]:
-        """Vectors of the blocks of outputs whose sums are held at once."""
-        whole, left = divmod(self.outputs // self.lanes, self.vectors)
-        return (self.vectors,) * whole + ((left,) if left else ())
-
-    @property
-    def transform_step(self) -> int:
-        """Elements of transformed x from point to point. Not a power of two, which would fill few sets of a cache."""
-        return self.tiles * self.steps + (16 if self.products != "int16" else 32)
-
-    @property
-    def sum_step(self) -> int:
-        """Sums from point to point."""
-        return self.tiles * self.vectors * self.lanes + 16
-
-    @property
-    def scratch(self) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Element type and number of elements of the scratches: transformed x, and sums."""
-        transforms = {"float32": "float32", "pairs": "int32", "int16": "int16"}[self.products]
-        sums = "float32" if self.products == "float32" else "int32"
-        slices = self.tasks * self.parts * self.points
-        return (transforms, slices * self.transform_step), (sums, slices * self.sum_step)
-
-    @property
-    def work(self) -> int:
-        return self.blocks * self.tiles * self.points * self.steps * self.outputs
-
-
 Kernel = (
     Nest
     | Contraction
@@ -589,40 +372,3 @@ def nest(
         for index, (access, strides) in enumerate(zip(accesses, outer[1]))
     ]
     return Nest(outer[0], inner[0], tuple(joined[:-1]), joined[-1], combine, initial, body, finish)
-
-
-def joined_loops(
-    extents: Sequence[int], strides: Sequence[tuple[int, ...]]
-) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """Loops and, for each walk, its strides, after leaving out and joining."""
-    loops: list[tuple[int, list[int]]] = []
-    for position, extent in enumerate(extents):
-        if extent == 1:
-            continue
-        steps = [walk[position] for walk in strides]
-        if loops and all(before == step * extent for before, step in zip(loops[-1][1], steps)):
-            loops[-1] = (loops[-1][0] * extent, steps)
-        else:
-            loops.append((extent, steps))
-    if not loops and extents:
-        loops.append((1, [0] * len(strides)))
-    return tuple(extent for extent, _ in loops), [
-        tuple(steps[index] for _, steps in loops) for index in range(len(strides))
-    ]
-
-
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a C-contiguous array, in elements."""
-    strides, step = [], 1
-    for extent in reversed(shape):
-        strides.append(step)
-        step *= extent
-    return tuple(reversed(strides))
-
-
-def broadcast(shape: Sequence[int], to: Sequence[int]) -> tuple[int, ...]:
-    """Strides that walk a C-contiguous array of `shape` as NumPy broadcasts it to the shape `to`."""
-    strides = [0] * (len(to) - len(shape)) + [
-        0 if extent == 1 else stride for extent, stride in zip(shape, row_major(shape))
-    ]
-    return tuple(strides)

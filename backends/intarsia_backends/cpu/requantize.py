@@ -16,8 +16,8 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import INT8_MAX, INT8_MIN
-from intarsia_backends.cpu.kernels import Expression
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.walks import Expression
 
 _EXACT = 2.0**24
 _REACH = 2.0**22

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intarsia_backends.cpu.kernels import Access, row_major
 from intarsia_backends.cpu.program import Buffer, Operand, Part
+from intarsia_backends.cpu.walks import Access, row_major
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.kernels import PARALLEL_WORK, Winograd
+from intarsia_backends.cpu.image_kernels import Winograd
+from intarsia_backends.cpu.kernels import PARALLEL_WORK
 from intarsia_backends.cpu.machine import Machine
 
 _G = {

@@ -19,8 +19,9 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import finished, loaded, loops, span, stored
-from intarsia_backends.cpu.kernels import Contraction, row_major
+from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
+from intarsia_backends.cpu.walks import row_major
 
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""

@@ -31,7 +31,7 @@ from intarsia_backends.cpu.emit.vectors import (
     store,
     widened_products,
 )
-from intarsia_backends.cpu.kernels import Depthwise, paired_rows
+from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 
 _Sums = list[list[Register]]
 """The sums of one column of an output: by row, then by part of the unit of channels."""

@@ -12,7 +12,7 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.half import float_of_half, half_of_float
 from intarsia_backends.cpu.emit.requantize import rounded_shift, scaled_rint
-from intarsia_backends.cpu.kernels import Expression
+from intarsia_backends.cpu.walks import Expression
 
 Term = Any
 """A TIR expression."""

@@ -17,9 +17,9 @@ from intarsia_backends.cpu.emit.recurrent import emit_recurrent
 from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
 from intarsia_backends.cpu.emit.surround import emit_surround
 from intarsia_backends.cpu.emit.winograd import emit_winograd
+from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
 from intarsia_backends.cpu.kernels import (
     Contraction,
-    Depthwise,
     Extreme,
     IntegerSoftmax,
     Kernel,
@@ -32,7 +32,6 @@ from intarsia_backends.cpu.kernels import (
     Softmax,
     Surround,
     Top,
-    Winograd,
 )
 from intarsia_backends.cpu.machine import Machine
 

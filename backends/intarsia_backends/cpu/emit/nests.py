@@ -18,7 +18,8 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.vectors import load, store, transposed
-from intarsia_backends.cpu.kernels import PARALLEL_WORK, Access, Expression, Nest
+from intarsia_backends.cpu.kernels import PARALLEL_WORK, Nest
+from intarsia_backends.cpu.walks import Access, Expression
 
 _UNROLL_TAPS = 32
 _PARALLEL_STEPS = 64

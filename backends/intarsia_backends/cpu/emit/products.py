@@ -30,7 +30,8 @@ from intarsia_backends.cpu.emit.vectors import (
     store,
     transposed,
 )
-from intarsia_backends.cpu.kernels import Expression, MatrixProduct
+from intarsia_backends.cpu.kernels import MatrixProduct
+from intarsia_backends.cpu.walks import Expression
 
 _REUSES = 3
 """Row tiles from which on a panel that is made at run time is laid out before it is used."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm import tirx
 
-from intarsia_backends.cpu.kernels import Expression
+from intarsia_backends.cpu.walks import Expression
 
 _ROUND = 1.5 * 2.0**23
 """Where the last bit of a float32 counts ones; an even multiple of them, so that ties go to even numbers."""

@@ -17,7 +17,8 @@ from intarsia_backends.cpu.emit.expressions import Term, constant, over_lanes, t
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import loops
 from intarsia_backends.cpu.emit.vectors import folded, load, spread, store
-from intarsia_backends.cpu.kernels import Expression, IntegerSoftmax, Normalize, Softmax
+from intarsia_backends.cpu.kernels import IntegerSoftmax, Normalize, Softmax
+from intarsia_backends.cpu.walks import Expression
 
 _PARTS = 4
 """Vectors of partial results, so that additions need not wait for each other."""

@@ -30,7 +30,8 @@ from intarsia_backends.cpu.emit.vectors import (
     widened_products,
     wrapped,
 )
-from intarsia_backends.cpu.kernels import PARALLEL_WORK, Winograd
+from intarsia_backends.cpu.image_kernels import Winograd
+from intarsia_backends.cpu.kernels import PARALLEL_WORK
 
 _UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
 """More of them, LLVM reorders sums of integers until the registers run out."""

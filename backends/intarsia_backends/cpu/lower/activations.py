@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from intarsia.ir.graph import Node
-from intarsia_backends.cpu.kernels import Expression
+from intarsia_backends.cpu.walks import Expression
 
 PLAIN = {
     "Abs": "abs",

@@ -10,10 +10,10 @@ from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.fusion import map_values
-from intarsia_backends.cpu.kernels import Expression
 from intarsia_backends.cpu.lower.activations import activated, knows_activation
 from intarsia_backends.cpu.lower.movement import text
 from intarsia_backends.cpu.lower.table import FLOATS, NUMBERS, Lowering, attribute, refused
+from intarsia_backends.cpu.walks import Expression
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _A: Expression = ("in", 0)

@@ -13,7 +13,7 @@ from intarsia.ir.graph import Node
 from intarsia.targets import Support
 from intarsia_backends.cpu import requantize
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Contraction, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import Contraction, nest
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.geometry import Window, check_window, window_of
 from intarsia_backends.cpu.lower.images import convolve_images, takes_images
@@ -22,6 +22,7 @@ from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, ref
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 # ---- lowering of a window: padding, then sums of products
 

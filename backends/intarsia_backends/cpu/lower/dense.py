@@ -8,13 +8,14 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder, element
-from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.activations import activated, knows_activation
 from intarsia_backends.cpu.lower.convolution import centred, channel_factors, requantized
 from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 def _dense(builder: Builder, node: Node, weights: Array, bias: Array | None) -> None:

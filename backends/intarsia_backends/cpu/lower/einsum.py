@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.movement import text
 from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import Lowering, refused
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.fusion import map_values
-from intarsia_backends.cpu.kernels import Expression
 from intarsia_backends.cpu.lower.activations import UNARY, activated, attribute_arguments, knows_activation, unary
 from intarsia_backends.cpu.lower.packing import channel_weight
 from intarsia_backends.cpu.lower.table import ALL, FLOATS, MOVED, NUMBERS, Lowering, attribute, elements, refused
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Expression
 
 
 def _present(node: Node) -> list[Value]:

@@ -9,13 +9,13 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.fusion import stored
-from intarsia_backends.cpu.kernels import Access, Expression
 from intarsia_backends.cpu.layouts import channels_last, images_result
 from intarsia_backends.cpu.lower.geometry import Window, first_tap
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo, Images, View
+from intarsia_backends.cpu.walks import Access, Expression
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
-from intarsia_backends.cpu.kernels import Access, Contraction, Depthwise, Expression
+from intarsia_backends.cpu.image_kernels import Depthwise
+from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.layouts import HALOS
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution
@@ -20,6 +21,7 @@ from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo, View
+from intarsia_backends.cpu.walks import Access, Expression
 
 _CACHED_BYTES = 192 << 10
 """Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of

@@ -13,12 +13,13 @@ import numpy as np
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.convolution import border
 from intarsia_backends.cpu.lower.geometry import check_window, window_of
 from intarsia_backends.cpu.lower.quantized import saturated
 from intarsia_backends.cpu.lower.table import Lowering, refused
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.walks import Access, Expression, broadcast, row_major
 
 _TYPES = ("int8", "uint8", "int32", "float32")
 _PRODUCT: Expression = ("mul", ("cast", "int32", ("in", 0)), ("cast", "int32", ("in", 1)))

@@ -13,12 +13,13 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, broadcast, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.convolution import border
 from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import MOVED, Lowering, attribute, axis_of, elements, integers, refused, sequence
 from intarsia_backends.cpu.program import Buffer
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Access, Expression, broadcast, row_major
 
 _COPY: Expression = ("in", 0)
 

@@ -13,7 +13,7 @@ import numpy as np
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, Extreme, Running, Scatter, Top, nest, row_major
+from intarsia_backends.cpu.kernels import Extreme, Running, Scatter, Top, nest
 from intarsia_backends.cpu.lower.movement import copy, lower_constant_gather, text
 from intarsia_backends.cpu.lower.table import (
     MOVED,
@@ -27,6 +27,7 @@ from intarsia_backends.cpu.lower.table import (
     refused,
 )
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 def place(index: int, size: int) -> Expression:

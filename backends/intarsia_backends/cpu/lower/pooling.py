@@ -11,7 +11,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.fusion import stored_number
-from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result, zero_point
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
@@ -21,6 +21,7 @@ from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
 from intarsia_backends.cpu.requantize import single_factor
 from intarsia_backends.cpu.views import Halo, Images, View
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 def _window(node: Node) -> Window:

@@ -11,10 +11,11 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.fusion import anything
-from intarsia_backends.cpu.kernels import Access, Expression, MatrixProduct, joined_loops, nest, row_major
+from intarsia_backends.cpu.kernels import MatrixProduct, nest
 from intarsia_backends.cpu.lower.panels import cut_product, pack_panels, pad_columns
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Access, Expression, joined_loops, row_major
 
 _ROWS_MIN = 4
 """Rows from which on columns that lie along the depth are worth turning."""

@@ -10,11 +10,12 @@ from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.fusion import map_values
-from intarsia_backends.cpu.kernels import Expression, IntegerSoftmax, broadcast
+from intarsia_backends.cpu.kernels import IntegerSoftmax
 from intarsia_backends.cpu.lower.convolution import centred, requantized
 from intarsia_backends.cpu.lower.table import Lowering, attribute, axis_of, refused
 from intarsia_backends.cpu.requantize import single_factor
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Expression, broadcast
 
 
 def _centred(index: int, zero_point: int) -> Expression:

@@ -10,13 +10,14 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, Recurrent, nest, row_major
+from intarsia_backends.cpu.kernels import Recurrent, nest
 from intarsia_backends.cpu.lower.activations import unary
 from intarsia_backends.cpu.lower.movement import copy
 from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.table import PLACES, Lowering, attribute, refused
 from intarsia_backends.cpu.program import Buffer
 from intarsia_backends.cpu.views import View
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}

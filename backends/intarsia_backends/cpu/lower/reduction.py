@@ -10,7 +10,7 @@ import numpy as np
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, Normalize, Softmax, nest, row_major
+from intarsia_backends.cpu.kernels import Normalize, Softmax, nest
 from intarsia_backends.cpu.lower.table import (
     FLOATS,
     NUMBERS,
@@ -20,6 +20,7 @@ from intarsia_backends.cpu.lower.table import (
     integers,
     refused,
 )
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 def _axes(node: Node) -> tuple[int, ...]:

@@ -11,9 +11,10 @@ from intarsia.ir.graph import Node
 from intarsia.ir.ops.resize import coordinates, is_rare, resize_plan, rounded, taps
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.movement import gather_axes, text
 from intarsia_backends.cpu.lower.table import ALL, Lowering, refused
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 
 def _positions(node: Node) -> dict[int, Array]:

@@ -8,10 +8,11 @@ import math
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.movement import text
 from intarsia_backends.cpu.lower.table import Lowering, attribute, refused
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 _TAPS = {"nearest": (0,), "linear": (0, 1), "cubic": (-1, 0, 1, 2)}
 _CUBIC = -0.75

@@ -6,12 +6,13 @@ import math
 
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Access, Expression, nest, row_major
+from intarsia_backends.cpu.kernels import nest
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import padded_input
 from intarsia_backends.cpu.lower.geometry import Window, check_window, reaching_window
 from intarsia_backends.cpu.lower.table import FLOATS, Lowering, attribute, sequence
 from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.walks import Access, Expression, row_major
 
 _PRODUCT: Expression = ("mul", ("in", 0), ("in", 1))
 

@@ -7,7 +7,7 @@ import os
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Winograd
+from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.lower.geometry import Window, window_halo
 from intarsia_backends.cpu.lower.image_convolution import Convolution
 from intarsia_backends.cpu.lower.tiles import products_for
