@@ -10,7 +10,7 @@ from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.kernels import Contraction
+from intarsia_backends.cpu.kernels import Contraction, nest
 from intarsia_backends.cpu.layouts import HALOS
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution
@@ -20,13 +20,15 @@ from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
-from intarsia_backends.cpu.views import Halo, View
+from intarsia_backends.cpu.views import Halo, Images, View
 from intarsia_backends.cpu.walks import Access, Expression
 
 _CACHED_BYTES = 192 << 10
 """Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of
 channels do not, the sum is cut."""
 
+_PICKED_OUTPUTS = 64
+"""Outputs from on which a 1x1 convolution with strides is worth a copy of what it reads."""
 
 _FLAT_POSITIONS = 64
 """Positions of an image up to which tiles go over the ends of rows: their code is written tile by tile."""
@@ -91,11 +93,15 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         products, pairs = "int16", 1  # a pair would reach into the next group
     channels = -(-window.channels // pairs)
     x, images, target, finish = convolution.placed(builder, window_halo(window), pairs)
+    strides = window.strides
+    if window.kernel == (1, 1) and strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
+        x, images = _picked(builder, x, images, window, "float32" if convolution.zero is None else "int16")
+        strides = (1, 1)
     y_image, _, y_row, y_position = target.strides
     lanes = machine.lanes
     pitch, row = images.pitch // pairs, images.row // pairs
     positions = window.positions
-    x_positions = (row * window.strides[0], pitch * window.strides[1])
+    x_positions = (row * strides[0], pitch * strides[1])
     walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
     if _is_one_row(positions, [x_positions, y_positions, *(walk[2:] for walk in walks)]):
@@ -148,6 +154,21 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         *(view.start for view in convolution.views),
     ]
     builder.call(kernel, operands, target.start)
+
+
+def _picked(builder: Builder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
+    """A copy of the positions that a 1x1 window with strides meets, side by side.
+
+    Those between them would take room in the caches, and steps of some powers of two use few sets of these.
+    """
+    rows, columns = window.positions
+    picked = Images(images.batch, images.channels, rows, columns, images.pitch, Halo())
+    buffer = builder.scratch(picked.elements, dtype)
+    steps = (images.image, images.row * window.strides[0], images.pitch * window.strides[1], 1)
+    target = Access(dtype, (picked.image, picked.row, picked.pitch, 1))
+    extents = (images.batch, rows, columns, images.pitch)
+    builder.call(nest(extents, [Access(dtype, steps)], target, ("in", 0)), [x], buffer)
+    return buffer, picked
 
 
 def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> bool:
