@@ -45,3 +45,16 @@ def sum_chains(tile: int, vectors: int) -> int:
     """Parts of each sum that are added up side by side, so that there are sums enough to cover the latency."""
     sums = tile * vectors
     return max(1, min(-(-8 // sums), 12 // sums))
+
+
+_SEGMENT = 4
+"""int32 numbers in the 128 bits within which x86 interleaves."""
+
+
+def interleaving_order(lanes: int) -> tuple[list[int], list[int]]:
+    """Channels, of 2 * lanes, that stand in the lower and in the upper vector where x86 interleaves two,
+    and where it packs two vectors of int32 into one of int16 that shall have the channels' own order."""
+    lower = [
+        segment * 2 * _SEGMENT + place for segment in range(max(1, lanes // _SEGMENT)) for place in range(_SEGMENT)
+    ]
+    return lower, [channel + _SEGMENT for channel in lower]

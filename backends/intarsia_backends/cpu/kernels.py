@@ -70,7 +70,8 @@ class Contraction:
     finish      expression over ("acc",) and ("in", k); gives the element of y
 
     Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2]; the last block has the vectors
-    that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and y.
+    that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and y. Where the
+    channels are `interleaved`, two vectors of a block hold theirs in `interleaving_order`.
     """
 
     products: str
@@ -97,6 +98,11 @@ class Contraction:
     chunked: bool
     rows_first: bool
     finish: Expression
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether channels stand as x86 packs two vectors of sums into one of int16."""
+        return self.products == "pairs" and self.y_channel == 1 and self.padded
 
     @property
     def group_vectors(self) -> int:

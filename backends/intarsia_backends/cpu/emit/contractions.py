@@ -18,13 +18,19 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import finished, loaded, loops, span, stored
+from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
+from intarsia_backends.cpu.emit.packed_ends import packed_end
+from intarsia_backends.cpu.emit.vectors import gathered, store
 from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.cpu.walks import row_major
 
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""
+
+_UNROLLED_PAIRS = 2
+"""The same for pairs: LLVM adds up integers of several steps first, for which there are not registers enough. A 1x1
+window, whose one loop is long, has a single step."""
 
 _UNROLLED_MAX = 8
 """An innermost loop of so few steps is written out whole."""
@@ -71,6 +77,7 @@ class _Tiles:
         self.kernel, self.x, self.weights, self.bias, self.operands, self.y = kernel, x, weights, bias, operands, y
         self.accumulator_dtype = accumulator
         self.whole, self.rest = divmod(kernel.group_vectors, kernel.vectors)
+        self.end = packed_end(kernel.finish, kernel.operands) if kernel.interleaved else None
         self.partial: Any = None  # the sums of a block's positions between two chunks
         self.chunk: Term = tirx.const(0, "int32")
 
@@ -159,7 +166,10 @@ class _Tiles:
     def emit_reduction(self, starts: Sequence[Term], weight_start: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel = self.kernel
         extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
-        unrolled = extent if extent <= _UNROLLED_MAX else _UNROLLED if extent % _UNROLLED == 0 else 1
+        most = _UNROLLED
+        if kernel.products == "pairs":
+            most = 1 if math.prod(kernel.reduction) == extent else _UNROLLED_PAIRS
+        unrolled = extent if extent <= _UNROLLED_MAX else most if extent % most == 0 else 1
         first = 1 if kernel.chunked else 0
         serial = (*kernel.reduction[first:-1], extent // unrolled)
         strides = (*kernel.x_reduction[first:-1], unrolled * stride)
@@ -215,18 +225,18 @@ class _Tiles:
         width = len(accumulators[0]) * lanes
         whole = kernel.padded or kernel.outputs % lanes == 0
         direct = kernel.y_channel == 1 and whole
+        step = 2 if kernel.interleaved else 1
         if not direct:
             rows = [T.alloc_buffer((width,), stored(kernel.y_dtype)) for _ in accumulators]
         for position, row in enumerate(accumulators):
-            for index, accumulator in enumerate(row):
+            for index in range(0, len(row), step):
+                places = [batch, group * kernel.outputs + first + index * lanes, *tile[position]]
+                if direct:
+                    self.store_channels(row[index : index + step], places, starts[position] + index * lanes)
+                    continue
                 with over_lanes(lanes) as lane:
-                    channel = group * kernel.outputs + first + index * lanes + lane
-                    element = self.finished(accumulator[lane], [batch, channel, *tile[position]])
-                    if direct:
-                        place = starts[position] + index * lanes + lane
-                        T.buffer_store(self.y, element, [place])
-                    else:
-                        T.buffer_store(rows[position], element, [index * lanes + lane])
+                    element = self.finished(row[index][lane], [batch, places[1] + lane, *tile[position]])
+                    T.buffer_store(rows[position], element, [index * lanes + lane])
         if direct:
             return
         left = kernel.outputs - first
@@ -234,6 +244,28 @@ class _Tiles:
             for position in range(len(accumulators)):
                 place = starts[position] + output * kernel.y_channel
                 T.buffer_store(self.y, rows[position][output], [place])
+
+    def store_channels(self, sums: Sequence[Any], places: Sequence[Term], start: Term) -> None:
+        """The elements of one vector of sums, or of two that are interleaved, side by side in y."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        total = sums[0]
+        if len(sums) == 2:
+            pair = [_load(part, 0, lanes) for part in sums]
+            if self.end is not None:
+
+                def channels(operand: int) -> Term:
+                    at = address(kernel.operands[operand], places)
+                    return _load(self.operands[operand], at, 2 * lanes)
+
+                store(self.y, start, self.end.emit(pair, channels, lanes), 2 * lanes)
+                return
+            total = T.alloc_buffer((2 * lanes,), self.accumulator_dtype)
+            _store_vector(total, 0, gathered(pair[0], pair[1], lanes), 2 * lanes)
+        for half in range(len(sums)):
+            with over_lanes(lanes) as lane:
+                at = half * lanes + lane
+                element = self.finished(total[at], [places[0], places[1] + at, *places[2:]])
+                T.buffer_store(self.y, element, [start + at])
 
     def finished(self, total: Term, places: Sequence[Term]) -> Term:
         def load(index: int, further: Term | None) -> Term:

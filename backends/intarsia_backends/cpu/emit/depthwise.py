@@ -16,15 +16,13 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import finished, loaded, loops, span, stored
-from intarsia_backends.cpu.emit.requantize import PackedEnd, packed_end
+from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
+from intarsia_backends.cpu.emit.packed_ends import packed_end
 from intarsia_backends.cpu.emit.vectors import (
     Register,
     broadcast,
     gathered,
-    index,
     interleaved,
-    interleaving_order,
     joined,
     load,
     pair_products,
@@ -231,10 +229,17 @@ class _Sweep:
     def finish(self, batch: Term, start: Term, row: Term, column: Term, sums: Sequence[Register]) -> None:
         kernel = self.kernel
         place = batch * kernel.y_steps[0] + row * kernel.y_steps[1] + column * kernel.y_steps[2] + start
-        packed = packed_end(kernel.finish) if kernel.products == "pairs" and self.parts == 2 else None
+        packed = None
+        if kernel.products == "pairs" and self.parts == 2:
+            packed = packed_end(kernel.finish, kernel.further)
         if packed is not None:
-            factors = self.factors(packed, start)
-            store(self.y, place, packed.emit([register.get() for register in sums], factors, kernel.lanes), kernel.unit)
+
+            def channels(operand: int) -> Term:
+                at = address(kernel.further[operand], [batch, start, row, column])
+                return load(self.further[operand], at, kernel.unit)
+
+            totals = [register.get() for register in sums]
+            store(self.y, place, packed.emit(totals, channels, kernel.lanes), kernel.unit)
             return
         total = sums[0]
         if self.parts == 2:
@@ -252,12 +257,6 @@ class _Sweep:
                 return loaded(self.further[index], kernel.further[index], places, further)
 
             T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
-
-    def factors(self, end: PackedEnd, start: Term) -> list[Term]:
-        """The factors of a unit's channels in the order of its sums."""
-        access, lanes = self.kernel.further[end.factor], self.kernel.lanes
-        numbers = load(self.further[end.factor], start + access.offset, 2 * lanes)
-        return [tirx.Shuffle([numbers], [index(place) for place in order]) for order in interleaving_order(lanes)]
 
 
 def _float_products(left: Term, right: Term, _: int) -> Term:

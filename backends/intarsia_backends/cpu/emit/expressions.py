@@ -11,7 +11,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.half import float_of_half, half_of_float
-from intarsia_backends.cpu.emit.requantize import rounded_shift, scaled_rint
+from intarsia_backends.cpu.emit.requantize import half_up_shift, rounded_shift, scaled_rint
 from intarsia_backends.cpu.walks import Expression
 
 Term = Any
@@ -432,6 +432,7 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "atanh": _call("atanh"),
     "shift_left": lambda a, b: tirx.shift_left(a, b),
     "scaled_rint": scaled_rint,
+    "half_up_shift": half_up_shift,
     "rounded_shift": lambda total, places: shared(total, lambda value: rounded_shift(value, places)),
 }
 """Functions that an expression may name."""

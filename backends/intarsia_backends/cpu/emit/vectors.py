@@ -16,14 +16,13 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.cuts import interleaving_order
 from intarsia_backends.cpu.emit.expressions import Term
 
 _BLOCK_VECTORS = 8
 """Vectors of sums side by side: enough that none waits for the one before it."""
 
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
-_SEGMENT = 4
-"""int32 numbers in the 128 bits within which x86 interleaves."""
 
 
 def index(place: Term | int) -> Term:
@@ -86,14 +85,6 @@ def pair_products(left: Term, right: Term, lanes: int) -> Term:
 def widened_products(left: Term, right: Term, lanes: int) -> Term:
     """int16 [lanes] each: products as int32 [lanes]."""
     return tirx.Cast(f"int32x{lanes}", left) * tirx.Cast(f"int32x{lanes}", right)
-
-
-def interleaving_order(lanes: int) -> tuple[list[int], list[int]]:
-    """Channels, of 2 * lanes, that stand in the lower and in the upper vector of `interleaved`."""
-    lower = [
-        segment * 2 * _SEGMENT + place for segment in range(max(1, lanes // _SEGMENT)) for place in range(_SEGMENT)
-    ]
-    return lower, [channel + _SEGMENT for channel in lower]
 
 
 def interleaved(first: Term, second: Term, size: int, lanes: int) -> tuple[Term, ...]:

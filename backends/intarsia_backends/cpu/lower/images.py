@@ -14,7 +14,7 @@ from intarsia_backends.cpu.kernels import Contraction, nest
 from intarsia_backends.cpu.layouts import HALOS
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution
-from intarsia_backends.cpu.lower.packing import channel_weight, pack, pad_outputs
+from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
 from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
@@ -120,7 +120,6 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         tile, vectors, _ = choose_tile(machine, window.outputs, math.prod(positions), products)
     reduction = (*window.kernel, channels)
     x_reduction = (row * window.dilations[0], pitch * window.dilations[1], 1)
-    packed = pack(convolution.weights, vectors, lanes, products, window_first=True)
     kernel = Contraction(
         products,
         window.batch,
@@ -147,10 +146,12 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         rows_first,
         finish,
     )
+    order = interleaved_outputs(window.outputs, vectors, lanes) if kernel.interleaved else None
+    bias = pad_outputs(convolution.bias, lanes)
     operands: list[Operand] = [
         x,
-        builder.weight(packed),
-        builder.weight(pad_outputs(convolution.bias, lanes)),
+        builder.weight(pack(convolution.weights, vectors, lanes, products, window_first=True, order=order)),
+        builder.weight(bias if order is None else bias[:, order]),
         *(view.start for view in convolution.views),
     ]
     builder.call(kernel, operands, target.start)

@@ -13,7 +13,7 @@ from intarsia_backends.cpu.fusion import map_values
 from intarsia_backends.cpu.kernels import IntegerSoftmax
 from intarsia_backends.cpu.lower.convolution import centred, requantized
 from intarsia_backends.cpu.lower.table import Lowering, attribute, axis_of, refused
-from intarsia_backends.cpu.requantize import single_factor
+from intarsia_backends.cpu.requantize import single_factor, sum_ties
 from intarsia_backends.cpu.views import View
 from intarsia_backends.cpu.walks import Expression, broadcast
 
@@ -27,20 +27,30 @@ def _number(node: Node, name: str) -> int:
 
 
 def _lower_qadd(builder: Builder, node: Node) -> None:
-    multipliers = [_number(node, f"{side}_multiplier") for side in "ab"]
+    multipliers = _number(node, "a_multiplier"), _number(node, "b_multiplier")
+    zeros = _number(node, "a_zero_point"), _number(node, "b_zero_point")
     parts = [
-        ("mul", _centred(index, _number(node, f"{side}_zero_point")), ("const", "int32", multiplier))
-        for index, (side, multiplier) in enumerate(zip("ab", multipliers))
+        ("mul", _centred(index, zero), ("const", "int32", multiplier))
+        for index, (zero, multiplier) in enumerate(zip(zeros, multipliers))
     ]
-    largest = 255 * sum(map(abs, multipliers))
-    body = _scaled(builder, node, ("add", *parts), largest, 1, _number(node, "shift"))
+    largest, shift = 255 * sum(map(abs, multipliers)), _number(node, "shift")
+    body = _scaled(builder, node, ("add", *parts), largest, 1, shift, ties=sum_ties(multipliers, zeros, shift))
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
 
 
-def _scaled(builder: Builder, node: Node, total: Expression, largest: int, multiplier: int, shift: int) -> Expression:
+def _scaled(
+    builder: Builder,
+    node: Node,
+    total: Expression,
+    largest: int,
+    multiplier: int,
+    shift: int,
+    *,
+    ties: bool = True,
+) -> Expression:
     """The total, of at most `largest`, times multiplier / 2**shift, with the zero point and the clamp of the node."""
     zero = int(attribute(node, "output_zero_point", 0))
-    form, factor = single_factor(builder.machine, largest, multiplier, shift, zero)
+    form, factor = single_factor(builder.machine, largest, multiplier, shift, zero, ties=ties)
     return requantized(total, factor, node, form)
 
 
