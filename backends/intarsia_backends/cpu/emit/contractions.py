@@ -20,7 +20,7 @@ from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.packed_ends import packed_end
-from intarsia_backends.cpu.emit.vectors import gathered, store
+from intarsia_backends.cpu.emit.vectors import gathered, prefetch, store
 from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.cpu.walks import row_major
@@ -34,6 +34,10 @@ window, whose one loop is long, has a single step."""
 
 _UNROLLED_MAX = 8
 """An innermost loop of so few steps is written out whole."""
+
+_LINE_BYTES = 64
+_ASKED_MAX = 24
+"""Lines of a cache that a processor can wait for at once, about: more of them would hold up the tile."""
 
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
@@ -111,19 +115,43 @@ class _Tiles:
         if kernel.flat:
             every = list(itertools.product(*(range(extent) for extent in kernel.positions)))
             first = 0
-            for size in balanced_tiles(len(every), kernel.tile):
+            tiles = balanced_tiles(len(every), kernel.tile)
+            for number, size in enumerate(tiles):
+                self.ask_for_weights(group, block, tirx.const(number, "int32"), len(tiles))
                 self.emit_tile(
                     batch, group, block, [_constants(place) for place in every[first : first + size]], vectors
                 )
                 first += size
             return
         sizes = balanced_tiles(kernel.positions[-1], kernel.tile)
-        done = 0
+        done = before = 0
+        row = _walked(row_major(kernel.positions[:-1]), places)
+        tiles = len(sizes) * math.prod(kernel.positions[:-1])
         for size in sorted({*sizes}, reverse=True):
             with T.serial(0, sizes.count(size)) as index:
                 start = done + index * size
+                self.ask_for_weights(group, block, row * len(sizes) + before + index, tiles)
                 self.emit_tile(batch, group, block, [[*places, start + step] for step in range(size)], vectors)
             done += sizes.count(size) * size
+            before += sizes.count(size)
+
+    def ask_for_weights(self, group: Term, block: Term, tile: Term, tiles: int) -> None:
+        """Fetch a part of the next block's weights, which come from far, while a tile of this block is made.
+
+        tile  of `tiles` that a block has
+        """
+        kernel = self.kernel
+        if kernel.rows_first or kernel.chunked:
+            return
+        line = _LINE_BYTES // (4 if kernel.products == "float32" else 2)
+        share = 2 if kernel.products == "pairs" else 1
+        size = kernel.vectors * kernel.lanes * math.prod(kernel.reduction) * share
+        each = -(-size // (line * tiles))
+        if each > _ASKED_MAX:
+            return
+        start = (group * (self.whole + (self.rest > 0)) + block + 1) * size
+        for number in range(each):
+            prefetch(self.weights, start + (tile * each + number) * line)
 
     def emit_tile(self, batch: Term, group: Term, block: Term, tile: Sequence[Sequence[Term]], vectors: int) -> None:
         """The sums of some positions, each given by its place along every axis."""
