@@ -115,9 +115,9 @@ class _Tiles:
         if kernel.flat:
             every = list(itertools.product(*(range(extent) for extent in kernel.positions)))
             first = 0
-            tiles = balanced_tiles(len(every), kernel.tile)
-            for number, size in enumerate(tiles):
-                self.ask_for_weights(group, block, tirx.const(number, "int32"), len(tiles))
+            cut = balanced_tiles(len(every), kernel.tile)
+            for number, size in enumerate(cut):
+                self.ask_for_weights(group, block, tirx.const(number, "int32"), len(cut))
                 self.emit_tile(
                     batch, group, block, [_constants(place) for place in every[first : first + size]], vectors
                 )
