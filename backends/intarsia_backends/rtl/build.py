@@ -235,7 +235,7 @@ def _compile(design: Design, work: Path, cache: Path) -> None:
     common = [*_flags(design), *defines, *log, *folders]
     runtime = _runtime(cache, common, include)
     parts = sorted(path.name for path in work.glob("Vtop*.cpp"))
-    unity = [*parts, str(intarsia_hw.VERILATOR / "ia_library.cpp"), "ia_ports.cpp"]
+    unity = [*parts, str(intarsia_hw.VERILATOR / "ia_top.cpp"), "ia_ports.cpp"]
     (work / "unity.cc").write_text("".join(f'#include "{name}"\n' for name in unity))
     (work / "exports.map").write_text(_EXPORTS)
     link = ["-shared", "-pthread", f"-Wl,--version-script={work / 'exports.map'}", "-Wl,-s"]
@@ -243,18 +243,24 @@ def _compile(design: Design, work: Path, cache: Path) -> None:
 
 
 def _runtime(cache: Path, common: Sequence[str], include: Path) -> list[Path]:
-    """Object files of Verilator's own C++; they are the same for every design."""
+    """Object files of Verilator's own C++ and of ours; they are the same for every design."""
     flags = [re.sub(r"^-O\d$", "-O2", flag) for flag in common if not flag.startswith(f"-I{cache}")]
     compiler = cxx_compiler()
-    state = hashlib.blake2b(repr((verilator().key, compiler, cxx_version(compiler), _DEFINES)).encode(), digest_size=12)
+    facts = repr((verilator().key, compiler, cxx_version(compiler), _DEFINES)).encode()
+    ours = b"".join(path.read_bytes() for path in _files((intarsia_hw.VERILATOR,), (".cpp", ".h")))
+    sources = [(include / name, b"") for name in _RUNTIME] + [(intarsia_hw.VERILATOR / "ia_library.cpp", ours)]
     found = []
-    for name in _RUNTIME:
-        path = cache / f"{Path(name).stem}-{state.hexdigest()}.o"
+    for source, depends in sources:
+        path = cache / f"{source.stem}-{hashlib.blake2b(facts + depends, digest_size=12).hexdigest()}.o"
         if not path.exists():
-            with tempfile.TemporaryDirectory(prefix="building-", dir=cache) as folder:
-                made = Path(folder) / "made.o"
-                _run([*flags, "-c", str(include / name), "-o", str(made)])
-                os.replace(made, path)
+            with (
+                _locked(path.with_suffix(".lock")),
+                tempfile.TemporaryDirectory(prefix="building-", dir=cache) as folder,
+            ):
+                if not path.exists():  # another process may have built it meanwhile
+                    made = Path(folder) / "made.o"
+                    _run([*flags, "-c", str(source), "-o", str(made)])
+                    os.replace(made, path)
         found.append(path)
     return found
 

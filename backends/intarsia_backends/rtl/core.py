@@ -33,11 +33,12 @@ _TRACED = ("word_valid_o", "word_ready_i", "word_o", "done_i")
 def core_design(config: OverlayConfig, checks: bool = False, fast: bool = True) -> Design:
     """What is built to run programs of a configuration.
 
-    checks  whether the assertions in the RTL run; they cost speed
+    checks  whether the assertions in the RTL run; they cost speed, and most of what a better compiled core would gain
     fast    whether the arithmetic of the convolution engine is that written for simulation, or what is synthesised
     """
     signals = [*(f"ia_issue.{name}" for name in _TRACED), "ia_memory_bank.words_q"]
-    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise="-O2", fast=fast)
+    optimise = "-O1" if checks else "-O2"
+    return Design("ia_core", core_parameters(config), signals=signals, checks=checks, optimise=optimise, fast=fast)
 
 
 class Core:
