@@ -25,8 +25,9 @@ from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
 from intarsia_backends.cpu.machine import Machine, machine_features, machine_name, machine_of
 
-MODELS = {"avx512": 27}
-"""For a level, a processor that has its instructions and little beside, in Bochs' list of them: Cannon Lake."""
+MODELS = {"avx512vnni": 28, "avx512": 27, "avxvnni": 31}
+"""For a level, a processor that has its instructions and lacks those of others, by its place in Bochs' list: Ice Lake,
+Cannon Lake, Arrow Lake."""
 
 _HERE = machine_features()
 

@@ -39,7 +39,7 @@ MODELS = Path(__file__).parents[1] / "models"
 INT8 = ("digits", "fmnist", "ic_resnet8_int8", "kws_dscnn_int8", "ad_ae_int8")
 LEVELS = [
     pytest.param(level, marks=() if runs_here(machine_of("x86_64", level)) else pytest.mark.slow)
-    for level in ("baseline", "avx2", "avx512")
+    for level in ("baseline", "avx2", "avxvnni", "avx512", "avx512vnni")
 ]
 FEW = settings(max_examples=examples(4))
 
