@@ -277,4 +277,5 @@ def test_hosts_that_make_no_sense(golden: Callable[[str], None]) -> None:
 
 def test_every_level_is_one_that_machines_have() -> None:
     assert machine_of("x86_64", "avx512").lanes == 16
+    assert machine_of("x86_64", "avxvnni").adds_products and not machine_of("x86_64", "avx512").adds_products
     assert machine_of("armv7l", "neon") == Machine("armv7l", "neon", ("neon",))
