@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from emulated import processor, runs_here
 
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.emit.kernels import generate
@@ -51,15 +52,22 @@ class Library:
         sources = ["runtime.c", "region.c", "kernels.o"]
         command = [*c_compiler(), "-O2", "-shared", "-fPIC", "-w", "-o", "kernels.so", *sources]
         subprocess.run([*command, "-lpthread", "-lm"], cwd=folder, check=True, capture_output=True)
-        self._library = ctypes.CDLL(str(folder / "kernels.so"))
+        self._path = folder / "kernels.so"
+        self._library = ctypes.CDLL(str(self._path))
+        self._processor = None if runs_here(machine) else processor(machine)
 
     def threads(self, count: int) -> None:
-        self._library.intarsia_region_use(None, None, count)
+        if self._processor is None:
+            self._library.intarsia_region_use(None, None, count)
 
     def stop(self) -> None:
         self._library.intarsia_region_stop()
 
     def call(self, name: str, operands: Sequence[Array]) -> None:
+        if self._processor is not None:
+            assert self._processor.call(self._path, "intarsia_region_use", [0, 0, 1]) is not None
+            assert self._processor.call(self._path, name, operands) == 0
+            return
         pointers = [ctypes.c_void_p(operand.ctypes.data) for operand in operands]
         assert getattr(self._library, name)(*pointers) == 0
 

@@ -170,7 +170,7 @@ class Builder:
 
 
 def element(view: View, index: int) -> Expression:
-    """The element of a value that is operand `index`. An int8 that is stored as an int16 gets its zero point back."""
+    """The element of a value that is operand `index`. An int8 that is stored as another type becomes one again."""
     if view.zero is None:
         return ("in", index)
     return ("cast", "int8", ("add", ("cast", "int32", ("in", index)), ("const", "int32", view.zero)))

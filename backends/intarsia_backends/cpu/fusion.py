@@ -98,7 +98,7 @@ def _emit_map(builder: Builder) -> Callable[[Value, Expression, Sequence[View]],
     def emit(value: Value, expression: Expression, operands: Sequence[View]) -> None:
         shape = value.shape
         if value.dtype in ("float32", "int8") and any(_is_channels_last(view, shape) for view in operands):
-            target = images_result(builder, value)
+            target = images_result(builder, value, as_bytes=True)
         else:
             builder.result(value)
             target = builder.view(value)
@@ -119,12 +119,12 @@ def stored(expression: Expression, target: View) -> Expression:
     """The expression of a value as `target` holds it."""
     if target.zero is None:
         return expression
-    return stored_number(expression, target.zero)
+    return stored_number(expression, target.zero, target.dtype)
 
 
-def stored_number(expression: Expression, zero: int) -> Expression:
-    """An int8 as the int16 that is stored: without its zero point."""
-    return ("cast", "int16", _difference(whole(expression), zero))
+def stored_number(expression: Expression, zero: int, dtype: str = "int16") -> Expression:
+    """An int8 as the number of another type that is stored: without its zero point, or what stands for that."""
+    return ("cast", dtype, _difference(whole(expression), zero))
 
 
 def whole(expression: Expression) -> Expression:

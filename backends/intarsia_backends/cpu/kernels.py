@@ -14,6 +14,15 @@ PARALLEL_WORK = 250_000
 """Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
 take it up within a microsecond or two."""
 
+SHARES = {"float32": 1, "pairs": 2, "quads": 4, "int16": 1}
+"""By what a kernel calls its `products`: how many of them one step of the sum adds for each output."""
+
+WEIGHTS = {"float32": "float32", "pairs": "int16", "quads": "int8", "int16": "int16"}
+"""By the same: the type of the weights."""
+
+STORED = {"float32": "float32", "pairs": "int16", "quads": "uint8", "int16": "int16"}
+"""By the same: the type of what they are multiplied with."""
+
 
 @dataclass(frozen=True)
 class Nest:
@@ -49,12 +58,13 @@ class Nest:
 class Contraction:
     """Sums of products with weights known at compile time or packed before: convolution and matrix product.
 
-    products    "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "int16"
+    products    "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four
+                uint8 in an int32, times int8); "int16"
     batch       images or matrices: extent, and steps in x and y
     groups      the same for the groups of channels
     outputs     output channels of one group
     positions   extents of the output positions, the last one in tiles
-    reduction   extents of the sum: channels (or pairs of them), then the window
+    reduction   extents of the sum: channels (or pairs or quads of them), then the window
     x_batch, x_group, x_positions, x_reduction
                 elements from step to step in x
     y_batch, y_group, y_channel, y_positions
@@ -69,9 +79,9 @@ class Contraction:
     rows_first  whether the blocks of output channels are the inner loop, so that x stays near
     finish      expression over ("acc",) and ("in", k); gives the element of y
 
-    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2]; the last block has the vectors
-    that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and y. Where the
-    channels are `interleaved`, two vectors of a block hold theirs in `interleaving_order`.
+    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2], quads: [..][4]; the last block
+    has the vectors that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and
+    y. Where the channels are `interleaved`, two vectors of a block hold theirs in `interleaving_order`.
     """
 
     products: str
@@ -102,7 +112,8 @@ class Contraction:
     @property
     def interleaved(self) -> bool:
         """Whether channels stand as x86 packs two vectors of sums into one of int16."""
-        return self.products == "pairs" and self.y_channel == 1 and self.padded
+        packs = self.products == "pairs" or (self.products == "quads" and self.y_dtype == "int16")
+        return packs and self.y_channel == 1 and self.padded
 
     @property
     def group_vectors(self) -> int:
@@ -117,7 +128,7 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Surround:
-    """Zeros around images [batch, height, width, pitch] that lie inside of a border. Called with the memory."""
+    """A number around images [batch, height, width, pitch] that lie inside of a border. Called with the memory."""
 
     dtype: str
     batch: int
@@ -128,17 +139,19 @@ class Surround:
     left: int
     bottom: int
     right: int
+    fill: int = 0
 
 
 @dataclass(frozen=True)
 class MatrixProduct:
     """y[batch.., rows, columns] = finish(bias + x times w), for any strides of x, w and y.
 
-    products  "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "int16"
+    products  "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four uint8
+              in an int32, times packed int8); "int16"
     batch     extents of the outer axes
-    x         walk over (batch.., rows, depth); "pairs": int32, depth in pairs
+    x         walk over (batch.., rows, depth); "pairs", "quads": int32, depth in pairs or quads
     w         walk over (batch.., depth, columns); packed: over (batch..) alone, of [panels][depth][panel] (pairs:
-              [..][2]) with the panels as `cut` has them, absent columns zero
+              [..][2], quads: [..][4]) with the panels as `cut` has them, absent columns zero
     packed    whether w was laid out before
     bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
     further   walks over (batch.., rows, columns) of what else `finish` reads

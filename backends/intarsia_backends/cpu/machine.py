@@ -9,10 +9,15 @@ from pathlib import Path
 
 _SPELLINGS = {"amd64": "x86_64", "arm64": "aarch64", "armv7": "armv7l", "armv8l": "armv7l"}
 
+_AVX2 = ("avx2", "f16c", "fma", "sse4_1")
+_AVX512 = ("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "f16c", "fma", "sse4_1")
+
 _LEVELS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "x86_64": (
-        ("avx512", ("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "f16c", "fma", "sse4_1")),
-        ("avx2", ("avx2", "f16c", "fma", "sse4_1")),
+        ("avx512vnni", (*_AVX512, "avx512_vnni")),
+        ("avx512", _AVX512),
+        ("avxvnni", (*_AVX2, "avx_vnni")),
+        ("avx2", _AVX2),
         ("baseline", ()),
     ),
     "aarch64": (("baseline", ()),),
@@ -20,8 +25,8 @@ _LEVELS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 }
 """Per machine, levels of instructions from the best down: the features that code of the level needs."""
 
-_LANES = {"avx512": 16, "avx2": 8, "baseline": 4, "neon": 4}
-_REGISTERS = {"avx512": 32, "avx2": 16, "neon": 16}
+_LANES = {"avx512vnni": 16, "avx512": 16, "avxvnni": 8, "avx2": 8, "baseline": 4, "neon": 4}
+_REGISTERS = {"avx512vnni": 32, "avx512": 32, "avxvnni": 16, "avx2": 16, "neon": 16}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Machine:
     """A kind of processor that code is made for.
 
     name      as `platform.machine()` says it: "x86_64", "aarch64", "armv7l"
-    level     set of instructions: "avx512", "avx2", "neon" or "baseline"
+    level     set of instructions: "avx512vnni", "avx512", "avxvnni", "avx2", "neon" or "baseline"
     features  what the level needs, in the spelling of /proc/cpuinfo
     """
 
@@ -46,6 +51,17 @@ class Machine:
     def registers(self) -> int:
         """Vector registers."""
         return _REGISTERS.get(self.level, 32 if self.name == "aarch64" else 16)
+
+    @property
+    def adds_products(self) -> bool:
+        """Whether one instruction multiplies integers and adds the products to a sum (VNNI): pairs of int16, or four
+        uint8 by as many int8."""
+        return "avx512_vnni" in self.features or "avx_vnni" in self.features
+
+    @property
+    def fuses_multiply_add(self) -> bool:
+        """Whether float32 products are added to a sum without being rounded before."""
+        return "fma" in self.features or self.name == "aarch64"
 
 
 def machine_name() -> str:

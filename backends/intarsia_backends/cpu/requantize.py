@@ -44,7 +44,7 @@ def requantize_form(machine: Machine, largest: Array, factors: Array, zero_point
 
     largest  bound of each channel's totals; factors float64, both [outputs]
     """
-    if machine.level not in ("avx2", "avx512") and machine.name != "aarch64":
+    if not machine.fuses_multiply_add:
         return "float64"
     size = largest.astype(np.float64)
     beyond = float(max(INT8_MAX - zero_point, zero_point - INT8_MIN)) + 1.0

@@ -19,7 +19,8 @@ class View:
     dtype    as stored
     strides  elements from one step of each axis to the next
     offset   elements from the start of the buffer to the first
-    zero     what has been taken off an int8 that is stored as an int16; None for numbers stored as they are
+    zero     what has been taken off an int8 that is stored as an int16 or, -128, as a uint8; None for numbers stored as
+             they are
     """
 
     buffer: Buffer
@@ -56,7 +57,7 @@ class View:
 
 @dataclass(frozen=True)
 class Halo:
-    """Rows and positions of zeros around the images of a value."""
+    """Rows and positions around the images of a value, which hold what stands for 0 there."""
 
     top: int = 0
     left: int = 0
@@ -80,6 +81,7 @@ class Images:
     """Channels-last memory of a value [batch, channels, height, width], with a halo.
 
     pitch  elements from one position to the next: the channels, rounded up
+    fill   what the halo holds
     """
 
     batch: int
@@ -88,6 +90,7 @@ class Images:
     width: int
     pitch: int
     halo: Halo
+    fill: int = 0
 
     @property
     def row(self) -> int:

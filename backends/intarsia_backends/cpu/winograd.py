@@ -119,7 +119,7 @@ def plan(
     """How to cut a layer. A coarse model: multiply-adds, transforms, and weights that pass once for each block."""
     lanes, points = machine.lanes, (size + 2) ** 2
     every = batch * -(-positions[0] // size) * -(-positions[1] // size)
-    bytes_each, rate = (4, 2.0) if products == "float32" else (2, 3.2 if products == "pairs" else 1.0)
+    bytes_each, rate = 4 if products == "float32" else 2, _rate(machine, products)
     weights = points * channels * outputs * bytes_each / _BYTES_PER_CYCLE
     moved = _transform_cycles(size, products) / lanes
     fitting = max(_TILES_MIN, _CACHE_BYTES // (points * channels * bytes_each))
@@ -141,6 +141,12 @@ def plan(
                 best = cost, found
     assert best is not None
     return best[1]
+
+
+def _rate(machine: Machine, products: str) -> float:
+    """Products in a lane and a cycle."""
+    pairs = 4.0 if machine.adds_products else 3.2
+    return {"float32": 2.0, "pairs": pairs, "quads": 8.0, "int16": 1.0}[products]
 
 
 def _transform_cycles(size: int, products: str) -> float:
@@ -170,8 +176,9 @@ def winograd_pays(
     real = products == "float32"
     if (real and strict) or min(channels, outputs) < _CHANNELS_MIN:
         return 0
-    rate, bytes_each = (2.0, 4) if real else (3.2 if products == "pairs" else 1.0, 2)
-    direct = batch * positions[0] * positions[1] * 9 * channels * outputs / (rate * machine.lanes)
+    summed = "quads" if machine.adds_products and not real else products
+    bytes_each = {"float32": 4, "quads": 1}.get(summed, 2)
+    direct = batch * positions[0] * positions[1] * 9 * channels * outputs / (_rate(machine, summed) * machine.lanes)
     streamed = 9 * channels * outputs * bytes_each / _BYTES_PER_CYCLE
     best, size = (max(direct, streamed) + streamed / 4) / THREADS, 0
     for candidate in (2, 4):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -20,8 +21,8 @@ from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.packed_ends import packed_end
-from intarsia_backends.cpu.emit.vectors import gathered, prefetch, store
-from intarsia_backends.cpu.kernels import Contraction
+from intarsia_backends.cpu.emit.vectors import add_quads, gathered, prefetch, store
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.cpu.walks import row_major
 
@@ -50,9 +51,9 @@ def emit_contraction(kernel: Contraction) -> Any:
     y_extents = (kernel.batch, kernel.groups, kernel.outputs, *kernel.positions)
     y_strides = (kernel.y_batch, kernel.y_group, kernel.y_channel, *kernel.y_positions)
     channels = kernel.groups * kernel.group_vectors * kernel.lanes
-    pairs = 2 if kernel.products == "pairs" else 1
-    x_dtype = {"float32": "float32", "pairs": "int32", "int16": "int16"}[kernel.products]
-    weight_dtype = "float32" if kernel.products == "float32" else "int16"
+    pairs = SHARES[kernel.products]
+    x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
+    weight_dtype = WEIGHTS[kernel.products]
     accumulator_dtype = "float32" if kernel.products == "float32" else "int32"
     extents = (kernel.batch, kernel.groups * kernel.outputs, *kernel.positions)
 
@@ -143,9 +144,8 @@ class _Tiles:
         kernel = self.kernel
         if kernel.rows_first or kernel.chunked:
             return
-        line = _LINE_BYTES // (4 if kernel.products == "float32" else 2)
-        share = 2 if kernel.products == "pairs" else 1
-        size = kernel.vectors * kernel.lanes * math.prod(kernel.reduction) * share
+        line = _LINE_BYTES // np.dtype(WEIGHTS[kernel.products]).itemsize
+        size = kernel.vectors * kernel.lanes * math.prod(kernel.reduction) * SHARES[kernel.products]
         each = -(-size // (line * tiles))
         if each > _ASKED_MAX:
             return
@@ -218,7 +218,7 @@ class _Tiles:
 
     def emit_step(self, x_places: Sequence[Term], weight_place: Term, accumulators: Sequence[Sequence[Any]]) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
-        size = 2 if kernel.products == "pairs" else 1
+        size = SHARES[kernel.products]
         weights = [
             _load(self.weights, (weight_place + index * lanes) * size, lanes * size)
             for index in range(len(accumulators[0]))
@@ -226,8 +226,11 @@ class _Tiles:
         for x_place, row in zip(x_places, accumulators):
             number = tirx.BufferLoad(self.x, [x_place])
             for accumulator, weight in zip(row, weights):
-                product = self.product(number, weight)
-                _store_vector(accumulator, 0, _load(accumulator, 0, lanes) + product, lanes)
+                total = _load(accumulator, 0, lanes)
+                if kernel.products == "quads":
+                    _store_vector(accumulator, 0, add_quads(total, number, weight, lanes), lanes)
+                else:
+                    _store_vector(accumulator, 0, total + self.product(number, weight), lanes)
 
     def product(self, number: Term, weight: Term) -> Term:
         lanes = self.kernel.lanes

@@ -24,7 +24,7 @@ _TRIPLES = {
     "armv7l": "armv7a-unknown-linux-gnueabihf",
 }
 _PROCESSORS = {"x86_64": "x86-64", "aarch64": "generic", "armv7l": "cortex-a9"}
-_SPELLINGS = {"sse4_1": "sse4.1"}
+_SPELLINGS = {"sse4_1": "sse4.1", "avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni"}
 
 
 def llvm_target(machine: Machine) -> Any:
@@ -35,6 +35,9 @@ def llvm_target(machine: Machine) -> Any:
         "mcpu": _PROCESSORS[machine.name],
         "mattr": [f"+{_SPELLINGS.get(feature, feature)}" for feature in machine.features],
     }
+    if machine.adds_products:
+        # Without it LLVM takes the products of pairs and their addition apart again.
+        fields["mattr"].append("+fast-dpwssd")
     if machine.name == "armv7l":
         fields["mfloat-abi"] = "hard"
     target = tvm.target.Target(fields)

@@ -23,6 +23,7 @@ from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.vectors import (
+    add_quads,
     load,
     multiply_add_pairs,
     prefetch,
@@ -30,7 +31,7 @@ from intarsia_backends.cpu.emit.vectors import (
     store,
     transposed,
 )
-from intarsia_backends.cpu.kernels import MatrixProduct
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.cpu.walks import Expression
 
 _REUSES = 3
@@ -47,10 +48,10 @@ _SMALL_FINISH = 4
 
 def emit_product(kernel: MatrixProduct) -> Any:
     """The PrimFunc of a matrix product."""
-    x_dtype = {"float32": "float32", "pairs": "int32", "int16": "int16"}[kernel.products]
-    w_dtype = "float32" if kernel.products == "float32" else "int16"
+    x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
+    w_dtype = WEIGHTS[kernel.products]
     total = "float32" if kernel.products == "float32" else "int32"
-    pairs = 2 if kernel.products == "pairs" else 1
+    pairs = SHARES[kernel.products]
     columns = kernel.cut.vectors * kernel.cut.lanes
 
     def body() -> None:
@@ -98,7 +99,7 @@ class _Product:
         self.kernel, self.cut = kernel, kernel.cut
         self.x, self.w, self.bias, self.further, self.y = x, w, bias, further, y
         self.total = total
-        self.pairs = 2 if kernel.products == "pairs" else 1
+        self.pairs = SHARES[kernel.products]
         self.rank = len(kernel.batch)
         self.depth_blocks = -(-kernel.depth // self.cut.depth_block)
         tiles = split_evenly(kernel.rows, self.cut.tiles[0])[0]
@@ -348,7 +349,11 @@ class _Tile:
 
         def add(row: int, index: int, number: Term, weight: Term) -> None:
             total, width = sums[row][index], widths[index]
-            store(total, 0, load(total, 0, width) + self.multiplied(number, weight, width), width)
+            before = load(total, 0, width)
+            if self.kernel.products == "quads":
+                store(total, 0, add_quads(before, number, weight, width), width)
+            else:
+                store(total, 0, before + self.multiplied(number, weight, width), width)
 
         if self.product.streams:
             size = np.dtype(str(w.dtype)).itemsize

@@ -1,4 +1,4 @@
-"""TIR for `Surround`: the zeros of a halo."""
+"""TIR for `Surround`: the numbers of a halo."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def emit_surround(kernel: Surround) -> Any:
 
     def body() -> None:
         memory = parameter("memory", kernel.batch * image, kernel.dtype)
-        zero = constant(kernel.dtype, 0)
+        number = constant(kernel.dtype, kernel.fill)
 
-        def clear(start: Term, elements: int) -> None:
+        def fill(start: Term, elements: int) -> None:
             if elements:
                 with T.serial(0, elements) as place:
-                    T.buffer_store(memory, zero, [start + place])
+                    T.buffer_store(memory, number, [start + place])
 
         with T.serial(0, kernel.batch) as batch:
             start = batch * image
-            clear(start, before)
+            fill(start, before)
             if between and kernel.height > 1:
                 with T.serial(0, kernel.height - 1) as line:
-                    clear(start + before + inside + line * row, between)
-            clear(start + (before + (kernel.height - 1) * row + inside), after)
+                    fill(start + before + inside + line * row, between)
+            fill(start + (before + (kernel.height - 1) * row + inside), after)
 
     return function(body)

@@ -4,6 +4,7 @@ Numbers that are multiplied come in three kinds, named like a kernel's `products
 
     "float32"  one by one
     "pairs"    int16, two products summed to an int32 by one instruction (x86)
+    "quads"    uint8 and int8, four products added to an int32 by one instruction (x86 with VNNI)
     "int16"    int16, each product widened to int32 (ARM)
 """
 
@@ -22,6 +23,7 @@ from intarsia_backends.cpu.emit.expressions import Term
 _BLOCK_VECTORS = 8
 """Vectors of sums side by side: enough that none waits for the one before it."""
 
+_ADD_QUADS = {lanes: f"llvm.x86.avx512.vpdpbusd.{32 * lanes}" for lanes in (4, 8, 16)}
 _MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
@@ -163,6 +165,12 @@ def prefetch(buffer: Any, place: Term) -> None:
 def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
     """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
     return pair_products(reinterpreted(spread(number, lanes), f"int16x{2 * lanes}"), weights, lanes)
+
+
+def add_quads(total: Term, number: Term, weights: Term, lanes: int) -> Term:
+    """total + the four uint8 of an int32 times four int8 weights; int32 lanes, modulo 2**32. VNNI alone."""
+    numbers = reinterpreted(spread(number, lanes), f"uint8x{4 * lanes}")
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _ADD_QUADS[lanes], total, numbers, weights)
 
 
 def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:

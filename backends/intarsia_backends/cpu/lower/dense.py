@@ -8,12 +8,14 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
 from intarsia_backends.cpu.builder import Builder, element
-from intarsia_backends.cpu.kernels import nest
+from intarsia_backends.cpu.kernels import SHARES, nest
 from intarsia_backends.cpu.lower.activations import activated, knows_activation
 from intarsia_backends.cpu.lower.convolution import centred, channel_factors, requantized
 from intarsia_backends.cpu.lower.products import Product
+from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
 from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused
 from intarsia_backends.cpu.lower.tiles import products_for
+from intarsia_backends.cpu.program import Buffer
 from intarsia_backends.cpu.views import View
 from intarsia_backends.cpu.walks import Access, Expression, row_major
 
@@ -99,11 +101,31 @@ def _lower_qmatmul(builder: Builder, node: Node) -> None:
     shape = node.output.shape
     lead = row_major(shape[:-1])
     zero = int(attribute(node, "input_zero_point", 0))
+    bias = elements(node.input(2))
     products = products_for(builder.machine)
-    steps = -(-depth // 2) if products == "pairs" else depth
-    x = builder.scratch(rows * steps, "int32" if products == "pairs" else "int16")
-    source = builder.read(node.input(0))
-    if products == "pairs":
+    if takes_quads(builder.machine, weights.T, bias):
+        products, bias = "quads", quads_bias(weights.T, bias, zero)
+    steps = -(-depth // SHARES[products])
+    x = _multiplicands(builder, node.input(0), rows, depth, zero, products)
+    numbers, form = channel_factors(node, builder.machine, weights.T)
+    factors = View(builder.weight(numbers), form, (*(0 for _ in shape[1:]), 1))
+    x_view = View(x, "int16" if products == "int16" else "int32", (*(step * steps for step in lead), 1))
+    product = Product(builder, shape, steps, products, x_view, weights, bias, tuple(range(len(shape))))
+    product.defer(node.output, requantized(("acc",), ("in", 0), node, form), [factors])
+
+
+def _multiplicands(builder: Builder, value: Value, rows: int, depth: int, zero: int, products: str) -> Buffer:
+    """int8 [rows, depth] as a product reads them: int16 without the zero point, side by side or two in an int32, or
+    uint8, four in an int32."""
+    steps = -(-depth // SHARES[products])
+    x = builder.scratch(rows * steps, "int16" if products == "int16" else "int32")
+    source = builder.read(value)
+    if products == "quads":
+        # What stands behind a row's end meets weights of zero.
+        element: Expression = ("cast", "uint8", ("add", ("cast", "int32", ("in", 0)), ("const", "int32", OFFSET)))
+        target = Access("uint8", (SHARES[products] * steps, 1))
+        builder.call(nest((rows, depth), [Access("int8", (depth, 1))], target, element), [source], x)
+    elif products == "pairs":
         low: Expression = ("bit_and", centred(zero), ("const", "int32", 0xFFFF))
         odd: Expression = ("sub", ("cast", "int32", ("in", 1)), ("const", "int32", zero))
         both: Expression = ("bit_or", low, ("shift_left", odd, ("const", "int32", 16)))
@@ -115,14 +137,9 @@ def _lower_qmatmul(builder: Builder, node: Node) -> None:
             kernel = nest((rows,), [Access("int8", (depth,), depth - 1)], Access("int32", (steps,), steps - 1), low)
             builder.call(kernel, [source], x)
     else:
-        element: Expression = ("cast", "int16", centred(zero))
+        element = ("cast", "int16", centred(zero))
         builder.call(nest((rows * depth,), [Access("int8", (1,))], Access("int16", (1,)), element), [source], x)
-    numbers, form = channel_factors(node, builder.machine, weights.T)
-    factors = View(builder.weight(numbers), form, (*(0 for _ in shape[1:]), 1))
-    x_view = View(x, "int32" if products == "pairs" else "int16", (*(step * steps for step in lead), 1))
-    bias = elements(node.input(2))
-    product = Product(builder, shape, steps, products, x_view, weights, bias, tuple(range(len(shape))))
-    product.defer(node.output, requantized(("acc",), ("in", 0), node, form), [factors])
+    return x
 
 
 def _check(node: Node) -> Support:

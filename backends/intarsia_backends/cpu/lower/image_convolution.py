@@ -41,16 +41,18 @@ class Convolution:
     views: Sequence[View]
 
     def products(self, machine: Machine) -> str:
-        """How the machine multiplies, as a kernel's `products`."""
+        """How the machine multiplies, as a kernel's `products`; four bytes at a time only where sums are direct."""
         return "float32" if self.zero is None else products_for(machine)
 
-    def placed(self, builder: Builder, halo: Halo, step: int) -> tuple[Operand, Images, View, Expression]:
+    def placed(
+        self, builder: Builder, halo: Halo, step: int, *, as_bytes: bool = False
+    ) -> tuple[Operand, Images, View, Expression]:
         """The first tap of the input, how the input lies, where the output goes, and its element as stored there.
 
-        halo, step  as in `channels_last`
+        halo, step, as_bytes  as in `channels_last`
         """
-        x, images = channels_last(builder, self.source, halo, step, self.zero)
-        target = images_result(builder, self.value)
+        x, images = channels_last(builder, self.source, halo, step, self.zero, as_bytes=as_bytes)
+        target = images_result(builder, self.value, as_bytes=True)
         return x.at(first_tap(images, self.window)), images, target, stored(self.expression, target)
 
     @property

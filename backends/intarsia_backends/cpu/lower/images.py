@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.kernels import Contraction, nest
-from intarsia_backends.cpu.layouts import HALOS
+from intarsia_backends.cpu.kernels import SHARES, STORED, WEIGHTS, Contraction, nest
+from intarsia_backends.cpu.layouts import BYTES, HALOS
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution
 from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
+from intarsia_backends.cpu.lower.quads import quads_bias, takes_quads
 from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
@@ -88,14 +91,18 @@ def convolve_images(
 def _dense(builder: Builder, convolution: Convolution) -> None:
     machine, window = builder.machine, convolution.window
     products = convolution.products(machine)
-    pairs = 2 if products == "pairs" else 1
+    weights, bias = convolution.weights, convolution.bias
+    if convolution.zero is not None and _sums_quads(machine, window, weights, bias):
+        products = "quads"
+        bias = quads_bias(weights.reshape(-1, *weights.shape[2:]), bias, convolution.zero).reshape(bias.shape)
+    pairs = SHARES[products]
     if window.groups > 1 and window.channels % pairs:
         products, pairs = "int16", 1  # a pair would reach into the next group
     channels = -(-window.channels // pairs)
-    x, images, target, finish = convolution.placed(builder, window_halo(window), pairs)
+    x, images, target, finish = convolution.placed(builder, window_halo(window), pairs, as_bytes=products == "quads")
     strides = window.strides
     if window.kernel == (1, 1) and strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
-        x, images = _picked(builder, x, images, window, "float32" if convolution.zero is None else "int16")
+        x, images = _picked(builder, x, images, window, STORED[products])
         strides = (1, 1)
     y_image, _, y_row, y_position = target.strides
     lanes = machine.lanes
@@ -112,7 +119,8 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
     tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1], products)
-    vector_bytes = channels * pairs * math.prod(window.kernel) * lanes * (4 if convolution.zero is None else 2)
+    weight_bytes = np.dtype(WEIGHTS[products]).itemsize
+    vector_bytes = channels * pairs * math.prod(window.kernel) * lanes * weight_bytes
     rows_first = vector_bytes * -(-window.outputs // lanes) <= _CACHED_BYTES
     chunked = not rows_first and vector_bytes * vectors > _CACHED_BYTES and window.kernel[0] > 1
     flat = math.prod(positions) <= _FLAT_POSITIONS and not chunked
@@ -147,14 +155,23 @@ def _dense(builder: Builder, convolution: Convolution) -> None:
         finish,
     )
     order = interleaved_outputs(window.outputs, vectors, lanes) if kernel.interleaved else None
-    bias = pad_outputs(convolution.bias, lanes)
+    bias = pad_outputs(bias, lanes)
     operands: list[Operand] = [
         x,
-        builder.weight(pack(convolution.weights, vectors, lanes, products, window_first=True, order=order)),
+        builder.weight(pack(weights, vectors, lanes, products, window_first=True, order=order)),
         builder.weight(bias if order is None else bias[:, order]),
         *(view.start for view in convolution.views),
     ]
     builder.call(kernel, operands, target.start)
+
+
+def _sums_quads(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
+    """Whether a convolution of int8 that is summed directly reads bytes, four channels at a time.
+
+    weights  [groups, outputs, channels, height, width]; bias [groups, outputs]
+    """
+    alone = window.groups == 1 or window.channels % SHARES["quads"] == 0  # else some would reach into the next group
+    return alone and takes_quads(machine, weights.reshape(-1, *weights.shape[2:]), bias)
 
 
 def _picked(builder: Builder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
@@ -222,4 +239,17 @@ def _convolution_halo(node: Node, machine: Machine) -> Halo:
     return winograd_halo(window, size) if size else window_halo(window)
 
 
+def _wants_bytes(node: Node, machine: Machine) -> bool:
+    data = elements(node.input(1))
+    window = window_of(node, data.shape)
+    if not machine.adds_products or not takes_images(window) or _is_depthwise(window):
+        return False
+    if winograd_size(machine, window, data):
+        return False
+    shape = (window.groups, window.outputs)
+    bias = elements(node.input(2)).reshape(shape)
+    return _sums_quads(machine, window, data.reshape(*shape, *data.shape[1:]), bias)
+
+
 HALOS["Conv"] = HALOS["qconv"] = _convolution_halo
+BYTES["qconv"] = _wants_bytes

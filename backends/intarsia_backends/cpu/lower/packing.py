@@ -10,6 +10,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.cuts import interleaving_order
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
 from intarsia_backends.cpu.program import Buffer
 
 
@@ -29,7 +30,7 @@ def pack(
     order  of the outputs, absent ones counted, where it is not their own
     """
     groups, outputs, channels, *kernel = weights.shape
-    pairs = 2 if products == "pairs" else 1
+    pairs = SHARES[products]
     padded = -(-outputs // lanes) * lanes
     padded_channels = -(-channels // pairs) * pairs
     full = np.zeros((groups, padded, padded_channels, *kernel), weights.dtype)
@@ -42,7 +43,7 @@ def pack(
     ordered = split.transpose(axes).reshape(groups, steps, padded, pairs)
     block = vectors * lanes  # one after the other; the last may be narrow
     blocks = [ordered[:, :, start : start + block].reshape(groups, -1) for start in range(0, padded, block)]
-    return np.concatenate(blocks, axis=1).astype(np.float32 if products == "float32" else np.int16)
+    return np.concatenate(blocks, axis=1).astype(WEIGHTS[products])
 
 
 def pad_outputs(numbers: Array, lanes: int) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.cuts import Cut, split_evenly, sum_chains
-from intarsia_backends.cpu.kernels import PARALLEL_WORK
+from intarsia_backends.cpu.kernels import PARALLEL_WORK, SHARES, WEIGHTS
 from intarsia_backends.cpu.machine import Machine
 
 _LATENCY_STEPS = 4.0
@@ -91,7 +91,7 @@ def _step(tile: int, vectors: int) -> float:
 def pack_panels(weights: Array, cut: Cut, products: str) -> Array:
     """Weights [depth, columns] (or a stack of them) as a MatrixProduct reads them: panel after panel."""
     *batch, depth, columns = weights.shape
-    pairs = 2 if products == "pairs" else 1
+    pairs = SHARES[products]
     steps = -(-depth // pairs)
     full = np.zeros((*batch, steps * pairs, cut.vectors * cut.lanes), weights.dtype)
     full[..., :depth, :columns] = weights
@@ -103,7 +103,7 @@ def pack_panels(weights: Array, cut: Cut, products: str) -> Array:
         parts.append(part.reshape(*batch, steps * width * pairs))
         start += width
     packed = np.concatenate(parts, axis=-1)
-    return np.ascontiguousarray(packed.astype(np.float32 if products == "float32" else np.int16))
+    return np.ascontiguousarray(packed.astype(WEIGHTS[products]))
 
 
 def pad_columns(numbers: Array, cut: Cut) -> Array:

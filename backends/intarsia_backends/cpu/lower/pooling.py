@@ -12,7 +12,7 @@ from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.fusion import stored_number
 from intarsia_backends.cpu.kernels import nest
-from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result, zero_point
+from intarsia_backends.cpu.layouts import HALOS, channels_last, images_result, number_images, zero_point
 from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
 from intarsia_backends.cpu.lower.geometry import Window, check_window, first_tap, reaching_window, window_halo
@@ -112,7 +112,7 @@ def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer
 
 def _has_images(builder: Builder, node: Node) -> bool:
     """Whether the input lies with its channels last."""
-    return bool(builder.images(node.input(0)))
+    return bool(number_images(builder, node.input(0)))
 
 
 def _from_first_tap(view: View, images: Images, window: Window) -> View:
@@ -121,7 +121,7 @@ def _from_first_tap(view: View, images: Images, window: Window) -> View:
 
 
 def _zero_halo(builder: Builder, node: Node, window: Window) -> View:
-    view, _ = builder.images(node.input(0))[0]
+    view, _ = number_images(builder, node.input(0))[0]
     return _from_first_tap(*channels_last(builder, node.input(0), window_halo(window), 1, view.zero), window)
 
 
@@ -129,7 +129,7 @@ def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
     """The input in a border that never is the largest."""
     if (not any(window.before) and not any(window.after)) or _is_positive(node.input(0)):
         return _zero_halo(builder, node, window)
-    view, images = builder.images(node.input(0))[0]
+    view, images = number_images(builder, node.input(0))[0]
     around = replace(images, halo=window_halo(window), pitch=images.channels)
     buffer = builder.scratch(around.elements, view.dtype)
     copy = around.view(buffer, view.dtype, view.zero)

@@ -11,7 +11,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.fusion import anything
-from intarsia_backends.cpu.kernels import MatrixProduct, nest
+from intarsia_backends.cpu.kernels import WEIGHTS, MatrixProduct, nest
 from intarsia_backends.cpu.lower.panels import cut_product, pack_panels, pad_columns
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import View
@@ -96,7 +96,7 @@ class Product:
             w = Access(self.w.dtype, (*ordered(w_steps)[:-1], *self.w.strides[-2:]), self.w.offset)
         else:
             operands.append(self.builder.weight(pack_panels(self.w, cut, self.products)))
-            w = Access("float32" if self.products == "float32" else "int16", ordered(w_steps)[:-1])
+            w = Access(WEIGHTS[self.products], ordered(w_steps)[:-1])
         if self.bias is not None:
             operands.append(self.builder.weight(pad_columns(self.bias, cut)))
         kernel = MatrixProduct(

@@ -31,7 +31,10 @@ def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float
     """
     best: tuple[float, int, int] | None = None
     needed = -(-outputs // machine.lanes)
-    spare = 1 if products == "float32" else 3  # what LLVM needs beside, or it moves sums out of the registers
+    fused = machine.adds_products and products in ("pairs", "quads")
+    # What LLVM needs beside, or it moves sums out of the registers.
+    spare = 1 if products == "float32" else 5 if fused and machine.registers > 16 else 3
+    costs = "float32" if fused else products  # one instruction multiplies and adds
     most = _VECTORS_MAX if products == "float32" or machine.registers > 16 else _PAIR_VECTORS_MAX
     for vectors in range(1, min(most, needed) + 1):
         widths = [vectors] * (needed // vectors) + [needed % vectors] * (needed % vectors > 0)
@@ -39,7 +42,7 @@ def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float
             if tile * vectors + vectors + 1 > machine.registers - spare:
                 break
             tiles = balanced_tiles(row, tile)
-            cycles = _total(tiles, widths, products)
+            cycles = _total(tiles, widths, costs)
             if best is None or cycles < best[0] - 1e-9:
                 best = (cycles, tile, vectors)
     assert best is not None
