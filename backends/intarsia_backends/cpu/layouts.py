@@ -12,19 +12,18 @@ from collections.abc import Callable
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, element
 from intarsia_backends.cpu.kernels import Surround, nest
-from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.views import Halo, Images, View
 
-HALOS: dict[str, Callable[[Node, Machine], Halo]] = {}
+HALOS: dict[str, Callable[[Node, Builder], Halo]] = {}
 """By op, the halo that a node wants around its first input."""
 
 
-def wanted_halo(value: Value, machine: Machine) -> Halo:
+def wanted_halo(value: Value, builder: Builder) -> Halo:
     """Wide enough for every node that reads the value as an image."""
     halo = Halo()
     for node in value.users:
         if node.op in HALOS and node.inputs[0] is value:
-            halo = halo.joined(HALOS[node.op](node, machine))
+            halo = halo.joined(HALOS[node.op](node, builder))
     return halo
 
 
@@ -40,7 +39,7 @@ def zero_point(value: Value) -> int:
 
 def images_result(builder: Builder, value: Value) -> View:
     """Fresh channels-last memory for a value that a node makes, with a halo of zeros."""
-    return _allocated(builder, value, wanted_halo(value, builder.machine), builder.machine.lanes)
+    return _allocated(builder, value, wanted_halo(value, builder), builder.machine.lanes)
 
 
 def channels_last(
@@ -58,7 +57,7 @@ def channels_last(
     source = builder.view(value)
     for view, _ in builder.images(value):
         source = view
-    halo = halo.joined(wanted_halo(value, builder.machine))
+    halo = halo.joined(wanted_halo(value, builder))
     target = _allocated(builder, value, halo, step, zero)
     if zero is None:
         body = element(source, 0)
