@@ -14,7 +14,7 @@ from typing import Any
 
 from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Operand
+from intarsia_backends.cpu.program import Operand, Program
 
 Blocking = Hashable
 """How work is cut up: a frozen dataclass that the kernel of the question knows. Its text is its name in caches."""
@@ -59,13 +59,17 @@ Make = Callable[[Any, Any], tuple[Kernel, Sequence[Operand]]]
 class Asked:
     """A question as a region asks it, so that its alternatives can be made and timed.
 
-    make    makes the kernel for a blocking; memory for weights and scratch comes from the builder that it is given
-    output  what the kernel writes
+    make     makes the kernel for a blocking; memory for weights and scratch comes from the builder that it is given
+    output   what the kernel writes
+    program  what holds the other weights that the kernel reads
+    work     elementary operations of the kernel for the rule's answer, about
     """
 
     question: Question
     make: Make
     output: Operand
+    program: Program
+    work: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Blockings:
         return self._answers[question]
 
     def note(self, asked: Asked) -> None:
-        """A kernel is about to be made with the answer to a question."""
+        """A kernel was made with the answer to a question."""
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,6 +148,11 @@ class Builder:
             weights.extend(content)
         return self._weights[key]
 
+    @property
+    def weights(self) -> Collection[Buffer]:
+        """Constant memory that was asked for."""
+        return self._weights.values()
+
     def call(self, kernel: Kernel, operands: Sequence[Operand], *outputs: Operand) -> None:
         """Append a call; what it writes goes last."""
         self.program.calls.append(Call(kernel, (*operands, *outputs)))
@@ -155,9 +160,10 @@ class Builder:
     def call_blocked(self, question: Question, make: Make, output: Operand) -> None:
         """Append the call of a kernel whose work is cut up as the answer to a question says."""
         answer = self.blockings.answer(question)
-        self.blockings.note(Asked(question, make, output))
+        kernel, operands = make(self, answer.blocking)
+        self.blockings.note(Asked(question, make, output, self.program, getattr(kernel, "work", 0)))
         self.program.sources[answer.source] += 1
-        self.call(*make(self, answer.blocking), output)
+        self.call(kernel, operands, output)
 
     def guard(self, value: Value, low: int, high: int, where: str) -> None:
         """End the run, with a reason, where a whole number of a value that is made at run time is outside low..high."""

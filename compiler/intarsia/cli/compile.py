@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,24 @@ def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]
         if not name or not size.isdecimal() or int(size) < 1:
             raise click.BadParameter(f"{text!r} is not NAME=N with a whole number N from 1", ctx, param)
         found[name] = int(size)
+    return found
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    number = text.rstrip("ms")
+    unit = text[len(number) :]
+    try:
+        found = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
+        found = math.nan
+    if not 0 < found < math.inf:
+        what = f"{text!r} is no time such as 20s, 500ms, 2m or 20, which are seconds, above 0"
+        raise click.BadParameter(what, ctx, param)
     return found
 
 
@@ -89,6 +108,12 @@ def model_options(command: Any) -> Any:
 )
 @click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
+@click.option(
+    "--tune",
+    metavar="TIME",
+    callback=_seconds,
+    help="Search for faster CPU code for so long (20s, 2m), by timing it here; what is found is kept.",
+)
 @click.option("--stop-after", type=click.Choice(_STAGES), help="Write the graph at that stage as text instead.")
 @json_option
 def command(
@@ -107,6 +132,7 @@ def command(
     fit: str,
     dump: Path | None,
     compare: bool,
+    tune: float | None,
     stop_after: str | None,
     as_json: bool,
 ) -> None:
@@ -124,6 +150,7 @@ def command(
             images=_images(calibration, mean, scale, colour, fit),
             dump=dump,
             compare=compare,
+            tune=tune,
             progress=step,
         )
         if stop_after is not None:

@@ -30,7 +30,6 @@ from intarsia_backends.cpu.views import Halo, Images, View
 from intarsia_backends.cpu.walks import Access, Expression
 from intarsia_backends.cpu.winograd import Plan
 
-
 _PICKED_OUTPUTS = 64
 """Outputs from on which a 1x1 convolution with strides is worth a copy of what it reads."""
 
