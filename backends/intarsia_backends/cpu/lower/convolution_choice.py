@@ -107,11 +107,15 @@ class ConvolutionQuestion(Question):
     # ---- what else may be faster
 
     def alternatives(self) -> list[DirectBlocking | Plan]:
+        """Of the way that the rule goes many, of the others the best one each."""
         rule, direct = self.rule(), self._direct()
-        tiles = self._other_tiles(direct)
         plans = [other_plans(*self._layer, size, self.products) for size in self.winograd]
-        first: list[DirectBlocking | Plan] = [direct, *(found[0] for found in plans), *self._other_orders(direct)]
-        every = [*first, *_in_turn([tiles, self._other_splits(direct), *(found[1:] for found in plans)])]
+        ways: list[DirectBlocking | Plan] = [direct, *(found[0] for found in plans)]
+        if isinstance(rule, Plan):
+            every = [*ways, *_in_turn(plans)]
+        else:
+            more = _in_turn([self._other_tiles(direct), self._other_orders(direct), self._other_splits(direct)])
+            every = [*ways, *more]
         return [blocking for blocking in dict.fromkeys(every) if blocking != rule]
 
     def _other_tiles(self, direct: DirectBlocking) -> list[DirectBlocking]:
@@ -140,7 +144,7 @@ class ConvolutionQuestion(Question):
         return found
 
 
-def _in_turn(lists: Sequence[Sequence[DirectBlocking | Plan]]) -> list[DirectBlocking | Plan]:
+def _in_turn(lists: Sequence[Sequence[DirectBlocking] | Sequence[Plan]]) -> list[DirectBlocking | Plan]:
     """The first of each, then the second of each, and so on."""
     longest = max(map(len, lists), default=0)
     return [found[index] for index in range(longest) for found in lists if index < len(found)]
