@@ -28,13 +28,12 @@ class Timer(Protocol):
 class Outcome:
     """What a search came to.
 
-    answers   by question, what is faster than the rule, and what is known not to be
-    layers    questions there were
-    timed     of these, how many were timed now, and how many were found in the cache with nothing left to time
-    known
+    answers     by question, what is faster than the rule
+    layers      questions there were
+    timed       how many of these were timed now
+    known       how many were found in the cache with nothing left to time
     unfinished  how many have blockings that were never timed
-    faster    for how many a faster blocking is known
-    gain      estimated share of the time of the layers that were ever timed which is won
+    gain        estimated share of the time of the layers that were ever timed which is won
     """
 
     answers: dict[Question, Answer]
@@ -42,7 +41,6 @@ class Outcome:
     timed: int
     known: int
     unfinished: int
-    faster: int
     gain: float
 
     def text(self, seconds: float) -> str:
@@ -52,7 +50,9 @@ class Outcome:
             parts.append(f"{self.known} were known from the cache")
         if self.unfinished:
             parts.append(f"for {self.unfinished} the budget ended before all was tried: another run goes on there")
-        parts.append(f"for {self.faster} there is something faster than the rule, about {self.gain:.1%} of their time")
+        parts.append(
+            f"for {len(self.answers)} there is something faster than the rule, about {self.gain:.1%} of their time"
+        )
         return "; ".join(parts)
 
 
@@ -94,10 +94,10 @@ class _Layer:
 
     @property
     def answer(self) -> Answer | None:
-        """None where nothing is known but the rule."""
-        if self.timed:
-            return Answer(self.best, SEARCH)
-        return Answer(self.best, CACHE) if self.known else None
+        """None where nothing is known to be faster than the rule's."""
+        if self.best == self.rule:
+            return None
+        return Answer(self.best, SEARCH if self.timed else CACHE)
 
 
 def search(
@@ -154,6 +154,5 @@ def _outcome(layers: Sequence[_Layer]) -> Outcome:
         sum(layer.timed for layer in layers),
         sum(layer.known and not layer.timed and not layer.left for layer in layers),
         sum(bool(layer.left) for layer in layers),
-        sum(layer.best != layer.rule for layer in layers),
         1 - after / before if before else 0.0,
     )
