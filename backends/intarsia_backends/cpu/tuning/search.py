@@ -50,9 +50,7 @@ class Outcome:
             parts.append(f"{self.known} were known from the cache")
         if self.unfinished:
             parts.append(f"for {self.unfinished} the budget ended before all was tried: another run goes on there")
-        parts.append(
-            f"for {len(self.answers)} there is something faster than the rule, about {self.gain:.1%} of their time"
-        )
+        parts.append(f"for {len(self.answers)} something is faster than the rule, about {self.gain:.1%} of their time")
         return "; ".join(parts)
 
 
