@@ -37,6 +37,7 @@ _COLD_BYTES_MAX = 48 << 20
 _OTHER_BYTES = 2 << 20
 """What is walked over between calls: the second cache of most processors, and more."""
 
+_PAGE_BYTES = 4096
 _ROOM_BYTES = 256
 """Around every operand: kernels read whole vectors past the last number."""
 
@@ -125,7 +126,7 @@ class Trial:
             copies = max(1, min(cold, _COLD_BYTES_MAX) // max(1, size * len(made)))
             pointers = []
             for _ in range(copies):
-                held = {buffer: _weights(buffer, builder.program) for buffer in mine}
+                held = {buffer: _weights(buffer, builder.program, random) for buffer in mine}
                 self._held.append(held)
                 pointers += [_address(operand, {**self._memory, **held}) for operand in (*operands, asked.output)]
             self._sets.append((ctypes.c_void_p * len(pointers))(*pointers))
@@ -261,8 +262,8 @@ def _y_dtype(kernel: Any) -> str:
 def _filled(buffer: Buffer, dtype: str, program: Program, random: np.random.Generator) -> Array:
     """The contents of a constant; random numbers for what is made at run time."""
     if buffer.kind == "weight":
-        return _weights(buffer, program)
-    memory = _memory(buffer.size)
+        return _weights(buffer, program, random)
+    memory = _memory(buffer.size, random)
     size = buffer.size // np.dtype(dtype).itemsize
     if dtype.startswith("float"):
         memory[: buffer.size].view(dtype)[:size] = random.standard_normal(size)
@@ -273,16 +274,17 @@ def _filled(buffer: Buffer, dtype: str, program: Program, random: np.random.Gene
     return memory
 
 
-def _weights(buffer: Buffer, program: Program) -> Array:
-    memory = _memory(buffer.size)
+def _weights(buffer: Buffer, program: Program, random: np.random.Generator) -> Array:
+    memory = _memory(buffer.size, random)
     memory[: buffer.size] = np.frombuffer(program.weights, np.uint8, buffer.size, buffer.offset)
     return memory
 
 
-def _memory(size: int) -> Array:
-    memory = np.zeros(size + 2 * _ROOM_BYTES, np.uint8)
-    start = -memory.ctypes.data % 64 + 64
-    return memory[start : start + size + 128]
+def _memory(size: int, random: np.random.Generator) -> Array:
+    """Zeros from some line of a page on: were all at the same one, they would meet in few sets of the caches."""
+    memory = np.zeros(size + 2 * _PAGE_BYTES + _ROOM_BYTES, np.uint8)
+    start = -memory.ctypes.data % _PAGE_BYTES + 64 * int(random.integers(1, _PAGE_BYTES // 64))
+    return memory[start : start + size + _ROOM_BYTES // 2]
 
 
 def _address(operand: Operand, memory: dict[Buffer, Array]) -> int:
