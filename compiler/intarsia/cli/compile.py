@@ -32,24 +32,21 @@ def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 
 
-def seconds_of(text: str) -> float | None:
-    """Seconds of a text such as 20s, 500ms, 2m or 20; None where it is no time above 0."""
+def seconds_of(text: str) -> float:
+    """Seconds of a text such as 20s, 500ms, 2m or 20; ValueError where it is no time above 0."""
     number = text.rstrip("ms")
-    unit = text[len(number) :]
-    try:
-        found = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        return None
-    return found if 0 < found < math.inf else None
+    found = float(number) * _UNITS.get(text[len(number) :], math.nan)
+    if not 0 < found < math.inf:
+        raise ValueError(text)
+    return found
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    found = seconds_of(text)
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no time above 0 such as 20s, 500ms, 2m or 20 (seconds)", ctx, param)
-    return found
+    try:
+        return None if text is None else seconds_of(text)
+    except ValueError:
+        what = f"{text!r} is no time above 0 such as 20s, 500ms, 2m or 20 (seconds)"
+        raise click.BadParameter(what, ctx, param) from None
 
 
 def model_options(command: Any) -> Any:
