@@ -34,8 +34,14 @@ from intarsia_backends.cpu.walks import Access
 _COLD_BYTES_MAX = 48 << 20
 """More weights than the last cache of most processors holds."""
 
+_COPIES_MAX = 64
+"""Of the weights of a kernel: of small ones more would only take time to lay out."""
+
 _OTHER_BYTES = 2 << 20
 """What is walked over between calls: the second cache of most processors, and more."""
+
+_OTHER_SECONDS = 5e-5
+"""How long that takes, about."""
 
 _PAGE_BYTES = 4096
 _ROOM_BYTES = 256
@@ -123,7 +129,7 @@ class Trial:
         for _, operands in made:
             mine = [buffer for buffer in map(buffer_of, operands) if buffer in own]
             size = sum(buffer.size for buffer in mine)
-            copies = max(1, min(cold, _COLD_BYTES_MAX) // max(1, size * len(made)))
+            copies = min(max(1, min(cold, _COLD_BYTES_MAX) // max(1, size * len(made))), _COPIES_MAX)
             pointers = []
             for _ in range(copies):
                 held = {buffer: _weights(buffer, builder.program, random) for buffer in mine}
@@ -293,7 +299,7 @@ def _address(operand: Operand, memory: dict[Buffer, Array]) -> int:
 
 
 def _runs(seconds: float, each: float) -> int:
-    return min(max(int(seconds / max(each, 1e-9)), _RUNS[0]), _RUNS[1])
+    return min(max(int(seconds / (each + _OTHER_SECONDS)), _RUNS[0]), _RUNS[1])
 
 
 # ---- code
