@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
@@ -23,7 +25,7 @@ from intarsia.passes.base import Hook, Pass, run_passes
 from intarsia.passes.instruments import Compare, Dump, Hooks, VerifyEach
 from intarsia.passes.quantize import assumed_ranges, calibrate, is_prequantized, lower_qdq, quantize, require_measured
 from intarsia.passes.quantize.samples import read_samples
-from intarsia.targets import Blob, Target, find_target
+from intarsia.targets import Blob, Progress, Target, find_target
 from intarsia.vectors import pick_inputs, tolerance_of, why_none
 
 STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
@@ -34,9 +36,6 @@ Model = Any
 Calibration = Any
 """Whatever `passes.quantize.samples` reads: an array [N, ...], a mapping from input name to array, an iterable of such
 mappings, or the path of a .npy or .npz file or of a folder of images."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total); total is 0 where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Options:
     images       how a folder of images becomes samples; see `passes.quantize.samples.ImageOptions`
     dump         folder for the graph after every pass that changed something
     compare      evaluate after every pass on this machine and fail at the first value that drifts
+    tune         seconds to search for faster code by timing it on this machine; None takes what the targets' rules say
     """
 
     precision: str | None = None
@@ -64,6 +64,7 @@ class Options:
     images: Any = None
     dump: Path | None = None
     compare: bool = False
+    tune: float | None = None
     progress: Progress | None = None
 
 
@@ -110,6 +111,10 @@ def compile_model(
     Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings.
     """
     chosen = Options(precision=precision, batch=batch, **options)
+    if chosen.tune is not None and not 0 < chosen.tune < math.inf:
+        raise CompileError(
+            where=f"tune {chosen.tune!r}", what="it is no number of seconds above 0", help="give a budget such as 20.0"
+        )
     return emit(lower(model, target, chosen, calibration=calibration), chosen, calibration)
 
 
@@ -259,7 +264,7 @@ def emit(lowered: Lowered, options: Options, calibration: Calibration | None = N
     assert not lowered.assumed, "assumed ranges tell places and are never compiled"
     parts = partition(lowered.graph, lowered.targets)
     _refuse_onnx_on_boards(lowered, parts)
-    by_name = {target.name: target for target in lowered.targets}
+    by_name, tuning_notes = _tuned(lowered, parts, options)
     files: dict[str, bytes] = {}
     regions = []
     for index, region in enumerate(parts.regions):
@@ -273,7 +278,11 @@ def emit(lowered: Lowered, options: Options, calibration: Calibration | None = N
     files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(lowered.graph).items()})
     outputs = _outputs(lowered, files)
     vectors, absence = _vectors(lowered, options, calibration, files)
-    notes = [*lowered.notes, *([("test vectors", f"none: {absence}")] if absence else [])]
+    notes = [
+        *lowered.notes,
+        *(("tune", text) for text in tuning_notes),
+        *([("test vectors", f"none: {absence}")] if absence else []),
+    ]
     explanation = explain_lowered(lowered, parts)
     owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
     placements = [{**row, "region": owner[row["name"]]} for row in explanation.to_dict()["rows"]]
@@ -309,6 +318,22 @@ def _refuse_onnx_on_boards(lowered: Lowered, parts: Partition) -> None:
             "to fall back to",
             help="compile for target 'cpu', where the fallback works, or take the op out of the model",
         )
+
+
+def _tuned(lowered: Lowered, parts: Partition, options: Options) -> tuple[dict[str, Target], list[str]]:
+    """The targets by name, those that found something faster in the place of those that were asked, and notes."""
+    by_name = {target.name: target for target in lowered.targets}
+    if options.tune is None:
+        return by_name, []
+    notes: list[str] = []
+    end = time.monotonic() + options.tune
+    for name, target in by_name.items():
+        regions = [region.graph for region in parts.regions if region.place == name]
+        found = target.tuned(regions, end - time.monotonic(), options.progress) if regions else None
+        if found is not None:
+            by_name[name] = found.target
+            notes += found.notes
+    return by_name, notes or ["no part of the model runs on a target that has something to time on this machine"]
 
 
 def _compile(region: Region, targets: Mapping[str, Target]) -> Blob:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -71,6 +71,22 @@ class Cost:
     seconds: float = 0.0
 
 
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total); total is 0 where it is not known."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search for faster code came to.
+
+    target  compiles regions with what was found
+    notes   for the user: what was tried and found, or why nothing was
+    """
+
+    target: Target
+    notes: tuple[str, ...]
+
+
 class Target(ABC):
     """A system that runs regions.
 
@@ -93,6 +109,13 @@ class Target(ABC):
     @abstractmethod
     def compile(self, region: Graph) -> Blob:
         """Compile a region: each node was answered with yes; region inputs and outputs keep their value names."""
+
+    def tuned(self, regions: Sequence[Graph], seconds: float, progress: Progress | None = None) -> Tuned | None:
+        """Search for what makes these regions fastest, by timing code on this machine for about so many seconds.
+
+        None where a target has nothing to search for. One whose code cannot be timed here says so in the notes.
+        """
+        return None
 
     def cost(self, node: Node) -> Cost:
         """Estimate for one node that `supports` answered with yes; zero where unknown."""

@@ -25,6 +25,7 @@ from cpu_engines import intarsia_session
 from network_files import PRECISIONS, cache_folder, given_file, network_file, random_inputs
 from network_models import NETWORKS
 
+from intarsia.cli.compile import seconds_of
 from intarsia.driver import Options, emit, lower
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
@@ -42,7 +43,7 @@ class ProfiledTarget(CpuTarget):
         self.calls: dict[str, list[Call]] = {}
 
     def compile(self, region: Graph) -> Blob:
-        self.calls[region.name] = lower_region(region, self.machine).calls
+        self.calls[region.name] = lower_region(region, self.machine, self.blockings).calls
         return super().compile(region)
 
 
@@ -90,9 +91,9 @@ def _functions(expression: Any) -> Iterator[str]:
             yield from _functions(part)
 
 
-def profiled(model: Path, precision: str, threads: int, seconds: float) -> dict[str, Any]:
+def profiled(model: Path, precision: str, threads: int, seconds: float, tune: float | None = None) -> dict[str, Any]:
     """A row for each call, in order: region, name (where calls have one), kind, microseconds, operations, sizes."""
-    target, options = ProfiledTarget(), Options(precision=precision)
+    target, options = ProfiledTarget(), Options(precision=precision, tune=tune)
     lowered = dataclasses.replace(lower(model, "cpu", options), targets=(target,))
     session = intarsia_session(emit(lowered, options), threads)
     inputs, tables = random_inputs(model, 0), {}
@@ -190,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default=PRECISIONS[0], choices=PRECISIONS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="of running it (default: %(default)s)")
+    parser.add_argument("--tune", type=seconds_of, help="when compiling, search so long for faster code: 60s")
     parser.add_argument("--openvino", action="store_true", help="OpenVINO's layers as well")
     parser.add_argument("--width", type=int, default=160, help="of lines (default: %(default)s)")
     parser.add_argument("--json", action="store_true")
@@ -197,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = model_of(options.model, options.precision)
     if options.threads == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    found = profiled(model, options.precision, options.threads, options.seconds)
+    found = profiled(model, options.precision, options.threads, options.seconds, options.tune)
     peer = openvino_layers(model, options.threads, options.seconds) if options.openvino else []
     if options.json:
         print(json.dumps({**found, "openvino": peer}, indent=1))

@@ -5,6 +5,7 @@
     python tests/benchmarks/cpu_networks.py --models ../shared/models   the ONNX files of a folder as well
     python tests/benchmarks/cpu_networks.py --compile                   only seconds and memory of compiling them
     python tests/benchmarks/cpu_networks.py --peers onnxruntime         without OpenVINO
+    python tests/benchmarks/cpu_networks.py --tune 60s                  with code that was found by timing
 
 It needs onnxruntime and openvino: `pip install -e '.[bench]'`. The networks are made once and kept in the user's cache;
 network_models.py and network_files.py say what they are, cpu_engines.py how each engine is set up. A network runs in a
@@ -32,6 +33,8 @@ from typing import Any
 from cpu_engines import OWN, PEERS
 from network_files import PRECISIONS, cache_folder, given_file, given_models, network_file
 from network_models import NETWORKS
+
+from intarsia.cli.compile import seconds_of
 
 Row = dict[str, Any]
 
@@ -79,7 +82,7 @@ def rows_of(name: str, model: Path, precision: str, options: argparse.Namespace)
     with tempfile.TemporaryDirectory(prefix="intarsia-bench-") as folder:
         artifact = str(Path(folder) / f"{name}.intarsia")
         tell(f"{name} {precision}: compiling")
-        made = in_own_process(do="compile", model=str(model), precision=precision, artifact=artifact)
+        made = in_own_process(do="compile", model=str(model), precision=precision, artifact=artifact, tune=options.tune)
         head = {"network": name, "precision": precision}
         if options.compile:
             return [{**head, **made}]
@@ -182,6 +185,8 @@ def _line(row: Row, peers: Sequence[str]) -> str:
         text += f"  {row['error']}"
     if row.get("evaluator_nodes"):
         text += f"  by the evaluator: {', '.join(row['evaluator_nodes'])}"
+    if row.get("tuned"):
+        text += f"  {row['tuned']}"
     return text
 
 
@@ -213,6 +218,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--inputs", type=int, default=4, help="inputs that outputs are compared on")
     parser.add_argument("--models", type=Path, help="folder of further ONNX files")
     parser.add_argument("--folder", type=Path, default=cache_folder(), help="of the networks made (%(default)s)")
+    parser.add_argument(
+        "--tune", type=seconds_of, help="search for faster code for so long, such as 60s, when compiling"
+    )
     parser.add_argument("--compile", action="store_true", help="measure compilation alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)

@@ -36,14 +36,23 @@ REST_SECONDS = 0.02
 """Between engines at more than one thread: workers that still spin go to sleep meanwhile."""
 
 
-def compiled(model: str, precision: str, artifact: str) -> dict[str, Any]:
-    """Compile a model and write the artifact. Memory is the peak of this process, without that of the C compiler."""
+def compiled(model: str, precision: str, artifact: str, tune: float | None) -> dict[str, Any]:
+    """Compile a model and write the artifact. Memory is the peak of this process, without that of the C compiler.
+
+    tune  seconds of a search for faster code; None for none
+    """
     started = time.perf_counter()
-    made = intarsia.compile_model(model, target="cpu", precision=precision)
+    made = intarsia.compile_model(model, target="cpu", precision=precision, tune=tune)
     seconds = time.perf_counter() - started
     made.save(artifact)
     evaluated = [row["name"] for row in made.manifest["placements"] if row["place"] == "evaluator"]
-    return {"compile_seconds": seconds, "compile_megabytes": peak_megabytes(), "evaluator_nodes": evaluated}
+    tuned = [text for topic, text in made.manifest["metadata"]["notes"] if topic == "tune"]
+    return {
+        "compile_seconds": seconds,
+        "compile_megabytes": peak_megabytes(),
+        "evaluator_nodes": evaluated,
+        **({"tuned": "; ".join(tuned)} if tune else {}),
+    }
 
 
 def peak_megabytes() -> float:

@@ -17,7 +17,7 @@ from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.requantize import factors_of, largest_total, requantize_form, requantized
 from intarsia_backends.cpu.walks import Access, Expression
-from intarsia_backends.cpu.winograd import is_exact, pack_bias, pack_weights, plan, winograd_pays
+from intarsia_backends.cpu.winograd import is_exact, pack_bias, pack_weights, plan, winograd_pays, winograd_sizes
 
 LAYERS: list[dict[str, Any]] = [
     dict(channels=16, outputs=16, positions=(8, 8)),
@@ -212,8 +212,10 @@ def test_where_winograd_pays() -> None:
     assert winograd_pays(machine, 1, 64, 64, (56, 56), "float32") == 4
     assert winograd_pays(machine, 1, 64, 64, (56, 56), "pairs") == 4
     assert winograd_pays(machine, 1, 512, 512, (7, 7), "float32") == 2
-    assert winograd_pays(machine, 1, 64, 64, (56, 56), "float32", strict=True) == 0
-    assert winograd_pays(machine, 1, 3, 32, (56, 56), "float32") == 0
+    assert winograd_sizes(64, 64, "float32") == (2, 4)
+    assert winograd_sizes(64, 64, "float32", strict=True) == ()
+    assert winograd_sizes(8, 32, "float32") == ()
+    assert winograd_sizes(128, 64, "pairs", weights=np.full((64, 128, 3, 3), 128)) == (2,)
     assert winograd_pays(machine, 1, 64, 64, (1, 1), "float32") == 0
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.ir.graph import Graph, Value
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia_backends.cpu.blockings import Asked, Blockings, Make, Question
 from intarsia_backends.cpu.kernels import Kernel, nest
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import ALIGNMENT_BYTES, Bounds, Buffer, Call, Operand, Program
@@ -35,11 +36,17 @@ class Pending:
 
 
 class Builder:
-    """Hands out memory for values and collects calls while a region is lowered."""
+    """Hands out memory for values and collects calls while a region is lowered.
 
-    def __init__(self, graph: Graph, machine: Machine) -> None:
+    blockings       answers how work is cut up
+    winograd_sizes  by convolution, the tiles by which it may be made
+    """
+
+    def __init__(self, graph: Graph, machine: Machine, blockings: Blockings | None = None) -> None:
         self.machine = machine
+        self.blockings = blockings or Blockings()
         self.program = Program()
+        self.winograd_sizes: dict[Node, tuple[int, ...]] = {}
         self._kept = set(graph.outputs)
         self._views: dict[Value, View] = {}
         self._images: dict[Value, list[tuple[View, Images]]] = {}
@@ -141,9 +148,22 @@ class Builder:
             weights.extend(content)
         return self._weights[key]
 
+    @property
+    def weights(self) -> Collection[Buffer]:
+        """Constant memory that was asked for."""
+        return self._weights.values()
+
     def call(self, kernel: Kernel, operands: Sequence[Operand], *outputs: Operand) -> None:
         """Append a call; what it writes goes last."""
         self.program.calls.append(Call(kernel, (*operands, *outputs)))
+
+    def call_blocked(self, question: Question, make: Make, output: Operand) -> None:
+        """Append the call of a kernel whose work is cut up as the answer to a question says."""
+        answer = self.blockings.answer(question)
+        kernel, operands = make(self, answer.blocking)
+        self.blockings.note(Asked(question, make, output, self.program, getattr(kernel, "work", 0)))
+        self.program.sources[answer.source] += 1
+        self.call(kernel, operands, output)
 
     def guard(self, value: Value, low: int, high: int, where: str) -> None:
         """End the run, with a reason, where a whole number of a value that is made at run time is outside low..high."""

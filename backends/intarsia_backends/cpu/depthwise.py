@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia_backends.cpu.blockings import Question
 from intarsia_backends.cpu.image_kernels import Depthwise
+from intarsia_backends.cpu.machine import Machine
 
 
 def pack_weights(kernel: Depthwise, weights: Array) -> Array:
@@ -66,6 +70,9 @@ _COLUMNS = {"float32": 14, "pairs": 56, "int16": 14}
 _ROWS = {"float32": 2, "pairs": 1, "int16": 2}
 """Rows at once: two share half of what they read; pairs of rows are shared better by one alone."""
 
+_ROWS_MAX = 3
+"""Rows at once that are ever tried."""
+
 
 def tile(
     products: str, kernel: tuple[int, int], stride: int, dilation: int, positions: tuple[int, int]
@@ -74,13 +81,67 @@ def tile(
 
     stride, dilation  of the columns
     """
-    lag = (kernel[1] - 1) * dilation // stride
     rows = min(_ROWS[products] if kernel[0] <= 3 else 1, positions[0])
-    width = positions[1]
-    for count in range(-(-width // _COLUMNS[products]), width):
+    widths = _widths(kernel, stride, dilation, positions[1])
+    return rows, next((columns for columns in widths if columns <= _COLUMNS[products]), positions[1])
+
+
+def _widths(kernel: tuple[int, int], stride: int, dilation: int, width: int) -> list[int]:
+    """Columns that a row may be made in at once, most first: no part may need what was begun in the one before."""
+    lag = (kernel[1] - 1) * dilation // stride
+    found = []
+    for count in range(1, width):
         columns = -(-width // count)
         if columns < 2 * lag:
             break
         if width % columns == 0 or width % columns >= lag:
-            return rows, columns
-    return rows, width
+            found.append(columns)
+    return found
+
+
+@dataclass(frozen=True)
+class DepthwiseBlocking:
+    """`rows` and `columns` of a Depthwise."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class DepthwiseQuestion(Question):
+    """How to cut up a depthwise convolution; fields as in `Depthwise`."""
+
+    machine: Machine
+    products: str
+    batch: int
+    channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    positions: tuple[int, int]
+
+    @property
+    def key(self) -> str:
+        words = [f"{name} {'x'.join(map(str, getattr(self, name)))}" for name in ("kernel", "strides", "dilations")]
+        sizes = f"{self.batch}x{self.channels} of {self.positions[0]}x{self.positions[1]}"
+        return f"depthwise {self.products} {sizes}, {', '.join(words)}"
+
+    def rule(self) -> DepthwiseBlocking:
+        return DepthwiseBlocking(*tile(self.products, self.kernel, *self._columns, self.positions))
+
+    @property
+    def _columns(self) -> tuple[int, int]:
+        return self.strides[1], self.dilations[1]
+
+    def alternatives(self) -> list[DepthwiseBlocking]:
+        """Another number of rows, whole rows, parts of about half and twice the rule's columns."""
+        rule, width = self.rule(), self.positions[1]
+        widths = _widths(self.kernel, *self._columns, width) or [width]
+        near = [
+            min(widths, key=lambda columns: abs(columns - wanted)) for wanted in (rule.columns / 2, rule.columns * 2)
+        ]
+        heights = [rows for rows in range(1, min(_ROWS_MAX, self.positions[0]) + 1) if self.kernel[0] <= 3 or rows == 1]
+        found = [DepthwiseBlocking(rows, rule.columns) for rows in heights]
+        found += [DepthwiseBlocking(rule.rows, columns) for columns in (*near, width)]
+        found += [DepthwiseBlocking(rows, columns) for rows in heights for columns in (*near, width)]
+        return [blocking for blocking in dict.fromkeys(found) if blocking != rule]

@@ -13,33 +13,32 @@ from collections.abc import Callable
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, element
 from intarsia_backends.cpu.kernels import Surround, nest
-from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.views import Halo, Images, View
 
-HALOS: dict[str, Callable[[Node, Machine], Halo]] = {}
+HALOS: dict[str, Callable[[Node, Builder], Halo]] = {}
 """By op, the halo that a node wants around its first input."""
 
 
-BYTES: dict[str, Callable[[Node, Machine], bool]] = {}
+BYTES: dict[str, Callable[[Node, Builder], bool]] = {}
 """By op, whether a node wants its first input, an int8, as bytes; ops that are not here want it as int16."""
 
 BYTE_ZERO = -128
 """`zero` of an int8 that is stored as a uint8."""
 
 
-def wanted_halo(value: Value, machine: Machine) -> Halo:
+def wanted_halo(value: Value, builder: Builder) -> Halo:
     """Wide enough for every node that reads the value as an image."""
     halo = Halo()
     for node in value.users:
         if node.op in HALOS and node.inputs[0] is value:
-            halo = halo.joined(HALOS[node.op](node, machine))
+            halo = halo.joined(HALOS[node.op](node, builder))
     return halo
 
 
-def _wants_bytes(value: Value, machine: Machine) -> bool:
+def _wants_bytes(value: Value, builder: Builder) -> bool:
     """Whether all nodes that read the value as an image want bytes."""
     readers = [node for node in value.users if node.op in HALOS and node.inputs[0] is value]
-    return bool(readers) and all(node.op in BYTES and BYTES[node.op](node, machine) for node in readers)
+    return bool(readers) and all(node.op in BYTES and BYTES[node.op](node, builder) for node in readers)
 
 
 def zero_point(value: Value) -> int:
@@ -57,9 +56,8 @@ def images_result(builder: Builder, value: Value, *, as_bytes: bool = False) -> 
 
     as_bytes  whether the node's kernel can store an int8 as a uint8
     """
-    machine = builder.machine
-    stored = "uint8" if as_bytes and value.dtype == "int8" and _wants_bytes(value, machine) else "int16"
-    return _allocated(builder, value, wanted_halo(value, machine), machine.lanes, None, stored)
+    stored = "uint8" if as_bytes and value.dtype == "int8" and _wants_bytes(value, builder) else "int16"
+    return _allocated(builder, value, wanted_halo(value, builder), builder.machine.lanes, None, stored)
 
 
 def number_images(builder: Builder, value: Value) -> list[tuple[View, Images]]:
@@ -87,7 +85,7 @@ def channels_last(
     source = builder.view(value)
     for view, _ in builder.images(value):
         source = view
-    halo = halo.joined(wanted_halo(value, builder.machine))
+    halo = halo.joined(wanted_halo(value, builder))
     target = _allocated(builder, value, halo, step, zero, "uint8" if as_bytes else "int16")
     if taken is None:
         body = element(source, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from intarsia_backends.cpu.kernels import Kernel
@@ -76,11 +77,13 @@ class Program:
     calls    in order
     weights  contents of the file of weights
     arena    bytes of scratch memory; set by the planner
+    sources  how many kernels are cut up by which kind of answer, as `blockings` has them
     """
 
     calls: list[Call] = field(default_factory=list)
     weights: bytearray = field(default_factory=bytearray)
     arena: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
 
     @property
     def bounds(self) -> list[Bounds]:

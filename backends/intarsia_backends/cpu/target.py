@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node
-from intarsia.targets import Blob, Support, Target
+from intarsia.targets import Blob, Progress, Support, Target, Tuned
+from intarsia_backends.cpu.blockings import CACHE, RULE, SEARCH, Blockings
 from intarsia_backends.cpu.device import INTERFACE, KIND
 from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region
@@ -26,6 +28,8 @@ class CpuTarget(Target):
     machine  what to make code for; this machine with all that it has, or, where the environment says
              INTARSIA_CPU=portable, with what every processor of the family has
     profile  whether regions note how long each of their calls takes; see `link.PROFILE`
+
+    blockings  answers how the work of kernels is cut up: the rule alone, before `tuned` found others
     """
 
     name = "cpu"
@@ -37,6 +41,7 @@ class CpuTarget(Target):
     def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
         self.machine = machine or this_machine(portable=_portable())
         self.profile = profile
+        self.blockings = Blockings()
 
     def compiler(self) -> list[str]:
         """The command that compiles C for the machine. CompileError where there is none."""
@@ -50,7 +55,7 @@ class CpuTarget(Target):
 
         Raises CompileError where there is no C compiler, or no TVM for this machine.
         """
-        program = lower_region(region, self.machine)
+        program = lower_region(region, self.machine, self.blockings)
         plan(program)
         symbols: dict[Kernel, str] = {}
         for call in program.calls:
@@ -82,10 +87,20 @@ class CpuTarget(Target):
             "machine": self.machine.name,
             "level": self.machine.level,
             "features": list(self.machine.features),
+            "blockings": {source: program.sources[source] for source in (RULE, SEARCH, CACHE)},
             "threads": "as many as load() is asked for, else INTARSIA_THREADS, else one a processor",
         }
         files = {"region.so": library, "weights.bin": bytes(program.weights)}
         return Blob(KIND, files, metadata, layer_rows(region))
+
+    def tuned(self, regions: Sequence[Graph], seconds: float, progress: Progress | None = None) -> Tuned | None:
+        """A target that cuts up the work of the regions' kernels as timings on this machine say is fastest."""
+        from intarsia_backends.cpu.tuning.regions import tune_regions
+
+        found = tune_regions(regions, self.machine, self.compiler(), seconds, progress=progress)
+        target = copy.copy(self)
+        target.blockings = found.blockings
+        return Tuned(target, found.notes)
 
     def facts(self) -> Mapping[str, Any]:
         return {"machine": self.machine.name, "level": self.machine.level, "features": list(self.machine.features)}
@@ -103,6 +118,11 @@ class CrossTarget(CpuTarget):
 
     def compiler(self) -> list[str]:
         return cross_compiler(self.machine)
+
+    def tuned(self, regions: Sequence[Graph], seconds: float, progress: Progress | None = None) -> Tuned | None:
+        """Nothing can be timed: the code is for another machine."""
+        text = f"code for '{self.name}' cannot be timed on this machine: its kernels are cut up as the rule says"
+        return Tuned(self, (text,))
 
 
 def armv7() -> CrossTarget:

@@ -10,7 +10,8 @@ taken off by its inverse modulo 2**32, the rest by a shift, which is exact where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -85,18 +86,20 @@ def is_exact(size: int, weights: Array, largest: int = 255) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a `Winograd` that a shape is best given, and what it costs.
+    """Sizes of a `Winograd` that a shape may be given, and what it costs.
 
-    tiles, tasks, parts, rows, vectors  as the kernel has them
-    cycles                              estimate for `THREADS` threads, with what one alone would take among them
+    size, tiles, tasks, parts, rows, vectors
+            as the kernel has them
+    cycles  estimate for `THREADS` threads, with what one alone would take among them
     """
 
+    size: int
     tiles: int
     tasks: int
     parts: int
     rows: int
     vectors: int
-    cycles: float
+    cycles: float = field(compare=False, repr=False)
 
 
 THREADS = 2
@@ -104,6 +107,12 @@ THREADS = 2
 
 _REGISTERS = ((6, 2), (4, 2))
 """Tiles and vectors at once that 16 registers hold, and LLVM keeps there."""
+
+_MORE_REGISTERS = {16: ((3, 3), (5, 2), (4, 3)), 32: ((12, 2), (8, 3), (6, 4))}
+"""By registers of the machine, what else they may hold: on some processors one of these is faster."""
+
+_COST_MAX = 1.5
+"""What a plan may cost of the cheapest one, by the model, to be worth a try."""
 
 _CACHE_BYTES = 400_000
 _TILES_MIN = 24
@@ -116,15 +125,60 @@ _BYTES_PER_CYCLE = 8.0
 def plan(
     machine: Machine, batch: int, channels: int, outputs: int, positions: tuple[int, int], size: int, products: str
 ) -> Plan:
-    """How to cut a layer. A coarse model: multiply-adds, transforms, and weights that pass once for each block."""
+    """How to cut a layer, by the model."""
+    return _cheapest(plans(machine, batch, channels, outputs, positions, size, products, _REGISTERS))
+
+
+def other_plans(
+    machine: Machine, batch: int, channels: int, outputs: int, positions: tuple[int, int], size: int, products: str
+) -> list[Plan]:
+    """How else a layer may be cut: other registers, about half or twice as many tiles; cheapest first by the model.
+
+    None that would leave all but one of `THREADS` threads idle where the cheapest does not.
+    """
+    registers = (*_REGISTERS, *_MORE_REGISTERS.get(machine.registers, ()))
+    every = plans(machine, batch, channels, outputs, positions, size, products, registers)
+    best = _cheapest(every)
+    found = []
+    for rows in dict.fromkeys((item.rows, item.vectors) for item in every):
+        found.append(_cheapest([item for item in every if (item.rows, item.vectors) == rows]))
+    alike = [item for item in every if (item.rows, item.vectors) == (best.rows, best.vectors)]
+    for wanted in (best.tiles / 2, best.tiles * 2):
+        found.append(min(alike, key=lambda item: abs(item.tiles - wanted)))
+    kept = [item for item in dict.fromkeys(found) if item.cycles <= best.cycles * _COST_MAX]
+    return sorted(kept, key=lambda item: item.cycles)
+
+
+def _cheapest(found: Sequence[Plan]) -> Plan:
+    best = found[0]
+    for item in found:
+        if item.cycles < best.cycles * 0.995:
+            best = item
+    return best
+
+
+def plans(
+    machine: Machine,
+    batch: int,
+    channels: int,
+    outputs: int,
+    positions: tuple[int, int],
+    size: int,
+    products: str,
+    registers: Sequence[tuple[int, int]],
+) -> list[Plan]:
+    """Every way to cut a layer. A coarse model: multiply-adds, transforms, and weights that pass once for each block.
+
+    registers  pairs of rows and vectors that may be held at once
+    """
     lanes, points = machine.lanes, (size + 2) ** 2
     every = batch * -(-positions[0] // size) * -(-positions[1] // size)
     bytes_each, rate = 4 if products == "float32" else 2, _rate(machine, products)
     weights = points * channels * outputs * bytes_each / _BYTES_PER_CYCLE
     moved = _transform_cycles(size, products) / lanes
     fitting = max(_TILES_MIN, _CACHE_BYTES // (points * channels * bytes_each))
-    best: tuple[float, Plan] | None = None
-    for rows, vectors in _REGISTERS:
+    found = []
+    for rows, vectors in registers:
         if rows > max(every, _REGISTERS[-1][0]):
             continue
         for tiles in range(rows, max(rows, min(fitting, every + rows - 1)) + 1, rows):
@@ -135,12 +189,10 @@ def plan(
             through = max(multiplied / (rate * lanes), weights) + weights / 4 + 2 * moved * outputs * held
             turn = through / parts + moved * channels * held
             alone, together = blocks * parts * turn, -(-blocks * parts // THREADS) * turn
-            cost = alone / THREADS + together
-            if best is None or cost < best[0] * 0.995:
-                found = Plan(tiles, min(blocks, 2 * THREADS), parts, rows, min(vectors, outputs // lanes), cost / 2)
-                best = cost, found
-    assert best is not None
-    return best[1]
+            cycles = (alone / THREADS + together) / 2
+            tasks, held_vectors = min(blocks, 2 * THREADS), min(vectors, outputs // lanes)
+            found.append(Plan(size, tiles, tasks, parts, rows, held_vectors, cycles))
+    return found
 
 
 def _rate(machine: Machine, products: str) -> float:
@@ -154,18 +206,10 @@ def _transform_cycles(size: int, products: str) -> float:
     return {2: 30.0, 4: 70.0}[size] * (1.0 if products == "float32" else 0.7)
 
 
-def winograd_pays(
-    machine: Machine,
-    batch: int,
-    channels: int,
-    outputs: int,
-    positions: tuple[int, int],
-    products: str,
-    *,
-    strict: bool = False,
-    weights: Array | None = None,
-) -> int:
-    """The size of tiles that makes a 3x3 convolution with stride 1 fastest: 4 or 2, or 0 for the direct sum.
+def winograd_sizes(
+    channels: int, outputs: int, products: str, *, strict: bool = False, weights: Array | None = None
+) -> tuple[int, ...]:
+    """The sizes of tiles by which a 3x3 convolution with stride 1 may be made.
 
     channels, outputs  rounded up to whole vectors
     strict   no rounding beyond that of the direct sum: float32 is summed directly
@@ -173,21 +217,34 @@ def winograd_pays(
 
     Tiles of 4 have float32 errors of some 1e-5 of the largest output, tiles of 2 of some 1e-6.
     """
-    real = products == "float32"
-    if (real and strict) or min(channels, outputs) < _CHANNELS_MIN:
-        return 0
-    summed = "quads" if machine.adds_products and not real else products
+    if (products == "float32" and strict) or min(channels, outputs) < _CHANNELS_MIN:
+        return ()
+    return tuple(size for size in (2, 4) if weights is None or is_exact(size, weights))
+
+
+def winograd_pays(
+    machine: Machine,
+    batch: int,
+    channels: int,
+    outputs: int,
+    positions: tuple[int, int],
+    products: str,
+    sizes: Sequence[int] = (2, 4),
+) -> int:
+    """Which of the sizes of tiles makes a convolution fastest, or 0 for the direct sum.
+
+    channels, outputs  rounded up to whole vectors
+    """
+    summed = "quads" if machine.adds_products and products != "float32" else products
     bytes_each = {"float32": 4, "quads": 1}.get(summed, 2)
     direct = batch * positions[0] * positions[1] * 9 * channels * outputs / (_rate(machine, summed) * machine.lanes)
     streamed = 9 * channels * outputs * bytes_each / _BYTES_PER_CYCLE
-    best, size = (max(direct, streamed) + streamed / 4) / THREADS, 0
-    for candidate in (2, 4):
-        if weights is not None and not is_exact(candidate, weights):
-            continue
-        cycles = plan(machine, batch, channels, outputs, positions, candidate, products).cycles
+    best, chosen = (max(direct, streamed) + streamed / 4) / THREADS, 0
+    for size in sizes:
+        cycles = plan(machine, batch, channels, outputs, positions, size, products).cycles
         if cycles < best * _GAIN:
-            best, size = cycles, candidate
-    return size
+            best, chosen = cycles, size
+    return chosen
 
 
 _CHANNELS_MIN = 16

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import intarsia_hw
+from intarsia.cache import cache_folder
 from intarsia.errors import RunError
 from intarsia_backends.rtl.ports import find_ports, table_source
 from intarsia_backends.rtl.tools import cxx_compiler, cxx_version, verilator
@@ -68,20 +69,12 @@ class Design:
     fast: bool = False
 
 
-def cache_folder() -> Path:
-    """INTARSIA_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("INTARSIA_CACHE")
-    if chosen:
-        return Path(chosen) / "rtl"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intarsia" / "rtl"
-
-
 def build(design: Design) -> Path:
     """The shared library of a design, from the cache or built now.
 
     Raises RunError where Verilator or the compiler is missing, refuses the design, or the cache cannot be written.
     """
-    cache = cache_folder()
+    cache = cache_folder("rtl")
     try:
         cache.mkdir(parents=True, exist_ok=True)
         return _build(design, cache)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from intarsia.artifact.manifest import Manifest
@@ -45,6 +45,9 @@ class Report:
 
     source  where the figures come from: "compiler" (recorded at compile time), "model" (what a device says of every
             run) or "run" (counters of one)
+    blockings
+            how many kernels of a CPU are cut up as its "rule" says, how many as a "search" found in this compilation,
+            and how many as one before it did ("cache")
     """
 
     model: str
@@ -55,6 +58,7 @@ class Report:
     artifact_bytes: int
     source: str
     rows: tuple[ReportRow, ...]
+    blockings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -147,7 +151,16 @@ def make_report(
         artifact_bytes,
         source,
         tuple(rows),
+        _blockings(manifest),
     )
+
+
+def _blockings(manifest: Manifest) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for region in manifest.regions:
+        for source, count in (region.metadata.get("blockings") or {}).items():
+            total[source] = total.get(source, 0) + int(count)
+    return total
 
 
 _NAMED = (

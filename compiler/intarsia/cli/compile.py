@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,26 @@ def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]
             raise click.BadParameter(f"{text!r} is not NAME=N with a whole number N from 1", ctx, param)
         found[name] = int(size)
     return found
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a text such as 20s, 500ms, 2m or 20; ValueError where it is no time above 0."""
+    number = text.rstrip("ms")
+    found = float(number) * _UNITS.get(text[len(number) :], math.nan)
+    if not 0 < found < math.inf:
+        raise ValueError(text)
+    return found
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds_of(text)
+    except ValueError:
+        what = f"{text!r} is no time above 0 such as 20s, 500ms, 2m or 20 (seconds)"
+        raise click.BadParameter(what, ctx, param) from None
 
 
 def model_options(command: Any) -> Any:
@@ -89,6 +110,12 @@ def model_options(command: Any) -> Any:
 )
 @click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
+@click.option(
+    "--tune",
+    metavar="TIME",
+    callback=_seconds,
+    help="Search for faster CPU code for so long (20s, 2m), by timing it here; what is found is kept.",
+)
 @click.option("--stop-after", type=click.Choice(_STAGES), help="Write the graph at that stage as text instead.")
 @json_option
 def command(
@@ -107,6 +134,7 @@ def command(
     fit: str,
     dump: Path | None,
     compare: bool,
+    tune: float | None,
     stop_after: str | None,
     as_json: bool,
 ) -> None:
@@ -124,6 +152,7 @@ def command(
             images=_images(calibration, mean, scale, colour, fit),
             dump=dump,
             compare=compare,
+            tune=tune,
             progress=step,
         )
         if stop_after is not None:

@@ -31,6 +31,12 @@ _COLUMNS = (
 _COMPARED = (*_COLUMNS[:5], Column("modelled", True), Column("ratio", True), *_COLUMNS[5:])
 _FIELDS = ("name", "op", "place", "region", "macs", "cycles", "modelled_cycles", "utilisation", "bytes_read")
 
+_BLOCKINGS = {
+    "rule": "as the rule says",
+    "search": "as timed by --tune",
+    "cache": "as timed by --tune of an earlier compilation",
+}
+
 _SOURCES = {
     "compiler": "figures recorded at compile time",
     "model": "figures by the device's model, for every run",
@@ -130,6 +136,9 @@ def write_report(made: Report) -> None:
     write_table(_COMPARED if compared else _COLUMNS, rows)
     places = ", ".join(f"{count} on {place}" for place, count in total["layers_by_place"].items())
     click.echo(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
+    if any(made.blockings.get(source) for source in ("search", "cache")):
+        told = ((made.blockings.get(source, 0), words) for source, words in _BLOCKINGS.items())
+        click.echo("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))
 
 
 def _ratio(cycles: int | None, modelled: int | None) -> str | None:

@@ -17,6 +17,9 @@ from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo, Images, View
 from intarsia_backends.cpu.walks import Access, Expression
 
+Placed = tuple[Operand, Images, View, Expression]
+"""The first tap of the input, how the input lies, where the output goes, and its element as stored there."""
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -44,10 +47,8 @@ class Convolution:
         """How the machine multiplies, as a kernel's `products`; four bytes at a time only where sums are direct."""
         return "float32" if self.zero is None else products_for(machine)
 
-    def placed(
-        self, builder: Builder, halo: Halo, step: int, *, as_bytes: bool = False
-    ) -> tuple[Operand, Images, View, Expression]:
-        """The first tap of the input, how the input lies, where the output goes, and its element as stored there.
+    def placed(self, builder: Builder, halo: Halo, step: int, *, as_bytes: bool = False) -> Placed:
+        """Where everything lies.
 
         halo, step, as_bytes  as in `channels_last`
         """

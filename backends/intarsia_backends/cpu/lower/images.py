@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import replace
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.builder import Builder, Pending
-from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
+from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.kernels import SHARES, STORED, WEIGHTS, Contraction, nest
+from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction, Kernel, nest
 from intarsia_backends.cpu.layouts import BYTES, HALOS
+from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
-from intarsia_backends.cpu.lower.image_convolution import Convolution
+from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
 from intarsia_backends.cpu.lower.quads import quads_bias, takes_quads
 from intarsia_backends.cpu.lower.table import elements
-from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
-from intarsia_backends.cpu.lower.winograd import convolve_by_winograd, winograd_halo, winograd_size
+from intarsia_backends.cpu.lower.tiles import products_for
+from intarsia_backends.cpu.lower.winograd import (
+    convolution_question,
+    convolved_by_winograd,
+    winograd_room,
+    winograd_sizes_of,
+)
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo, Images, View
 from intarsia_backends.cpu.walks import Access, Expression
-
-_CACHED_BYTES = 192 << 10
-"""Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of
-channels do not, the sum is cut."""
+from intarsia_backends.cpu.winograd import Plan
 
 _PICKED_OUTPUTS = 64
 """Outputs from on which a 1x1 convolution with strides is worth a copy of what it reads."""
-
-_FLAT_POSITIONS = 64
-"""Positions of an image up to which tiles go over the ends of rows: their code is written tile by tile."""
 
 
 def takes_images(window: Window) -> bool:
@@ -77,92 +76,103 @@ def convolve_images(
 
     def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
         convolution = Convolution(node.input(0), window, weights, bias, zero, value, expression, views)
-        size = winograd_size(builder.machine, window, weights[0])
-        if size:
-            convolve_by_winograd(builder, convolution, size)
-        elif _is_depthwise(window):
+        if _is_depthwise(window):
             _depthwise(builder, convolution)
         else:
-            _dense(builder, convolution)
+            _dense(builder, node, convolution)
 
     builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
 
 
-def _dense(builder: Builder, convolution: Convolution) -> None:
+def _dense(builder: Builder, node: Node, convolution: Convolution) -> None:
     machine, window = builder.machine, convolution.window
     products = convolution.products(machine)
     weights, bias = convolution.weights, convolution.bias
-    if convolution.zero is not None and _sums_quads(machine, window, weights, bias):
+    sizes = winograd_sizes_of(builder, node, window, weights[0])
+    if convolution.zero is not None and not sizes and _sums_quads(machine, window, weights, bias):
         products = "quads"
         bias = quads_bias(weights.reshape(-1, *weights.shape[2:]), bias, convolution.zero).reshape(bias.shape)
-    pairs = SHARES[products]
-    if window.groups > 1 and window.channels % pairs:
-        products, pairs = "int16", 1  # a pair would reach into the next group
-    channels = -(-window.channels // pairs)
-    x, images, target, finish = convolution.placed(builder, window_halo(window), pairs, as_bytes=products == "quads")
-    strides = window.strides
-    if window.kernel == (1, 1) and strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
+        convolution = replace(convolution, bias=bias)
+    if window.groups > 1 and window.channels % SHARES[products]:
+        products = "int16"  # a pair would reach into the next group
+    question = convolution_question(machine, window, products, sizes)
+    halo, step = winograd_room(builder, question, window)
+    placed = convolution.placed(builder, halo, step, as_bytes=products == "quads")
+    if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
+        x, images, target, finish = placed
         x, images = _picked(builder, x, images, window, STORED[products])
-        strides = (1, 1)
+        window = replace(window, strides=(1, 1))
+        placed, convolution = (x, images, target, finish), replace(convolution, window=window)
+        question = replace(question, strides=window.strides)
+    _, images, target, _ = placed
+    if not sizes:
+        x_positions = (images.row * window.strides[0], images.pitch * window.strides[1])
+        walks = [target.strides[2:], *(view.strides[2:] for view in convolution.views)]
+        question = replace(question, one_row=_is_one_row(window.positions, [x_positions, *walks]))
+
+    def make(maker: Builder, blocking: DirectBlocking | Plan) -> tuple[Kernel, Sequence[Operand]]:
+        if isinstance(blocking, Plan):
+            return convolved_by_winograd(maker, convolution, placed, blocking)
+        return _convolved_directly(maker, convolution, placed, products, blocking)
+
+    builder.call_blocked(question, make, target.start)
+
+
+def _convolved_directly(
+    builder: Builder, convolution: Convolution, placed: Placed, products: str, blocking: DirectBlocking
+) -> tuple[Kernel, Sequence[Operand]]:
+    """The sum as it is written: the kernel, and its operands without the output."""
+    window, lanes = convolution.window, builder.machine.lanes
+    pairs = SHARES[products]
+    channels = -(-window.channels // pairs)
+    x, images, target, finish = placed
     y_image, _, y_row, y_position = target.strides
-    lanes = machine.lanes
     pitch, row = images.pitch // pairs, images.row // pairs
     positions = window.positions
-    x_positions = (row * strides[0], pitch * strides[1])
+    x_positions = (row * window.strides[0], pitch * window.strides[1])
     walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
-    if _is_one_row(positions, [x_positions, y_positions, *(walk[2:] for walk in walks)]):
-        count = math.prod(positions)
-        rows, columns = split_row(machine, window.outputs, count, products)
-        positions = (rows, columns)
+    if blocking.columns:
+        columns = blocking.columns
+        positions = (math.prod(positions) // columns, columns)
         x_positions = (x_positions[1] * columns, x_positions[1])
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
-    tile, vectors, _ = choose_tile(machine, window.outputs, positions[-1], products)
-    weight_bytes = np.dtype(WEIGHTS[products]).itemsize
-    vector_bytes = channels * pairs * math.prod(window.kernel) * lanes * weight_bytes
-    rows_first = vector_bytes * -(-window.outputs // lanes) <= _CACHED_BYTES
-    chunked = not rows_first and vector_bytes * vectors > _CACHED_BYTES and window.kernel[0] > 1
-    flat = math.prod(positions) <= _FLAT_POSITIONS and not chunked
-    if flat:
-        tile, vectors, _ = choose_tile(machine, window.outputs, math.prod(positions), products)
-    reduction = (*window.kernel, channels)
-    x_reduction = (row * window.dilations[0], pitch * window.dilations[1], 1)
     kernel = Contraction(
         products,
         window.batch,
         window.groups,
         window.outputs,
         positions,
-        reduction,
+        (*window.kernel, channels),
         images.image // pairs,
         channels,
         x_positions,
-        x_reduction,
+        (row * window.dilations[0], pitch * window.dilations[1], 1),
         target.dtype,
         y_image,
         window.outputs,
         1,
         y_positions,
-        tile,
-        flat,
-        vectors,
+        blocking.tile,
+        blocking.flat,
+        blocking.vectors,
         lanes,
         tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
         window.groups == 1,
-        chunked,
-        rows_first,
+        blocking.chunked,
+        blocking.rows_first,
         finish,
     )
-    order = interleaved_outputs(window.outputs, vectors, lanes) if kernel.interleaved else None
-    bias = pad_outputs(bias, lanes)
-    operands: list[Operand] = [
+    order = interleaved_outputs(window.outputs, blocking.vectors, lanes) if kernel.interleaved else None
+    packed = pack(convolution.weights, blocking.vectors, lanes, products, window_first=True, order=order)
+    bias = pad_outputs(convolution.bias, lanes)
+    return kernel, [
         x,
-        builder.weight(pack(weights, vectors, lanes, products, window_first=True, order=order)),
+        builder.weight(packed),
         builder.weight(bias if order is None else bias[:, order]),
         *(view.start for view in convolution.views),
     ]
-    builder.call(kernel, operands, target.start)
 
 
 def _sums_quads(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
@@ -198,57 +208,69 @@ def _depthwise(builder: Builder, convolution: Convolution) -> None:
     """Every channel by itself."""
     window, lanes = convolution.window, builder.machine.lanes
     x, images, target, finish = convolution.placed(builder, window_halo(window), lanes)
-    products = convolution.products(builder.machine)
     height, width = window.kernel
-    positions = (window.positions[0], window.positions[1])
-    strides, dilations = (window.strides[0], window.strides[1]), (window.dilations[0], window.dilations[1])
-    rows, columns = tile(products, (height, width), strides[1], dilations[1], positions)
-    channels = -(-window.groups // lanes) * lanes
-    kernel = Depthwise(
-        products,
+    question = DepthwiseQuestion(
+        builder.machine,
+        convolution.products(builder.machine),
         window.batch,
-        channels,
+        -(-window.groups // lanes) * lanes,
         (height, width),
-        strides,
-        dilations,
-        positions,
-        (images.image, images.row, images.pitch),
-        target.dtype,
-        (target.strides[0], target.strides[2], target.strides[3]),
-        convolution.accesses,
-        finish,
-        rows,
-        columns,
-        lanes,
+        (window.strides[0], window.strides[1]),
+        (window.dilations[0], window.dilations[1]),
+        (window.positions[0], window.positions[1]),
     )
-    operands: list[Operand] = [
-        x,
-        builder.weight(pack_weights(kernel, convolution.weights.reshape(window.groups, height, width))),
-        builder.weight(pack_bias(kernel, convolution.bias.reshape(-1))),
-        *(view.start for view in convolution.views),
-    ]
-    builder.call(kernel, operands, target.start)
+
+    def make(maker: Builder, blocking: DepthwiseBlocking) -> tuple[Kernel, Sequence[Operand]]:
+        kernel = Depthwise(
+            question.products,
+            question.batch,
+            question.channels,
+            question.kernel,
+            question.strides,
+            question.dilations,
+            question.positions,
+            (images.image, images.row, images.pitch),
+            target.dtype,
+            (target.strides[0], target.strides[2], target.strides[3]),
+            convolution.accesses,
+            finish,
+            blocking.rows,
+            blocking.columns,
+            lanes,
+        )
+        weights = convolution.weights.reshape(window.groups, height, width)
+        return kernel, [
+            x,
+            maker.weight(pack_weights(kernel, weights)),
+            maker.weight(pack_bias(kernel, convolution.bias.reshape(-1))),
+            *(view.start for view in convolution.views),
+        ]
+
+    builder.call_blocked(question, make, target.start)
 
 
-def _convolution_halo(node: Node, machine: Machine) -> Halo:
+def _convolution_halo(node: Node, builder: Builder) -> Halo:
     weights = elements(node.input(1))
     window = window_of(node, weights.shape)
     if not takes_images(window):
         return Halo()
-    size = winograd_size(machine, window, weights)
-    return winograd_halo(window, size) if size else window_halo(window)
+    sizes = winograd_sizes_of(builder, node, window, weights)
+    if not sizes:
+        return window_halo(window)
+    products = "float32" if weights.dtype.kind == "f" else products_for(builder.machine)
+    return winograd_room(builder, convolution_question(builder.machine, window, products, sizes), window)[0]
 
 
-def _wants_bytes(node: Node, machine: Machine) -> bool:
+def _wants_bytes(node: Node, builder: Builder) -> bool:
     data = elements(node.input(1))
     window = window_of(node, data.shape)
-    if not machine.adds_products or not takes_images(window) or _is_depthwise(window):
+    if not builder.machine.adds_products or not takes_images(window) or _is_depthwise(window):
         return False
-    if winograd_size(machine, window, data):
+    if winograd_sizes_of(builder, node, window, data):
         return False
     shape = (window.groups, window.outputs)
     bias = elements(node.input(2)).reshape(shape)
-    return _sums_quads(machine, window, data.reshape(*shape, *data.shape[1:]), bias)
+    return _sums_quads(builder.machine, window, data.reshape(*shape, *data.shape[1:]), bias)
 
 
 HALOS["Conv"] = HALOS["qconv"] = _convolution_halo

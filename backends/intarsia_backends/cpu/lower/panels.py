@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia_backends.cpu.blockings import Question
 from intarsia_backends.cpu.cuts import Cut, split_evenly, sum_chains
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, SHARES, WEIGHTS
 from intarsia_backends.cpu.machine import Machine
@@ -21,6 +23,8 @@ of the rows need to be there at once."""
 
 _FAR_BYTES = 256 << 10
 """What a block of x may take of the second cache."""
+
+_WIDTHS_TRIED = 5
 
 _TASKS = 16
 """Parts for the threads, where there is work for several."""
@@ -37,6 +41,72 @@ def tallest_tile(registers: int, vectors: int) -> int:
     return 1
 
 
+@dataclass(frozen=True)
+class ProductQuestion(Question):
+    """How to cut up a matrix product.
+
+    products  as in `MatrixProduct`
+    batch     matrices
+    packed    whether w was laid out before
+    blocks    whether sums may be put aside in y between parts of the depth
+    """
+
+    machine: Machine
+    products: str
+    batch: int
+    rows: int
+    depth: int
+    columns: int
+    packed: bool
+    blocks: bool
+
+    @property
+    def key(self) -> str:
+        words = f"{', packed' if self.packed else ''}{', in blocks' if self.blocks else ''}"
+        return f"product {self.products} {self.batch} of {self.rows}x{self.depth}x{self.columns}{words}"
+
+    def rule(self) -> Cut:
+        return cut_product(
+            self.machine, self.batch, self.rows, self.depth, self.columns, self._element_bytes, self.blocks
+        )
+
+    @property
+    def _element_bytes(self) -> int:
+        """Of one step of the sum for one column."""
+        return 2 if self.products == "int16" else 4
+
+    def alternatives(self) -> list[Cut]:
+        """Panels of other widths, lower tiles, other parts of the depth and of the rows."""
+        rule = self.rule()
+        ranked = _panels(self.machine, self.rows, self.columns)
+        found = []
+        for panels, wide, wide_panels in [panels for _, *panels in sorted(ranked)][: _WIDTHS_TRIED + 1]:
+            tiles = _tiles(self.machine, wide)
+            found.append(self._cut(panels, wide, wide_panels, tiles, self._depth_block(wide, tiles)))
+        mine = (rule.panels, rule.wide, rule.wide_panels, rule.tiles)
+        for depth_block in (self.depth, rule.depth_block * 2, -(-rule.depth_block // 2)):
+            if self.blocks and 64 <= depth_block <= self.depth:
+                found.append(self._cut(*mine, depth_block))
+        for parts in (1, rule.row_blocks // 2, rule.row_blocks * 2):
+            if 1 <= parts <= max(1, self.rows // (2 * rule.tiles[0])):
+                found.append(self._cut(*mine, rule.depth_block, split_evenly(self.rows, -(-self.rows // parts))[0]))
+        if rule.tiles[0] > 2:
+            lower = (rule.tiles[0] - 1, max(1, rule.tiles[1] - 1))
+            found.append(self._cut(*mine[:3], lower, rule.depth_block))
+        return [cut for cut in dict.fromkeys(found) if cut != rule]
+
+    def _depth_block(self, wide: int, tiles: tuple[int, int]) -> int:
+        return block_depth(self.machine, self.rows, self.depth, self._element_bytes, self.blocks, wide, tiles[0])
+
+    def _cut(
+        self, panels: int, wide: int, wide_panels: int, tiles: tuple[int, int], depth_block: int, row_blocks: int = 0
+    ) -> Cut:
+        row_blocks = row_blocks or block_rows(self.rows, depth_block, tiles[0])
+        work = self.batch * self.rows * self.depth * self.columns
+        chunks = share_panels(work, self.batch * row_blocks, panels)
+        return Cut(self.machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+
+
 @lru_cache(maxsize=4096)
 def cut_product(machine: Machine, batch: int, rows: int, depth: int, columns: int, element: int, blocks: bool) -> Cut:
     """The cheapest cut by a simple model: two multiply-adds and two loads a cycle, and chains that cover the latency.
@@ -44,9 +114,19 @@ def cut_product(machine: Machine, batch: int, rows: int, depth: int, columns: in
     element  bytes of one step of the sum for one column
     blocks   whether sums may be put aside in y between parts of the depth
     """
-    lanes = machine.lanes
-    vectors = -(-columns // lanes)
-    best: tuple[float, int, int, int] | None = None
+    ranked = _panels(machine, rows, columns)
+    _, panels, wide, wide_panels = min(ranked, key=lambda item: item[0])  # the narrowest among equals
+    tiles = _tiles(machine, wide)
+    depth_block = block_depth(machine, rows, depth, element, blocks, wide, tiles[0])
+    row_blocks = block_rows(rows, depth_block, tiles[0])
+    chunks = share_panels(batch * rows * depth * columns, batch * row_blocks, panels)
+    return Cut(machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+
+
+def _panels(machine: Machine, rows: int, columns: int) -> list[tuple[float, int, int, int]]:
+    """Cycles for one step of the sum, number of panels, vectors of a wide one, wide panels; narrow ones first."""
+    vectors = -(-columns // machine.lanes)
+    found = []
     for largest in range(1, min(vectors, _VECTORS_MAX) + 1):
         panels, wide, wide_panels = split_evenly(vectors, largest)
         tiles = _tiles(machine, wide)
@@ -55,20 +135,28 @@ def cut_product(machine: Machine, batch: int, rows: int, depth: int, columns: in
         cycles = wide_panels * _cycles(rows, tiles[0], wide)
         if panels > wide_panels:
             cycles += (panels - wide_panels) * _cycles(rows, tiles[1], wide - 1)
-        if best is None or cycles < best[0]:
-            best = (cycles, panels, wide, wide_panels)
-    assert best is not None
-    _, panels, wide, wide_panels = best
-    tiles = _tiles(machine, wide)
-    depth_block = depth
-    if blocks and rows > 2 * tiles[0]:
-        depth_block = split_evenly(depth, max(64, _NEAR_BYTES // (wide * lanes * element + tiles[0] * 4)))[1]
-    row_blocks = split_evenly(rows, max(2 * tiles[0], _FAR_BYTES // (4 * depth_block)))[0]
-    chunks = 1
-    if batch * rows * depth * columns >= PARALLEL_WORK:
-        chunks = min(panels, -(-_TASKS // (batch * row_blocks)))
-        chunks = -(-panels // -(-panels // chunks))  # every one has panels
-    return Cut(lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+        found.append((cycles, panels, wide, wide_panels))
+    return found
+
+
+def block_depth(machine: Machine, rows: int, depth: int, element: int, blocks: bool, wide: int, tile: int) -> int:
+    """Steps of the sum for which a panel stays in the nearest cache."""
+    if not blocks or rows <= 2 * tile:
+        return depth
+    return split_evenly(depth, max(64, _NEAR_BYTES // (wide * machine.lanes * element + tile * 4)))[1]
+
+
+def block_rows(rows: int, depth_block: int, tile: int) -> int:
+    """Parts of the rows, so that each stays in the second cache."""
+    return split_evenly(rows, max(2 * tile, _FAR_BYTES // (4 * depth_block)))[0]
+
+
+def share_panels(work: int, others: int, panels: int) -> int:
+    """Parts of the panels for the threads, beside `others` that the product has anyway."""
+    if work < PARALLEL_WORK:
+        return 1
+    chunks = min(panels, -(-_TASKS // others))
+    return -(-panels // -(-panels // chunks))  # every one has panels
 
 
 def _tiles(machine: Machine, wide: int) -> tuple[int, int]:

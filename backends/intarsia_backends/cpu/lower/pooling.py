@@ -17,7 +17,6 @@ from intarsia_backends.cpu.lower.activations import activated
 from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
 from intarsia_backends.cpu.lower.geometry import Window, check_window, first_tap, reaching_window, window_halo
 from intarsia_backends.cpu.lower.table import Lowering, attribute, sequence
-from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer
 from intarsia_backends.cpu.requantize import single_factor
 from intarsia_backends.cpu.views import Halo, Images, View
@@ -222,7 +221,7 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
         pool(builder, node, window, padded, "int8", "add", initial, centred(zero), finish)
 
 
-def _pool_halo(node: Node, machine: Machine) -> Halo:
+def _pool_halo(node: Node, builder: Builder) -> Halo:
     if node.input(0).type.rank != 4 or (node.op == "MaxPool" and not _is_positive(node.input(0))):
         return Halo()
     return window_halo(_window(node))

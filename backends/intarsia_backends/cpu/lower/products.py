@@ -10,9 +10,10 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.builder import Builder, Pending
+from intarsia_backends.cpu.cuts import Cut
 from intarsia_backends.cpu.fusion import anything
-from intarsia_backends.cpu.kernels import WEIGHTS, MatrixProduct, nest
-from intarsia_backends.cpu.lower.panels import cut_product, pack_panels, pad_columns
+from intarsia_backends.cpu.kernels import WEIGHTS, Kernel, MatrixProduct, nest
+from intarsia_backends.cpu.lower.panels import ProductQuestion, pack_panels, pad_columns
 from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import View
 from intarsia_backends.cpu.walks import Access, Expression, joined_loops, row_major
@@ -87,36 +88,46 @@ class Product:
 
         *batch, rows = ordered(extents, 1)
         whole = int(np.prod(batch, dtype=np.int64))
-        element = 2 if self.products == "int16" else 4
         aside = y.dtype == "float32" and y.strides[-1] == 1 and self.products == "float32"
-        cut = cut_product(self.builder.machine, whole, rows, self.depth, columns, element, aside)
-        operands: list[Operand] = [self.x.buffer]
+        packed = not isinstance(self.w, View)
+        question = ProductQuestion(self.builder.machine, self.products, whole, rows, self.depth, columns, packed, aside)
         if isinstance(self.w, View):
-            operands.append(self.w.buffer)
             w = Access(self.w.dtype, (*ordered(w_steps)[:-1], *self.w.strides[-2:]), self.w.offset)
         else:
-            operands.append(self.builder.weight(pack_panels(self.w, cut, self.products)))
             w = Access(WEIGHTS[self.products], ordered(w_steps)[:-1])
+
+        def make(builder: Builder, cut: Cut) -> tuple[Kernel, Sequence[Operand]]:
+            kernel = MatrixProduct(
+                self.products,
+                tuple(batch),
+                rows,
+                self.depth,
+                columns,
+                Access(self.x.dtype, (*ordered(x_steps), self.x.strides[-1]), self.x.offset),
+                w,
+                packed,
+                self.bias is not None,
+                tuple(
+                    Access(walk.dtype, (*ordered(own), walk.strides[-1]), walk.offset)
+                    for walk, own in zip(walks, steps)
+                ),
+                Access(y.dtype, (*ordered(y_steps), y.strides[-1]), y.offset),
+                cut,
+                finish,
+            )
+            return kernel, [self.x.buffer, *self._weights(builder, cut), *buffers]
+
+        self.builder.call_blocked(question, make, result)
+
+    def _weights(self, builder: Builder, cut: Cut) -> list[Operand]:
+        """w, and the bias where there is one."""
+        if isinstance(self.w, View):
+            found: list[Operand] = [self.w.buffer]
+        else:
+            found = [builder.weight(pack_panels(self.w, cut, self.products))]
         if self.bias is not None:
-            operands.append(self.builder.weight(pad_columns(self.bias, cut)))
-        kernel = MatrixProduct(
-            self.products,
-            tuple(batch),
-            rows,
-            self.depth,
-            columns,
-            Access(self.x.dtype, (*ordered(x_steps), self.x.strides[-1]), self.x.offset),
-            w,
-            not isinstance(self.w, View),
-            self.bias is not None,
-            tuple(
-                Access(walk.dtype, (*ordered(own), walk.strides[-1]), walk.offset) for walk, own in zip(walks, steps)
-            ),
-            Access(y.dtype, (*ordered(y_steps), y.strides[-1]), y.offset),
-            cut,
-            finish,
-        )
-        self.builder.call(kernel, [*operands, *buffers], result)
+            found.append(builder.weight(pad_columns(self.bias, cut)))
+        return found
 
     def call_nest(
         self, finish: Expression, buffers: Sequence[Operand], walks: Sequence[Access], result: Operand, y: Access

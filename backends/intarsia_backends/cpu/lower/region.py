@@ -8,6 +8,7 @@ from typing import Any
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
+from intarsia_backends.cpu.blockings import Blockings
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.lower import (
     arithmetic,
@@ -105,9 +106,12 @@ def _supported_parts(node: Node) -> Support:
     return YES
 
 
-def lower_region(graph: Graph, machine: Machine) -> Program:
-    """The calls of a region whose nodes are all supported."""
-    builder = Builder(graph, machine)
+def lower_region(graph: Graph, machine: Machine, blockings: Blockings | None = None) -> Program:
+    """The calls of a region whose nodes are all supported.
+
+    blockings  answers how work is cut up; the rule alone where there is none
+    """
+    builder = Builder(graph, machine, blockings)
     for node in graph.nodes:
         _lower(builder, node)
     return builder.finish(graph)

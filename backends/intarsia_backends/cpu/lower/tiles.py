@@ -49,6 +49,37 @@ def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float
     return best[1], best[2], best[0]
 
 
+def ranked_tiles(machine: Machine, outputs: int, row: int, products: str) -> list[tuple[int, int]]:
+    """Every pair of positions and vectors that the registers hold, fastest first by the model of `choose_tile`.
+
+    More than `choose_tile` looks at: what it leaves out because LLVM makes slow code of it here may be fast elsewhere.
+    Of pairs that give the same code there is one.
+    """
+    needed = -(-outputs // machine.lanes)
+    found: dict[tuple[int, int], tuple[float, int, int]] = {}
+    for vectors in range(1, min(_VECTORS_MAX, needed) + 1):
+        widths = [vectors] * (needed // vectors) + [needed % vectors] * (needed % vectors > 0)
+        for tile in range(1, min(row, _TILE_MAX) + 1):
+            if tile * vectors + vectors + 1 > machine.registers - 1:
+                break
+            tiles = balanced_tiles(row, tile)
+            key = (len(tiles), vectors)
+            found.setdefault(key, (_total(tiles, widths, products), tile, vectors))
+    return [(tile, vectors) for _, tile, vectors in sorted(found.values())]
+
+
+def row_splits(machine: Machine, outputs: int, positions: int, products: str) -> list[tuple[int, int]]:
+    """Every way to cut positions that lie one behind the other into rows and columns, best first."""
+    ranked = []
+    for columns in range(1, positions + 1):
+        if positions % columns or (columns < min(positions, 8) and columns != positions):
+            continue
+        rows = positions // columns
+        cycles = rows * choose_tile(machine, outputs, columns, products)[2]
+        ranked.append((round(cycles, 3), abs(columns - 112), columns))
+    return [(positions // columns, columns) for *_, columns in sorted(ranked)]
+
+
 def balanced_tiles(row: int, tile: int) -> list[int]:
     """A row of positions in as few tiles as it takes, none larger than `tile`, larger ones first, differing by one."""
     count = -(-row // tile)
@@ -70,17 +101,7 @@ def _cycles(tile: int, vectors: int, products: str) -> float:
 
 def split_row(machine: Machine, outputs: int, positions: int, products: str = "float32") -> tuple[int, int]:
     """Rows and columns for positions that lie one behind the other, so that tiles fill the columns."""
-    best: tuple[float, int, int] | None = None
-    for columns in range(1, positions + 1):
-        if positions % columns or (columns < min(positions, 8) and columns != positions):
-            continue
-        rows = positions // columns
-        cycles = rows * choose_tile(machine, outputs, columns, products)[2]
-        key = (round(cycles, 3), abs(columns - 112), columns)
-        if best is None or key < best:
-            best = key
-    assert best is not None
-    return positions // best[2], best[2]
+    return row_splits(machine, outputs, positions, products)[0]
 
 
 def products_for(machine: Machine) -> str:
