@@ -129,7 +129,8 @@ class Trial:
         for _, operands in made:
             mine = [buffer for buffer in map(buffer_of, operands) if buffer in own]
             size = sum(buffer.size for buffer in mine)
-            copies = min(max(1, min(cold, _COLD_BYTES_MAX) // max(1, size * len(made))), _COPIES_MAX)
+            # Enough that they are cold in a race of two as well.
+            copies = min(max(1, min(cold, _COLD_BYTES_MAX) // max(1, 2 * size)), _COPIES_MAX)
             pointers = []
             for _ in range(copies):
                 held = {buffer: _weights(buffer, builder.program, random) for buffer in mine}
