@@ -10,6 +10,8 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -40,8 +42,8 @@ def runs_here(machine: Machine) -> bool:
 def processor(machine: Machine) -> Processor:
     """An emulated processor that has what this one lacks; skips where there is none.
 
-    Code that is made from now on for machines that this one is not has no gathers: Bochs refuses those whose index is
-    in one of the upper 16 registers.
+    Code that is made from now on for machines that this one is not has no gathers and scatters: Bochs refuses those
+    whose index is in one of the upper 16 registers.
     """
     if machine.name != machine_name():
         pytest.skip(f"code for {machine.name} cannot be loaded here")
@@ -66,7 +68,8 @@ def _spare_gathers() -> None:
 
     def spared(machine: Machine) -> Any:
         foreign = machine.name != machine_name() or runs_here(machine)
-        return target(machine if foreign else replace(machine, features=(*machine.features, "prefer-no-gather")))
+        spare = () if foreign else ("prefer-no-gather", "prefer-no-scatter")
+        return target(replace(machine, features=(*machine.features, *spare)))
 
     objects.llvm_target = spared
 
@@ -75,6 +78,7 @@ class Processor:
     """A process that emulates."""
 
     def __init__(self, model: int) -> None:
+        self._lock = threading.Lock()
         program = Path(__file__).with_name("emulator_main.py")
         self._process = subprocess.Popen(
             [sys.executable, str(program), str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -84,10 +88,11 @@ class Processor:
         """What a function gives, an int. It sees copies of the arrays among the arguments, which then take what it
         left there; lists of arrays are tables of their addresses. Fails where the code does not end as it should."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        pickle.dump((str(library), symbol, list(arguments)), self._process.stdin)
-        self._process.stdin.flush()
         try:
-            kind, *answer = pickle.load(self._process.stdout)
+            with self._lock:
+                pickle.dump((str(library), symbol, list(arguments)), self._process.stdin)
+                self._process.stdin.flush()
+                kind, *answer = pickle.load(self._process.stdout)
         except EOFError:
             _processor.cache_clear()
             pytest.fail(f"{symbol}: the emulator itself ended with status {self._process.wait()}")
@@ -145,10 +150,12 @@ class EmulatedRegion(LoadedRegion):
         weights = np.frombuffer(self._region.files["weights.bin"], np.uint8)
         arguments = [[np.ascontiguousarray(array) for array in inputs], outputs, weights, arena]
         self._processor.call(self._library, "intarsia_region_use", [0, 0, 1])
+        start = time.perf_counter()
         status = self._processor.call(self._library, "intarsia_region_run", arguments)
+        seconds = time.perf_counter() - start
         if status != 0:
             check = status - import_module("intarsia_backends.cpu.device").FIRST_BOUND  # late: see `install`
             bounds = self._region.metadata["bounds"]
             what = bounds[check] if 0 <= check < len(bounds) else f"a kernel ended with status {status}"
             raise RunError(where=f"region '{self._region.name}'", what=what, help="this is an emulated processor")
-        return RegionResult(outputs, {})
+        return RegionResult(outputs, {"seconds": seconds})
