@@ -136,7 +136,7 @@ def test_code_is_made_for_every_machine(name: str, tmp_path: Path) -> None:
     machine = Machine(name, *levels[name])
     kernels = {}
     for index, (rows, depth, columns) in enumerate([(1, 20, 70), (33, 300, 50), (7, 5, 3)]):
-        cut = cut_product(machine, 1, rows, depth, columns, 4, True)
+        cut = cut_product(machine, 1, rows, depth, columns, "float32", 4, True)
         kernels[f"k{index}"] = product(cut, rows, depth, columns)
     generate(kernels, machine, tmp_path / "kernels.o")
     assert (tmp_path / "kernels.o").stat().st_size > 0
@@ -159,7 +159,7 @@ def test_cuts_cover_everything() -> None:
         Machine("aarch64", "baseline", ()),
     ):
         for rows, depth, columns in [(1, 640, 128), (128, 384, 384), (127, 383, 381), (5, 1, 1), (2000, 3000, 77)]:
-            cut = cut_product(machine, 1, rows, depth, columns, 4, True)
+            cut = cut_product(machine, 1, rows, depth, columns, "float32", 4, True)
             assert cut.vectors == -(-columns // machine.lanes)
             assert 0 < cut.wide_panels <= cut.panels and cut.chunks <= cut.panels
             size = -(-cut.panels // cut.chunks)

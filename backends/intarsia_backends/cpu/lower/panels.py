@@ -11,6 +11,7 @@ from intarsia.dtypes import Array
 from intarsia_backends.cpu.blockings import Question
 from intarsia_backends.cpu.cuts import Cut, split_evenly, sum_chains
 from intarsia_backends.cpu.kernels import PARALLEL_WORK, SHARES, WEIGHTS
+from intarsia_backends.cpu.lower.tiles import PAIR_VECTORS_MAX, step_cycles
 from intarsia_backends.cpu.machine import Machine
 
 _LATENCY_STEPS = 4.0
@@ -30,15 +31,21 @@ _TASKS = 16
 """Parts for the threads, where there is work for several."""
 
 
-def tallest_tile(registers: int, vectors: int) -> int:
+def tallest_tile(registers: int, vectors: int, *, adds: bool = False) -> int:
     """Rows whose sums fit the registers beside the operands of a step; one row reads its weights from memory.
 
     One register stays free: with none, LLVM puts a sum on the stack in every step, which costs more than all the rest.
+
+    adds  whether products are added by an instruction of their own: weights are then best held in registers
     """
     for tile in range(_TILE_MAX, 1, -1):
-        if tile * vectors + min(tile, vectors) + 2 <= registers:
+        if tile * vectors + (vectors if adds else min(tile, vectors)) + 2 <= registers:
             return tile
     return 1
+
+
+def _adds(machine: Machine, products: str) -> bool:
+    return products == "pairs" and not machine.adds_products
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,14 @@ class ProductQuestion(Question):
 
     def rule(self) -> Cut:
         return cut_product(
-            self.machine, self.batch, self.rows, self.depth, self.columns, self._element_bytes, self.blocks
+            self.machine,
+            self.batch,
+            self.rows,
+            self.depth,
+            self.columns,
+            self.products,
+            self._element_bytes,
+            self.blocks,
         )
 
     @property
@@ -78,10 +92,10 @@ class ProductQuestion(Question):
     def alternatives(self) -> list[Cut]:
         """Panels of other widths, lower tiles, other parts of the depth and of the rows."""
         rule = self.rule()
-        ranked = _panels(self.machine, self.rows, self.columns)
+        ranked = _panels(self.machine, self.rows, self.columns, self.products)
         found = []
         for panels, wide, wide_panels in [panels for _, *panels in sorted(ranked)][: _WIDTHS_TRIED + 1]:
-            tiles = _tiles(self.machine, wide)
+            tiles = _tiles(self.machine, wide, self.products)
             found.append(self._cut(panels, wide, wide_panels, tiles, self._depth_block(wide, tiles)))
         mine = (rule.panels, rule.wide, rule.wide_panels, rule.tiles)
         for depth_block in (self.depth, rule.depth_block * 2, -(-rule.depth_block // 2)):
@@ -108,33 +122,38 @@ class ProductQuestion(Question):
 
 
 @lru_cache(maxsize=4096)
-def cut_product(machine: Machine, batch: int, rows: int, depth: int, columns: int, element: int, blocks: bool) -> Cut:
+def cut_product(
+    machine: Machine, batch: int, rows: int, depth: int, columns: int, products: str, element: int, blocks: bool
+) -> Cut:
     """The cheapest cut by a simple model: two multiply-adds and two loads a cycle, and chains that cover the latency.
 
     element  bytes of one step of the sum for one column
     blocks   whether sums may be put aside in y between parts of the depth
     """
-    ranked = _panels(machine, rows, columns)
+    ranked = _panels(machine, rows, columns, products)
     _, panels, wide, wide_panels = min(ranked, key=lambda item: item[0])  # the narrowest among equals
-    tiles = _tiles(machine, wide)
+    tiles = _tiles(machine, wide, products)
     depth_block = block_depth(machine, rows, depth, element, blocks, wide, tiles[0])
     row_blocks = block_rows(rows, depth_block, tiles[0])
     chunks = share_panels(batch * rows * depth * columns, batch * row_blocks, panels)
     return Cut(machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
 
 
-def _panels(machine: Machine, rows: int, columns: int) -> list[tuple[float, int, int, int]]:
+def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tuple[float, int, int, int]]:
     """Cycles for one step of the sum, number of panels, vectors of a wide one, wide panels; narrow ones first."""
     vectors = -(-columns // machine.lanes)
     found = []
-    for largest in range(1, min(vectors, _VECTORS_MAX) + 1):
+    most = _VECTORS_MAX
+    if rows > 1 and _adds(machine, products) and machine.registers <= 16:
+        most = PAIR_VECTORS_MAX
+    for largest in range(1, min(vectors, most) + 1):
         panels, wide, wide_panels = split_evenly(vectors, largest)
-        tiles = _tiles(machine, wide)
+        tiles, adds = _tiles(machine, wide, products), _adds(machine, products)
         if wide * min(rows, tiles[0]) + 2 > machine.registers:
             continue
-        cycles = wide_panels * _cycles(rows, tiles[0], wide)
+        cycles = wide_panels * _cycles(rows, tiles[0], wide, adds)
         if panels > wide_panels:
-            cycles += (panels - wide_panels) * _cycles(rows, tiles[1], wide - 1)
+            cycles += (panels - wide_panels) * _cycles(rows, tiles[1], wide - 1, adds)
         found.append((cycles, panels, wide, wide_panels))
     return found
 
@@ -159,21 +178,26 @@ def share_panels(work: int, others: int, panels: int) -> int:
     return -(-panels // -(-panels // chunks))  # every one has panels
 
 
-def _tiles(machine: Machine, wide: int) -> tuple[int, int]:
-    return tallest_tile(machine.registers, wide), tallest_tile(machine.registers, max(1, wide - 1))
+def _tiles(machine: Machine, wide: int, products: str) -> tuple[int, int]:
+    adds = _adds(machine, products)
+    return (
+        tallest_tile(machine.registers, wide, adds=adds),
+        tallest_tile(machine.registers, max(1, wide - 1), adds=adds),
+    )
 
 
-def _cycles(rows: int, tile: int, vectors: int) -> float:
+def _cycles(rows: int, tile: int, vectors: int, adds: bool) -> float:
     """Cycles for one step of the sum over all rows of a panel."""
     parts, size, count = split_evenly(rows, tile)
-    low = _step(size - 1, vectors) if count < parts else 0.0
-    return count * _step(size, vectors) + (parts - count) * low
+    low = _step(size - 1, vectors, adds) if count < parts else 0.0
+    return count * _step(size, vectors, adds) + (parts - count) * low
 
 
-def _step(tile: int, vectors: int) -> float:
+def _step(tile: int, vectors: int, adds: bool) -> float:
     loads = tile + vectors
     # Loads cost a little even where they do not limit: of two equal tiles the one with fewer loads is better.
-    return max(tile * vectors / 2, _LATENCY_STEPS / sum_chains(tile, vectors), loads / 2) + 0.01 * loads
+    cycles = max(tile * vectors / 2, _LATENCY_STEPS / sum_chains(tile, vectors), loads / 2) + 0.01 * loads
+    return max(cycles, step_cycles(tile, vectors, "pairs")) if adds else cycles
 
 
 def pack_panels(weights: Array, cut: Cut, products: str) -> Array:

@@ -15,8 +15,9 @@ _INSTRUCTIONS = 5.0
 
 _TILE_MAX, _VECTORS_MAX = 14, 8
 
-_PAIR_VECTORS_MAX = 2
-"""The same for pairs in 16 registers: 5 positions by 2 vectors are up to a fifth faster than 3 by 3 on Zen 3."""
+PAIR_VECTORS_MAX = 2
+"""The same for pairs in 16 registers: 5 positions by 2 vectors are up to a fifth faster than 3 by 3 on Zen 3; these are
+faster than 2 vectors and a third alone."""
 
 
 @lru_cache(maxsize=4096)
@@ -35,7 +36,9 @@ def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float
     # What LLVM needs beside, or it moves sums out of the registers.
     spare = 1 if products == "float32" else 5 if fused and machine.registers > 16 else 3
     costs = "float32" if fused else products  # one instruction multiplies and adds
-    most = _VECTORS_MAX if products == "float32" or machine.registers > 16 else _PAIR_VECTORS_MAX
+    most = _VECTORS_MAX
+    if products != "float32" and machine.registers <= 16:
+        most = 3 if needed == 3 else PAIR_VECTORS_MAX
     for vectors in range(1, min(most, needed) + 1):
         widths = [vectors] * (needed // vectors) + [needed % vectors] * (needed % vectors > 0)
         for tile in range(1, min(row, _TILE_MAX) + 1):
@@ -88,11 +91,11 @@ def balanced_tiles(row: int, tile: int) -> list[int]:
 
 def _total(tiles: list[int], widths: list[int], products: str) -> float:
     kinds = itertools.product({*tiles}, {*widths})
-    return sum(_cycles(tile, width, products) * tiles.count(tile) * widths.count(width) for tile, width in kinds)
+    return sum(step_cycles(tile, width, products) * tiles.count(tile) * widths.count(width) for tile, width in kinds)
 
 
-def _cycles(tile: int, vectors: int, products: str) -> float:
-    """One step of the sum for a tile."""
+def step_cycles(tile: int, vectors: int, products: str) -> float:
+    """Cycles of one step of the sum for a tile whose operands are in registers."""
     pieces = tile * vectors
     instructions = pieces * (1 if products == "float32" else 2) + tile + vectors
     latency = _LATENCY_CYCLES if products == "float32" else 1.0
