@@ -21,7 +21,15 @@ from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.packed_ends import packed_end
-from intarsia_backends.cpu.emit.vectors import add_quads, gathered, prefetch, store
+from intarsia_backends.cpu.emit.vectors import (
+    Register,
+    add_quads,
+    gathered,
+    load,
+    multiply_add_pairs,
+    prefetch,
+    store,
+)
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.cpu.walks import row_major
@@ -39,8 +47,6 @@ _UNROLLED_MAX = 8
 _LINE_BYTES = 64
 _ASKED_MAX = 24
 """Lines of a cache that a processor can wait for at once, about: more of them would hold up the tile."""
-
-_MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
 def emit_contraction(kernel: Contraction) -> Any:
@@ -157,7 +163,7 @@ class _Tiles:
         """The sums of some positions, each given by its place along every axis."""
         kernel, lanes = self.kernel, self.kernel.lanes
         channel = (group * kernel.group_vectors + block * kernel.vectors) * lanes  # among the padded ones
-        accumulators = [[T.alloc_buffer((lanes,), self.accumulator_dtype) for _ in range(vectors)] for _ in tile]
+        accumulators = [[Register(lanes, self.accumulator_dtype) for _ in range(vectors)] for _ in tile]
         x_start = batch * kernel.x_batch + group * kernel.x_group
         starts = [x_start + _walked(kernel.x_positions, places) for places in tile]
         weight_start = channel * math.prod(kernel.reduction)
@@ -174,7 +180,7 @@ class _Tiles:
             with T.Else():
                 for row, index, accumulator in _numbered(accumulators):
                     place = numbers[row] * width + index * lanes
-                    _store_vector(accumulator, 0, _load(self.partial, place, lanes), lanes)
+                    accumulator.set(load(self.partial, place, lanes))
         chunk_steps = math.prod(kernel.reduction[1:])
         starts = [start + self.chunk * kernel.x_reduction[0] for start in starts]
         self.emit_reduction(starts, weight_start + self.chunk * (chunk_steps * width), accumulators)
@@ -183,15 +189,16 @@ class _Tiles:
                 self.emit_finish(batch, group, block, tile, accumulators)
             with T.Else():
                 for row, index, accumulator in _numbered(accumulators):
-                    place = tirx.Ramp(numbers[row] * width + index * lanes, 1, lanes)
-                    T.buffer_store(self.partial, _load(accumulator, 0, lanes), [place])
+                    store(self.partial, numbers[row] * width + index * lanes, accumulator.get(), lanes)
 
-    def emit_bias(self, channel: Term, accumulators: Sequence[Sequence[Any]]) -> None:
+    def emit_bias(self, channel: Term, accumulators: Sequence[Sequence[Register]]) -> None:
         lanes = self.kernel.lanes
         for _, index, accumulator in _numbered(accumulators):
-            _store_vector(accumulator, 0, _load(self.bias, channel + index * lanes, lanes), lanes)
+            accumulator.set(load(self.bias, channel + index * lanes, lanes))
 
-    def emit_reduction(self, starts: Sequence[Term], weight_start: Term, accumulators: Sequence[Sequence[Any]]) -> None:
+    def emit_reduction(
+        self, starts: Sequence[Term], weight_start: Term, accumulators: Sequence[Sequence[Register]]
+    ) -> None:
         kernel = self.kernel
         extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
         most = _UNROLLED
@@ -216,21 +223,22 @@ class _Tiles:
                     accumulators,
                 )
 
-    def emit_step(self, x_places: Sequence[Term], weight_place: Term, accumulators: Sequence[Sequence[Any]]) -> None:
+    def emit_step(
+        self, x_places: Sequence[Term], weight_place: Term, accumulators: Sequence[Sequence[Register]]
+    ) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
         size = SHARES[kernel.products]
         weights = [
-            _load(self.weights, (weight_place + index * lanes) * size, lanes * size)
+            load(self.weights, (weight_place + index * lanes) * size, lanes * size)
             for index in range(len(accumulators[0]))
         ]
         for x_place, row in zip(x_places, accumulators):
             number = tirx.BufferLoad(self.x, [x_place])
             for accumulator, weight in zip(row, weights):
-                total = _load(accumulator, 0, lanes)
                 if kernel.products == "quads":
-                    _store_vector(accumulator, 0, add_quads(total, number, weight, lanes), lanes)
+                    accumulator.set(add_quads(accumulator.get(), number, weight, lanes))
                 else:
-                    _store_vector(accumulator, 0, total + self.product(number, weight), lanes)
+                    accumulator.add(self.product(number, weight))
 
     def product(self, number: Term, weight: Term) -> Term:
         lanes = self.kernel.lanes
@@ -238,8 +246,7 @@ class _Tiles:
             return tirx.Broadcast(number, lanes) * weight
         if self.kernel.products == "int16":
             return tirx.Broadcast(tirx.Cast("int32", number), lanes) * tirx.Cast(f"int32x{lanes}", weight)
-        pairs = tirx.call_intrin(f"int16x{2 * lanes}", "tirx.reinterpret", tirx.Broadcast(number, lanes))
-        return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], pairs, weight)
+        return multiply_add_pairs(number, weight, lanes)
 
     def emit_finish(
         self,
@@ -247,7 +254,7 @@ class _Tiles:
         group: Term,
         block: Term,
         tile: Sequence[Sequence[Term]],
-        accumulators: Sequence[Sequence[Any]],
+        accumulators: Sequence[Sequence[Register]],
     ) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
         first = block * (kernel.vectors * lanes)  # channel of the group
@@ -266,7 +273,7 @@ class _Tiles:
                     self.store_channels(row[index : index + step], places, starts[position] + index * lanes)
                     continue
                 with over_lanes(lanes) as lane:
-                    element = self.finished(row[index][lane], [batch, places[1] + lane, *tile[position]])
+                    element = self.finished(row[index].buffer[lane], [batch, places[1] + lane, *tile[position]])
                     T.buffer_store(rows[position], element, [index * lanes + lane])
         if direct:
             return
@@ -276,26 +283,25 @@ class _Tiles:
                 place = starts[position] + output * kernel.y_channel
                 T.buffer_store(self.y, rows[position][output], [place])
 
-    def store_channels(self, sums: Sequence[Any], places: Sequence[Term], start: Term) -> None:
+    def store_channels(self, sums: Sequence[Register], places: Sequence[Term], start: Term) -> None:
         """The elements of one vector of sums, or of two that are interleaved, side by side in y."""
         kernel, lanes = self.kernel, self.kernel.lanes
         total = sums[0]
         if len(sums) == 2:
-            pair = [_load(part, 0, lanes) for part in sums]
+            pair = [part.get() for part in sums]
             if self.end is not None:
 
                 def channels(operand: int) -> Term:
                     at = address(kernel.operands[operand], places)
-                    return _load(self.operands[operand], at, 2 * lanes)
+                    return load(self.operands[operand], at, 2 * lanes)
 
                 store(self.y, start, self.end.emit(pair, channels, lanes), 2 * lanes)
                 return
-            total = T.alloc_buffer((2 * lanes,), self.accumulator_dtype)
-            _store_vector(total, 0, gathered(pair[0], pair[1], lanes), 2 * lanes)
+            total = Register(2 * lanes, self.accumulator_dtype, gathered(pair[0], pair[1], lanes))
         for half in range(len(sums)):
             with over_lanes(lanes) as lane:
                 at = half * lanes + lane
-                element = self.finished(total[at], [places[0], places[1] + at, *places[2:]])
+                element = self.finished(total.buffer[at], [places[0], places[1] + at, *places[2:]])
                 T.buffer_store(self.y, element, [start + at])
 
     def finished(self, total: Term, places: Sequence[Term]) -> Term:
@@ -317,18 +323,10 @@ def _walked(strides: Sequence[int], places: Sequence[Term]) -> Term:
     return total
 
 
-def _numbered(accumulators: Sequence[Sequence[Any]]) -> list[tuple[int, int, Any]]:
+def _numbered(accumulators: Sequence[Sequence[Register]]) -> list[tuple[int, int, Register]]:
     """Position, vector and accumulator, for each."""
     return [
         (position, index, accumulator)
         for position, row in enumerate(accumulators)
         for index, accumulator in enumerate(row)
     ]
-
-
-def _load(buffer: Any, place: Term | int, lanes: int) -> Term:
-    return tirx.BufferLoad(buffer, [tirx.Ramp(place, 1, lanes)])
-
-
-def _store_vector(buffer: Any, place: int, value: Term, lanes: int) -> None:
-    T.buffer_store(buffer, value, [tirx.Ramp(tirx.const(place, "int32"), 1, lanes)])
