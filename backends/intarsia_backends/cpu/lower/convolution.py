@@ -100,9 +100,9 @@ def contract(
         reduction += kernel
         x_reduction += tuple(step * dilation for step, dilation in zip(x_steps, dilations))
     elif tuple(x_size) == tuple(positions):
-        positions = split_row(builder.machine, window.outputs, area)
+        positions = split_row(builder.machine, window.outputs, area, products)
         x_positions = (positions[1], 1)
-    tile, vectors, _ = choose_tile(builder.machine, window.outputs, positions[-1])
+    tile, vectors, _ = choose_tile(builder.machine, window.outputs, positions[-1], products)
     lanes = builder.machine.lanes
     out_area = math.prod(window.positions)
     operands = [x, builder.weight(pack(weights, vectors, lanes, products)), builder.weight(pad_outputs(bias, lanes))]
