@@ -85,6 +85,16 @@ def test_functions_of_onnx() -> None:
     made.check()
 
 
+def test_an_output_of_a_function_that_the_function_reads_itself() -> None:
+    """One is read by one node inside, and stays wanted outside."""
+    made = Layers()
+    queries, keys, numbers = (made.floats(1, 2, 2, 8).astype(np.float16) for _ in range(3))
+    mask = np.array([[True, False], [True, True]])
+    attributes = {"qk_matmul_output_mode": 3, "softmax_precision": 1}
+    made.add("Attention", [queries, keys, numbers, mask], attributes, opset=24, outputs=4)
+    made.check()
+
+
 def test_fourier_transforms() -> None:
     made = Layers()
     real, complex_numbers = made.floats(2, 12, 3, 1), made.floats(2, 12, 3, 2)

@@ -130,6 +130,7 @@ def _lower(builder: Builder, node: Node) -> None:
     parts = _parts(node)
     for index, twin in parts.inputs.items():
         builder.alias(twin, node.input(index))
+    builder.keep([made for made in parts.graph.outputs if made.users])
     for part in parts.graph.nodes:
         _lower(builder, part)
     for value, made in zip((output for output in node.outputs if output is not None), parts.graph.outputs):
