@@ -64,6 +64,39 @@ def test_convolutions() -> None:
     made.check(exact=True)
 
 
+def test_rows_of_a_kernel_over_an_odd_number_of_channels() -> None:
+    """Taps of a row are summed as channels where no other reader of the input wants it to lie otherwise."""
+    made = Layers()
+    for channels, size, kernel, pads in [
+        (3, (12, 12), (7, 7), (3, 3, 3, 3)),
+        (3, (11, 10), (3, 3), (0, 0, 1, 2)),
+        (3, (11, 10), (3, 3), (0, 0, 1, 1)),
+        (5, (9, 13), (2, 5), (1, 0, 0, 3)),
+        (1, (8, 8), (3, 3), (1, 1, 1, 1)),
+    ]:
+        attributes = {"strides": (2, 2), "pads": pads, "dilations": (1, 1), "group": 1, "input_zero_point": -9}
+        inputs = [made.bytes(2, channels, *size), weights(made, 24, channels, *kernel), *scales(made, 24)]
+        made.add("qconv", inputs, {**attributes, "output_zero_point": 3}, constants=(1, 2, 3, 4))
+    made.check(exact=True)
+
+
+def test_readers_of_an_odd_number_of_channels_with_other_halos() -> None:
+    made = Layers()
+    graph = made.graph
+    x = graph.add_input("x", TensorType("int8", (1, 3, 12, 12)))
+    for index, pad in enumerate((1, 2, 1)):
+        numbers = [weights(made, 16, 3, 3, 3), *scales(made, 16)]
+        constants = [graph.add_constant(f"c{index}_{place}", data) for place, data in enumerate(numbers)]
+        attributes = {"strides": (2, 2), "pads": (pad,) * 4, "dilations": (1, 1), "group": 1}
+        zeros = {"input_zero_point": 7, "output_zero_point": 0}
+        size = (12 + 2 * pad - 3) // 2 + 1
+        kind = TensorType("int8", (1, 16, size, size))
+        graph.outputs.append(graph.add_node("qconv", [x, *constants], [kind], {**attributes, **zeros}).output)
+    data = made.bytes(1, 3, 12, 12)
+    for wanted, found in zip(evaluate(graph, {"x": data}), load(graph).run([data]).outputs):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_matrix_products() -> None:
     made = Layers()
     for rows, depth, outputs in [(1, 64, 10), (3, 33, 50), (20, 7, 8), (1, 1, 1)]:

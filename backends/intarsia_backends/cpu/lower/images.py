@@ -12,7 +12,7 @@ from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction, Kernel, nest
-from intarsia_backends.cpu.layouts import BYTES, HALOS
+from intarsia_backends.cpu.layouts import BYTES, HALOS, wanted_halo
 from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
 from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
@@ -97,7 +97,13 @@ def _dense(builder: Builder, node: Node, convolution: Convolution) -> None:
         products = "int16"  # a pair would reach into the next group
     question = convolution_question(machine, window, products, sizes)
     halo, step = winograd_room(builder, question, window)
-    placed = convolution.placed(builder, halo, step, as_bytes=products == "quads")
+    if not sizes and _joins_taps(window, products) and _keeps_pairs(builder, convolution.source, window):
+        placed = convolution.placed(builder, _room_below(halo), 1)
+        convolution = _with_joined_taps(convolution)
+        window = convolution.window
+        question = convolution_question(machine, window, products, ())
+    else:
+        placed = convolution.placed(builder, halo, step, as_bytes=products == "quads")
     if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
         x, images, target, finish = placed
         x, images = _picked(builder, x, images, window, STORED[products])
@@ -127,9 +133,9 @@ def _convolved_directly(
     channels = -(-window.channels // pairs)
     x, images, target, finish = placed
     y_image, _, y_row, y_position = target.strides
-    pitch, row = images.pitch // pairs, images.row // pairs
+    row = images.row // pairs
     positions = window.positions
-    x_positions = (row * window.strides[0], pitch * window.strides[1])
+    x_positions = (row * window.strides[0], images.pitch * window.strides[1] // pairs)
     walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
     if blocking.columns:
@@ -148,7 +154,7 @@ def _convolved_directly(
         images.image // pairs,
         channels,
         x_positions,
-        (row * window.dilations[0], pitch * window.dilations[1], 1),
+        (row * window.dilations[0], images.pitch * window.dilations[1] // pairs, 1),
         target.dtype,
         y_image,
         window.outputs,
@@ -173,6 +179,36 @@ def _convolved_directly(
         builder.weight(bias if order is None else bias[:, order]),
         *(view.start for view in convolution.views),
     ]
+
+
+def _joins_taps(window: Window, products: str) -> bool:
+    """Whether the taps of a kernel's row are summed as if they were channels: an odd number of channels then fills its
+    pairs, all but the last one of a row."""
+    odd = window.channels % 2 == 1 and window.kernel[1] > 1
+    plain = window.groups == 1 and window.dilations[1] == 1
+    return products == "pairs" and odd and plain and window.strides[1] % 2 == 0
+
+
+def _keeps_pairs(builder: Builder, source: Value, window: Window) -> bool:
+    """Whether pairs begin at even places in every row of an odd number of channels: no other reader has it lie there
+    otherwise, or wants another halo."""
+    halo = window_halo(window)
+    row = (halo.left + window.size[1] + halo.right) * window.channels
+    alone = not builder.images(source) and halo.covers(wanted_halo(source, builder))
+    return row % 2 == 0 and alone
+
+
+def _with_joined_taps(convolution: Convolution) -> Convolution:
+    window, weights = convolution.window, convolution.weights
+    groups, outputs, channels, height, width = weights.shape
+    joined = weights.transpose(0, 1, 4, 2, 3).reshape(groups, outputs, width * channels, height, 1)
+    narrow = replace(window, channels=width * channels, kernel=(height, 1))
+    return replace(convolution, window=narrow, weights=joined)
+
+
+def _room_below(halo: Halo) -> Halo:
+    """One row more: the last pair of the last window ends in the row below."""
+    return replace(halo, bottom=halo.bottom + 1)
 
 
 def _sums_quads(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
