@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ _UNROLLED_MAX = 8
 """An innermost loop of so few steps is written out whole."""
 
 _LINE_BYTES = 64
-_ASKED_MAX = 24
+_ASKED_MAX = 16
 """Lines of a cache that a processor can wait for at once, about: more of them would hold up the tile."""
 
 
@@ -79,6 +80,36 @@ def emit_contraction(kernel: Contraction) -> Any:
 
 def _reach(extents: Sequence[int], strides: Sequence[int]) -> int:
     return 1 + sum(stride * (extent - 1) for extent, stride in zip(extents, strides))
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Cache lines to be fetched while a tile is made.
+
+    start  where the first lies, in `weights`
+    line   elements in one
+    lines  how many
+    """
+
+    weights: Any
+    start: Term
+    line: int
+    lines: int
+
+    def parts(self, others: int, steps: int) -> int:
+        """In how many parts so many steps are done, by each of `others` that ask as well."""
+        parts = 1
+        while -(-self.lines // (others * parts)) > _ASKED_MAX and steps % (2 * parts) == 0:
+            parts *= 2
+        return parts
+
+    def emit(self, part: Term, parts: int) -> None:
+        """Ask for one of so many parts, unless that is too much."""
+        each = -(-self.lines // parts)
+        if each > _ASKED_MAX:
+            return
+        for number in range(each):
+            prefetch(self.weights, self.start + (part * each + number) * self.line)
 
 
 class _Tiles:
@@ -124,10 +155,9 @@ class _Tiles:
             first = 0
             cut = balanced_tiles(len(every), kernel.tile)
             for number, size in enumerate(cut):
-                self.ask_for_weights(group, block, tirx.const(number, "int32"), len(cut))
-                self.emit_tile(
-                    batch, group, block, [_constants(place) for place in every[first : first + size]], vectors
-                )
+                ask = self.asking(group, block, tirx.const(number, "int32"), len(cut))
+                places_here = [_constants(place) for place in every[first : first + size]]
+                self.emit_tile(batch, group, block, places_here, vectors, ask)
                 first += size
             return
         sizes = balanced_tiles(kernel.positions[-1], kernel.tile)
@@ -137,29 +167,35 @@ class _Tiles:
         for size in sorted({*sizes}, reverse=True):
             with T.serial(0, sizes.count(size)) as index:
                 start = done + index * size
-                self.ask_for_weights(group, block, row * len(sizes) + before + index, tiles)
-                self.emit_tile(batch, group, block, [[*places, start + step] for step in range(size)], vectors)
+                ask = self.asking(group, block, row * len(sizes) + before + index, tiles)
+                self.emit_tile(batch, group, block, [[*places, start + step] for step in range(size)], vectors, ask)
             done += sizes.count(size) * size
             before += sizes.count(size)
 
-    def ask_for_weights(self, group: Term, block: Term, tile: Term, tiles: int) -> None:
-        """Fetch a part of the next block's weights, which come from far, while a tile of this block is made.
+    def asking(self, group: Term, block: Term, tile: Term, tiles: int) -> _Asking | None:
+        """How the next block's weights, which come from far, are fetched while a tile of this block is made; None where
+        they lie near.
 
         tile  of `tiles` that a block has
         """
         kernel = self.kernel
         if kernel.rows_first or kernel.chunked:
-            return
+            return None
         line = _LINE_BYTES // np.dtype(WEIGHTS[kernel.products]).itemsize
         size = kernel.vectors * kernel.lanes * math.prod(kernel.reduction) * SHARES[kernel.products]
-        each = -(-size // (line * tiles))
-        if each > _ASKED_MAX:
-            return
-        start = (group * (self.whole + (self.rest > 0)) + block + 1) * size
-        for number in range(each):
-            prefetch(self.weights, start + (tile * each + number) * line)
+        lines = -(-size // (line * tiles))
+        start = (group * (self.whole + (self.rest > 0)) + block + 1) * size + tile * (lines * line)
+        return _Asking(self.weights, start, line, lines)
 
-    def emit_tile(self, batch: Term, group: Term, block: Term, tile: Sequence[Sequence[Term]], vectors: int) -> None:
+    def emit_tile(
+        self,
+        batch: Term,
+        group: Term,
+        block: Term,
+        tile: Sequence[Sequence[Term]],
+        vectors: int,
+        ask: _Asking | None,
+    ) -> None:
         """The sums of some positions, each given by its place along every axis."""
         kernel, lanes = self.kernel, self.kernel.lanes
         channel = (group * kernel.group_vectors + block * kernel.vectors) * lanes  # among the padded ones
@@ -169,7 +205,7 @@ class _Tiles:
         weight_start = channel * math.prod(kernel.reduction)
         if not kernel.chunked:
             self.emit_bias(channel, accumulators)
-            self.emit_reduction(starts, weight_start, accumulators)
+            self.emit_reduction(starts, weight_start, accumulators, ask)
             self.emit_finish(batch, group, block, tile, accumulators)
             return
         width = vectors * lanes
@@ -197,7 +233,11 @@ class _Tiles:
             accumulator.set(load(self.bias, channel + index * lanes, lanes))
 
     def emit_reduction(
-        self, starts: Sequence[Term], weight_start: Term, accumulators: Sequence[Sequence[Register]]
+        self,
+        starts: Sequence[Term],
+        weight_start: Term,
+        accumulators: Sequence[Sequence[Register]],
+        ask: _Asking | None = None,
     ) -> None:
         kernel = self.kernel
         extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
@@ -209,11 +249,18 @@ class _Tiles:
         serial = (*kernel.reduction[first:-1], extent // unrolled)
         strides = (*kernel.x_reduction[first:-1], unrolled * stride)
         width = len(accumulators[0]) * kernel.lanes
+        if ask is not None:
+            # The innermost loop in parts, so that each asks for no more than a processor can wait for.
+            parts = ask.parts(math.prod(serial[:-1]), serial[-1])
+            serial = (*serial[:-1], parts, serial[-1] // parts)
+            strides = (*strides[:-1], strides[-1] * serial[-1], strides[-1])
         with ExitStack() as stack:
-            indices = [stack.enter_context(T.serial(0, count)) if count > 1 else 0 for count in serial]
             step: Term = tirx.const(0, "int32")
             moved: Term = tirx.const(0, "int32")
-            for count, walk, index in zip(serial, strides, indices):
+            for axis, (count, walk) in enumerate(zip(serial, strides)):
+                if ask is not None and axis == len(serial) - 1:
+                    ask.emit(step, math.prod(serial[:-1]))
+                index: Term = stack.enter_context(T.serial(0, count)) if count > 1 else 0
                 step = step * count + index
                 moved = moved + index * walk
             for tap in range(unrolled):
