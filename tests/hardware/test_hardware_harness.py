@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from harness import ModelError, integers, module, needs_verilator
 
+from intarsia.cache import cache_folder
 from intarsia.errors import RunError
 from intarsia_backends.rtl import build as builder
 from intarsia_backends.rtl import tools
@@ -179,7 +180,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_two_processes_build_at_once(probe: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The probe has left in the cache what all designs share; that takes ten times as long to build as this one.
     (tmp_path / "rtl").mkdir()
-    for path in builder.cache_folder().glob("*.o"):
+    for path in cache_folder("rtl").glob("*.o"):
         shutil.copy(path, tmp_path / "rtl")
     monkeypatch.setenv("INTARSIA_CACHE", str(tmp_path))
     small = tmp_path / "small_probe.sv"
