@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,9 @@ from intarsia_backends.cpu.machine import Machine, machine_features, machine_nam
 MODELS = {"avx512vnni": 28, "avx512": 27, "avxvnni": 31}
 """For a level, a processor that has its instructions and lacks those of others, by its place in Bochs' list: Ice Lake,
 Cannon Lake, Arrow Lake."""
+
+_MISREAD = re.compile(r"vpinsrb\s+\$0x[0-9a-f]+,-?0x[0-9a-f]+\(.*%xmm(1[6-9]|2\d|3[01])")
+"""As objdump writes it: for one of the upper registers Bochs takes a byte from twice the displacement."""
 
 _HERE = machine_features()
 
@@ -143,6 +147,11 @@ class EmulatedRegion(LoadedRegion):
         self._folder = tempfile.TemporaryDirectory()
         self._library = Path(self._folder.name, "region.so")
         self._library.write_bytes(region.files["region.so"])
+
+    def is_misread(self) -> bool:
+        """Whether the code has an instruction that Bochs gets wrong: what it gives says nothing then."""
+        command = ["objdump", "-d", "--no-show-raw-insn", str(self._library)]
+        return bool(_MISREAD.search(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         outputs = [np.empty(shape, dtype) for _, dtype, shape in self._region.outputs]

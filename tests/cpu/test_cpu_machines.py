@@ -16,7 +16,7 @@ import pytest
 from cpu_regions import Layers, load, region_files
 from emulated import EmulatedRegion, processor, runs_here
 from foreign import TARGETS, ForeignRegion, build, emulator, runner
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from test_cpu_integer import scales, small_convolutions, weights
 from test_cpu_region import image, network
 
@@ -108,7 +108,9 @@ def test_generated_graphs_on_x86(level: str) -> None:
     @given(graphs())
     def check(graph: Graph) -> None:
         inputs = random_inputs(graph, 0)
-        compare(graph, inputs, x86_region(graph, level).run([inputs[value.name] for value in graph.inputs]).outputs)
+        region = x86_region(graph, level)
+        assume(not isinstance(region, EmulatedRegion) or not region.is_misread())
+        compare(graph, inputs, region.run([inputs[value.name] for value in graph.inputs]).outputs)
 
     check()
 
