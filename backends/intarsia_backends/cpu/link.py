@@ -135,6 +135,24 @@ def cross_compiler(machine: Machine) -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", *_CROSS[machine.name]]
 
 
+def write_kernels(kernels: Mapping[str, Kernel], machine: Machine, where: str, path: Path) -> None:
+    """Write an object file with a function for each kernel.
+
+    where  names in an error what the kernels are for
+
+    Raises CompileError where there is no TVM, which makes the code.
+    """
+    try:
+        from intarsia_backends.cpu.emit.kernels import generate
+    except ImportError as error:
+        raise CompileError(
+            where=where,
+            what=f"TVM, which makes the code, cannot be imported: {error}",
+            help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
+        ) from error
+    generate(kernels, machine, path)
+
+
 def link_region(source: str, write_object: Callable[[Path], None], command: Sequence[str]) -> bytes:
     """The shared library of a region.
 

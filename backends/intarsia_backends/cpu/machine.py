@@ -47,6 +47,10 @@ class Machine:
         """float32 numbers in a vector register."""
         return _LANES[self.level]
 
+    def whole_vectors(self, channels: int) -> int:
+        """The channels, rounded up to what fills vectors of float32."""
+        return -(-channels // self.lanes) * self.lanes
+
     @property
     def registers(self) -> int:
         """Vector registers."""

@@ -6,7 +6,7 @@ import copy
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from intarsia.errors import CompileError
@@ -15,7 +15,7 @@ from intarsia.targets import Blob, Progress, Support, Target, Tuned
 from intarsia_backends.cpu.blockings import CACHE, RULE, SEARCH, Blockings
 from intarsia_backends.cpu.device import INTERFACE, KIND
 from intarsia_backends.cpu.kernels import Kernel
-from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region
+from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region, write_kernels
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
 from intarsia_backends.cpu.plan import plan
@@ -61,18 +61,8 @@ class CpuTarget(Target):
         for call in program.calls:
             if call.kernel is not None and not isinstance(call.kernel, Bounds):
                 symbols.setdefault(call.kernel, f"kernel_{len(symbols)}")
-
-        def write_object(path: Path) -> None:
-            try:
-                from intarsia_backends.cpu.emit.kernels import generate
-            except ImportError as error:
-                raise CompileError(
-                    where=f"region '{region.name}'",
-                    what=f"TVM, which makes the code, cannot be imported: {error}",
-                    help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
-                ) from error
-            generate({symbol: kernel for kernel, symbol in symbols.items()}, self.machine, path)
-
+        kernels = {symbol: kernel for kernel, symbol in symbols.items()}
+        write_object = partial(write_kernels, kernels, self.machine, f"region '{region.name}'")
         source = entry_source(program, symbols, profile=self.profile)
         library = link_region(source, write_object, self.compiler())
         metadata = {

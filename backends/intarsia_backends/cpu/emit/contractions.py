@@ -23,6 +23,7 @@ from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.packed_ends import packed_end
 from intarsia_backends.cpu.emit.vectors import (
+    LINE_BYTES,
     Register,
     add_quads,
     gathered,
@@ -45,7 +46,6 @@ window, whose one loop is long, has a single step."""
 _UNROLLED_MAX = 8
 """An innermost loop of so few steps is written out whole."""
 
-_LINE_BYTES = 64
 _ASKED_MAX = 16
 """Lines of a cache that a processor can wait for at once, about: more of them would hold up the tile."""
 
@@ -181,7 +181,7 @@ class _Tiles:
         kernel = self.kernel
         if kernel.rows_first or kernel.chunked:
             return None
-        line = _LINE_BYTES // np.dtype(WEIGHTS[kernel.products]).itemsize
+        line = LINE_BYTES // np.dtype(WEIGHTS[kernel.products]).itemsize
         size = kernel.vectors * kernel.lanes * math.prod(kernel.reduction) * SHARES[kernel.products]
         lines = -(-size // (line * tiles))
         start = (group * (self.whole + (self.rest > 0)) + block + 1) * size + tile * (lines * line)

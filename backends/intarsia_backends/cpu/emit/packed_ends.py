@@ -49,9 +49,9 @@ class Addition:
         """int16 [2 * lanes] each, and so is the result."""
         shift = rounded_shift if self.tied else half_up_shift
         places = broadcast(self.places, "int32", lanes)
+        (low, high), (sum_low, sum_high) = _halves(self.multiplier), _halves(self.sum_multiplier)
         totals = []
         for pairs in interleaved(others, sums, 2 * lanes, lanes):
-            (low, high), (sum_low, sum_high) = _halves(self.multiplier), _halves(self.sum_multiplier)
             total = pair_products(pairs, _pairs(low, sum_low, lanes), lanes)
             if high or sum_high:
                 more = pair_products(pairs, _pairs(high, sum_high, lanes), lanes)

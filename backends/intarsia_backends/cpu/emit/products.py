@@ -23,6 +23,7 @@ from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import address, loaded, loops, span, stored
 from intarsia_backends.cpu.emit.vectors import (
+    LINE_BYTES,
     add_quads,
     load,
     multiply_add_pairs,
@@ -38,7 +39,6 @@ _REUSES = 3
 """Row tiles from which on a panel that is made at run time is laid out before it is used."""
 
 
-_LINE_BYTES = 64
 _AHEAD_BYTES = 2048
 """How far ahead weights that are read once are asked for."""
 
@@ -213,9 +213,9 @@ class _Product:
         """Ask for part of the next panel: all of it in so many steps."""
         buffer, start, row = self.w_walk(kind, batch, depth, column)
         size = np.dtype(str(buffer.dtype)).itemsize
-        lines = -(-self.cut.depth_block * row * size // (_LINE_BYTES * steps))
+        lines = -(-self.cut.depth_block * row * size // (LINE_BYTES * steps))
         for line in range(lines):
-            prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (_LINE_BYTES // size))
+            prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (LINE_BYTES // size))
 
     def pack(self, kind: _Kind, batch: Sequence[Term], depth: Term, length: Term, column: Term) -> None:
         """Lay out a panel of what is made at run time."""
@@ -357,7 +357,7 @@ class _Tile:
 
         if self.product.streams:
             size = np.dtype(str(w.dtype)).itemsize
-            for line in range(0, sum(widths) * pairs * size, _LINE_BYTES):
+            for line in range(0, sum(widths) * pairs * size, LINE_BYTES):
                 prefetch(w, w_place + (_AHEAD_BYTES + line) // size)
         if len(widths) <= self.rows:
             held = [weight(index) for index in range(len(widths))]

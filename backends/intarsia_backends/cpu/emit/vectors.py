@@ -20,6 +20,9 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.cpu.cuts import interleaving_order
 from intarsia_backends.cpu.emit.expressions import Term
 
+LINE_BYTES = 64
+"""Of a cache: what one `prefetch` asks for."""
+
 _BLOCK_VECTORS = 8
 """Vectors of sums side by side: enough that none waits for the one before it."""
 

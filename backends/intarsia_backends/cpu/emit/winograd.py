@@ -21,10 +21,12 @@ from intarsia_backends.cpu.emit.expressions import Term, over_lanes
 from intarsia_backends.cpu.emit.functions import function, parameter
 from intarsia_backends.cpu.emit.nests import finished, loaded, span, stored
 from intarsia_backends.cpu.emit.vectors import (
+    LINE_BYTES,
     Register,
     broadcast,
     load,
     pair_products,
+    prefetch,
     reinterpreted,
     store,
     widened_products,
@@ -35,8 +37,6 @@ from intarsia_backends.cpu.kernels import PARALLEL_WORK
 
 _UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
 """More of them, LLVM reorders sums of integers until the registers run out."""
-_READ_SOON = (0, 3, 1)
-"""Of a prefetch: to read, to keep in all caches, data."""
 
 _INVERSE_OF_9 = 954437177
 """Modulo 2**32."""
@@ -196,14 +196,12 @@ class _Blocks:
             # What the next point is multiplied by comes from far: it is asked for while this one is.
             panel = kernel.steps * width * share
             passes = -(-min(kernel.tiles, kernel.batch * kernel.grid[0] * kernel.grid[1]) // kernel.rows)
-            line = 64 // (4 if kernel.products == "float32" else 2)
+            line = LINE_BYTES // (4 if kernel.products == "float32" else 2)
             lines = -(-unroll * width * share // line // passes)
             with T.serial(0, kernel.steps // unroll) as chunk:
                 for number in range(lines):
                     at = weights + panel + ((index * (kernel.steps // unroll) + chunk) * lines + number) * line
-                    T.evaluate(
-                        tirx.call_intrin("void", "tirx.prefetch", tirx.address_of(self.weights[at]), *_READ_SOON)
-                    )
+                    prefetch(self.weights, at)
                 for step in range(unroll):
                     at = chunk * unroll + step
                     self.emit_step(inputs + at, weights + at * (width * share), accumulators)

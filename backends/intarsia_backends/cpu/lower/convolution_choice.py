@@ -78,10 +78,8 @@ class ConvolutionQuestion(Question):
     @property
     def _layer(self) -> tuple[Machine, int, int, int, tuple[int, int]]:
         positions = (self.positions[0], self.positions[1])
-        return self.machine, self.batch, self._rounded(self.channels), self._rounded(self.outputs), positions
-
-    def _rounded(self, channels: int) -> int:
-        return -(-channels // self.machine.lanes) * self.machine.lanes
+        channels, outputs = self.machine.whole_vectors(self.channels), self.machine.whole_vectors(self.outputs)
+        return self.machine, self.batch, channels, outputs, positions
 
     def _direct(self) -> DirectBlocking:
         columns, row = 0, self.positions[-1]

@@ -249,7 +249,7 @@ def _depthwise(builder: Builder, convolution: Convolution) -> None:
         builder.machine,
         convolution.products(builder.machine),
         window.batch,
-        -(-window.groups // lanes) * lanes,
+        builder.machine.whole_vectors(window.groups),
         (height, width),
         (window.strides[0], window.strides[1]),
         (window.dilations[0], window.dilations[1]),

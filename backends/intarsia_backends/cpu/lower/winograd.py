@@ -37,7 +37,7 @@ def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Arr
     if not plain or (real and window.channels % machine.lanes):  # what is beside the channels may be no number
         return ()
     if node not in builder.winograd_sizes:  # asked for the halo, and for the kernel
-        channels, outputs = _rounded(window.channels, machine), _rounded(window.outputs, machine)
+        channels, outputs = machine.whole_vectors(window.channels), machine.whole_vectors(window.outputs)
         products = "float32" if real else products_for(machine)
         sizes = winograd_sizes(channels, outputs, products, strict=_is_strict(), weights=None if real else weights)
         if sizes and not real and takes_quads(machine, weights, elements(node.input(2))):
@@ -104,8 +104,8 @@ def convolved_by_winograd(
         convolution.products(machine),
         blocking.size,
         window.batch,
-        _rounded(window.channels, machine),
-        _rounded(window.outputs, machine),
+        machine.whole_vectors(window.channels),
+        machine.whole_vectors(window.outputs),
         (window.positions[0], window.positions[1]),
         (images.image, images.row, images.pitch),
         target.dtype,
@@ -126,10 +126,6 @@ def convolved_by_winograd(
         *(view.start for view in convolution.views),
         *(builder.scratch(elements, dtype) for dtype, elements in kernel.scratch),
     ]
-
-
-def _rounded(channels: int, machine: Machine) -> int:
-    return -(-channels // machine.lanes) * machine.lanes
 
 
 def _is_strict() -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from intarsia.ir.graph import Graph
+from intarsia.targets import Progress
 from intarsia_backends.cpu.blockings import Asked, Blockings, OpenBlockings
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine
@@ -33,7 +34,7 @@ def tune_regions(
     compiler: Sequence[str],
     seconds: float,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     timer: Timer | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TunedRegions:

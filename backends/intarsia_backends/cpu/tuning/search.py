@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from intarsia.targets import Progress
 from intarsia_backends.cpu.blockings import CACHE, SEARCH, Answer, Asked, Blocking, Question
 from intarsia_backends.cpu.tuning.cache import BlockingCache, Found
 
@@ -105,7 +106,7 @@ def search(
     seconds: float,
     *,
     clock: Callable[[], float] = time.monotonic,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Time blockings, layers with most work first, and one race after the other for all before any gets another.
 

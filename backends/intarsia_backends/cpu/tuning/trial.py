@@ -15,7 +15,6 @@ import math
 import tempfile
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from intarsia.ir.graph import Graph
 from intarsia_backends.cpu.blockings import Asked, Blocking
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.kernels import Contraction, Kernel, MatrixProduct
-from intarsia_backends.cpu.link import link_region
+from intarsia_backends.cpu.link import link_region, write_kernels
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.program import Buffer, Operand, Part, Program, buffer_of
 from intarsia_backends.cpu.walks import Access
@@ -317,22 +316,10 @@ def _compiled(kernels: Sequence[Kernel], widths: Sequence[int], machine: Machine
     source = _HARNESS.format(
         declarations="\n".join(declarations), cases="\n".join(cases), count=len(kernels), others=_OTHER_BYTES
     )
-    code = link_region(source, partial(_write, dict(zip(symbols, kernels)), machine), compiler)
+    code = link_region(source, partial(write_kernels, dict(zip(symbols, kernels)), machine, "tune"), compiler)
     with tempfile.NamedTemporaryFile(prefix="intarsia-", suffix=".so") as file:
         file.write(code)
         file.flush()
         library = ctypes.CDLL(file.name)
     library.intarsia_region_use(None, None, 1)
     return library
-
-
-def _write(kernels: dict[str, Kernel], machine: Machine, path: Path) -> None:
-    try:
-        from intarsia_backends.cpu.emit.kernels import generate
-    except ImportError as error:
-        raise CompileError(
-            where="tune",
-            what=f"TVM, which makes the code, cannot be imported: {error}",
-            help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
-        ) from error
-    generate(kernels, machine, path)
