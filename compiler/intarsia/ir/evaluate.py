@@ -81,3 +81,9 @@ def evaluate(
 def _as_given(data: Any) -> Any:
     """An array; a sequence (a list of arrays) stays a list."""
     return data if data is None or isinstance(data, list) else np.asarray(data)
+
+
+def needs_onnx(node: Node) -> bool:
+    """Whether the node is given to onnx.reference, which a board does not have."""
+    op = OPS.get(node.op) if node.domain == "" else None
+    return op is None or op.needs_onnx(node)

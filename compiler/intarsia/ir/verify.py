@@ -12,11 +12,8 @@ from intarsia.ir.activations import ACTIVATIONS, OWN_ACTIVATION
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS
+from intarsia.ir.stages import FUSED_STAGES, INTEGER_STAGES, STAGES
 from intarsia.ir.types import TensorType
-
-STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
-_FUSED = STAGES[2:]
-_INTEGER = STAGES[3:]
 
 FUSABLE = frozenset(
     [
@@ -42,7 +39,7 @@ class VerifyError(AssertionError):
 def verify(graph: Graph, stage: str) -> None:
     """Check names, order, users, types, ops and scales.
 
-    stage   one of STAGES: which ops and attributes may stand in the graph
+    stage   one of ir.stages.STAGES: which ops and attributes may stand in the graph
     Raises VerifyError, or CompileError where the imported model itself breaks an op's shape rule.
     """
     assert stage in STAGES, f"no stage is called {stage!r}"
@@ -52,7 +49,7 @@ def verify(graph: Graph, stage: str) -> None:
     for node in graph.nodes:
         _check_op(node, stage)
         _check_types(node, stage)
-        if stage in _INTEGER:
+        if stage in INTEGER_STAGES:
             _check_scales(node)
 
 
@@ -133,9 +130,9 @@ def _check_op(node: Node, stage: str) -> None:
     ours = node.domain == "" and node.op[:1].islower()
     if ours and node.op not in OPS:
         raise _fail("no such op", node)
-    if ours and OPS[node.op].integer and stage not in _INTEGER:
+    if ours and OPS[node.op].integer and stage not in INTEGER_STAGES:
         raise _fail(f"integer op in a graph that is only {stage}", node)
-    if node.op == "dense" and stage not in _FUSED:
+    if node.op == "dense" and stage not in FUSED_STAGES:
         raise _fail(f"dense in a graph that is only {stage}", node)
     if not ours and node.opset < 1:
         raise _fail("an ONNX op without opset", node)
@@ -143,7 +140,7 @@ def _check_op(node: Node, stage: str) -> None:
     if activation is None or node.domain != "" or node.op in OWN_ACTIVATION:
         return
     arguments = node.attributes.get("activation_arguments", ())
-    if stage not in _FUSED or node.op not in FUSABLE:
+    if stage not in FUSED_STAGES or node.op not in FUSABLE:
         raise _fail(f"fused activation {activation} in a graph that is {stage}", node)
     if activation not in ACTIVATIONS or not all(isinstance(item, float) for item in arguments):
         raise _fail(f"activation {activation!r} with arguments {arguments!r}", node)
