@@ -6,8 +6,8 @@ from intarsia.passes.base import Pass
 from intarsia.passes.fuse.activation import FuseActivation
 from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
 from intarsia.passes.fuse.batchnorm import SpellBatchNorm
+from intarsia.passes.fuse.canonicalize import SpellActivation, SpellGlobalPool
 from intarsia.passes.fuse.dense import MakeDense
-from intarsia.passes.fuse.spelling import SpellActivation, SpellGlobalPool
 from intarsia.passes.simplify.fold import DropDead
 
 PASSES: tuple[type[Pass], ...] = (
