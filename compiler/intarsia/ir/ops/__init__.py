@@ -6,6 +6,7 @@ from intarsia.ir.op import Op
 from intarsia.ir.ops import (
     activation,
     convolution,
+    creation,
     elementwise,
     indexing,
     linear,
@@ -17,6 +18,7 @@ from intarsia.ir.ops import (
     reduction,
     resize,
     scaling,
+    scans,
     shaping,
     slicing,
 )
@@ -24,11 +26,11 @@ from intarsia.ir.ops import (
 _FAMILIES = (
     activation.OPS,
     convolution.OPS,
+    creation.OPS,
     elementwise.OPS,
-    slicing.OPS,
+    indexing.OPS,
     linear.OPS,
     normalization.OPS,
-    indexing.OPS,
     pooling.OPS,
     qlinear.OPS,
     quantized.OPS,
@@ -36,7 +38,9 @@ _FAMILIES = (
     reduction.OPS,
     resize.OPS,
     scaling.OPS,
+    scans.OPS,
     shaping.OPS,
+    slicing.OPS,
 )
 
 OPS: dict[str, Op] = {op.name: op for family in _FAMILIES for op in family}

@@ -1,4 +1,4 @@
-"""Ops on one element at a time: arithmetic, comparison, logic, conversion. Operands broadcast like NumPy's."""
+"""Ops on one element at a time: arithmetic, comparison, logic, conversion, Dropout. Operands broadcast like NumPy's."""
 
 from __future__ import annotations
 
@@ -314,4 +314,27 @@ def _evaluate_cast_like(node: Node, inputs: Sequence[Array | None]) -> list[Arra
 CAST_LIKE = Op("CastLike", _infer_cast_like, _evaluate_cast_like, _SATURATION, rare=_is_rare_cast)
 
 
-OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE)
+# ---- Dropout
+
+
+def _infer_dropout(node: Node, types: Types, known: Known) -> list[TensorType]:
+    x = tensor(node, types, 0)
+    return [x, TensorType("bool", x.shape)][: max(len(node.outputs), 1)]
+
+
+def _evaluate_dropout(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    x, training = given(inputs, 0), given_or_none(inputs, 2)
+    if training is not None and bool(training.reshape(-1)[0]):
+        return fallback(node, inputs)
+    return [x, np.ones(x.shape, np.bool_)][: max(len(node.outputs), 1)]
+
+
+def _may_train(node: Node) -> bool:
+    training = node.optional_input(2)
+    return training is not None and (training.data is None or bool(training.data.reshape(-1)[0]))
+
+
+DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train)
+
+
+OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE, DROPOUT)

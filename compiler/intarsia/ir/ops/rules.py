@@ -18,6 +18,9 @@ Shape = tuple[Dimension, ...] | None
 """None where even the rank depends on data."""
 
 NUMERIC = FLOATING + INTEGER
+WHOLE = ("int64", "int32")
+"""Types of axes, shapes and indices."""
+
 BAD_MODEL = "the model breaks ONNX's rules here; check it with onnx.checker and export it again"
 
 

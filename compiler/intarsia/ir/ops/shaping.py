@@ -12,6 +12,7 @@ from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, attribute, refuse
 from intarsia.ir.ops.rules import (
     BAD_MODEL,
+    WHOLE,
     Types,
     axes_in,
     axis_in,
@@ -25,8 +26,6 @@ from intarsia.ir.ops.rules import (
     tensor,
 )
 from intarsia.ir.types import Dimension, TensorType
-
-_WHOLE = ("int64", "int32")
 
 
 def _infer_identity(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -80,7 +79,7 @@ def _cannot(node: Node, x: TensorType, wish: Sequence[int]) -> Exception:
 
 def _infer_reshape(node: Node, types: Types, known: Known) -> list[TensorType]:
     x = tensor(node, types, 0)
-    tensor(node, types, 1, _WHOLE)
+    tensor(node, types, 1, WHOLE)
     wish = known_ints(known, 1)
     if wish is None:
         length = known_length(types, 1)
