@@ -14,7 +14,8 @@ from intarsia.artifact import Artifact
 from intarsia.artifact.parts import EVALUATOR, WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.errors import CompileError, RunError
 from intarsia.importer import import_model
-from intarsia.ir.evaluate import evaluate, needs_onnx
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph
 from intarsia.ir.verify import verify
 from intarsia.partition import Partition, Region, partition, targets_of

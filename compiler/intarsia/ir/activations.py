@@ -13,9 +13,6 @@ import numpy as np
 
 from intarsia.dtypes import Array
 
-OWN_ACTIVATION = frozenset({"CausalConvWithState"})
-"""ONNX ops with an attribute of their own that is called `activation`; nothing is fused into them."""
-
 _erf = np.frompyfunc(math.erf, 1, 1)
 _SELU = (1.67326319217681884765625, 1.05070102214813232421875)
 

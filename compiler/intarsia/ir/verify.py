@@ -8,28 +8,13 @@ import numpy as np
 
 from intarsia.dtypes import dtype_name
 from intarsia.errors import CompileError
-from intarsia.ir.activations import ACTIVATIONS, OWN_ACTIVATION
+from intarsia.ir.activations import ACTIVATIONS
+from intarsia.ir.facts import carries_activation, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.ops import OPS
+from intarsia.ir.ops import OPS, op_of
 from intarsia.ir.stages import FUSED_STAGES, INTEGER_STAGES, STAGES
 from intarsia.ir.types import TensorType
-
-FUSABLE = frozenset(
-    [
-        *("Conv", "ConvTranspose", "dense", "Gemm", "MatMul", "Add", "Mul", "Sub"),
-        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"),
-    ]
-)
-"""Ops that may carry a fused activation."""
-
-MOVEMENT = frozenset(
-    [
-        *("MaxPool", "Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"),
-        *("Resize", "Identity", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"),
-    ]
-)
-"""Ops that move quantized integers without computing on them: scale and zero point pass through."""
 
 
 class VerifyError(AssertionError):
@@ -136,11 +121,11 @@ def _check_op(node: Node, stage: str) -> None:
         raise _fail(f"dense in a graph that is only {stage}", node)
     if not ours and node.opset < 1:
         raise _fail("an ONNX op without opset", node)
-    activation = node.attributes.get("activation")
-    if activation is None or node.domain != "" or node.op in OWN_ACTIVATION:
+    activation, op = node.attributes.get("activation"), op_of(node)
+    if activation is None or node.domain or (op is not None and "activation" in op.attributes):
         return
     arguments = node.attributes.get("activation_arguments", ())
-    if stage not in FUSED_STAGES or node.op not in FUSABLE:
+    if stage not in FUSED_STAGES or not carries_activation(node):
         raise _fail(f"fused activation {activation} in a graph that is {stage}", node)
     if activation not in ACTIVATIONS or not all(isinstance(item, float) for item in arguments):
         raise _fail(f"activation {activation!r} with arguments {arguments!r}", node)
@@ -187,14 +172,14 @@ def _check_scales(node: Node) -> None:
     """Integers of quantized graphs carry scale and zero point, and nodes mean the same zero points."""
     if node.domain:
         return
-    if node.op in MOVEMENT:
+    if keeps_scale(node):
         source = node.optional_input(0)
         if source is not None and source.quantization is not None:
             for value in node.outputs:
                 if value is not None and value.dtype == source.dtype and value.quantization != source.quantization:
                     raise _fail(f"{source.quantization} becomes {value.quantization} on the way", node)
         return
-    op = OPS.get(node.op)
+    op = op_of(node)
     if op is None or not op.integer:
         return
     for value in (*node.inputs, *node.outputs):

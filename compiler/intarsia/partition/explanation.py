@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from intarsia.artifact.parts import EVALUATOR
-from intarsia.ir.evaluate import needs_onnx
+from intarsia.ir.facts import needs_onnx
 from intarsia.partition import Partition
 from intarsia.partition.placement import Placement
 from intarsia.targets import Target

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intarsia.artifact.parts import EVALUATOR
+from intarsia.ir.facts import is_compute, macs, moved_bytes
 from intarsia.ir.graph import Graph, Node
-from intarsia.partition.work import is_compute, macs, moved_bytes
 from intarsia.targets import Support, Target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from intarsia.ir.graph import Node
 from intarsia.ir.op import Op
 from intarsia.ir.ops import (
     activation,
@@ -10,6 +11,7 @@ from intarsia.ir.ops import (
     elementwise,
     indexing,
     linear,
+    long_tail,
     normalization,
     pooling,
     qlinear,
@@ -23,26 +25,36 @@ from intarsia.ir.ops import (
     slicing,
 )
 
-_FAMILIES = (
-    activation.OPS,
-    convolution.OPS,
-    creation.OPS,
-    elementwise.OPS,
-    indexing.OPS,
-    linear.OPS,
-    normalization.OPS,
-    pooling.OPS,
-    qlinear.OPS,
-    quantized.OPS,
-    recurrent.OPS,
-    reduction.OPS,
-    resize.OPS,
-    scaling.OPS,
-    scans.OPS,
-    shaping.OPS,
-    slicing.OPS,
-)
+FAMILIES: dict[str, tuple[Op, ...]] = {
+    "activation": activation.OPS,
+    "convolution": convolution.OPS,
+    "creation": creation.OPS,
+    "elementwise": elementwise.OPS,
+    "indexing": indexing.OPS,
+    "linear": linear.OPS,
+    "normalization": normalization.OPS,
+    "pooling": pooling.OPS,
+    "qlinear": qlinear.OPS,
+    "quantized": quantized.OPS,
+    "recurrent": recurrent.OPS,
+    "reduction": reduction.OPS,
+    "resize": resize.OPS,
+    "scaling": scaling.OPS,
+    "scans": scans.OPS,
+    "shaping": shaping.OPS,
+    "slicing": slicing.OPS,
+}
+"""Rows by the name of their module."""
 
-OPS: dict[str, Op] = {op.name: op for family in _FAMILIES for op in family}
+OPS: dict[str, Op] = {op.name: op for family in FAMILIES.values() for op in family}
+"""Ops with a shape rule of ours."""
+
+LONG_TAIL: dict[str, Op] = {op.name: op for op in long_tail.OPS}
+"""Rows that tell facts alone: shape rule and meaning are onnx's."""
 
 INTEGER_OPS = tuple(name for name, op in OPS.items() if op.integer)
+
+
+def op_of(node: Node) -> Op | None:
+    """The row of a node's op; None where nothing is known of it but what onnx says."""
+    return None if node.domain else OPS.get(node.op) or LONG_TAIL.get(node.op)

@@ -27,7 +27,8 @@ def _row(name: str, attributes: dict[str, Any], dtypes: Sequence[str] = FLOATING
         arguments = [node.attributes.get(key, default) for key, default in attributes.items()]
         return [apply_activation(given(inputs, 0), name, arguments)]
 
-    return Op(name, infer, evaluate, attributes)
+    nonnegative = name in ("Relu", "Sigmoid", "HardSigmoid", "Softplus")
+    return Op(name, infer, evaluate, attributes, nonnegative=nonnegative)
 
 
 def _infer_gelu(node: Node, types: Types, known: Known) -> list[TensorType]:

@@ -46,7 +46,7 @@ def _unary(name: str, function: Callable[[Array], Any], dtypes: Sequence[str], r
         with np.errstate(all="ignore"):
             return [np.asarray(function(x)).astype(numpy_dtype(result) if result else x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate)
+    return Op(name, infer, evaluate, nonnegative=name in ("Abs", "Exp", "Sqrt"))
 
 
 _FLOAT_FUNCTIONS: dict[str, Callable[[Array], Any]] = {
@@ -164,7 +164,7 @@ def _binary(
         with np.errstate(all="ignore"):
             return [np.asarray(function(node, a, b)).astype(numpy_dtype(result) if result else a.dtype, copy=False)]
 
-    return Op(name, infer, evaluate, attributes or {})
+    return Op(name, infer, evaluate, attributes or {}, carries_activation=name in ("Add", "Sub", "Mul"))
 
 
 def _check_attributes(node: Node, a: TensorType) -> None:
@@ -299,7 +299,7 @@ def _is_rare_cast(node: Node) -> bool:
     return node.input(0).dtype not in _PLAIN or to not in _PLAIN
 
 
-CAST = Op("Cast", _infer_cast, _evaluate_cast, {"to": required, **_SATURATION}, rare=_is_rare_cast)
+CAST = Op("Cast", _infer_cast, _evaluate_cast, {"to": required, **_SATURATION}, rare=_is_rare_cast, work="conversion")
 
 
 def _infer_cast_like(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -334,7 +334,7 @@ def _may_train(node: Node) -> bool:
     return training is not None and (training.data is None or bool(training.data.reshape(-1)[0]))
 
 
-DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train)
+DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train, random=_may_train)
 
 
 OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE, DROPOUT)

@@ -47,7 +47,7 @@ def _evaluate_gather(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.asarray(np.take(given(inputs, 0), given(inputs, 1), axis=attribute(node, GATHER, "axis")))]
 
 
-GATHER = Op("Gather", _infer_gather, _evaluate_gather, {"axis": 0})
+GATHER = Op("Gather", _infer_gather, _evaluate_gather, {"axis": 0}, work="movement", keeps_scale=True, keeps_range=True)
 
 
 def _infer_gather_elements(node: Node, types: Types, known: Known) -> list[TensorType]:

@@ -71,6 +71,7 @@ BATCH = Op(
     _evaluate_batch,
     {"epsilon": 1e-5, "momentum": 0.9, "training_mode": 0},
     rare=lambda node: bool(node.attributes.get("training_mode", 0)),
+    carries_activation=True,
 )
 
 

@@ -104,7 +104,14 @@ def _reduction(name: str, function: Callable[..., Any], dtypes: Sequence[str]) -
                 result = function(wide(x), axis=axes, keepdims=keep)
         return [np.asarray(result).astype(x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate, _ATTRIBUTES)
+    return Op(
+        name,
+        infer,
+        evaluate,
+        _ATTRIBUTES,
+        keeps_range=name in ("ReduceMean", "ReduceMax"),
+        nonnegative=name in ("ReduceL1", "ReduceL2"),
+    )
 
 
 _REDUCE = tuple(
@@ -157,7 +164,7 @@ def _normalizer(name: str, function: Callable[[Array, int], Array]) -> Op:
             return [function(source.reshape(rows, -1), 1).reshape(x.shape).astype(x.dtype, copy=False)]
         return [function(source, axis).astype(x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate, {"axis": -1})
+    return Op(name, infer, evaluate, {"axis": -1}, nonnegative=name == "Softmax")
 
 
 _NORMALIZERS = (

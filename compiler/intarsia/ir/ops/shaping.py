@@ -36,7 +36,7 @@ def _evaluate_identity(node: Node, inputs: Sequence[Array | None]) -> list[Array
     return [given(inputs, 0)]
 
 
-IDENTITY = Op("Identity", _infer_identity, _evaluate_identity)
+IDENTITY = Op("Identity", _infer_identity, _evaluate_identity, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Reshape, Flatten
@@ -94,7 +94,9 @@ def _evaluate_reshape(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [x.reshape([size for size in sizes if size is not None])]
 
 
-RESHAPE = Op("Reshape", _infer_reshape, _evaluate_reshape, {"allowzero": 0})
+RESHAPE = Op(
+    "Reshape", _infer_reshape, _evaluate_reshape, {"allowzero": 0}, work="movement", keeps_scale=True, keeps_range=True
+)
 
 
 def _split_axis(node: Node, rank: int) -> int:
@@ -116,7 +118,9 @@ def _evaluate_flatten(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))]
 
 
-FLATTEN = Op("Flatten", _infer_flatten, _evaluate_flatten, {"axis": 1})
+FLATTEN = Op(
+    "Flatten", _infer_flatten, _evaluate_flatten, {"axis": 1}, work="movement", keeps_scale=True, keeps_range=True
+)
 
 
 # ---- Transpose
@@ -138,7 +142,7 @@ def _evaluate_transpose(node: Node, inputs: Sequence[Array | None]) -> list[Arra
     return [np.ascontiguousarray(np.transpose(given(inputs, 0), node.attributes.get("perm")))]
 
 
-TRANSPOSE = Op("Transpose", _infer_transpose, _evaluate_transpose)
+TRANSPOSE = Op("Transpose", _infer_transpose, _evaluate_transpose, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Squeeze, Unsqueeze
@@ -169,7 +173,7 @@ def _evaluate_squeeze(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [np.squeeze(x, axis=None if axes is None else axes_in(node, axes, x.ndim))]
 
 
-SQUEEZE = Op("Squeeze", _infer_squeeze, _evaluate_squeeze)
+SQUEEZE = Op("Squeeze", _infer_squeeze, _evaluate_squeeze, work="movement", keeps_scale=True, keeps_range=True)
 
 
 def _infer_unsqueeze(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -192,7 +196,7 @@ def _evaluate_unsqueeze(node: Node, inputs: Sequence[Array | None]) -> list[Arra
     return [np.expand_dims(x, axes_in(node, axes, x.ndim + len(axes)))]
 
 
-UNSQUEEZE = Op("Unsqueeze", _infer_unsqueeze, _evaluate_unsqueeze)
+UNSQUEEZE = Op("Unsqueeze", _infer_unsqueeze, _evaluate_unsqueeze, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- blocks of pixels
@@ -238,7 +242,15 @@ def _evaluate_depth_to_space(node: Node, inputs: Sequence[Array | None]) -> list
     return [split.reshape(batch, deep, height * block, width * block)]
 
 
-DEPTH_TO_SPACE = Op("DepthToSpace", _infer_depth_to_space, _evaluate_depth_to_space, {"blocksize": 0, "mode": "DCR"})
+DEPTH_TO_SPACE = Op(
+    "DepthToSpace",
+    _infer_depth_to_space,
+    _evaluate_depth_to_space,
+    {"blocksize": 0, "mode": "DCR"},
+    work="movement",
+    keeps_scale=True,
+    keeps_range=True,
+)
 
 
 def _infer_space_to_depth(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -261,7 +273,15 @@ def _evaluate_space_to_depth(node: Node, inputs: Sequence[Array | None]) -> list
     return [split.reshape(batch, channels * block**2, height // block, width // block)]
 
 
-SPACE_TO_DEPTH = Op("SpaceToDepth", _infer_space_to_depth, _evaluate_space_to_depth, {"blocksize": 0, "mode": "DCR"})
+SPACE_TO_DEPTH = Op(
+    "SpaceToDepth",
+    _infer_space_to_depth,
+    _evaluate_space_to_depth,
+    {"blocksize": 0, "mode": "DCR"},
+    work="movement",
+    keeps_scale=True,
+    keeps_range=True,
+)
 
 
 # ---- shapes as data

@@ -64,7 +64,9 @@ def _evaluate_concat(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.concatenate(parts, axis=attribute(node, CONCAT, "axis"))]
 
 
-CONCAT = Op("Concat", _infer_concat, _evaluate_concat, {"axis": required})
+CONCAT = Op(
+    "Concat", _infer_concat, _evaluate_concat, {"axis": required}, work="movement", keeps_scale=True, keeps_range=True
+)
 
 
 # ---- Split
@@ -106,7 +108,7 @@ def _evaluate_split(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return list(np.split(x, np.cumsum(pieces)[:-1].tolist(), axis=axis))
 
 
-SPLIT = Op("Split", _infer_split, _evaluate_split, {"axis": 0})
+SPLIT = Op("Split", _infer_split, _evaluate_split, {"axis": 0}, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Slice
@@ -169,7 +171,7 @@ def _evaluate_slice(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.ascontiguousarray(x[index])]
 
 
-SLICE = Op("Slice", _infer_slice, _evaluate_slice)
+SLICE = Op("Slice", _infer_slice, _evaluate_slice, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Expand, Tile
@@ -191,7 +193,7 @@ def _evaluate_expand(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.broadcast_to(x, np.broadcast_shapes(x.shape, wish)).copy()]
 
 
-EXPAND = Op("Expand", _infer_expand, _evaluate_expand)
+EXPAND = Op("Expand", _infer_expand, _evaluate_expand, work="movement", keeps_scale=True, keeps_range=True)
 
 
 def _infer_tile(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -208,7 +210,7 @@ def _evaluate_tile(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.tile(given(inputs, 0), ints_of(given(inputs, 1)))]
 
 
-TILE = Op("Tile", _infer_tile, _evaluate_tile)
+TILE = Op("Tile", _infer_tile, _evaluate_tile, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Pad
@@ -265,7 +267,7 @@ def _evaluate_pad(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.pad(x[crop], grow, mode=mode)]
 
 
-PAD = Op("Pad", _infer_pad, _evaluate_pad, {"mode": "constant"})
+PAD = Op("Pad", _infer_pad, _evaluate_pad, {"mode": "constant"}, work="movement", keeps_scale=True)
 
 
 OPS = (CONCAT, SPLIT, SLICE, EXPAND, TILE, PAD)

@@ -13,11 +13,6 @@ from intarsia.passes.quantize.constants import constant_of, data_inputs
 from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.scales import steps
 
-MOVES = (
-    *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity"),
-    *("Expand", "Tile", "DepthToSpace", "SpaceToDepth"),
-)
-
 
 def check_move(node: Node) -> Refused | None:
     if data_inputs(node) != (0,):

@@ -11,13 +11,11 @@ import numpy as np
 from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate_node
+from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.passes.base import CHANGED, Answer, Pass, Rewrite, Rewriter, refuse
 
-RANDOM = frozenset(
-    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
-)
 _GROWING = frozenset(
     ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Loop", "Scan")
 )
@@ -47,7 +45,7 @@ class FoldConstants(Rewrite):
             return _retype(node)
         if self.keep_dequantize and node.op == "DequantizeLinear":
             return None
-        if node.op in RANDOM or (node.op == "Dropout" and _trains(node)):
+        if is_random(node):
             return refuse("its result is random")
         if any(value is not None and "(" in value.dtype for value in node.outputs):
             return refuse("its result is not a tensor")
@@ -77,11 +75,6 @@ class FoldConstants(Rewrite):
             rewriter.supersede(value, graph.add_constant(graph.fresh_name(f"{value.name}_folded"), data))
         rewriter.drop(node)
         return CHANGED
-
-
-def _trains(node: Node) -> bool:
-    mode = node.optional_input(2)
-    return mode is not None and (mode.data is None or bool(mode.data))
 
 
 def _retype(node: Node) -> Answer:
@@ -145,7 +138,7 @@ class MergeEqual(Pass):
         made: dict[Hashable, Node] = {}
         changes = 0
         for node in list(graph.nodes):
-            if node.op in RANDOM or (node.op == "Dropout" and _trains(node)) or "seed" in node.attributes:
+            if is_random(node) or "seed" in node.attributes:
                 continue
             key = self._key(node)
             twin = made.setdefault(key, node)
