@@ -455,6 +455,15 @@ def test_pad_with_the_least_number_folds_into_maxpool():
         ),
         (lambda: padded("MaxPool <kernel_shape=[5,5]> (q)"), "Pad 'q' pads with 0, and 'n' may be less"),
         (
+            lambda: padded(
+                "MaxPool <kernel_shape=[5,5]> (q)",
+                value=2.0,
+                before="""low = Constant <value_float=5.0> ()  c = Clip (x, low)
+                  n = AveragePool <kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1> (c)""",
+            ),
+            "Pad 'q' pads with 2, and 'n' may be less",
+        ),
+        (
             lambda: padded("MaxPool <kernel_shape=[2,2]> (q)", before="n = Relu (x)"),
             "a window of MaxPool 'z' would lie wholly in the padding",
         ),

@@ -55,7 +55,7 @@ class Op:
     carries_activation  it may apply an activation: attributes `activation` and `activation_arguments`
     keeps_scale         it moves quantized integers as they are: its outputs have scale and zero point of its inputs
     keeps_range         no element of its outputs is below the least, or above the largest, of its first input (of all
-                        inputs of Concat)
+                        inputs of Concat; zeros of padding that AveragePool was told to count are inputs too)
     nonnegative         no element of its output is below 0
     random              tells the nodes that may give other numbers every time
     """

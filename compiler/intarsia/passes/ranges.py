@@ -38,7 +38,8 @@ def _own_bound(node: Node, depth: int) -> float:
         return -math.inf if low is None else low
     if op is not None and op.keeps_range:
         data = node.inputs if node.op == "Concat" else node.inputs[:1]
-        return min(lower_bound(value, depth - 1) for value in data if value is not None)
+        least = min(lower_bound(value, depth - 1) for value in data if value is not None)
+        return min(least, 0.0) if node.attributes.get("count_include_pad", 0) else least
     if node.op == "Add" and all(value is not None for value in node.inputs):
         return lower_bound(node.input(0), depth - 1) + lower_bound(node.input(1), depth - 1)
     return -math.inf
