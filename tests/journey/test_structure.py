@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import grimp
@@ -41,3 +42,17 @@ def test_files_have_at_most_600_lines() -> None:
     files = [path for folder in folders for kind in ("*.py", "*.c", "*.h", "*.sv") for path in folder.rglob(kind)]
     long = {str(path.relative_to(ROOT)) for path in files if len(path.read_text().splitlines()) > 600}
     assert long <= LONG
+
+
+def test_the_page_of_the_architecture_names_the_floors_of_the_contract() -> None:
+    """compiler/README.md lists, from the top, what the exhaustive contract of pyproject.toml lists."""
+    contract = re.search(
+        r'containers = \["intarsia"\].*?layers = \[\n(.*?)\n\]', (ROOT / "pyproject.toml").read_text(), re.S
+    )
+    page = re.search(r"\| floor \|.*?\n\n", (ROOT / "compiler" / "README.md").read_text(), re.S)
+    assert contract is not None and page is not None
+    floors = [set(re.findall(r"\w+", line)) for line in contract[1].splitlines()]
+    rows: dict[str, set[str]] = {}
+    for floor, rooms in re.findall(r"^\| (\d) \| (.*?) \|", page[0], re.M):
+        rows.setdefault(floor, set()).update(re.findall(r"`(\w+)`", rooms))
+    assert list(rows.values()) == [floor | ({"intarsia"} if "cli" in floor else set()) for floor in floors]
