@@ -33,12 +33,12 @@ from intarsia.importer.structure import (
 )
 from intarsia.importer.subgraphs import chosen_branch, embed
 from intarsia.importer.tensors import TensorReader
-from intarsia.importer.types import contradiction, merged, tensor_type
+from intarsia.importer.types import merged, tensor_type
 from intarsia.importer.upgrades import upgrade
 from intarsia.importer.weights import check_weights
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.onnx_reference import CAPTURED
-from intarsia.ir.types import TensorType
+from intarsia.ir.types import TensorType, agree
 
 _UNTYPED = TensorType("float32", None)
 
@@ -239,7 +239,7 @@ class Builder:
     def _agree(self, value: Value, declared: TensorType, where: str) -> None:
         if not self.trust_declared_sizes:
             declared = TensorType(declared.dtype, None)
-        if contradiction(value.type, declared):
+        if not agree(value.type, declared):
             raise CompileError(
                 where=where,
                 what=f"it makes '{value.name}' as {value.type}, but the model declares {declared}",

@@ -103,17 +103,6 @@ def _fill(proto: onnx.TypeProto, dtype: str, shape: tuple[int | None, ...] | Non
         _fill((proto.sequence_type if container == "sequence" else proto.optional_type).elem_type, inner, None)
 
 
-def contradiction(found: TensorType, declared: TensorType) -> bool:
-    """True where two statements about one value cannot both hold; unknown sizes agree with everything."""
-    if found.dtype != declared.dtype:
-        return True
-    if found.shape is None or declared.shape is None:
-        return False
-    return len(found.shape) != len(declared.shape) or any(
-        a is not None and b is not None and a != b for a, b in zip(found.shape, declared.shape)
-    )
-
-
 def merged(found: TensorType, declared: TensorType) -> TensorType:
     """What two agreeing statements say together."""
     if found.shape is None or declared.shape is None:

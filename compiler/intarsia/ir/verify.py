@@ -14,7 +14,7 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS, op_of
 from intarsia.ir.stages import FUSED_STAGES, INTEGER_STAGES, STAGES
-from intarsia.ir.types import TensorType
+from intarsia.ir.types import TensorType, agree
 
 
 class VerifyError(AssertionError):
@@ -152,17 +152,6 @@ def _check_types(node: Node, stage: str) -> None:
     for value, expected in zip(node.outputs, inferred):
         if value is not None and not agree(value.type, expected):
             raise _fail(f"its output {value.name!r} says {value.type}; by the rule it is {expected}", node)
-
-
-def agree(first: TensorType, second: TensorType) -> bool:
-    """Whether two types may be of one value: equal, but for sizes that one of them does not know."""
-    if first.dtype != second.dtype:
-        return False
-    if first.shape is None or second.shape is None:
-        return True
-    return len(first.shape) == len(second.shape) and all(
-        a == b or a is None or b is None for a, b in zip(first.shape, second.shape)
-    )
 
 
 # ---- scales

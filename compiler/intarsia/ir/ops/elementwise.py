@@ -15,6 +15,7 @@ from intarsia.ir.op import Known, Op, attribute, refuse, required
 from intarsia.ir.ops.rules import (
     BAD_MODEL,
     NUMERIC,
+    SIGNED,
     Types,
     broadcast,
     element_type_of,
@@ -27,9 +28,6 @@ from intarsia.ir.ops.rules import (
     tensor,
 )
 from intarsia.ir.types import TensorType
-
-_UNSIGNED = tuple(name for name in INTEGER if name.startswith("u"))
-_SIGNED = tuple(name for name in NUMERIC if name not in _UNSIGNED)
 
 # ---- one operand
 
@@ -74,7 +72,7 @@ _UNARY = (
     *(_unary(name, function, FLOATING) for name, function in _FLOAT_FUNCTIONS.items()),
     _unary("Erf", erf, NUMERIC),
     _unary("Abs", np.abs, NUMERIC),
-    _unary("Neg", np.negative, _SIGNED),
+    _unary("Neg", np.negative, SIGNED),
     _unary("Sign", np.sign, NUMERIC),
     _unary("Not", np.logical_not, ("bool",)),
     _unary("BitwiseNot", np.bitwise_not, INTEGER),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import FLOATING, Array
-from intarsia.ir.activations import ACTIVATIONS, apply_activation
+from intarsia.ir.activations import ACTIVATIONS, ARGUMENTS, apply_activation
 from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, refuse
 from intarsia.ir.ops.rules import (
@@ -34,10 +34,10 @@ _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "
 _ARGUMENTS: dict[str, tuple[float | None, float | None]] = {
     "Affine": (1.0, 0.0),
     "ScaledTanh": (1.0, 1.0),
-    "HardSigmoid": (0.2, 0.5),
-    "LeakyRelu": (0.01, None),
-    "ThresholdedRelu": (1.0, None),
-    "Elu": (1.0, None),
+    **{
+        name: (ARGUMENTS[name]["alpha"], ARGUMENTS[name].get("beta"))
+        for name in ("HardSigmoid", "LeakyRelu", "ThresholdedRelu", "Elu")
+    },
 }
 """Defaults of alpha and beta, for the activations that have them."""
 

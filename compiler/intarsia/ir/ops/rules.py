@@ -18,6 +18,7 @@ Shape = tuple[Dimension, ...] | None
 """None where even the rank depends on data."""
 
 NUMERIC = FLOATING + INTEGER
+SIGNED = tuple(name for name in NUMERIC if not name.startswith("u"))
 WHOLE = ("int64", "int32")
 """Types of axes, shapes and indices."""
 

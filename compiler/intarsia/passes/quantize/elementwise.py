@@ -9,7 +9,8 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Node, Value
-from intarsia.ir.integer import quantize_linear
+from intarsia.ir.integer import INT8_RANGE, quantize_linear
+from intarsia.ir.ops.reduction import normalized_axis
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize.constants import constant_of, data_inputs, operand_of
@@ -268,8 +269,7 @@ def emit_prelu(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
 def _softmax_axis(node: Node) -> int | None:
     """The one axis that a Softmax works along, or None for the old form that flattens several axes to one."""
     rank, shape = node.input(0).type.rank, node.input(0).shape
-    axis = int(node.attributes.get("axis", -1 if node.opset >= 13 else 1))
-    axis += rank if axis < 0 else 0
+    axis = normalized_axis(node, rank)
     if node.opset >= 13 or axis == rank - 1 or all(size == 1 for size in shape[axis + 1 :]):
         return axis
     return None
@@ -292,5 +292,5 @@ def emit_softmax(emitter: Emitter, node: Node, sources: Sequence[Value], target:
     result = emitter.add("qsoftmax", [source, constant], node.output.shape, SOFTMAX_OUTPUT, attributes, node)
     if target == SOFTMAX_OUTPUT:
         return [result]
-    scaled = emitter.requantized(result, target, node, (-128, 127))
+    scaled = emitter.requantized(result, target, node, INT8_RANGE)
     return scaled if isinstance(scaled, Refused) else [scaled]

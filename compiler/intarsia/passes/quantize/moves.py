@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize.constants import constant_of, data_inputs
@@ -86,7 +87,7 @@ def emit_concat(emitter: Emitter, node: Node, sources: Sequence[Value], target: 
     for source in sources:
         scaled: Value | Refused = source
         if source.quantization != target:
-            scaled = emitter.requantized(source, target, node, (-128, 127))
+            scaled = emitter.requantized(source, target, node, INT8_RANGE)
         if isinstance(scaled, Refused):
             return scaled
         inputs.append(scaled)

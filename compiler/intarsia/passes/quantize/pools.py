@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.ops.windows import output_size
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
@@ -149,7 +150,7 @@ def _maximum(emitter: Emitter, node: Node, source: Value, attributes: dict[str, 
     opset = max(node.opset, 12)
     result = emitter.add("MaxPool", [source], node.output.shape, of, attributes, node, opset)
     clamp = fused_clamp(node, of)
-    if clamp == (-128, 127):
+    if clamp == INT8_RANGE:
         return [result]
     clamped = emitter.requantized(result, of, node, clamp)
     return clamped if isinstance(clamped, Refused) else [clamped]

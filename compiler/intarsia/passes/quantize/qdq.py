@@ -9,6 +9,7 @@ import numpy as np
 
 from intarsia.ir.facts import keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Pass, Refusal, Refused, refuse
 from intarsia.passes.matching import quantized_constant
@@ -135,7 +136,7 @@ class _Lowering:
         twin = self.emitter.integer[source]
         if twin.quantization == target:
             return twin
-        return self.emitter.requantized(twin, target, node, (-128, 127))
+        return self.emitter.requantized(twin, target, node, INT8_RANGE)
 
     def _as_signed(self, value: Value) -> Value:
         """The int8 twin of a uint8 value; a table moves its bytes where nothing made the twin yet."""
