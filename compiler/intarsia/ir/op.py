@@ -58,6 +58,8 @@ class Op:
                         inputs of Concat; zeros of padding that AveragePool was told to count are inputs too)
     nonnegative         no element of its output is below 0
     random              tells the nodes that may give other numbers every time
+    grows               it may make much of little: the size of an output can depend on an input's elements
+    optional_outputs    its outputs behind the first may be left out
     """
 
     name: str
@@ -73,6 +75,8 @@ class Op:
     keeps_range: bool = False
     nonnegative: bool = False
     random: Callable[[Node], bool] = never
+    grows: bool = False
+    optional_outputs: bool = False
 
     def needs_onnx(self, node: Node) -> bool:
         """Whether this node can be evaluated only where the package onnx is, so not on a board."""

@@ -37,5 +37,7 @@ def facts_of(op: Op) -> tuple[str, ...]:
         "keeps_range": op.keeps_range,
         "nonnegative": op.nonnegative,
         "random": op.random is not never,
+        "grows": op.grows,
+        "optional_outputs": op.optional_outputs,
     }
     return tuple(name for name, holds in facts.items() if holds)

@@ -75,7 +75,9 @@ def _evaluate_constant_of_shape(node: Node, inputs: Sequence[Array | None]) -> l
     return [np.full(ints_of(given(inputs, 0)), _fill(node)[0], _fill(node).dtype)]
 
 
-CONSTANT_OF_SHAPE = Op("ConstantOfShape", _infer_constant_of_shape, _evaluate_constant_of_shape, {"value": None})
+CONSTANT_OF_SHAPE = Op(
+    "ConstantOfShape", _infer_constant_of_shape, _evaluate_constant_of_shape, {"value": None}, grows=True
+)
 
 
 # ---- Range, EyeLike
@@ -102,7 +104,7 @@ def _evaluate_range(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [_range(given(inputs, 0), given(inputs, 1), given(inputs, 2))]
 
 
-RANGE = Op("Range", _infer_range, _evaluate_range)
+RANGE = Op("Range", _infer_range, _evaluate_range, grows=True)
 
 
 def _eye_dtype(node: Node, given_dtype: str) -> str:
@@ -122,7 +124,7 @@ def _evaluate_eye_like(node: Node, inputs: Sequence[Array | None]) -> list[Array
     return [np.eye(x.shape[0], x.shape[1], k=attribute(node, EYE_LIKE, "k")).astype(dtype)]
 
 
-EYE_LIKE = Op("EyeLike", _infer_eye_like, _evaluate_eye_like, {"dtype": None, "k": 0})
+EYE_LIKE = Op("EyeLike", _infer_eye_like, _evaluate_eye_like, {"dtype": None, "k": 0}, grows=True)
 
 
 OPS = (CONSTANT, CONSTANT_OF_SHAPE, RANGE, EYE_LIKE)

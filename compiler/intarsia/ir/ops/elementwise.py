@@ -332,7 +332,7 @@ def _may_train(node: Node) -> bool:
     return training is not None and (training.data is None or bool(training.data.reshape(-1)[0]))
 
 
-DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train, random=_may_train)
+DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train, random=_may_train, optional_outputs=True)
 
 
 OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE, DROPOUT)

@@ -187,7 +187,7 @@ def _evaluate_one_hot(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [np.where(along == _wrapped(whole, depth), values[1], values[0]).astype(values.dtype, copy=False)]
 
 
-ONE_HOT = Op("OneHot", _infer_one_hot, _evaluate_one_hot, {"axis": -1})
+ONE_HOT = Op("OneHot", _infer_one_hot, _evaluate_one_hot, {"axis": -1}, grows=True)
 
 
 def _infer_trilu(node: Node, types: Types, known: Known) -> list[TensorType]:

@@ -95,6 +95,7 @@ MAX_POOL = Op(
     carries_activation=True,
     keeps_scale=True,
     keeps_range=True,
+    optional_outputs=True,
 )
 
 

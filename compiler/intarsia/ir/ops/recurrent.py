@@ -233,4 +233,4 @@ def _or_zeros(data: Array | None, shape: tuple[int, ...], like: Array) -> Array:
     return np.zeros(shape, like.dtype) if data is None else data.astype(like.dtype, copy=False)
 
 
-OPS = tuple(Op(name, _infer, _evaluate, {"direction": "forward", "layout": 0}) for name in GATES)
+OPS = tuple(Op(name, _infer, _evaluate, {"direction": "forward", "layout": 0}, optional_outputs=True) for name in GATES)

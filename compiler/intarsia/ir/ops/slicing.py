@@ -193,7 +193,7 @@ def _evaluate_expand(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.broadcast_to(x, np.broadcast_shapes(x.shape, wish)).copy()]
 
 
-EXPAND = Op("Expand", _infer_expand, _evaluate_expand, work="movement", keeps_scale=True, keeps_range=True)
+EXPAND = Op("Expand", _infer_expand, _evaluate_expand, work="movement", keeps_scale=True, keeps_range=True, grows=True)
 
 
 def _infer_tile(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -210,7 +210,7 @@ def _evaluate_tile(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.tile(given(inputs, 0), ints_of(given(inputs, 1)))]
 
 
-TILE = Op("Tile", _infer_tile, _evaluate_tile, work="movement", keeps_scale=True, keeps_range=True)
+TILE = Op("Tile", _infer_tile, _evaluate_tile, work="movement", keeps_scale=True, keeps_range=True, grows=True)
 
 
 # ---- Pad
@@ -267,7 +267,7 @@ def _evaluate_pad(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.pad(x[crop], grow, mode=mode)]
 
 
-PAD = Op("Pad", _infer_pad, _evaluate_pad, {"mode": "constant"}, work="movement", keeps_scale=True)
+PAD = Op("Pad", _infer_pad, _evaluate_pad, {"mode": "constant"}, work="movement", keeps_scale=True, grows=True)
 
 
 OPS = (CONCAT, SPLIT, SLICE, EXPAND, TILE, PAD)

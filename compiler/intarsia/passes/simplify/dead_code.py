@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from intarsia.ir.graph import Graph, Node
+from intarsia.ir.ops import op_of
 from intarsia.passes.base import Pass
-
-_TRIMMED = frozenset(("MaxPool", "Dropout", "BatchNormalization", "LayerNormalization", "LSTM", "GRU", "RNN"))
-"""Ops whose outputs behind the first may be left out."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class EliminateDeadCode(Pass):
         graph.erase_all(dead)
         trimmed = 0
         for node in graph.nodes:
-            while node.op in _TRIMMED and len(node.outputs) > 1:
+            op = op_of(node)
+            while op is not None and op.optional_outputs and len(node.outputs) > 1:
                 last = node.outputs[-1]
                 if last is not None and (last.users or id(last) in outputs):
                     break

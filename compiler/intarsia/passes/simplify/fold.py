@@ -13,12 +13,8 @@ from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Node
 from intarsia.ir.infer import infer_node
+from intarsia.ir.ops import op_of
 from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse
-
-_GROWING = frozenset(
-    ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Loop", "Scan")
-)
-"""Ops that may make much of little: they are folded only where the size of the result is known beforehand."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,8 @@ class FoldConstants(Rewrite):
         if any(value is not None and "(" in value.dtype for value in node.outputs):
             return refuse("its result is not a tensor")
         _retype(node)
-        if node.op in _GROWING and not all(value is None or value.type.is_static for value in node.outputs):
+        op = op_of(node)
+        if op is not None and op.grows and not all(value is None or value.type.is_static for value in node.outputs):
             return refuse("the size of its result is not known")
         static = [value.type for value in node.outputs if value is not None and value.type.is_static]
         grown = sum(type.elements for type in static) - sum(value.type.elements for value in inputs)
