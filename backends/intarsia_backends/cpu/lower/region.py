@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
 from intarsia_backends.cpu.blockings import Blockings
@@ -140,17 +140,3 @@ def _lower(builder: Builder, node: Node) -> None:
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
     """One row a node for reports."""
     return tuple({"name": node.name, "op": node.op, "macs": macs(node)} for node in graph.nodes)
-
-
-def macs(node: Node) -> int:
-    """Multiply-accumulate operations of a node; 0 for those that are no sums of products."""
-    if node.op in ("Conv", "qconv", "ConvInteger", "QLinearConv"):
-        weights = node.input(3 if node.op == "QLinearConv" else 1)
-        return node.output.type.elements * math.prod(weights.shape[1:])
-    if node.op == "ConvTranspose":
-        return node.input(0).type.elements * math.prod(node.input(1).shape[1:])
-    if node.op in ("dense", "qmatmul", "MatMul", "MatMulInteger", "QLinearMatMul"):
-        return node.output.type.elements * node.input(0).shape[-1]
-    if node.op == "Gemm":
-        return node.output.type.elements * node.input(0).shape[0 if node.attributes.get("transA") else 1]
-    return 0

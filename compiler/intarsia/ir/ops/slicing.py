@@ -1,4 +1,4 @@
-"""Ops that cut, join, pick and repeat elements: Concat, Split, Slice, Gather, Expand, Tile, Pad and their kin."""
+"""Ops that cut, concatenate and repeat whole stretches of elements: Concat, Split, Slice, Expand, Tile, Pad."""
 
 from __future__ import annotations
 
@@ -16,21 +16,16 @@ from intarsia.ir.ops.rules import (
     axes_in,
     axis_in,
     broadcast,
-    fallback,
     given,
     given_or_none,
     ints_of,
     known_ints,
     known_length,
-    of_rank,
     optional,
     same_dtype,
     tensor,
 )
 from intarsia.ir.types import Dimension, TensorType
-
-_WHOLE = ("int64", "int32")
-
 
 # ---- Concat
 
@@ -69,7 +64,9 @@ def _evaluate_concat(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.concatenate(parts, axis=attribute(node, CONCAT, "axis"))]
 
 
-CONCAT = Op("Concat", _infer_concat, _evaluate_concat, {"axis": required})
+CONCAT = Op(
+    "Concat", _infer_concat, _evaluate_concat, {"axis": required}, work="movement", keeps_scale=True, keeps_range=True
+)
 
 
 # ---- Split
@@ -111,7 +108,7 @@ def _evaluate_split(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return list(np.split(x, np.cumsum(pieces)[:-1].tolist(), axis=axis))
 
 
-SPLIT = Op("Split", _infer_split, _evaluate_split, {"axis": 0})
+SPLIT = Op("Split", _infer_split, _evaluate_split, {"axis": 0}, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Slice
@@ -174,29 +171,7 @@ def _evaluate_slice(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.ascontiguousarray(x[index])]
 
 
-SLICE = Op("Slice", _infer_slice, _evaluate_slice)
-
-
-# ---- Gather
-
-
-def _infer_gather(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x, indices = tensor(node, types, 0), tensor(node, types, 1, _WHOLE)
-    of_rank(node, x, 1)
-    if x.shape is None or indices.shape is None:
-        return [TensorType(x.dtype, None)]
-    axis = axis_in(node, attribute(node, GATHER, "axis"), len(x.shape))
-    size, picked = x.shape[axis], known_ints(known, 1)
-    if size is not None and picked and not (-size <= min(picked) and max(picked) < size):
-        raise refuse(node, f"indices {min(picked)} to {max(picked)} leave axis {axis} of {x}", BAD_MODEL)
-    return [TensorType(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))]
-
-
-def _evaluate_gather(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    return [np.asarray(np.take(given(inputs, 0), given(inputs, 1), axis=attribute(node, GATHER, "axis")))]
-
-
-GATHER = Op("Gather", _infer_gather, _evaluate_gather, {"axis": 0})
+SLICE = Op("Slice", _infer_slice, _evaluate_slice, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Expand, Tile
@@ -218,7 +193,7 @@ def _evaluate_expand(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.broadcast_to(x, np.broadcast_shapes(x.shape, wish)).copy()]
 
 
-EXPAND = Op("Expand", _infer_expand, _evaluate_expand)
+EXPAND = Op("Expand", _infer_expand, _evaluate_expand, work="movement", keeps_scale=True, keeps_range=True, grows=True)
 
 
 def _infer_tile(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -235,7 +210,7 @@ def _evaluate_tile(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.tile(given(inputs, 0), ints_of(given(inputs, 1)))]
 
 
-TILE = Op("Tile", _infer_tile, _evaluate_tile)
+TILE = Op("Tile", _infer_tile, _evaluate_tile, work="movement", keeps_scale=True, keeps_range=True, grows=True)
 
 
 # ---- Pad
@@ -292,59 +267,7 @@ def _evaluate_pad(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.pad(x[crop], grow, mode=mode)]
 
 
-PAD = Op("Pad", _infer_pad, _evaluate_pad, {"mode": "constant"})
+PAD = Op("Pad", _infer_pad, _evaluate_pad, {"mode": "constant"}, work="movement", keeps_scale=True, grows=True)
 
 
-# ---- Constant, ConstantOfShape
-
-
-def constant_of(node: Node) -> Array | None:
-    """What a Constant node holds; None for the forms of the long tail."""
-    for name, dtype in (
-        ("value", None),
-        ("value_float", np.float32),
-        ("value_floats", np.float32),
-        ("value_int", np.int64),
-        ("value_ints", np.int64),
-    ):
-        if name in node.attributes:
-            return np.asarray(node.attributes[name], dtype)
-    return None
-
-
-def _infer_constant(node: Node, types: Types, known: Known) -> list[TensorType]:
-    data = constant_of(node)
-    if data is None:
-        return [TensorType("string", () if "value_string" in node.attributes else (None,))]
-    return [TensorType(data.dtype.name, data.shape)]
-
-
-def _evaluate_constant(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    data = constant_of(node)
-    return fallback(node, inputs) if data is None else [data]
-
-
-CONSTANT = Op("Constant", _infer_constant, _evaluate_constant, rare=lambda node: constant_of(node) is None)
-
-
-def _fill(node: Node) -> Array:
-    return np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).reshape(-1)[:1]
-
-
-def _infer_constant_of_shape(node: Node, types: Types, known: Known) -> list[TensorType]:
-    tensor(node, types, 0, _WHOLE)
-    sizes, length = known_ints(known, 0), known_length(types, 0)
-    if sizes is not None and min(sizes, default=0) < 0:
-        raise refuse(node, f"the shape {list(sizes)} has a size below 0", BAD_MODEL)
-    unknown = None if length is None else (None,) * length
-    return [TensorType(_fill(node).dtype.name, unknown if sizes is None else sizes)]
-
-
-def _evaluate_constant_of_shape(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    return [np.full(ints_of(given(inputs, 0)), _fill(node)[0], _fill(node).dtype)]
-
-
-CONSTANT_OF_SHAPE = Op("ConstantOfShape", _infer_constant_of_shape, _evaluate_constant_of_shape, {"value": None})
-
-
-OPS = (CONCAT, SPLIT, SLICE, GATHER, EXPAND, TILE, PAD, CONSTANT, CONSTANT_OF_SHAPE)
+OPS = (CONCAT, SPLIT, SLICE, EXPAND, TILE, PAD)

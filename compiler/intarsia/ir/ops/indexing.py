@@ -1,23 +1,21 @@
-"""Ops that find, sort, pick and scatter elements, or make tensors from few numbers."""
+"""Ops that read, write or choose elements by index: the Gathers, the Scatters, OneHot, Trilu and their kin."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import Array, numpy_dtype
+from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, attribute, refuse
 from intarsia.ir.ops.rules import (
     BAD_MODEL,
-    NUMERIC,
+    WHOLE,
     Types,
     axis_in,
-    element_type_of,
-    fallback,
     fitting,
     given,
     given_or_none,
@@ -30,90 +28,30 @@ from intarsia.ir.ops.rules import (
 )
 from intarsia.ir.types import Dimension, TensorType
 
-_WHOLE = ("int64", "int32")
-
-# ---- ArgMax, ArgMin, TopK, CumSum
+# ---- Gather, GatherElements, GatherND
 
 
-def _arg_extreme(name: str, function: Callable[..., Any]) -> Op:
-    def infer(node: Node, types: Types, known: Known) -> list[TensorType]:
-        x, keep = tensor(node, types, 0, NUMERIC), node.attributes.get("keepdims", 1)
-        if x.shape is None:
-            return [TensorType("int64", None)]
-        axis = axis_in(node, node.attributes.get("axis", 0), len(x.shape))
-        return [TensorType("int64", (*x.shape[:axis], *((1,) if keep else ()), *x.shape[axis + 1 :]))]
-
-    def evaluate(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-        x, keep = given(inputs, 0), node.attributes.get("keepdims", 1)
-        axis = axis_in(node, node.attributes.get("axis", 0), x.ndim)
-        if node.attributes.get("select_last_index", 0):
-            result = x.shape[axis] - 1 - function(np.flip(x, axis), axis=axis)
-        else:
-            result = function(x, axis=axis)
-        result = np.asarray(result, np.int64)
-        return [np.expand_dims(result, axis) if keep else result]
-
-    return Op(name, infer, evaluate, {"axis": 0, "keepdims": 1, "select_last_index": 0})
-
-
-def _infer_top_k(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x, count = tensor(node, types, 0, NUMERIC), known_ints(known, 1)
-    scalar(node, types, 1, ("int64",))
+def _infer_gather(node: Node, types: Types, known: Known) -> list[TensorType]:
+    x, indices = tensor(node, types, 0), tensor(node, types, 1, WHOLE)
     of_rank(node, x, 1)
-    if count and count[0] < 0:
-        raise refuse(node, f"k is {count[0]}", BAD_MODEL)
-    if x.shape is None:
-        return [x, TensorType("int64", None)]
-    axis = axis_in(node, attribute(node, TOP_K, "axis"), len(x.shape))
-    size = x.shape[axis]
-    if count and size is not None and count[0] > size:
-        raise refuse(node, f"k is {count[0]}, and axis {axis} of {x} has {size}", "ask for at most the axis' size")
-    shape = (*x.shape[:axis], count[0] if count else None, *x.shape[axis + 1 :])
-    return [TensorType(x.dtype, shape), TensorType("int64", shape)]
+    if x.shape is None or indices.shape is None:
+        return [TensorType(x.dtype, None)]
+    axis = axis_in(node, attribute(node, GATHER, "axis"), len(x.shape))
+    size, picked = x.shape[axis], known_ints(known, 1)
+    if size is not None and picked and not (-size <= min(picked) and max(picked) < size):
+        raise refuse(node, f"indices {min(picked)} to {max(picked)} leave axis {axis} of {x}", BAD_MODEL)
+    return [TensorType(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))]
 
 
-def _evaluate_top_k(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    x, count = given(inputs, 0), int(given(inputs, 1).reshape(-1)[0])
-    axis = axis_in(node, attribute(node, TOP_K, "axis"), x.ndim)
-    if attribute(node, TOP_K, "largest"):
-        # A stable sort of the flipped axis, read backwards: the largest first, and the lower index first among equals.
-        order = np.flip(x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
-    else:
-        order = np.argsort(x, axis=axis, kind="stable")
-    picked = np.take(order, np.arange(count), axis=axis).astype(np.int64)
-    return [np.take_along_axis(x, picked, axis=axis), picked]
+def _evaluate_gather(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    return [np.asarray(np.take(given(inputs, 0), given(inputs, 1), axis=attribute(node, GATHER, "axis")))]
 
 
-TOP_K = Op("TopK", _infer_top_k, _evaluate_top_k, {"axis": -1, "largest": 1, "sorted": 1})
-
-
-def _infer_cum_sum(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x, axis = tensor(node, types, 0, NUMERIC), known_ints(known, 1)
-    scalar(node, types, 1, _WHOLE)
-    if x.shape is not None and axis:
-        axis_in(node, axis[0], len(x.shape))
-    return [x]
-
-
-def _evaluate_cum_sum(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    x = given(inputs, 0)
-    axis = axis_in(node, int(given(inputs, 1).reshape(-1)[0]), x.ndim)
-    backwards = attribute(node, CUM_SUM, "reverse")
-    source = np.flip(x, axis) if backwards else x
-    result = np.cumsum(source, axis=axis, dtype=x.dtype)
-    if attribute(node, CUM_SUM, "exclusive"):
-        result = result - source
-    return [np.ascontiguousarray(np.flip(result, axis) if backwards else result).astype(x.dtype, copy=False)]
-
-
-CUM_SUM = Op("CumSum", _infer_cum_sum, _evaluate_cum_sum, {"exclusive": 0, "reverse": 0})
-
-
-# ---- GatherElements, GatherND
+GATHER = Op("Gather", _infer_gather, _evaluate_gather, {"axis": 0}, work="movement", keeps_scale=True, keeps_range=True)
 
 
 def _infer_gather_elements(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x, indices = tensor(node, types, 0), tensor(node, types, 1, _WHOLE)
+    x, indices = tensor(node, types, 0), tensor(node, types, 1, WHOLE)
     if x.shape is not None and indices.shape is not None:
         axis_in(node, attribute(node, GATHER_ELEMENTS, "axis"), len(x.shape))
         of_rank(node, indices, len(x.shape), len(x.shape))
@@ -175,7 +113,7 @@ _COMBINE: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum
 
 
 def _infer_scatter(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x, indices, updates = tensor(node, types, 0), tensor(node, types, 1, _WHOLE), tensor(node, types, 2)
+    x, indices, updates = tensor(node, types, 0), tensor(node, types, 1, WHOLE), tensor(node, types, 2)
     same_dtype(node, x, updates)
     if node.attributes.get("reduction", "none") not in ("none", *_COMBINE):
         raise refuse(node, f"reduction {node.attributes['reduction']!r} is none of ONNX's", BAD_MODEL)
@@ -223,31 +161,7 @@ SCATTER_ELEMENTS = Op("ScatterElements", _infer_scatter, _evaluate_scatter_eleme
 SCATTER_ND = Op("ScatterND", _infer_scatter, _evaluate_scatter_nd, {"reduction": "none"})
 
 
-# ---- Range, OneHot, EyeLike, Trilu, NonZero, ReverseSequence
-
-
-def _range(start: Array, limit: Array, delta: Array) -> Array:
-    first, last, step = (item.reshape(())[()] for item in (start, limit, delta))
-    count = max(math.ceil((last.item() - first.item()) / step.item()), 0)
-    return np.asarray(first + np.arange(count) * step).astype(start.dtype)
-
-
-def _infer_range(node: Node, types: Types, known: Known) -> list[TensorType]:
-    start = scalar(node, types, 0, NUMERIC)
-    same_dtype(node, start, scalar(node, types, 1), scalar(node, types, 2))
-    parts = [item for item in known[:3] if item is not None]
-    if len(parts) < 3:
-        return [TensorType(start.dtype, (None,))]
-    if parts[2].reshape(-1)[0] == 0:
-        raise refuse(node, "the step is 0", BAD_MODEL)
-    return [TensorType(start.dtype, _range(*parts).shape)]
-
-
-def _evaluate_range(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    return [_range(given(inputs, 0), given(inputs, 1), given(inputs, 2))]
-
-
-RANGE = Op("Range", _infer_range, _evaluate_range)
+# ---- OneHot, Trilu, NonZero, ReverseSequence
 
 
 def _infer_one_hot(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -273,27 +187,7 @@ def _evaluate_one_hot(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [np.where(along == _wrapped(whole, depth), values[1], values[0]).astype(values.dtype, copy=False)]
 
 
-ONE_HOT = Op("OneHot", _infer_one_hot, _evaluate_one_hot, {"axis": -1})
-
-
-def _eye_dtype(node: Node, given_dtype: str) -> str:
-    number = attribute(node, EYE_LIKE, "dtype")
-    return given_dtype if number is None else element_type_of(node, number)
-
-
-def _infer_eye_like(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x = tensor(node, types, 0)
-    of_rank(node, x, 2, 2)
-    return [TensorType(_eye_dtype(node, x.dtype), x.shape)]
-
-
-def _evaluate_eye_like(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    x = given(inputs, 0)
-    dtype = numpy_dtype(_eye_dtype(node, x.dtype.name))
-    return [np.eye(x.shape[0], x.shape[1], k=attribute(node, EYE_LIKE, "k")).astype(dtype)]
-
-
-EYE_LIKE = Op("EyeLike", _infer_eye_like, _evaluate_eye_like, {"dtype": None, "k": 0})
+ONE_HOT = Op("OneHot", _infer_one_hot, _evaluate_one_hot, {"axis": -1}, grows=True)
 
 
 def _infer_trilu(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -352,43 +246,14 @@ REVERSE_SEQUENCE = Op(
 )
 
 
-# ---- Dropout
-
-
-def _infer_dropout(node: Node, types: Types, known: Known) -> list[TensorType]:
-    x = tensor(node, types, 0)
-    return [x, TensorType("bool", x.shape)][: max(len(node.outputs), 1)]
-
-
-def _evaluate_dropout(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    x, training = given(inputs, 0), given_or_none(inputs, 2)
-    if training is not None and bool(training.reshape(-1)[0]):
-        return fallback(node, inputs)
-    return [x, np.ones(x.shape, np.bool_)][: max(len(node.outputs), 1)]
-
-
-def _may_train(node: Node) -> bool:
-    training = node.optional_input(2)
-    return training is not None and (training.data is None or bool(training.data.reshape(-1)[0]))
-
-
-DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train)
-
-
 OPS = (
-    _arg_extreme("ArgMax", np.argmax),
-    _arg_extreme("ArgMin", np.argmin),
-    TOP_K,
-    CUM_SUM,
+    GATHER,
     GATHER_ELEMENTS,
     GATHER_ND,
     SCATTER_ELEMENTS,
     SCATTER_ND,
-    RANGE,
     ONE_HOT,
-    EYE_LIKE,
     TRILU,
     NON_ZERO,
     REVERSE_SEQUENCE,
-    DROPOUT,
 )

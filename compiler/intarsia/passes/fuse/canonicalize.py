@@ -1,4 +1,4 @@
-"""Things that exporters write out in small ops, said as the one op that they are."""
+"""Canonical forms: what exporters write out in small ops, said as the one op that it is."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
-class SpellActivation(Rewrite):
+class CanonicalizeActivation(Rewrite):
     """Say `x * Sigmoid(x)` as Swish, `x * HardSigmoid(x)` as HardSwish, `x * (1 + Erf(x / sqrt 2)) / 2` as Gelu.
 
     Gelu's other form, with Tanh of a cubic, is known too.
     """
 
-    name: ClassVar[str] = "spell-activation"
+    name: ClassVar[str] = "canonicalize-activation"
     tolerance: ClassVar[float] = 1e-5
     ops: ClassVar[tuple[str, ...]] = ("Mul", "Div")
 
@@ -171,10 +171,10 @@ def _scaled(value: Value) -> tuple[Value, float] | None:
 
 
 @dataclass(frozen=True)
-class SpellGlobalPool(Rewrite):
+class CanonicalizeGlobalPool(Rewrite):
     """Say ReduceMean and ReduceMax over all spatial axes as GlobalAveragePool and GlobalMaxPool."""
 
-    name: ClassVar[str] = "spell-global-pool"
+    name: ClassVar[str] = "canonicalize-global-pool"
     tolerance: ClassVar[float] = 1e-6
     ops: ClassVar[tuple[str, ...]] = ("ReduceMean", "ReduceMax")
 
