@@ -26,8 +26,14 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["README.md", "html"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Compiles ONNX models for small FPGA boards", "page_width": "1100px"}
-autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "member-order": "bysource",
+    "ignore-module-all": True,  # what a package passes on is told once, where it is made
+}
 autodoc_preserve_defaults = True
+suppress_warnings = ["ref.python"]  # classes of one name in several rooms, where a type says the name alone
 smartquotes = False  # they would make one dash of the two in --target
 python_maximum_signature_line_length = 100
 
@@ -73,6 +79,8 @@ def _face() -> str:
     lines = [*_title("intarsia"), ".. automodule:: intarsia", "   :no-members:", "", ".. currentmodule:: intarsia", ""]
     for name in intarsia.__all__:
         found = getattr(intarsia, name)
+        if isinstance(found, ModuleType):
+            continue  # it has a page of its own
         if isinstance(found, type):
             kind = "autoexception" if issubclass(found, BaseException) else "autoclass"
         else:
@@ -86,14 +94,8 @@ def _page(room: str) -> str:
     for module in modules(room):
         if module.__name__ != room:
             lines += [module.__name__, "-" * len(module.__name__), ""]
-        lines += [f".. automodule:: {module.__name__}", *(["   :no-index:"] if _is_hidden(module) else []), ""]
+        lines += [f".. automodule:: {module.__name__}", ""]
     return "\n".join(lines)
-
-
-def _is_hidden(module: ModuleType) -> bool:
-    """Whether a function of the package has the name of this module: links with that name go to the function."""
-    package, _, name = module.__name__.rpartition(".")
-    return package in sys.modules and getattr(sys.modules[package], name) is not module
 
 
 def _title(text: str) -> list[str]:
