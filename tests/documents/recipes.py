@@ -66,6 +66,7 @@ def apply(folder: Path, path: str, hunk: str) -> None:
         with file.open("a") as stream:
             stream.write(after)
         return
+    assert file.exists(), f"there is no {path} for the recipe to edit"
     text = file.read_text()
     kept = [line[1:] for line in lines if line[0] != "+"]
     assert text.count(f"\n{before}") == 1, f"{path}: {kept} must stand in it once, for the recipe to find its place"
