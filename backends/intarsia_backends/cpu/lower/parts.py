@@ -14,7 +14,7 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
 from intarsia.targets import Support
-from intarsia_backends.cpu.lower.table import refused
+from intarsia_backends.lowering.ops.table import refused
 
 OPSET = 21
 """Opset of the nodes that parts are made of; the ops used mean the same in the canonical form of an import."""

@@ -9,16 +9,20 @@ from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
 from intarsia_backends.cpu.blockings import Blockings
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.lower import (
+from intarsia_backends.cpu.lower import convolution, dense
+from intarsia_backends.cpu.lower.expansions import EXPANSIONS
+from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
+from intarsia_backends.cpu.lower.half import expand_half, is_half
+from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
+from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.ops import (
     arithmetic,
-    convolution,
-    dense,
     einsum,
     elementwise,
+    indexing,
     integer,
     movement,
-    picking,
     pooling,
     quantized,
     recurrent,
@@ -27,19 +31,14 @@ from intarsia_backends.cpu.lower import (
     sampling,
     windows,
 )
-from intarsia_backends.cpu.lower.expansions import EXPANSIONS
-from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
-from intarsia_backends.cpu.lower.half import expand_half, is_half
-from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
-from intarsia_backends.cpu.lower.table import Lowering, has_sizes, makes_nothing, supports
-from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Program
+from intarsia_backends.lowering.ops.table import Lowering, has_sizes, makes_nothing, supports
+from intarsia_backends.lowering.program import Program
 
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
     **arithmetic.LOWERINGS,
     **movement.LOWERINGS,
-    **picking.LOWERINGS,
+    **indexing.LOWERINGS,
     **recurrent.LOWERINGS,
     **resize.LOWERINGS,
     **sampling.LOWERINGS,
