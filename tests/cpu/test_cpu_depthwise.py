@@ -15,7 +15,8 @@ from intarsia.ir.integer import fixed_point, requantize
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import Kernel, nest
 from intarsia_backends.lowering.requantize import factors_of, largest_total, requantize_form, requantized
 
@@ -92,7 +93,7 @@ class _Layer:
             other = random.standard_normal((batch, *positions, pitch)).astype(np.float32)
             steps = (positions[0] * positions[1] * pitch, 1, positions[1] * pitch, pitch)
             further.append((Access("float32", steps), other))
-            finish = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
+            finish = apply("floor_at", Accumulator() + Input(0), Constant("float32", 0.0))
             self.expected = np.maximum(total + other[..., :channels], 0)
         else:
             pairs = [fixed_point(float(scale)) for scale in random.uniform(1e-4, 1e-2, channels)]
@@ -102,7 +103,7 @@ class _Layer:
             table = np.zeros(pitch, form)
             table[:channels] = factors
             further.append((Access(form, (0, 1, 0, 0)), table))
-            finish = requantized(("acc",), ("in", 0), form, 3, -128, 100, centred=True)
+            finish = requantized(Accumulator(), Input(0), form, 3, -128, 100, centred=True)
             self.expected = requantize(total.astype(np.int64), multiplier, shift, 3, -128, 100).astype(np.int16) - 3
         chosen = tile(products, kernel, strides[1], dilations[1], positions)
         # y lies inside a halo, which must stay as it is.
@@ -210,7 +211,7 @@ def test_both_forms_of_requantizing_give_the_same_bytes(tmp_path: Path) -> None:
     random, machine = np.random.default_rng(3), this_machine()
 
     def kernel(form: str, zero: int) -> Kernel:
-        body = requantized(("in", 0), ("in", 1), form, zero, -128, 127, centred=False)
+        body = requantized(Input(0), Input(1), form, zero, -128, 127, centred=False)
         accesses = [Access("int32", (1,)), Access(form, (0,))]
         return nest((_COUNT,), accesses, Access("int8", (1,)), body)
 

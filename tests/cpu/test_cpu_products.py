@@ -17,6 +17,7 @@ from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.tiling import Cut, split_evenly
 from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Input, apply
 from intarsia_backends.lowering.kernels import MatrixProduct
 
 
@@ -144,7 +145,7 @@ def test_code_is_made_for_every_machine(name: str, tmp_path: Path) -> None:
 
 def product(cut: Cut, rows: int, depth: int, columns: int) -> MatrixProduct:
     """x times packed weights, plus a matrix, through erf."""
-    finish = ("erf", ("add", ("acc",), ("in", 0)))
+    finish = apply("erf", Accumulator() + Input(0))
     further = (Access("float32", (columns, 1)),)
     x, y = Access("float32", (depth, 1)), Access("float32", (columns, 1))
     return MatrixProduct(

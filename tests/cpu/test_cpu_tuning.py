@@ -22,6 +22,7 @@ from intarsia_backends.cpu.tuning.cache import BlockingCache, Found, context_of
 from intarsia_backends.cpu.tuning.regions import tune_regions
 from intarsia_backends.cpu.tuning.search import Outcome, search
 from intarsia_backends.cpu.tuning.trial import TrialTimer
+from intarsia_backends.lowering.expressions import Constant
 from intarsia_backends.lowering.program import Buffer, Program
 
 CONTEXT = {"processor": "one", "threads": "1"}
@@ -325,7 +326,7 @@ def test_kernels_are_timed() -> None:
 
 def test_a_kernel_with_another_result_is_left_out() -> None:
     def wrong(kernel: Any) -> Any:
-        return replace(kernel, finish=("add", kernel.finish, ("const", "float32", 1.0)))
+        return replace(kernel, finish=kernel.finish + Constant("float32", 1.0))
 
     seconds, notes, item = timer_of(wrong)
     assert math.isinf(seconds[1]) and math.isfinite(seconds[0] + seconds[2])

@@ -16,7 +16,8 @@ from intarsia_backends.cpu.emit.kernels import generate
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.winograd import is_exact, pack_bias, pack_weights, plan, winograd_pays, winograd_sizes
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
 from intarsia_backends.lowering.requantize import factors_of, largest_total, requantize_form, requantized
 
 LAYERS: list[dict[str, Any]] = [
@@ -97,7 +98,7 @@ class _Layer:
             other = random.standard_normal((batch, *positions, y_pitch)).astype(np.float32)
             steps = (positions[0] * positions[1] * y_pitch, 1, positions[1] * y_pitch, y_pitch)
             further.append((Access("float32", steps), other))
-            finish = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
+            finish = apply("floor_at", Accumulator() + Input(0), Constant("float32", 0.0))
             self.expected = np.maximum(total + other[..., :outputs], 0)
         else:
             pairs = [fixed_point(float(scale)) for scale in random.uniform(1e-5, 1e-3, outputs)]
@@ -107,7 +108,7 @@ class _Layer:
             table = np.zeros(y_pitch, form)
             table[:outputs] = factors
             further.append((Access(form, (0, 1, 0, 0)), table))
-            finish = requantized(("acc",), ("in", 0), form, -5, -128, 120, centred=True)
+            finish = requantized(Accumulator(), Input(0), form, -5, -128, 120, centred=True)
             self.expected = requantize(total.astype(np.int64), multiplier, shift, -5, -128, 120).astype(np.int16) + 5
         chosen = plan(machine, batch, x_pitch, y_pitch, positions, size, products)
         self.kernel = Winograd(
@@ -188,7 +189,7 @@ def test_integers_are_exact_up_to_the_bound(size: int, tmp_path: Path) -> None:
     weights = np.full((16, channels, 3, 3), weight)
     weights[1::2] *= -1
     assert is_exact(size, weights)
-    kernel = replace(layer.kernel, y_dtype="int32", further=(), finish=("acc",))
+    kernel = replace(layer.kernel, y_dtype="int32", further=(), finish=Accumulator())
     x = layer.operands[0]
     x[...] = random.choice([-255, 255], (*x.shape[:3], 1))
     x[:, :4] = 255

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.description import Description, sum_dtype
+from intarsia_backends.lowering.expressions import Expression
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(Description):
     """A convolution in which every channel has a window of its own, channels side by side in x and y.
 
     products   "float32"; "pairs" (int16, two taps at once, x86); "int16"
@@ -19,7 +21,7 @@ class Depthwise:
     x_steps, y_steps
                elements from image to image, row to row, position to position
     further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    finish     expression over `Accumulator()`, float32 or int32, and `Input(k)` for further operand k
     rows, columns
                of the output made one behind the other for one unit of channels: rows share what they read
 
@@ -42,6 +44,10 @@ class Depthwise:
     rows: int
     columns: int
     lanes: int
+
+    def __post_init__(self) -> None:
+        total = sum_dtype(self.products)
+        self.expect("finish", self.finish, self.y_dtype, reads=self.further, accumulator=total)
 
     @property
     def unit(self) -> int:
@@ -104,7 +110,7 @@ def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
 
 
 @dataclass(frozen=True)
-class Winograd:
+class Winograd(Description):
     """A 3x3 convolution with stride 1 by Winograd's algorithm, channels side by side in x and y.
 
     The windows of a tile of y, `size` rows and columns, lie in `size + 2` rows and columns of x. Transformed tiles of x
@@ -119,7 +125,7 @@ class Winograd:
     x_steps, y_steps
                elements from image to image, row to row, position to position
     further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    finish     expression over `Accumulator()`, float32 or int32, and `Input(k)` for further operand k
     tiles      of y made behind one another by one thread: their transforms lie in the scratch, and pass through the
                weights together
     tasks      parts of the blocks of tiles that threads may take
@@ -150,6 +156,10 @@ class Winograd:
     rows: int
     vectors: int
     lanes: int
+
+    def __post_init__(self) -> None:
+        total = sum_dtype(self.products)
+        self.expect("finish", self.finish, self.y_dtype, reads=self.further, accumulator=total)
 
     @property
     def points(self) -> int:

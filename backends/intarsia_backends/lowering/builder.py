@@ -11,7 +11,8 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia_backends.cpu.blockings import Asked, Blockings, Make, Question
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
+from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Input
 from intarsia_backends.lowering.kernels import Kernel, nest
 from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Buffer, Call, Operand, Program
 from intarsia_backends.lowering.views import Images, View
@@ -22,7 +23,7 @@ class Pending:
     """A value whose kernel is not called yet, so that elementwise ops after it can become the kernel's end.
 
     shape       of the value
-    expression  the element, over ("acc",) where the kernel has an accumulator, and ("in", k)
+    expression  the element, over `Accumulator()` where the kernel has an accumulator, and `Input(k)`
     operands    views over the axes of the value
     takes       whether the kernel can read one more operand
     emit        calls the kernel; gets the value to be made, the expression and the operands
@@ -196,5 +197,5 @@ class Builder:
 def element(view: View, index: int) -> Expression:
     """The element of a value that is operand `index`. An int8 that is stored as another type becomes one again."""
     if view.zero is None:
-        return ("in", index)
-    return ("cast", "int8", ("add", ("cast", "int32", ("in", index)), ("const", "int32", view.zero)))
+        return Input(index)
+    return Cast("int8", Cast("int32", Input(index)) + Constant("int32", view.zero))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
 from intarsia_backends.cpu.tiling import Cut
-from intarsia_backends.lowering.access import Access, Expression, joined_loops
+from intarsia_backends.lowering.access import Access, joined_loops
+from intarsia_backends.lowering.description import Description, sum_dtype
+from intarsia_backends.lowering.expressions import Accumulator, Expression, apply
 
 PARALLEL_WORK = 250_000
 """Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
@@ -25,7 +27,7 @@ STORED = {"float32": "float32", "pairs": "int16", "quads": "uint8", "int16": "in
 
 
 @dataclass(frozen=True)
-class Nest:
+class Nest(Description):
     """A nest of loops that stores one element for each step of the kept loops.
 
     kept      extents of the outer loops
@@ -35,7 +37,7 @@ class Nest:
     combine   "add", "mul", "max", "min": how `body` joins the accumulator; "" for a plain map
     initial   accumulator to begin with: an expression over operands at the kept loops
     body      the element of one step
-    finish    the element that is stored, over ("acc",); for a plain map it is not used
+    finish    the element that is stored, over `Accumulator()`; like `initial` it is not used for a plain map
 
     Called with the operands in order, then the output.
     """
@@ -49,13 +51,30 @@ class Nest:
     body: Expression
     finish: Expression
 
+    def __post_init__(self) -> None:
+        if not self.combine:
+            self.expect("body", self.body, self.output.dtype, reads=self.operands)
+            return
+        total = self.accumulator_dtype
+        self.expect("step", self.step, total, reads=self.operands, accumulator=total)
+        self.expect("finish", self.finish, self.output.dtype, reads=self.operands, accumulator=total)
+
+    @property
+    def accumulator_dtype(self) -> str:
+        return self.expect("initial", self.initial, reads=self.operands)
+
+    @property
+    def step(self) -> Expression:
+        """The accumulator after one more element."""
+        return apply(self.combine, Accumulator(), self.body)
+
     @property
     def work(self) -> int:
         return math.prod(self.kept) * math.prod(self.reduced) * (1 + len(self.operands))
 
 
 @dataclass(frozen=True)
-class Contraction:
+class Contraction(Description):
     """Sums of products with weights known at compile time or packed before: convolution and matrix product.
 
     products    "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four
@@ -77,7 +96,7 @@ class Contraction:
     padded      whether y, and the operands, have room for the channels of whole vectors
     chunked     whether one step of the reduction's first axis is taken for all positions before the next
     rows_first  whether the blocks of output channels are the inner loop, so that x stays near
-    finish      expression over ("acc",) and ("in", k); gives the element of y
+    finish      expression over `Accumulator()` and `Input(k)`; gives the element of y
 
     Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2], quads: [..][4]; the last block
     has the vectors that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and
@@ -108,6 +127,10 @@ class Contraction:
     chunked: bool
     rows_first: bool
     finish: Expression
+
+    def __post_init__(self) -> None:
+        total = sum_dtype(self.products)
+        self.expect("finish", self.finish, self.y_dtype, reads=self.operands, accumulator=total)
 
     @property
     def interleaved(self) -> bool:
@@ -143,7 +166,7 @@ class Surround:
 
 
 @dataclass(frozen=True)
-class MatrixProduct:
+class MatrixProduct(Description):
     """y[batch.., rows, columns] = finish(bias + x times w), for any strides of x, w and y.
 
     products  "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four uint8
@@ -156,7 +179,7 @@ class MatrixProduct:
     bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
     further   walks over (batch.., rows, columns) of what else `finish` reads
     y         walk over (batch.., rows, columns)
-    finish    expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
+    finish    expression over `Accumulator()` and `Input(k)`, k counting `further`; gives the element of y
 
     Called with x, w, bias where there is one, the further operands, and y.
     """
@@ -174,6 +197,10 @@ class MatrixProduct:
     y: Access
     cut: Cut
     finish: Expression
+
+    def __post_init__(self) -> None:
+        total = sum_dtype(self.products)
+        self.expect("finish", self.finish, self.y.dtype, reads=self.further, accumulator=total)
 
     @property
     def work(self) -> int:
@@ -229,7 +256,7 @@ class Normalize:
 
 
 @dataclass(frozen=True)
-class Scatter:
+class Scatter(Description):
     """A nest of loops that stores at computed places, one after the other.
 
     kept      extents of the loops
@@ -250,6 +277,14 @@ class Scatter:
     place: Expression
     body: Expression
     combine: str
+
+    def __post_init__(self) -> None:
+        dtype = self.output.dtype
+        self.expect("place", self.place, "int32", reads=self.operands)
+        self.expect("body", self.body, dtype, reads=self.operands)
+        if self.combine:
+            step = apply(self.combine, Accumulator(), self.body)
+            self.expect("step", step, dtype, reads=self.operands, accumulator=dtype)
 
 
 @dataclass(frozen=True)
@@ -306,10 +341,10 @@ class Top:
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(Description):
     """The steps of one direction of an RNN, GRU or LSTM over float32 [steps, batch, ..].
 
-    functions    of the gates, in ONNX's order: expressions over ("acc",)
+    functions    of the gates, in ONNX's order: expressions over `Accumulator()`
     clip         limit of what the functions see; 0 for none
     linear       GRU: the reset gate multiplies what the recurrent weights give (`linear_before_reset`)
     coupled      LSTM: the forget gate is 1 - input gate
@@ -338,6 +373,10 @@ class Recurrent:
     y: Access
     elements: int
 
+    def __post_init__(self) -> None:
+        for function in self.functions:
+            self.expect("function", function, "float32", reads=(), accumulator="float32")
+
     @property
     def gates(self) -> int:
         return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
@@ -361,6 +400,9 @@ Kernel = (
 )
 
 
+_ACCUMULATOR = Accumulator()
+
+
 def nest(
     kept: Sequence[int],
     operands: Sequence[Access],
@@ -369,8 +411,8 @@ def nest(
     *,
     reduced: Sequence[int] = (),
     combine: str = "",
-    initial: Expression = (),
-    finish: Expression = ("acc",),
+    initial: Expression = _ACCUMULATOR,
+    finish: Expression = _ACCUMULATOR,
 ) -> Nest:
     """A nest with loops in the order of the output's elements, without those of one step, neighbours joined where every
     walk allows it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.lowering.builder import Builder, element
+from intarsia_backends.lowering.expressions import Cast, Constant, Input
 from intarsia_backends.lowering.kernels import Surround, nest
 from intarsia_backends.lowering.views import Halo, Images, View
 
@@ -90,10 +91,10 @@ def channels_last(
     if taken is None:
         body = element(source, 0)
     else:
-        whole = ("cast", "int32", element(source, 0))
-        body = ("cast", target.dtype, ("sub", whole, ("const", "int32", taken)))
+        whole = Cast("int32", element(source, 0))
+        body = Cast(target.dtype, whole - Constant("int32", taken))
         if source.zero == taken and source.dtype == target.dtype:
-            body = ("in", 0)
+            body = Input(0)
     builder.call(nest(value.shape, [source.access], target.access, body), [source.buffer], target.buffer)
     return builder.images(value)[-1]
 

@@ -15,7 +15,12 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import (
+    Expression,
+    Input,
+    apply,
+)
 from intarsia_backends.lowering.kernels import PARALLEL_WORK, Nest
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
@@ -156,7 +161,7 @@ class _Loops:
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
             for partial in partials:
                 with over_lanes(lanes) as lane:
-                    start = accumulator[0] if neutral is None else tirx.const(neutral, self.accumulator_dtype())
+                    start = accumulator[0] if neutral is None else tirx.const(neutral, self.kernel.accumulator_dtype)
                     T.buffer_store(partial, start, [lane])
             with ExitStack() as inner:
                 outer = loops(inner, kernel.reduced[:-1], 0)
@@ -192,7 +197,7 @@ class _Loops:
     def turned(self) -> int | None:
         """The loop along which the elements of operands lie that lie across the row of the output; None for none."""
         kernel, lanes = self.kernel, self.lanes
-        if not kernel.kept or kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or "gather" in str(kernel.body):
+        if not kernel.kept or kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or kernel.body.gathers:
             return None
         across = [access for access in kernel.operands if access.strides[-1] not in (0, 1)]
         loops_along = {access.strides[:-1].index(1) if 1 in access.strides[:-1] else None for access in across}
@@ -242,22 +247,15 @@ class _Loops:
 
     # ---- pieces
 
-    def accumulator_dtype(self) -> str:
-        expression: Expression = self.kernel.initial
-        while expression[0] not in ("const", "cast"):
-            assert expression[0] == "in", "an accumulator begins with a constant, a cast or an operand"
-            return self.kernel.operands[expression[1]].dtype
-        return str(expression[1])
-
     def accumulator(self, count: int) -> Any:
-        return T.alloc_buffer((count,), self.accumulator_dtype())
+        return T.alloc_buffer((count,), self.kernel.accumulator_dtype)
 
     def joined(self, total: Term, element: Term) -> Term:
-        return term((self.kernel.combine, ("in", 0), ("in", 1)), lambda index, further: (total, element)[index])
+        return term(apply(self.kernel.combine, Input(0), Input(1)), lambda index, further: (total, element)[index])
 
     def grown(self, total: Term, kept: Sequence[Term], reduced: Sequence[Term]) -> Term:
         """An accumulator after one more element."""
-        return self.expression((self.kernel.combine, ("acc",), self.kernel.body), kept, reduced, total)
+        return self.expression(self.kernel.step, kept, reduced, total)
 
     def reduced_places(self) -> Iterator[list[Term]]:
         """Every place of the reduced loops: one by one where they are few, else the indices of loops held open."""

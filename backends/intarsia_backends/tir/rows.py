@@ -13,7 +13,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.expressions import Expression, Input, apply
 from intarsia_backends.lowering.kernels import IntegerSoftmax, Normalize, Softmax
 from intarsia_backends.tir.expressions import Term, constant, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
@@ -41,11 +41,11 @@ def emit_softmax(kernel: Softmax, lanes: int) -> Any:
     return function(body)
 
 
-_WEIGHT: Expression = ("decay", ("sub", ("in", 0), ("in", 1)))
+_WEIGHT = apply("decay", Input(0) - Input(1))
 
 
 def _work(target: Any, place: Term | int, width: int, expression: Expression, *readers: Callable[[Term], Term]) -> None:
-    """Store an expression of each lane; ("in", k) is what reader k gives for the lane."""
+    """Store an expression of each lane; `Input(k)` is what reader k gives for the lane."""
     with over_lanes(width) as lane:
         T.buffer_store(target, term(expression, lambda index, further: readers[index](lane)), [place + lane])
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
 from intarsia_backends.cpu.tiling import interleaving_order
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import (
+    Accumulator,
+    Apply,
+    Cast,
+    Constant,
+    Expression,
+    Input,
+)
 from intarsia_backends.tir.expressions import Term
 from intarsia_backends.tir.requantize import half_up_shift, rounded_shift, scaled_rint
 from intarsia_backends.tir.vectors import broadcast, index, interleaved, pair_products, reinterpreted
@@ -100,35 +108,42 @@ def packed_end(finish: Expression, operands: Sequence[Access]) -> PackedEnd | No
 
 
 def _matched(finish: Expression) -> PackedEnd | None:
-    if finish[:2] != ("cast", "int16"):
-        return None
-    outer = _clamped(finish[2])
+    outer = _clamped(finish.value) if isinstance(finish, Cast) and finish.dtype == "int16" else None
     if outer is None:
         return None
     inner, clamp = outer
     match inner:
-        case ("scaled_rint", ("acc",), ("in", factor)):
+        case Apply("scaled_rint", (Accumulator(), Input(factor))):
             return PackedEnd(factor, clamp, None)
-        case (
-            "rounded_shift" | "half_up_shift",
-            ("add", ("mul", first, ("const", _, multiplier)), ("mul", second, ("const", _, other))),
-            ("const", _, places),
+        case Apply(
+            "rounded_shift" | "half_up_shift" as shift,
+            (
+                Apply("add", (Apply("mul", (first, Constant(_, one))), Apply("mul", (second, Constant(_, other))))),
+                Constant(_, places),
+            ),
         ):
-            if first[:2] != ("cast", "int32"):
-                first, second, multiplier, other = second, first, other, multiplier
-            end = _matched(("cast", "int16", second))
+            if not isinstance(first, Cast) or first.dtype != "int32":
+                first, second, one, other = second, first, other, one
+            end = _matched(Cast("int16", second))
             match first:
-                case ("cast", "int32", ("in", operand)) if end is not None and end.addition is None:
-                    tied = inner[0] == "rounded_shift"
-                    return PackedEnd(end.factor, end.clamp, Addition(operand, multiplier, other, places, tied, clamp))
+                case Cast("int32", Input(operand)) if end is not None and end.addition is None:
+                    addition = Addition(
+                        operand=operand,
+                        multiplier=int(one),
+                        sum_multiplier=int(other),
+                        places=int(places),
+                        tied=shift == "rounded_shift",
+                        clamp=clamp,
+                    )
+                    return replace(end, addition=addition)
     return None
 
 
 def _clamped(expression: Expression) -> tuple[Expression, _Clamp] | None:
     """What is clamped to numbers of 16 bits, and to which."""
     match expression:
-        case ("min", ("max", inner, ("const", _, low)), ("const", _, high)) if -(1 << 15) <= low <= high < 1 << 15:
-            return inner, _Clamp(low, high)
+        case Apply("min", (Apply("max", (inner, Constant(_, low))), Constant(_, high))):
+            return (inner, _Clamp(int(low), int(high))) if -(1 << 15) <= low <= high < 1 << 15 else None
     return None
 
 

@@ -19,7 +19,15 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.tiling import split_evenly, sum_chains
-from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.expressions import (
+    Accumulator,
+    Apply,
+    Cast,
+    Constant,
+    Expression,
+    Gather,
+    Input,
+)
 from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
@@ -451,10 +459,16 @@ class _Tile:
 
 def functions_in(expression: Expression) -> int:
     """How many functions an expression names, long ones counted as many."""
-    if not expression or expression[0] in ("acc", "const", "in"):
-        return 0
-    weight = 1 if expression[0] in ("add", "sub", "mul", "floor_at", "ceil_at", "cast", "gather") else 4
-    return weight + sum(functions_in(part) for part in expression[1:] if isinstance(part, tuple))
+    return sum(_weight(part) for part in expression.walk())
+
+
+def _weight(part: Expression) -> int:
+    match part:
+        case Input() | Accumulator() | Constant():
+            return 0
+        case Cast() | Gather() | Apply("add" | "sub" | "mul" | "floor_at" | "ceil_at"):
+            return 1
+    return 4
 
 
 __all__ = ["emit_product", "functions_in"]

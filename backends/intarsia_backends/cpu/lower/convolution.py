@@ -16,8 +16,9 @@ from intarsia_backends.cpu.lower.packing import channel_weight, pack, pad_output
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering import requantize
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input
 from intarsia_backends.lowering.kernels import Contraction, nest
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, window_of
@@ -67,7 +68,7 @@ def border(
             for earlier in range(axis):
                 extents[lead + earlier] -= before[earlier] + after[earlier]
                 offset += before[earlier] * strides[lead + earlier]
-            builder.call(nest(extents, [], Access(dtype, strides, offset), ("const", dtype, fill)), [], target)
+            builder.call(nest(extents, [], Access(dtype, strides, offset), Constant(dtype, fill)), [], target)
 
 
 def contract(
@@ -168,9 +169,9 @@ def slide(
     w_strides = (0, window.outputs * taps, taps, *still, *row_major(reduced))
     channel = (0, window.outputs, 1, *still, *(0 for _ in reduced))
     accumulator = "float32" if x_dtype == "float32" else "int32"
-    product: Expression = ("mul", ("in", 0), ("in", 1))
+    product = Input(0) * Input(1)
     if accumulator == "int32":
-        product = ("mul", ("cast", "int32", ("in", 0)), ("cast", "int32", ("in", 1)))
+        product = Cast("int32", Input(0)) * Cast("int32", Input(1))
     accesses = [Access(x_dtype, x_strides), Access(x_dtype, w_strides), Access(accumulator, channel)]
     operands = [x, builder.weight(weights.astype(x_dtype)), builder.weight(bias)]
     if factors is not None:
@@ -183,7 +184,7 @@ def slide(
         product,
         reduced=reduced,
         combine="add",
-        initial=("in", 2),
+        initial=Input(2),
         finish=finish,
     )
     builder.call(kernel, operands, y)
@@ -198,7 +199,7 @@ def convolve_float(
     """weights [groups, outputs, channels, *kernel], bias [groups, outputs]; `source` holds the unpadded input."""
     y = builder.result(node.output)
     if any(window.before) or any(window.after):
-        source = padded_input(builder, source, window, "float32", 0.0, ("in", 0), "float32")
+        source = padded_input(builder, source, window, "float32", 0.0, Input(0), "float32")
     if window.is_spatial:
         slide(builder, window, source, "float32", weights, bias, None, y, "float32", finish)
     else:
@@ -209,7 +210,7 @@ def _lower_conv(builder: Builder, node: Node) -> None:
     data = elements(node.input(1))
     window = window_of(node, data.shape)
     weights = data.reshape(window.groups, window.outputs, *data.shape[1:])
-    bias, finish = _bias(node, 2, window), activated(node, ("acc",))
+    bias, finish = _bias(node, 2, window), activated(node, Accumulator())
     if takes_images(window):
         convolve_images(builder, node, window, weights, bias, finish, None, None)
     else:
@@ -241,19 +242,19 @@ def _lower_conv_transpose(builder: Builder, node: Node) -> None:
     rows = x[0] * x[1]
     source = builder.scratch(rows * math.prod(window.padded), "float32")
     shape = (rows, *window.padded)
-    builder.call(nest(shape, [], Access("float32", row_major(shape)), ("const", "float32", 0.0)), [], source)
+    builder.call(nest(shape, [], Access("float32", row_major(shape)), Constant("float32", 0.0)), [], source)
     steps = row_major(shape)
     target = Access(
         "float32",
         (steps[0], *(step * stride for step, stride in zip(steps[1:], strides))),
         sum(low * step for low, step in zip(before, steps[1:])),
     )
-    copied = nest((rows, *x[2:]), [Access("float32", row_major((rows, *x[2:])))], target, ("in", 0))
+    copied = nest((rows, *x[2:]), [Access("float32", row_major((rows, *x[2:])))], target, Input(0))
     builder.call(copied, [builder.read(node.input(0))], source)
     flipped = np.flip(data, axis=tuple(range(2, data.ndim))).reshape(groups, channels, outputs, *kernel)
     weights = np.ascontiguousarray(np.swapaxes(flipped, 1, 2))
     ready = replace(window, size=window.padded, before=(0,) * spatial, after=(0,) * spatial)
-    finish = activated(node, ("acc",))
+    finish = activated(node, Accumulator())
     convolve_float(builder, node, ready, source, weights, _bias(node, 2, window), finish)
 
 
@@ -276,7 +277,7 @@ def _check_transpose(node: Node) -> Support:
 
 def centred(zero_point: int) -> Expression:
     """Operand 0, an int8, without its zero point, as an int32."""
-    return ("sub", ("cast", "int32", ("in", 0)), ("const", "int32", zero_point))
+    return Cast("int32", Input(0)) - Constant("int32", zero_point)
 
 
 def requantized(total: Expression, factor: Expression, node: Node, form: str = "float64") -> Expression:
@@ -311,21 +312,21 @@ def _lower_qconv(builder: Builder, node: Node) -> None:
     factors = factors.reshape(shape)
     zero = int(attribute(node, "input_zero_point", 0))
     if takes_images(window):
-        finish = requantized(("acc",), ("in", 0), node, form)
+        finish = requantized(Accumulator(), Input(0), node, form)
         convolve_images(builder, node, window, weights, bias, finish, factors, zero)
         return
     source, y = builder.read(node.input(0)), builder.result(node.output)
     if window.is_spatial:
-        x = padded_input(builder, source, window, "int8", 0, ("cast", "int16", centred(zero)), "int16")
-        finish = requantized(("acc",), ("in", 3), node, form)
+        x = padded_input(builder, source, window, "int8", 0, Cast("int16", centred(zero)), "int16")
+        finish = requantized(Accumulator(), Input(3), node, form)
         slide(builder, window, x, "int16", weights, bias, factors, y, "int8", finish)
         return
     products = products_for(builder.machine)
     if products == "pairs":
         x = paired_input(builder, source, window, zero)
     else:
-        x = padded_input(builder, source, window, "int8", 0, ("cast", "int16", centred(zero)), "int16")
-    finish = requantized(("acc",), ("in", 0), node, form)
+        x = padded_input(builder, source, window, "int8", 0, Cast("int16", centred(zero)), "int16")
+    finish = requantized(Accumulator(), Input(0), node, form)
     contract(builder, window, products, x, window.padded, weights, bias, factors, y, "int8", finish)
 
 
@@ -337,9 +338,9 @@ def paired_input(builder: Builder, source: Buffer, window: Window, zero: int) ->
     border(builder, result, shape, window.before, window.after, "int32", 0)
     area, steps = math.prod(window.size), row_major(shape)
     inner = sum(low * step for low, step in zip(window.before, steps[2:]))
-    low: Expression = ("bit_and", centred(zero), ("const", "int32", 0xFFFF))
-    odd: Expression = ("sub", ("cast", "int32", ("in", 1)), ("const", "int32", zero))
-    both: Expression = ("bit_or", low, ("shift_left", odd, ("const", "int32", 16)))
+    low = centred(zero) & Constant("int32", 0xFFFF)
+    odd = Cast("int32", Input(1)) - Constant("int32", zero)
+    both = low | odd << Constant("int32", 16)
     reads = (window.channels * area, 2 * area, *row_major(window.size))
     if window.channels >= 2:
         extents = (images, window.channels // 2, *window.size)

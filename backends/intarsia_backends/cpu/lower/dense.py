@@ -10,8 +10,9 @@ from intarsia.targets import YES, Support
 from intarsia_backends.cpu.lower.convolution import centred, channel_factors, requantized
 from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder, element
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input
 from intarsia_backends.lowering.kernels import SHARES, nest
 from intarsia_backends.lowering.ops.activations import activated, knows_activation
 from intarsia_backends.lowering.ops.products import Product
@@ -28,7 +29,7 @@ def _dense(builder: Builder, node: Node, weights: Array, bias: Array | None) -> 
         bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)
     x = builder.view(node.input(0))
     product = Product(builder, shape, depth, "float32", x, weights, bias, tuple(range(len(shape))))
-    product.defer(node.output, activated(node, ("acc",)))
+    product.defer(node.output, activated(node, Accumulator()))
 
 
 def _lower_dense(builder: Builder, node: Node) -> None:
@@ -71,14 +72,14 @@ def _general(
     w = w.broadcast(w_shape, (*batch, depth, columns))
     axes = [*range(lead), *([lead] if a.type.rank > 1 else []), *([lead + 1] if b.type.rank > 1 else [])]
     product = Product(builder, (*batch, rows, columns), depth, "float32", x, w, None, tuple(axes))
-    finish: Expression = ("acc",)
+    finish: Expression = Accumulator()
     if alpha != 1.0:
-        finish = ("mul", finish, ("const", "float32", alpha))
+        finish = finish * Constant("float32", alpha)
     operands: list[View] = []
     if addend is not None:
         operands.append(builder.view(addend).broadcast(addend.shape, shape))
         term = element(operands[0], 0)
-        finish = ("add", finish, term if beta == 1.0 else ("mul", term, ("const", "float32", beta)))
+        finish = finish + (term if beta == 1.0 else term * Constant("float32", beta))
     product.defer(node.output, activated(node, finish), operands)
 
 
@@ -111,7 +112,7 @@ def _lower_qmatmul(builder: Builder, node: Node) -> None:
     factors = View(builder.weight(numbers), form, (*(0 for _ in shape[1:]), 1))
     x_view = View(x, "int16" if products == "int16" else "int32", (*(step * steps for step in lead), 1))
     product = Product(builder, shape, steps, products, x_view, weights, bias, tuple(range(len(shape))))
-    product.defer(node.output, requantized(("acc",), ("in", 0), node, form), [factors])
+    product.defer(node.output, requantized(Accumulator(), Input(0), node, form), [factors])
 
 
 def _multiplicands(builder: Builder, value: Value, rows: int, depth: int, zero: int, products: str) -> Buffer:
@@ -122,13 +123,13 @@ def _multiplicands(builder: Builder, value: Value, rows: int, depth: int, zero: 
     source = builder.read(value)
     if products == "quads":
         # What stands behind a row's end meets weights of zero.
-        element: Expression = ("cast", "uint8", ("add", ("cast", "int32", ("in", 0)), ("const", "int32", OFFSET)))
+        element: Expression = Cast("uint8", Cast("int32", Input(0)) + Constant("int32", OFFSET))
         target = Access("uint8", (SHARES[products] * steps, 1))
         builder.call(nest((rows, depth), [Access("int8", (depth, 1))], target, element), [source], x)
     elif products == "pairs":
-        low: Expression = ("bit_and", centred(zero), ("const", "int32", 0xFFFF))
-        odd: Expression = ("sub", ("cast", "int32", ("in", 1)), ("const", "int32", zero))
-        both: Expression = ("bit_or", low, ("shift_left", odd, ("const", "int32", 16)))
+        low = centred(zero) & Constant("int32", 0xFFFF)
+        odd = Cast("int32", Input(1)) - Constant("int32", zero)
+        both = low | odd << Constant("int32", 16)
         if depth >= 2:
             accesses = [Access("int8", (depth, 2)), Access("int8", (depth, 2), 1)]
             kernel = nest((rows, depth // 2), accesses, Access("int32", (steps, 1)), both)
@@ -137,7 +138,7 @@ def _multiplicands(builder: Builder, value: Value, rows: int, depth: int, zero: 
             kernel = nest((rows,), [Access("int8", (depth,), depth - 1)], Access("int32", (steps,), steps - 1), low)
             builder.call(kernel, [source], x)
     else:
-        element = ("cast", "int16", centred(zero))
+        element = Cast("int16", centred(zero))
         builder.call(nest((rows * depth,), [Access("int8", (1,))], Access("int16", (1,)), element), [source], x)
     return x
 

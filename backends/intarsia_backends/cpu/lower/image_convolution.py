@@ -9,8 +9,9 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Expression
 from intarsia_backends.lowering.fusion import stored
 from intarsia_backends.lowering.layouts import channels_last, images_result
 from intarsia_backends.lowering.ops.geometry import Window, first_tap
@@ -30,7 +31,7 @@ class Convolution:
     bias        [groups, outputs]
     zero        what the input is stored without; None for float32
     value       what is made
-    expression  its element, over ("acc",) and ("in", k)
+    expression  its element, over `Accumulator()` and `Input(k)`
     views       the operands of the expression
     """
 

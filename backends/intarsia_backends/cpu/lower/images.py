@@ -23,8 +23,9 @@ from intarsia_backends.cpu.lower.winograd import (
 )
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.builder import Builder, Pending
+from intarsia_backends.lowering.expressions import Expression, Input
 from intarsia_backends.lowering.kernels import SHARES, STORED, Contraction, Kernel, nest
 from intarsia_backends.lowering.layouts import BYTES, HALOS, wanted_halo
 from intarsia_backends.lowering.ops.geometry import Window, window_halo, window_of
@@ -59,7 +60,7 @@ def convolve_images(
 
     weights  [groups, outputs, channels, height, width] of float32 or int8
     bias     [groups, outputs]
-    factors  float64 of each output channel; ("in", 0) of `finish`
+    factors  float64 of each output channel; `Input(0)` of `finish`
     zero     what the input is stored without; None for float32
     """
     operands: list[View] = []
@@ -231,7 +232,7 @@ def _picked(builder: Builder, x: Operand, images: Images, window: Window, dtype:
     steps = (images.image, images.row * window.strides[0], images.pitch * window.strides[1], 1)
     target = Access(dtype, (picked.image, picked.row, picked.pitch, 1))
     extents = (images.batch, rows, columns, images.pitch)
-    builder.call(nest(extents, [Access(dtype, steps)], target, ("in", 0)), [x], buffer)
+    builder.call(nest(extents, [Access(dtype, steps)], target, Input(0)), [x], buffer)
     return buffer, picked
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input
 from intarsia_backends.lowering.fusion import stored_number
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.layouts import HALOS, channels_last, images_result, number_images, zero_point
@@ -106,7 +107,7 @@ def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer
     x = node.input(0)
     if not any(window.before) and not any(window.after):
         return builder.read(x)
-    return padded_input(builder, builder.read(x), window, x.dtype, fill, ("in", 0), x.dtype)
+    return padded_input(builder, builder.read(x), window, x.dtype, fill, Input(0), x.dtype)
 
 
 def _has_images(builder: Builder, node: Node) -> bool:
@@ -134,7 +135,7 @@ def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
     copy = around.view(buffer, view.dtype, view.zero)
     shape = (images.batch, *window.padded, images.channels)
     border(builder, buffer, shape, (*window.before, 0), (*window.after, 0), view.dtype, _LOWEST[view.dtype])
-    builder.call(nest(node.input(0).shape, [view.access], copy.access, ("in", 0)), [view.buffer], buffer)
+    builder.call(nest(node.input(0).shape, [view.access], copy.access, Input(0)), [view.buffer], buffer)
     return _from_first_tap(copy, around, window)
 
 
@@ -154,19 +155,19 @@ def _is_positive(value: Value) -> bool:
 def _lower_max(builder: Builder, node: Node) -> None:
     x = node.input(0)
     window = _window(node)
-    finish = activated(node, ("acc",), x.dtype) if x.dtype == "float32" else ("acc",)
+    finish = activated(node, Accumulator(), x.dtype) if x.dtype == "float32" else Accumulator()
     if _has_images(builder, node):
         source = _lowest_halo(builder, node, window)
         if source.zero is not None:
             target_zero = zero_point(node.output)
-            moved: Expression = ("add", ("cast", "int32", finish), ("const", "int32", source.zero - target_zero))
-            finish = finish if source.zero == target_zero else ("cast", "int16", moved)
-        initial: Expression = ("const", source.dtype, _LOWEST[source.dtype])
-        pool_images(builder, node, window, source, "max", initial, ("in", 0), finish)
+            moved = Cast("int32", finish) + Constant("int32", source.zero - target_zero)
+            finish = finish if source.zero == target_zero else Cast("int16", moved)
+        initial: Expression = Constant(source.dtype, _LOWEST[source.dtype])
+        pool_images(builder, node, window, source, "max", initial, Input(0), finish)
         return
     lowest = _LOWEST[x.dtype]
-    initial = ("const", x.dtype, lowest)
-    pool(builder, node, window, _padded(builder, node, window, lowest), x.dtype, "max", initial, ("in", 0), finish)
+    initial = Constant(x.dtype, lowest)
+    pool(builder, node, window, _padded(builder, node, window, lowest), x.dtype, "max", initial, Input(0), finish)
 
 
 def _lower_average(builder: Builder, node: Node) -> None:
@@ -174,16 +175,16 @@ def _lower_average(builder: Builder, node: Node) -> None:
     window = _window(node)
     counts = _counts(node, window).astype(x.dtype)
     single = counts.size and counts.min() == counts.max()
-    count: Expression = ("const", x.dtype, float(counts.flat[0])) if single else ("in", 1)
-    finish = activated(node, ("div", ("acc",), count), x.dtype)
-    initial: Expression = ("const", x.dtype, 0.0)
+    count = Constant(x.dtype, float(counts.flat[0])) if single else Input(1)
+    finish = activated(node, Accumulator() / count, x.dtype)
+    initial = Constant(x.dtype, 0.0)
     table = None if single else counts
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
-        pool_images(builder, node, window, source, "add", initial, ("in", 0), finish, table)
+        pool_images(builder, node, window, source, "add", initial, Input(0), finish, table)
     else:
         padded = _padded(builder, node, window, 0.0)
-        pool(builder, node, window, padded, x.dtype, "add", initial, ("in", 0), finish, table)
+        pool(builder, node, window, padded, x.dtype, "add", initial, Input(0), finish, table)
 
 
 def _counts(node: Node, window: Window) -> Array:
@@ -209,13 +210,13 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     multiplier, shift = int(attribute(node, "multiplier", 1)), int(attribute(node, "shift", 1))
     target_zero = int(attribute(node, "output_zero_point", 0))
     form, factor = single_factor(builder.machine, largest, multiplier, shift, target_zero)
-    finish = requantized(("acc",), factor, node, form)
-    initial: Expression = ("const", "int32", 0)
+    finish = requantized(Accumulator(), factor, node, form)
+    initial = Constant("int32", 0)
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
         assert source.zero == zero, f"{node.where}: its input has another zero point"
         stored_finish = stored_number(finish, zero_point(node.output))
-        pool_images(builder, node, window, source, "add", initial, ("cast", "int32", ("in", 0)), stored_finish)
+        pool_images(builder, node, window, source, "add", initial, Cast("int32", Input(0)), stored_finish)
     else:
         padded = _padded(builder, node, window, zero)
         pool(builder, node, window, padded, "int8", "add", initial, centred(zero), finish)

@@ -11,8 +11,9 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.lower.panels import ProductQuestion, pack_panels, pad_columns
 from intarsia_backends.cpu.tiling import Cut
-from intarsia_backends.lowering.access import Access, Expression, joined_loops, row_major
+from intarsia_backends.lowering.access import Access, joined_loops, row_major
 from intarsia_backends.lowering.builder import Builder, Pending
+from intarsia_backends.lowering.expressions import Constant, Expression, Input
 from intarsia_backends.lowering.fusion import anything
 from intarsia_backends.lowering.kernels import WEIGHTS, Kernel, MatrixProduct, nest
 from intarsia_backends.lowering.program import Operand
@@ -144,18 +145,10 @@ class Product:
             self.extents,
             accesses,
             y,
-            ("mul", ("in", 0), ("in", 1)),
+            Input(0) * Input(1),
             reduced=(self.depth,),
             combine="add",
-            initial=("const", "float32", 0.0),
-            finish=_moved(finish, 2),
+            initial=Constant("float32", 0.0),
+            finish=finish.shifted(2),
         )
         self.builder.call(kernel, [x.buffer, w.buffer, *buffers], result)
-
-
-def _moved(expression: Expression, by: int) -> Expression:
-    """The expression with its operands counted from `by`."""
-    if expression[0] in ("in", "gather"):
-        rest = tuple(_moved(part, by) for part in expression[2:])
-        return (expression[0], expression[1] + by, *rest)
-    return tuple(_moved(part, by) if isinstance(part, tuple) else part for part in expression)

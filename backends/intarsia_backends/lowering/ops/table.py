@@ -12,12 +12,10 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
 from intarsia_backends.lowering.builder import Builder
-
-FLOATS = ("float32", "float64")
-NUMBERS = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-ALL = (*NUMBERS, "bool")
-MOVED = (*ALL, "float16")
-"""Types that are moved without a look at them."""
+from intarsia_backends.lowering.expression_types import ALL as ALL
+from intarsia_backends.lowering.expression_types import FLOATS as FLOATS
+from intarsia_backends.lowering.expression_types import MOVED as MOVED
+from intarsia_backends.lowering.expression_types import NUMBERS as NUMBERS
 
 PLACES = ("int32", "int64")
 
