@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.kernels import Kernel
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(Kernel):
     """A convolution in which every channel has a window of its own, channels side by side in x and y.
 
     products   "float32"; "pairs" (int16, two taps at once, x86); "int16"
@@ -104,7 +105,7 @@ def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
 
 
 @dataclass(frozen=True)
-class Winograd:
+class Winograd(Kernel):
     """A 3x3 convolution with stride 1 by Winograd's algorithm, channels side by side in x and y.
 
     The windows of a tile of y, `size` rows and columns, lie in `size + 2` rows and columns of x. Transformed tiles of x

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PARALLEL_WORK = 250_000
+"""Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
+take it up within a microsecond or two."""
+
 
 @dataclass(frozen=True)
 class Cut:

@@ -15,8 +15,9 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.tiling import PARALLEL_WORK
 from intarsia_backends.lowering.access import Access, Expression
-from intarsia_backends.lowering.kernels import PARALLEL_WORK, Nest
+from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.vectors import load, store, transposed

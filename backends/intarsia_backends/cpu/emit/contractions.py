@@ -19,9 +19,9 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.lowering.access import row_major
-from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored

@@ -13,13 +13,12 @@ from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.products import emit_product
 from intarsia_backends.cpu.emit.winograd import emit_winograd
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
+from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering.kernels import (
-    Contraction,
     Extreme,
     IntegerSoftmax,
     Kernel,
-    MatrixProduct,
     Nest,
     Normalize,
     Recurrent,

@@ -18,9 +18,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.cpu.tiling import split_evenly, sum_chains
 from intarsia_backends.lowering.access import Expression
-from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import address, loaded, loops, span, stored

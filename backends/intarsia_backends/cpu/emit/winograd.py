@@ -18,7 +18,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.lowering.kernels import PARALLEL_WORK
+from intarsia_backends.cpu.tiling import PARALLEL_WORK
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import finished, loaded, span, stored

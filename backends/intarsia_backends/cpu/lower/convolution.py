@@ -11,6 +11,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia.targets import Support
+from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.images import convolve_images, takes_images
 from intarsia_backends.cpu.lower.packing import channel_weight, pack, pad_outputs
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
@@ -18,7 +19,7 @@ from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering import requantize
 from intarsia_backends.lowering.access import Access, Expression, row_major
 from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.kernels import Contraction, nest
+from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, window_of
 from intarsia_backends.lowering.ops.table import Lowering, attribute, elements, refused, sequence

@@ -7,12 +7,13 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
+from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.convolution import centred, channel_factors, requantized
 from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.lowering.access import Access, Expression, row_major
 from intarsia_backends.lowering.builder import Builder, element
-from intarsia_backends.lowering.kernels import SHARES, nest
+from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.activations import activated, knows_activation
 from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import Lowering, attribute, elements, refused

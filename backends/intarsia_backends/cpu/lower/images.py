@@ -10,6 +10,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
+from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction
 from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
@@ -25,7 +26,7 @@ from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan
 from intarsia_backends.lowering.access import Access, Expression
 from intarsia_backends.lowering.builder import Builder, Pending
-from intarsia_backends.lowering.kernels import SHARES, STORED, Contraction, Kernel, nest
+from intarsia_backends.lowering.kernels import Kernel, nest
 from intarsia_backends.lowering.layouts import BYTES, HALOS, wanted_halo
 from intarsia_backends.lowering.ops.geometry import Window, window_halo, window_of
 from intarsia_backends.lowering.ops.table import elements

@@ -9,6 +9,7 @@ from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Node
 from intarsia_backends.cpu.image_kernels import Winograd
+from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.quads import takes_quads
@@ -16,7 +17,7 @@ from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
 from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.kernels import SHARES, Kernel
+from intarsia_backends.lowering.kernels import Kernel
 from intarsia_backends.lowering.ops.geometry import Window, window_halo
 from intarsia_backends.lowering.ops.table import elements
 from intarsia_backends.lowering.program import Operand

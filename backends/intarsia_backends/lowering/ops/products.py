@@ -9,12 +9,13 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
+from intarsia_backends.cpu.kernels import WEIGHTS, MatrixProduct
 from intarsia_backends.cpu.lower.panels import ProductQuestion, pack_panels, pad_columns
 from intarsia_backends.cpu.tiling import Cut
 from intarsia_backends.lowering.access import Access, Expression, joined_loops, row_major
 from intarsia_backends.lowering.builder import Builder, Pending
 from intarsia_backends.lowering.fusion import anything
-from intarsia_backends.lowering.kernels import WEIGHTS, Kernel, MatrixProduct, nest
+from intarsia_backends.lowering.kernels import Kernel, nest
 from intarsia_backends.lowering.program import Operand
 from intarsia_backends.lowering.views import View
 
