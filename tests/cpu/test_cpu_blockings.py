@@ -117,7 +117,18 @@ def test_strict_floats_are_never_made_by_winograd(monkeypatch: pytest.MonkeyPatc
 
 def test_inexact_tiles_are_no_alternative() -> None:
     question = ConvolutionQuestion(
-        machine_of("x86_64", "avx2"), "pairs", 1, 1, 512, 512, (3, 3), (1, 1), (1, 1), (14, 14), False, (2,)
+        machine=machine_of("x86_64", "avx2"),
+        products="pairs",
+        batch=1,
+        groups=1,
+        channels=512,
+        outputs=512,
+        kernel=(3, 3),
+        strides=(1, 1),
+        dilations=(1, 1),
+        positions=(14, 14),
+        one_row=False,
+        winograd=(2,),
     )
     sizes = {plan.size for plan in (question.rule(), *question.alternatives()) if isinstance(plan, Plan)}
     assert sizes == {2}

@@ -109,21 +109,21 @@ class _Layer:
         self.y = np.full((batch, positions[0] + 2, positions[1] + 2, pitch), 77, np.float32 if real else np.int16)
         row_step = (positions[1] + 2) * pitch
         self.kernel = Depthwise(
-            products,
-            batch,
-            pitch,
-            kernel,
-            strides,
-            dilations,
-            positions,
-            (size[0] * size[1] * pitch, size[1] * pitch, pitch),
-            str(self.y.dtype),
-            ((positions[0] + 2) * row_step, row_step, pitch),
-            tuple(access for access, _ in further),
-            finish,
-            rows or chosen[0],
-            chosen[1],
-            machine.lanes,
+            products=products,
+            batch=batch,
+            channels=pitch,
+            kernel=kernel,
+            strides=strides,
+            dilations=dilations,
+            positions=positions,
+            x_steps=(size[0] * size[1] * pitch, size[1] * pitch, pitch),
+            y_dtype=str(self.y.dtype),
+            y_steps=((positions[0] + 2) * row_step, row_step, pitch),
+            further=tuple(access for access, _ in further),
+            finish=finish,
+            rows=rows or chosen[0],
+            columns=chosen[1],
+            lanes=machine.lanes,
         )
         inner = self.y.reshape(-1)[row_step + pitch :]
         self.operands = [x, pack_weights(self.kernel, weights), pack_bias(self.kernel, bias)]

@@ -121,7 +121,7 @@ def test_networks(seed: int, batch: int, channels: int, size: tuple[int, int], o
 
 def test_nothing_is_done_between_convolutions() -> None:
     """Padding, activations, additions and layouts cost no kernel of their own."""
-    images = Images(0, 1, 8, 12, 12)
+    images = Images(batch=0, channels=1, height=8, width=12, pitch=12)
     x = images.conv(images.input, 32, 3, pad=1, relu=True)
     y = images.conv(x, 32, 3, stride=2, pad=1, relu=True)
     z = images.conv(y, 32, 5, pad=2, group=32)
@@ -135,7 +135,7 @@ def test_nothing_is_done_between_convolutions() -> None:
 
 def test_strict_float_has_no_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
     def kinds() -> set[type[Kernel]]:
-        images = Images(0, 1, 64, 28, 28)
+        images = Images(batch=0, channels=1, height=64, width=28, pitch=28)
         return {type(kernel) for kernel in images.kernels(images.conv(images.input, 64, 3, pad=1))}
 
     assert Winograd in kinds()

@@ -148,7 +148,19 @@ def product(cut: Cut, rows: int, depth: int, columns: int) -> MatrixProduct:
     further = (Access("float32", (columns, 1)),)
     x, y = Access("float32", (depth, 1)), Access("float32", (columns, 1))
     return MatrixProduct(
-        "float32", (), rows, depth, columns, x, Access("float32", ()), True, True, further, y, cut, finish
+        products="float32",
+        batch=(),
+        rows=rows,
+        depth=depth,
+        columns=columns,
+        x=x,
+        w=Access("float32", ()),
+        packed=True,
+        bias=True,
+        further=further,
+        y=y,
+        cut=cut,
+        finish=finish,
     )
 
 
@@ -172,7 +184,9 @@ def test_cuts_cover_everything() -> None:
 
 
 def test_packed_panels_lie_one_after_the_other() -> None:
-    cut = Cut(4, 2, 1, 2, (2, 2), 3, 1, 1)  # a panel of two vectors, then one of one
+    cut = Cut(
+        lanes=4, wide=2, wide_panels=1, panels=2, tiles=(2, 2), depth_block=3, row_blocks=1, chunks=1
+    )  # a panel of two vectors, then one of one
     weights = np.arange(3 * 11, dtype=np.float32).reshape(3, 11)
     packed = pack_panels(weights, cut, "float32")
     assert np.array_equal(packed[:24].reshape(3, 8), weights[:, :8])

@@ -191,7 +191,9 @@ def plans(
             alone, together = blocks * parts * turn, -(-blocks * parts // THREADS) * turn
             cycles = (alone / THREADS + together) / 2
             tasks, held_vectors = min(blocks, 2 * THREADS), min(vectors, outputs // lanes)
-            found.append(Plan(size, tiles, tasks, parts, rows, held_vectors, cycles))
+            found.append(
+                Plan(size=size, tiles=tiles, tasks=tasks, parts=parts, rows=rows, vectors=held_vectors, cycles=cycles)
+            )
     return found
 
 

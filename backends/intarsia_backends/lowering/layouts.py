@@ -106,11 +106,30 @@ def _allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int 
         dtype, zero = stored, zero_point(value) if zero is None else zero
         if stored == "uint8":
             fill, zero = zero - BYTE_ZERO, BYTE_ZERO
-    images = Images(batch, channels, height, width, -(-channels // step) * step, halo, fill)
+    images = Images(
+        batch=batch,
+        channels=channels,
+        height=height,
+        width=width,
+        pitch=-(-channels // step) * step,
+        halo=halo,
+        fill=fill,
+    )
     buffer = builder.scratch(images.elements, dtype)
     view = images.view(buffer, dtype, zero)
     if halo != Halo():
-        sides = (halo.top, halo.left, halo.bottom, halo.right)
-        builder.call(Surround(dtype, batch, height, width, images.pitch, *sides, fill), [], buffer)
+        surround = Surround(
+            dtype=dtype,
+            batch=batch,
+            height=height,
+            width=width,
+            pitch=images.pitch,
+            top=halo.top,
+            left=halo.left,
+            bottom=halo.bottom,
+            right=halo.right,
+            fill=fill,
+        )
+        builder.call(surround, [], buffer)
     builder.place(value, view, images)
     return view

@@ -112,30 +112,30 @@ def contract(
         accesses.append(Access(str(factors.dtype), (0, 1, *(0 for _ in positions))))
         operands.append(channel_weight(builder, factors.reshape(-1)))
     kernel_spec = Contraction(
-        products,
-        window.batch,
-        window.groups,
-        window.outputs,
-        positions,
-        reduction,
-        window.groups * channels * area,
-        channels * area,
-        x_positions,
-        x_reduction,
-        y_dtype,
-        window.groups * window.outputs * out_area,
-        window.outputs * out_area,
-        out_area,
-        row_major(positions),
-        tile,
-        False,
-        vectors,
-        lanes,
-        tuple(accesses),
-        False,
-        False,
-        False,
-        finish,
+        products=products,
+        batch=window.batch,
+        groups=window.groups,
+        outputs=window.outputs,
+        positions=positions,
+        reduction=reduction,
+        x_batch=window.groups * channels * area,
+        x_group=channels * area,
+        x_positions=x_positions,
+        x_reduction=x_reduction,
+        y_dtype=y_dtype,
+        y_batch=window.groups * window.outputs * out_area,
+        y_group=window.outputs * out_area,
+        y_channel=out_area,
+        y_positions=row_major(positions),
+        tile=tile,
+        flat=False,
+        vectors=vectors,
+        lanes=lanes,
+        operands=tuple(accesses),
+        padded=False,
+        chunked=False,
+        rows_first=False,
+        finish=finish,
     )
     builder.call(kernel_spec, operands, y)
 
@@ -237,7 +237,17 @@ def _lower_conv_transpose(builder: Builder, node: Node) -> None:
     after = tuple(out + far - low - size for out, far, low, size in zip(positions, reach, before, spread))
     channels, outputs = x[1] // groups, data.shape[1]
     window = Window(
-        x[0], groups, channels, outputs, spread, kernel, (1,) * spatial, dilations, before, after, positions
+        batch=x[0],
+        groups=groups,
+        channels=channels,
+        outputs=outputs,
+        size=spread,
+        kernel=kernel,
+        strides=(1,) * spatial,
+        dilations=dilations,
+        before=before,
+        after=after,
+        positions=positions,
     )
     rows = x[0] * x[1]
     source = builder.scratch(rows * math.prod(window.padded), "float32")

@@ -91,7 +91,9 @@ class ConvolutionQuestion(Question):
         flat = math.prod(self.positions) <= _FLAT_POSITIONS and not chunked
         if flat:
             tile, vectors, _ = choose_tile(self.machine, self.outputs, math.prod(self.positions), self.products)
-        return DirectBlocking(columns, tile, vectors, flat, chunked, rows_first)
+        return DirectBlocking(
+            columns=columns, tile=tile, vectors=vectors, flat=flat, chunked=chunked, rows_first=rows_first
+        )
 
     def _splits(self) -> list[int]:
         every = math.prod(self.positions)

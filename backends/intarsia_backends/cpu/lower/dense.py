@@ -28,7 +28,16 @@ def _dense(builder: Builder, node: Node, weights: Array, bias: Array | None) -> 
     if bias is not None:
         bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)
     x = builder.view(node.input(0))
-    product = Product(builder, shape, depth, "float32", x, weights, bias, tuple(range(len(shape))))
+    product = Product(
+        builder=builder,
+        extents=shape,
+        depth=depth,
+        products="float32",
+        x=x,
+        w=weights,
+        bias=bias,
+        axes=tuple(range(len(shape))),
+    )
     product.defer(node.output, activated(node, ("acc",)))
 
 
@@ -71,7 +80,16 @@ def _general(
     x = x.broadcast(x_shape, (*batch, rows, depth))
     w = w.broadcast(w_shape, (*batch, depth, columns))
     axes = [*range(lead), *([lead] if a.type.rank > 1 else []), *([lead + 1] if b.type.rank > 1 else [])]
-    product = Product(builder, (*batch, rows, columns), depth, "float32", x, w, None, tuple(axes))
+    product = Product(
+        builder=builder,
+        extents=(*batch, rows, columns),
+        depth=depth,
+        products="float32",
+        x=x,
+        w=w,
+        bias=None,
+        axes=tuple(axes),
+    )
     finish: Expression = ("acc",)
     if alpha != 1.0:
         finish = ("mul", finish, ("const", "float32", alpha))
@@ -111,7 +129,16 @@ def _lower_qmatmul(builder: Builder, node: Node) -> None:
     numbers, form = channel_factors(node, builder.machine, weights.T)
     factors = View(builder.weight(numbers), form, (*(0 for _ in shape[1:]), 1))
     x_view = View(x, "int16" if products == "int16" else "int32", (*(step * steps for step in lead), 1))
-    product = Product(builder, shape, steps, products, x_view, weights, bias, tuple(range(len(shape))))
+    product = Product(
+        builder=builder,
+        extents=shape,
+        depth=steps,
+        products=products,
+        x=x_view,
+        w=weights,
+        bias=bias,
+        axes=tuple(range(len(shape))),
+    )
     product.defer(node.output, requantized(("acc",), ("in", 0), node, form), [factors])
 
 

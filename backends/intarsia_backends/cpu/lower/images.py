@@ -76,7 +76,16 @@ def convolve_images(
         return channel == 1 and room
 
     def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
-        convolution = Convolution(node.input(0), window, weights, bias, zero, value, expression, views)
+        convolution = Convolution(
+            source=node.input(0),
+            window=window,
+            weights=weights,
+            bias=bias,
+            zero=zero,
+            value=value,
+            expression=expression,
+            views=views,
+        )
         if _is_depthwise(window):
             _depthwise(builder, convolution)
         else:
@@ -146,30 +155,30 @@ def _convolved_directly(
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
     kernel = Contraction(
-        products,
-        window.batch,
-        window.groups,
-        window.outputs,
-        positions,
-        (*window.kernel, channels),
-        images.image // pairs,
-        channels,
-        x_positions,
-        (row * window.dilations[0], images.pitch * window.dilations[1] // pairs, 1),
-        target.dtype,
-        y_image,
-        window.outputs,
-        1,
-        y_positions,
-        blocking.tile,
-        blocking.flat,
-        blocking.vectors,
-        lanes,
-        tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
-        window.groups == 1,
-        blocking.chunked,
-        blocking.rows_first,
-        finish,
+        products=products,
+        batch=window.batch,
+        groups=window.groups,
+        outputs=window.outputs,
+        positions=positions,
+        reduction=(*window.kernel, channels),
+        x_batch=images.image // pairs,
+        x_group=channels,
+        x_positions=x_positions,
+        x_reduction=(row * window.dilations[0], images.pitch * window.dilations[1] // pairs, 1),
+        y_dtype=target.dtype,
+        y_batch=y_image,
+        y_group=window.outputs,
+        y_channel=1,
+        y_positions=y_positions,
+        tile=blocking.tile,
+        flat=blocking.flat,
+        vectors=blocking.vectors,
+        lanes=lanes,
+        operands=tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
+        padded=window.groups == 1,
+        chunked=blocking.chunked,
+        rows_first=blocking.rows_first,
+        finish=finish,
     )
     order = interleaved_outputs(window.outputs, blocking.vectors, lanes) if kernel.interleaved else None
     packed = pack(convolution.weights, blocking.vectors, lanes, products, window_first=True, order=order)
@@ -227,7 +236,9 @@ def _picked(builder: Builder, x: Operand, images: Images, window: Window, dtype:
     Those between them would take room in the caches, and steps of some powers of two use few sets of these.
     """
     rows, columns = window.positions
-    picked = Images(images.batch, images.channels, rows, columns, images.pitch, Halo())
+    picked = Images(
+        batch=images.batch, channels=images.channels, height=rows, width=columns, pitch=images.pitch, halo=Halo()
+    )
     buffer = builder.scratch(picked.elements, dtype)
     steps = (images.image, images.row * window.strides[0], images.pitch * window.strides[1], 1)
     target = Access(dtype, (picked.image, picked.row, picked.pitch, 1))
@@ -247,33 +258,33 @@ def _depthwise(builder: Builder, convolution: Convolution) -> None:
     x, images, target, finish = convolution.placed(builder, window_halo(window), lanes)
     height, width = window.kernel
     question = DepthwiseQuestion(
-        builder.machine,
-        convolution.products(builder.machine),
-        window.batch,
-        builder.machine.whole_vectors(window.groups),
-        (height, width),
-        (window.strides[0], window.strides[1]),
-        (window.dilations[0], window.dilations[1]),
-        (window.positions[0], window.positions[1]),
+        machine=builder.machine,
+        products=convolution.products(builder.machine),
+        batch=window.batch,
+        channels=builder.machine.whole_vectors(window.groups),
+        kernel=(height, width),
+        strides=(window.strides[0], window.strides[1]),
+        dilations=(window.dilations[0], window.dilations[1]),
+        positions=(window.positions[0], window.positions[1]),
     )
 
     def make(maker: Builder, blocking: DepthwiseBlocking) -> tuple[Kernel, Sequence[Operand]]:
         kernel = Depthwise(
-            question.products,
-            question.batch,
-            question.channels,
-            question.kernel,
-            question.strides,
-            question.dilations,
-            question.positions,
-            (images.image, images.row, images.pitch),
-            target.dtype,
-            (target.strides[0], target.strides[2], target.strides[3]),
-            convolution.accesses,
-            finish,
-            blocking.rows,
-            blocking.columns,
-            lanes,
+            products=question.products,
+            batch=question.batch,
+            channels=question.channels,
+            kernel=question.kernel,
+            strides=question.strides,
+            dilations=question.dilations,
+            positions=question.positions,
+            x_steps=(images.image, images.row, images.pitch),
+            y_dtype=target.dtype,
+            y_steps=(target.strides[0], target.strides[2], target.strides[3]),
+            further=convolution.accesses,
+            finish=finish,
+            rows=blocking.rows,
+            columns=blocking.columns,
+            lanes=lanes,
         )
         weights = convolution.weights.reshape(window.groups, height, width)
         return kernel, [

@@ -118,7 +118,16 @@ class ProductQuestion(Question):
         row_blocks = row_blocks or block_rows(self.rows, depth_block, tiles[0])
         work = self.batch * self.rows * self.depth * self.columns
         chunks = share_panels(work, self.batch * row_blocks, panels)
-        return Cut(self.machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+        return Cut(
+            lanes=self.machine.lanes,
+            wide=wide,
+            wide_panels=wide_panels,
+            panels=panels,
+            tiles=tiles,
+            depth_block=depth_block,
+            row_blocks=row_blocks,
+            chunks=chunks,
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -136,7 +145,16 @@ def cut_product(
     depth_block = block_depth(machine, rows, depth, element, blocks, wide, tiles[0])
     row_blocks = block_rows(rows, depth_block, tiles[0])
     chunks = share_panels(batch * rows * depth * columns, batch * row_blocks, panels)
-    return Cut(machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+    return Cut(
+        lanes=machine.lanes,
+        wide=wide,
+        wide_panels=wide_panels,
+        panels=panels,
+        tiles=tiles,
+        depth_block=depth_block,
+        row_blocks=row_blocks,
+        chunks=chunks,
+    )
 
 
 def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tuple[float, int, int, int]]:

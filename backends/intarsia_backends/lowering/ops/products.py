@@ -91,7 +91,16 @@ class Product:
         whole = int(np.prod(batch, dtype=np.int64))
         aside = y.dtype == "float32" and y.strides[-1] == 1 and self.products == "float32"
         packed = not isinstance(self.w, View)
-        question = ProductQuestion(self.builder.machine, self.products, whole, rows, self.depth, columns, packed, aside)
+        question = ProductQuestion(
+            machine=self.builder.machine,
+            products=self.products,
+            batch=whole,
+            rows=rows,
+            depth=self.depth,
+            columns=columns,
+            packed=packed,
+            blocks=aside,
+        )
         if isinstance(self.w, View):
             w = Access(self.w.dtype, (*ordered(w_steps)[:-1], *self.w.strides[-2:]), self.w.offset)
         else:
@@ -99,22 +108,22 @@ class Product:
 
         def make(builder: Builder, cut: Cut) -> tuple[Kernel, Sequence[Operand]]:
             kernel = MatrixProduct(
-                self.products,
-                tuple(batch),
-                rows,
-                self.depth,
-                columns,
-                Access(self.x.dtype, (*ordered(x_steps), self.x.strides[-1]), self.x.offset),
-                w,
-                packed,
-                self.bias is not None,
-                tuple(
+                products=self.products,
+                batch=tuple(batch),
+                rows=rows,
+                depth=self.depth,
+                columns=columns,
+                x=Access(self.x.dtype, (*ordered(x_steps), self.x.strides[-1]), self.x.offset),
+                w=w,
+                packed=packed,
+                bias=self.bias is not None,
+                further=tuple(
                     Access(walk.dtype, (*ordered(own), walk.strides[-1]), walk.offset)
                     for walk, own in zip(walks, steps)
                 ),
-                Access(y.dtype, (*ordered(y_steps), y.strides[-1]), y.offset),
-                cut,
-                finish,
+                y=Access(y.dtype, (*ordered(y_steps), y.strides[-1]), y.offset),
+                cut=cut,
+                finish=finish,
             )
             return kernel, [self.x.buffer, *self._weights(builder, cut), *buffers]
 

@@ -89,19 +89,19 @@ class _Layer:
             h, c = self.state(5, direction), self.state(6, direction)
             lengths = node.optional_input(4)
             kernel = Recurrent(
-                node.op,
-                self.steps,
-                self.batch,
-                self.hidden,
-                tuple(functions[direction * count : (direction + 1) * count]),
-                float(attribute(node, "clip", 0.0) or 0.0),
-                bool(attribute(node, "linear_before_reset", 0)),
-                bool(attribute(node, "input_forget", 0)),
-                node.optional_input(7) is not None,
-                self.reverse or direction == 1,
-                lengths is not None,
-                self.walk(direction),
-                elements,
+                op=node.op,
+                steps=self.steps,
+                batch=self.batch,
+                hidden=self.hidden,
+                functions=tuple(functions[direction * count : (direction + 1) * count]),
+                clip=float(attribute(node, "clip", 0.0) or 0.0),
+                linear=bool(attribute(node, "linear_before_reset", 0)),
+                coupled=bool(attribute(node, "input_forget", 0)),
+                peepholes=node.optional_input(7) is not None,
+                backwards=self.reverse or direction == 1,
+                lengths=lengths is not None,
+                y=self.walk(direction),
+                elements=elements,
             )
             operands = [self.inputs(direction), self.recurrent(direction), self.last_bias(direction)]
             operands += [self.peepholes(direction), self.lengths()]
@@ -219,7 +219,9 @@ class _Layer:
             biases.append(self.input_bias(direction, start))
         walks = [Access("float32", (0, 0, 1)) for _ in biases]
         result = builder.scratch(self.steps * self.batch * self.wide, "float32")
-        product = Product(builder, extents, row, "float32", x, weights, None, ())
+        product = Product(
+            builder=builder, extents=extents, depth=row, products="float32", x=x, w=weights, bias=None, axes=()
+        )
         product.call(finish, biases, walks, result, Access("float32", row_major(extents)))
         return result
 

@@ -80,7 +80,19 @@ def _stuffed(node: Node) -> Window:
     after = tuple(count + far - extent - low for count, far, extent, low in zip(positions, reach, size, before))
     ones = (1,) * spatial
     channels = x.shape[1] // groups
-    return Window(x.shape[0], groups, channels, w.shape[1], size, kernel, ones, dilations, before, after, positions)
+    return Window(
+        batch=x.shape[0],
+        groups=groups,
+        channels=channels,
+        outputs=w.shape[1],
+        size=size,
+        kernel=kernel,
+        strides=ones,
+        dilations=dilations,
+        before=before,
+        after=after,
+        positions=positions,
+    )
 
 
 def _lower_transposed(builder: Builder, node: Node) -> None:
