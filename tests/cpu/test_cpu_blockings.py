@@ -42,9 +42,9 @@ def forced_target(number: int) -> CpuTarget:
     return target
 
 
-def asked_of(graph: Graph, machine: Machine | None = None) -> list[Asked]:
+def asked_of(graph: Graph, machine: Machine | None = None, *, strict: bool = False) -> list[Asked]:
     blockings = OpenBlockings()
-    lower_region(graph, machine or this_machine(), blockings)
+    lower_region(graph, machine or this_machine(), blockings, strict=strict)
     return blockings.asked
 
 
@@ -105,14 +105,13 @@ def test_every_kind_of_choice_is_asked_for() -> None:
     assert kinds == {ConvolutionQuestion, DepthwiseQuestion, ProductQuestion}
 
 
-def test_strict_floats_are_never_made_by_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blockings() -> list[Any]:
-        questions = [asked.question for asked in asked_of(float_layers().graph)]
+def test_strict_floats_are_never_made_by_winograd() -> None:
+    def blockings(*, strict: bool) -> list[Any]:
+        questions = [asked.question for asked in asked_of(float_layers().graph, strict=strict)]
         return [blocking for question in questions for blocking in (question.rule(), *question.alternatives())]
 
-    assert any(isinstance(blocking, Plan) for blocking in blockings())
-    monkeypatch.setenv("INTARSIA_FLOAT", "strict")
-    assert not any(isinstance(blocking, Plan) for blocking in blockings())
+    assert any(isinstance(blocking, Plan) for blocking in blockings(strict=False))
+    assert not any(isinstance(blocking, Plan) for blocking in blockings(strict=True))
 
 
 def test_inexact_tiles_are_no_alternative() -> None:

@@ -18,6 +18,7 @@ from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
 from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import this_machine
+from intarsia_backends.cpu.target import CpuTarget
 from intarsia_backends.lowering.kernels import Kernel, Nest
 
 
@@ -60,10 +61,10 @@ class Images:
     def constant(self, data: Array) -> Value:
         return self.graph.add_constant(self.graph.fresh_name("c"), np.asarray(data, np.float32))
 
-    def kernels(self, *outputs: Value) -> list[Kernel]:
+    def kernels(self, *outputs: Value, strict: bool = False) -> list[Kernel]:
         """What is called for the network."""
         self.graph.outputs = list(outputs)
-        calls = lower_region(self.graph, this_machine()).calls
+        calls = lower_region(self.graph, this_machine(), strict=strict).calls
         return [call.kernel for call in calls if call.kernel is not None]  # type: ignore[misc]
 
     def check(self, *outputs: Value) -> None:
@@ -121,7 +122,7 @@ def test_networks(seed: int, batch: int, channels: int, size: tuple[int, int], o
 
 def test_nothing_is_done_between_convolutions() -> None:
     """Padding, activations, additions and layouts cost no kernel of their own."""
-    images = Images(batch=0, channels=1, height=8, width=12, pitch=12)
+    images = Images(0, 1, 8, 12, 12)
     x = images.conv(images.input, 32, 3, pad=1, relu=True)
     y = images.conv(x, 32, 3, stride=2, pad=1, relu=True)
     z = images.conv(y, 32, 5, pad=2, group=32)
@@ -134,13 +135,13 @@ def test_nothing_is_done_between_convolutions() -> None:
 
 
 def test_strict_float_has_no_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kinds() -> set[type[Kernel]]:
-        images = Images(batch=0, channels=1, height=64, width=28, pitch=28)
-        return {type(kernel) for kernel in images.kernels(images.conv(images.input, 64, 3, pad=1))}
+    def kinds(*, strict: bool) -> set[type[Kernel]]:
+        images = Images(0, 1, 64, 28, 28)
+        return {type(kernel) for kernel in images.kernels(images.conv(images.input, 64, 3, pad=1), strict=strict)}
 
-    assert Winograd in kinds()
+    assert Winograd in kinds(strict=CpuTarget().strict)
     monkeypatch.setenv("INTARSIA_FLOAT", "strict")
-    assert Winograd not in kinds()
+    assert Winograd not in kinds(strict=CpuTarget().strict)
     monkeypatch.setenv("INTARSIA_FLOAT", "loose")
     with pytest.raises(CompileError, match="INTARSIA_FLOAT"):
-        kinds()
+        CpuTarget()

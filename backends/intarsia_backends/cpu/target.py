@@ -27,6 +27,8 @@ class CpuTarget(Target):
 
     machine  what to make code for; this machine with all that it has, or, where the environment says
              INTARSIA_CPU=portable, with what every processor of the family has
+    strict   whether float32 convolutions are plain sums, whose errors are some ten times smaller than those of
+             Winograd's algorithm; None for what the environment variable INTARSIA_FLOAT says
     profile  whether regions note how long each of their calls takes; see `link.PROFILE`
 
     blockings  answers how the work of kernels is cut up: the rule alone, before `tuned` found others
@@ -38,8 +40,9 @@ class CpuTarget(Target):
     host = None
     precisions = ("float32", "int8")
 
-    def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
+    def __init__(self, machine: Machine | None = None, *, strict: bool | None = None, profile: bool = False) -> None:
         self.machine = machine or this_machine(portable=_portable())
+        self.strict = _strict() if strict is None else strict
         self.profile = profile
         self.blockings = Blockings()
 
@@ -55,7 +58,7 @@ class CpuTarget(Target):
 
         Raises CompileError where there is no C compiler, or no TVM for this machine.
         """
-        program = lower_region(region, self.machine, self.blockings)
+        program = lower_region(region, self.machine, self.blockings, strict=self.strict)
         plan(program)
         symbols: dict[Kernel, str] = {}
         for call in program.calls:
@@ -87,7 +90,7 @@ class CpuTarget(Target):
         """A target that cuts up the work of the regions' kernels as timings on this machine say is fastest."""
         from intarsia_backends.cpu.tuning.regions import tune_regions
 
-        found = tune_regions(regions, self.machine, self.compiler(), seconds, progress=progress)
+        found = tune_regions(regions, self.machine, self.compiler(), seconds, strict=self.strict, progress=progress)
         target = copy.copy(self)
         target.blockings = found.blockings
         return Tuned(target, found.notes)
@@ -135,3 +138,14 @@ def _portable() -> bool:
             help="unset it for code that uses all of this processor, or set it to 'portable'",
         )
     return wish == "portable"
+
+
+def _strict() -> bool:
+    wish = os.environ.get("INTARSIA_FLOAT", "")
+    if wish not in ("", "fast", "strict"):
+        raise CompileError(
+            where="environment variable INTARSIA_FLOAT",
+            what=f"{wish!r} is neither 'fast' nor 'strict'",
+            help="unset it, or set it to 'strict' for convolutions without Winograd's algorithm",
+        )
+    return wish == "strict"

@@ -18,23 +18,16 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_quads, gathered, multiply_add_pairs, prefetch
 from intarsia_backends.cpu.emit.packed_epilogues import packed_end
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.lowering.access import row_major
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored
-from intarsia_backends.tir.vectors import (
-    LINE_BYTES,
-    Register,
-    add_quads,
-    gathered,
-    load,
-    multiply_add_pairs,
-    prefetch,
-    store,
-)
+from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.schedule import Schedule, ordered_loops
+from intarsia_backends.tir.vectors import Register, load, store
 
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""
@@ -50,7 +43,7 @@ _ASKED_MAX = 16
 """Lines of a cache that a processor can wait for at once, about: more of them would hold up the tile."""
 
 
-def emit_contraction(kernel: Contraction) -> Any:
+def emit_contraction(kernel: Contraction, schedule: Schedule) -> Any:
     """The PrimFunc of a contraction."""
     steps = math.prod(kernel.reduction)
     x_extents = (kernel.batch, kernel.groups, *kernel.positions, *kernel.reduction)
@@ -73,7 +66,7 @@ def emit_contraction(kernel: Contraction) -> Any:
             for index, access in enumerate(kernel.operands)
         ]
         y = parameter("y", _reach(y_extents, y_strides) + kernel.lanes, stored(kernel.y_dtype))
-        _Tiles(kernel, x, weights, bias, operands, y, accumulator_dtype).emit()
+        _Tiles(kernel, x, weights, bias, operands, y, accumulator_dtype).emit(schedule)
 
     return function(body)
 
@@ -123,21 +116,23 @@ class _Tiles:
         self.partial: Any = None  # the sums of a block's positions between two chunks
         self.chunk: Term = tirx.const(0, "int32")
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel = self.kernel
         blocks, rows = self.whole + (self.rest > 0), () if kernel.flat else kernel.positions[:-1]
         with ExitStack() as stack:
             if kernel.rows_first:
-                batch, group, *places = loops(stack, (kernel.batch, kernel.groups, *rows), kernel.work)
+                batch, group, *places = schedule.loops(stack, (kernel.batch, kernel.groups, *rows), kernel.work)
                 block = stack.enter_context(T.serial(0, blocks)) if blocks > 1 else tirx.const(0, "int32")
             else:
                 inner = () if kernel.chunked else rows
-                batch, group, block, *places = loops(stack, (kernel.batch, kernel.groups, blocks, *inner), kernel.work)
+                batch, group, block, *places = schedule.loops(
+                    stack, (kernel.batch, kernel.groups, blocks, *inner), kernel.work
+                )
             if kernel.chunked:
                 width = min(kernel.vectors, kernel.group_vectors) * kernel.lanes
                 self.partial = T.alloc_buffer((math.prod(kernel.positions) * width,), self.accumulator_dtype)
                 self.chunk = stack.enter_context(T.serial(0, kernel.reduction[0]))
-                places = loops(stack, rows, 0)
+                places = ordered_loops(stack, rows)
             if self.rest and self.whole:
                 with T.If(block < self.whole):
                     with T.Then():

@@ -14,28 +14,20 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.emit.dot_products import gathered, interleaved, pair_products, widened_products
 from intarsia_backends.cpu.emit.packed_epilogues import packed_end
 from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored
-from intarsia_backends.tir.vectors import (
-    Register,
-    broadcast,
-    gathered,
-    interleaved,
-    joined,
-    load,
-    pair_products,
-    store,
-    widened_products,
-)
+from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.schedule import Schedule
+from intarsia_backends.tir.vectors import Register, broadcast, joined, load, store
 
 _Sums = list[list[Register]]
 """The sums of one column of an output: by row, then by part of the unit of channels."""
 
 
-def emit_depthwise(kernel: Depthwise) -> Any:
+def emit_depthwise(kernel: Depthwise, schedule: Schedule) -> Any:
     """The PrimFunc of a depthwise convolution."""
     number, total = ("float32", "float32") if kernel.products == "float32" else ("int16", "int32")
     rows, columns = kernel.positions
@@ -57,7 +49,7 @@ def emit_depthwise(kernel: Depthwise) -> Any:
             for index, access in enumerate(kernel.further)
         ]
         y = parameter("y", size(kernel.y_steps, rows - 1, columns - 1), stored(kernel.y_dtype))
-        _Sweep(kernel, x, weights, bias, further, y, total).emit()
+        _Sweep(kernel, x, weights, bias, further, y, total).emit(schedule)
 
     return function(body)
 
@@ -72,7 +64,7 @@ class _Sweep:
         self.lag = (kernel.kernel[1] - 1) * kernel.dilations[1] // kernel.strides[1]
         """Outputs of a row that are begun and not finished."""
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel = self.kernel
         rows, columns = kernel.positions
         height, width = min(kernel.rows, rows), min(kernel.columns, columns)
@@ -80,7 +72,7 @@ class _Sweep:
         assert columns % width == 0 or columns % width >= self.lag, "the last columns take what is begun before them"
         outer = (kernel.batch, -(-rows // height), -(-columns // width), len(kernel.starts))
         with ExitStack() as stack:
-            batch, row, column, unit = loops(stack, outer, kernel.work)
+            batch, row, column, unit = schedule.loops(stack, outer, kernel.work)
             first = column * width
             size = width if columns % width == 0 else tirx.min(width, columns - first)
             if not left:

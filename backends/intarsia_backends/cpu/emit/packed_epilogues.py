@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from intarsia_backends.cpu.emit.dot_products import interleaved, pair_products
 from intarsia_backends.cpu.tiling import interleaving_order
 from intarsia_backends.lowering.access import Access, Expression
 from intarsia_backends.tir.expressions import Term
 from intarsia_backends.tir.requantize import half_up_shift, rounded_shift, scaled_rint
-from intarsia_backends.tir.vectors import broadcast, index, interleaved, pair_products, reinterpreted
+from intarsia_backends.tir.vectors import broadcast, index, reinterpreted
 
 _PACK = {4: "llvm.x86.sse2.packssdw.128", 8: "llvm.x86.avx2.packssdw", 16: "llvm.x86.avx512.packssdw.512"}
 _LOW_BITS = 15

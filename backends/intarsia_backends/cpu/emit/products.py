@@ -18,22 +18,15 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_quads, multiply_add_pairs, prefetch
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.cpu.tiling import split_evenly, sum_chains
 from intarsia_backends.lowering.access import Expression
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, loaded, loops, span, stored
-from intarsia_backends.tir.vectors import (
-    LINE_BYTES,
-    add_quads,
-    load,
-    multiply_add_pairs,
-    prefetch,
-    spread,
-    store,
-    transposed,
-)
+from intarsia_backends.tir.nests import address, loaded, span, stored
+from intarsia_backends.tir.schedule import Schedule
+from intarsia_backends.tir.vectors import load, spread, store, transposed
 
 _REUSES = 3
 """Row tiles from which on a panel that is made at run time is laid out before it is used."""
@@ -46,7 +39,7 @@ _SMALL_FINISH = 4
 """Functions up to which the end of a sum is worked out in the registers; a longer one becomes a loop."""
 
 
-def emit_product(kernel: MatrixProduct) -> Any:
+def emit_product(kernel: MatrixProduct, schedule: Schedule) -> Any:
     """The PrimFunc of a matrix product."""
     x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
     w_dtype = WEIGHTS[kernel.products]
@@ -68,7 +61,7 @@ def emit_product(kernel: MatrixProduct) -> Any:
             for index, access in enumerate(kernel.further)
         ]
         y = parameter("y", span(kernel.y, kept), stored(kernel.y.dtype))
-        _Product(kernel, x, w, bias, further, y, total).emit()
+        _Product(kernel, x, w, bias, further, y, total).emit(schedule)
 
     return function(body)
 
@@ -129,11 +122,11 @@ class _Product:
             kinds.append(_Kind(computed, kept, cut.panels - 1, start))
         return kinds
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel, cut = self.kernel, self.cut
         extents = (*kernel.batch, cut.row_blocks, cut.chunks)
         with ExitStack() as stack:
-            *batch, row_block, chunk = loops(stack, extents, kernel.work, len(extents))
+            *batch, row_block, chunk = schedule.loops(stack, extents, kernel.work, len(extents))
             if self.packs:
                 size = cut.depth_block * cut.wide * cut.lanes * self.pairs
                 self.panel = T.alloc_buffer((size,), self.w.dtype)

@@ -17,23 +17,13 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, pair_products, prefetch, widened_products
 from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.cpu.tiling import PARALLEL_WORK
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import finished, loaded, span, stored
-from intarsia_backends.tir.vectors import (
-    LINE_BYTES,
-    Register,
-    broadcast,
-    load,
-    pair_products,
-    prefetch,
-    reinterpreted,
-    store,
-    widened_products,
-    wrapped,
-)
+from intarsia_backends.tir.schedule import Schedule
+from intarsia_backends.tir.vectors import Register, broadcast, load, reinterpreted, store, wrapped
 
 _UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
 """More of them, LLVM reorders sums of integers until the registers run out."""
@@ -42,7 +32,7 @@ _INVERSE_OF_9 = 954437177
 """Modulo 2**32."""
 
 
-def emit_winograd(kernel: Winograd) -> Any:
+def emit_winograd(kernel: Winograd, schedule: Schedule) -> Any:
     """The PrimFunc of a convolution by Winograd's algorithm."""
     number, total = ("float32", "float32") if kernel.products == "float32" else ("int16", "int32")
     rows, columns = (count * kernel.size + 2 for count in kernel.grid)
@@ -62,7 +52,7 @@ def emit_winograd(kernel: Winograd) -> Any:
         (transform, count), (_, sums) = kernel.scratch
         scratches = parameter("v", count, transform), parameter("m", sums, total)
         y = parameter("y", size(kernel.y_steps, *kernel.positions, kernel.outputs), stored(kernel.y_dtype))
-        _Blocks(kernel, x, weights, bias, further, *scratches, y).emit()
+        _Blocks(kernel, x, weights, bias, further, *scratches, y).emit(schedule)
 
     return function(body)
 
@@ -83,12 +73,11 @@ class _Blocks:
         self.transforms, self.sums, self.y = transforms, sums, y
         self.number, self.total = ("float32", "float32") if kernel.products == "float32" else ("int16", "int32")
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel = self.kernel
         each, tasks = -(-kernel.blocks // kernel.tasks), kernel.tasks * kernel.parts
-        parallel = tasks > 1 and kernel.work >= PARALLEL_WORK
         with ExitStack() as stack:
-            task = stack.enter_context((T.parallel if parallel else T.serial)(0, tasks))
+            (task,) = schedule.loops(stack, (tasks,), kernel.work if tasks > 1 else 0, 1)
             step = stack.enter_context(T.serial(0, each))
             block = tirx.floordiv(task, kernel.parts) * each + step
             if each * kernel.tasks != kernel.blocks:

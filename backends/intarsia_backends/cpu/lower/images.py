@@ -11,9 +11,10 @@ from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction
+from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
-from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
+from intarsia_backends.cpu.lower.packing import interleaved_outputs, pack, pad_outputs
 from intarsia_backends.cpu.lower.quads import quads_bias, takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.lower.winograd import (
@@ -25,11 +26,11 @@ from intarsia_backends.cpu.lower.winograd import (
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan
 from intarsia_backends.lowering.access import Access, Expression
-from intarsia_backends.lowering.builder import Builder, Pending
+from intarsia_backends.lowering.builder import ImageReader, Pending
 from intarsia_backends.lowering.kernels import Kernel, nest
-from intarsia_backends.lowering.layouts import BYTES, HALOS, wanted_halo
+from intarsia_backends.lowering.layouts import channel_weight, wanted_halo
 from intarsia_backends.lowering.ops.geometry import Window, window_halo, window_of
-from intarsia_backends.lowering.ops.table import elements
+from intarsia_backends.lowering.ops.table import elements, known
 from intarsia_backends.lowering.program import Operand
 from intarsia_backends.lowering.views import Halo, Images, View
 
@@ -47,7 +48,7 @@ def _is_depthwise(window: Window) -> bool:
 
 
 def convolve_images(
-    builder: Builder,
+    builder: CpuBuilder,
     node: Node,
     window: Window,
     weights: Array,
@@ -94,7 +95,7 @@ def convolve_images(
     builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
 
 
-def _dense(builder: Builder, node: Node, convolution: Convolution) -> None:
+def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
     machine, window = builder.machine, convolution.window
     products = convolution.products(machine)
     weights, bias = convolution.weights, convolution.bias
@@ -126,7 +127,7 @@ def _dense(builder: Builder, node: Node, convolution: Convolution) -> None:
         walks = [target.strides[2:], *(view.strides[2:] for view in convolution.views)]
         question = replace(question, one_row=_is_one_row(window.positions, [x_positions, *walks]))
 
-    def make(maker: Builder, blocking: DirectBlocking | Plan) -> tuple[Kernel, Sequence[Operand]]:
+    def make(maker: CpuBuilder, blocking: DirectBlocking | Plan) -> tuple[Kernel, Sequence[Operand]]:
         if isinstance(blocking, Plan):
             return convolved_by_winograd(maker, convolution, placed, blocking)
         return _convolved_directly(maker, convolution, placed, products, blocking)
@@ -135,7 +136,7 @@ def _dense(builder: Builder, node: Node, convolution: Convolution) -> None:
 
 
 def _convolved_directly(
-    builder: Builder, convolution: Convolution, placed: Placed, products: str, blocking: DirectBlocking
+    builder: CpuBuilder, convolution: Convolution, placed: Placed, products: str, blocking: DirectBlocking
 ) -> tuple[Kernel, Sequence[Operand]]:
     """The sum as it is written: the kernel, and its operands without the output."""
     window, lanes = convolution.window, builder.machine.lanes
@@ -199,7 +200,7 @@ def _joins_taps(window: Window, products: str) -> bool:
     return products == "pairs" and odd and plain and window.strides[1] % 2 == 0
 
 
-def _keeps_pairs(builder: Builder, source: Value, window: Window) -> bool:
+def _keeps_pairs(builder: CpuBuilder, source: Value, window: Window) -> bool:
     """Whether pairs begin at even places in every row of an odd number of channels: no other reader has it lie there
     otherwise, or wants another halo."""
     halo = window_halo(window)
@@ -230,7 +231,7 @@ def _sums_quads(machine: Machine, window: Window, weights: Array, bias: Array) -
     return alone and takes_quads(machine, weights.reshape(-1, *weights.shape[2:]), bias)
 
 
-def _picked(builder: Builder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
+def _picked(builder: CpuBuilder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
     """A copy of the positions that a 1x1 window with strides meets, side by side.
 
     Those between them would take room in the caches, and steps of some powers of two use few sets of these.
@@ -252,7 +253,7 @@ def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> boo
     return all(row == position * positions[1] for row, position in walks)
 
 
-def _depthwise(builder: Builder, convolution: Convolution) -> None:
+def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
     """Every channel by itself."""
     window, lanes = convolution.window, builder.machine.lanes
     x, images, target, finish = convolution.placed(builder, window_halo(window), lanes)
@@ -268,7 +269,7 @@ def _depthwise(builder: Builder, convolution: Convolution) -> None:
         positions=(window.positions[0], window.positions[1]),
     )
 
-    def make(maker: Builder, blocking: DepthwiseBlocking) -> tuple[Kernel, Sequence[Operand]]:
+    def make(maker: CpuBuilder, blocking: DepthwiseBlocking) -> tuple[Kernel, Sequence[Operand]]:
         kernel = Depthwise(
             products=question.products,
             batch=question.batch,
@@ -297,7 +298,9 @@ def _depthwise(builder: Builder, convolution: Convolution) -> None:
     builder.call_blocked(question, make, target.start)
 
 
-def _convolution_halo(node: Node, builder: Builder) -> Halo:
+def _convolution_halo(builder: CpuBuilder, node: Node) -> Halo:
+    if not known(node.input(1)):
+        return Halo()  # weights made at run time are not for these kernels
     weights = elements(node.input(1))
     window = window_of(node, weights.shape)
     if not takes_images(window):
@@ -309,7 +312,7 @@ def _convolution_halo(node: Node, builder: Builder) -> Halo:
     return winograd_room(builder, convolution_question(builder.machine, window, products, sizes), window)[0]
 
 
-def _wants_bytes(node: Node, builder: Builder) -> bool:
+def _wants_bytes(builder: CpuBuilder, node: Node) -> bool:
     data = elements(node.input(1))
     window = window_of(node, data.shape)
     if not builder.machine.adds_products or not takes_images(window) or _is_depthwise(window):
@@ -321,5 +324,5 @@ def _wants_bytes(node: Node, builder: Builder) -> bool:
     return _sums_quads(builder.machine, window, data.reshape(*shape, *data.shape[1:]), bias)
 
 
-HALOS["Conv"] = HALOS["qconv"] = _convolution_halo
-BYTES["qconv"] = _wants_bytes
+IMAGES = ImageReader(_convolution_halo)
+BYTE_IMAGES = ImageReader(_convolution_halo, _wants_bytes)

@@ -10,8 +10,6 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
 from intarsia_backends.cpu.tiling import interleaving_order
-from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.program import Buffer
 
 
 def pack(
@@ -61,8 +59,3 @@ def interleaved_outputs(outputs: int, vectors: int, lanes: int) -> list[int]:
         if width % 2:
             order += range((block + width - 1) * lanes, (block + width) * lanes)
     return order
-
-
-def channel_weight(builder: Builder, numbers: Array) -> Buffer:
-    """A number for each channel, read by whole vectors: zeros follow."""
-    return builder.weight(np.concatenate([numbers, np.zeros(builder.machine.lanes, numbers.dtype)]))

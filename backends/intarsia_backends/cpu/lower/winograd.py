@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError
 from intarsia.ir.graph import Node
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.kernels import SHARES
+from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.quads import takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
-from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernels import Kernel
 from intarsia_backends.lowering.ops.geometry import Window, window_halo
 from intarsia_backends.lowering.ops.table import elements
 from intarsia_backends.lowering.program import Operand
 from intarsia_backends.lowering.views import Halo
 
-FLOAT_VARIABLE = "INTARSIA_FLOAT"
-"""Environment variable: "strict" keeps float32 convolutions to plain sums, whose errors are some ten times smaller."""
 
-
-def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Array) -> tuple[int, ...]:
+def winograd_sizes_of(builder: CpuBuilder, node: Node, window: Window, weights: Array) -> tuple[int, ...]:
     """Rows and columns of the tiles by which a node may be made; () where the sum must be direct.
 
     weights  [outputs, channels, height, width] of float32 or int8
@@ -40,7 +35,7 @@ def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Arr
     if node not in builder.winograd_sizes:  # asked for the halo, and for the kernel
         channels, outputs = machine.whole_vectors(window.channels), machine.whole_vectors(window.outputs)
         products = "float32" if real else products_for(machine)
-        sizes = winograd_sizes(channels, outputs, products, strict=_is_strict(), weights=None if real else weights)
+        sizes = winograd_sizes(channels, outputs, products, strict=builder.strict, weights=None if real else weights)
         if sizes and not real and takes_quads(machine, weights, elements(node.input(2))):
             # The direct sum would have its images stored otherwise: the rule decides for good.
             positions = (window.positions[0], window.positions[1])
@@ -71,7 +66,7 @@ def convolution_question(
     )
 
 
-def winograd_room(builder: Builder, question: ConvolutionQuestion, window: Window) -> tuple[Halo, int]:
+def winograd_room(builder: CpuBuilder, question: ConvolutionQuestion, window: Window) -> tuple[Halo, int]:
     """The halo around what is convolved, and what its channels are rounded up to. While the choice is open they serve
     every alternative."""
     if not question.winograd:
@@ -96,7 +91,7 @@ def winograd_halo(window: Window, size: int) -> Halo:
 
 
 def convolved_by_winograd(
-    builder: Builder, convolution: Convolution, placed: Placed, blocking: Plan
+    builder: CpuBuilder, convolution: Convolution, placed: Placed, blocking: Plan
 ) -> tuple[Kernel, Sequence[Operand]]:
     """A convolution in one group, made in tiles: the kernel, and its operands without the output."""
     machine, window = builder.machine, convolution.window
@@ -127,14 +122,3 @@ def convolved_by_winograd(
         *(view.start for view in convolution.views),
         *(builder.scratch(elements, dtype) for dtype, elements in kernel.scratch),
     ]
-
-
-def _is_strict() -> bool:
-    wish = os.environ.get(FLOAT_VARIABLE, "")
-    if wish not in ("", "fast", "strict"):
-        raise CompileError(
-            where=f"environment variable {FLOAT_VARIABLE}",
-            what=f"{wish!r} is neither 'fast' nor 'strict'",
-            help="unset it, or set it to 'strict' for convolutions without Winograd's algorithm",
-        )
-    return wish == "strict"

@@ -142,8 +142,9 @@ def _version(package: str) -> str:
 def _emitters() -> str:
     """The generation of the kernels: a digest of what makes them, which nobody can forget to raise."""
     digest = hashlib.sha256()
-    for file in sorted((files("intarsia_backends.cpu") / "emit").iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".py"):
-            digest.update(file.name.encode() + file.read_bytes())
+    for folder in (files("intarsia_backends.cpu") / "emit", files("intarsia_backends.tir")):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.name.encode() + file.read_bytes())
     digest.update((files("intarsia_backends.cpu") / "runtime.c").read_bytes())
     return digest.hexdigest()[:16]

@@ -25,9 +25,9 @@ from intarsia.ir.graph import Graph
 from intarsia_backends.cpu.blockings import Asked, Blocking
 from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
 from intarsia_backends.cpu.link import link_region, write_kernels
+from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering.access import Access
-from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernels import Kernel
 from intarsia_backends.lowering.program import Buffer, Operand, Part, Program, buffer_of
 
@@ -114,7 +114,7 @@ class Trial:
     def __init__(
         self, asked: Asked, blockings: Sequence[Blocking], machine: Machine, compiler: Sequence[str], cold: int
     ) -> None:
-        random, builder = np.random.default_rng(0), Builder(Graph("trial"), machine)
+        random, builder = np.random.default_rng(0), CpuBuilder(Graph("trial"), machine, {})
         made = [asked.make(builder, blocking) for blocking in blockings]
         own = set(builder.weights)
         self._kernels = [kernel for kernel, _ in made]

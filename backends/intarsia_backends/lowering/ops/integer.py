@@ -12,11 +12,11 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import border
 from intarsia_backends.lowering.access import Access, Expression, broadcast, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.geometry import check_window, window_of
+from intarsia_backends.lowering.ops.padding import border
 from intarsia_backends.lowering.ops.quantized import saturated
 from intarsia_backends.lowering.ops.table import Lowering, refused
 from intarsia_backends.lowering.program import Buffer

@@ -12,10 +12,10 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import border
 from intarsia_backends.lowering.access import Access, Expression, broadcast, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernels import nest
+from intarsia_backends.lowering.ops.padding import border
 from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import (
     MOVED,

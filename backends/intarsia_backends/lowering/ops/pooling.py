@@ -9,14 +9,15 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
 from intarsia_backends.lowering.access import Access, Expression, row_major
-from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.builder import Builder, ImageReader
 from intarsia_backends.lowering.fusion import stored_number
 from intarsia_backends.lowering.kernels import nest
-from intarsia_backends.lowering.layouts import HALOS, channels_last, images_result, number_images, zero_point
+from intarsia_backends.lowering.layouts import channels_last, images_result, number_images, zero_point
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, first_tap, reaching_window, window_halo
+from intarsia_backends.lowering.ops.padding import border, padded_input
+from intarsia_backends.lowering.ops.scaling import centred, requantized
 from intarsia_backends.lowering.ops.table import Lowering, attribute, sequence
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.requantize import single_factor
@@ -221,19 +222,18 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
         pool(builder, node, window, padded, "int8", "add", initial, centred(zero), finish)
 
 
-def _pool_halo(node: Node, builder: Builder) -> Halo:
+def _pool_halo(builder: Builder, node: Node) -> Halo:
     if node.input(0).type.rank != 4 or (node.op == "MaxPool" and not _is_positive(node.input(0))):
         return Halo()
     return window_halo(_window(node))
 
 
-for _op in ("MaxPool", "AveragePool", "qaveragepool"):
-    HALOS[_op] = _pool_halo
+_IMAGES = ImageReader(_pool_halo)
 
 LOWERINGS = {
-    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
+    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window, image=_IMAGES),
     "GlobalMaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
-    "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
+    "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window, image=_IMAGES),
     "GlobalAveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
-    "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=check_window),
+    "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=check_window, image=_IMAGES),
 }

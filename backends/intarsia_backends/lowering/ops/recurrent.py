@@ -12,9 +12,9 @@ from intarsia.targets import YES, Support
 from intarsia_backends.lowering.access import Access, Expression, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernels import Recurrent, nest
+from intarsia_backends.lowering.multiplication import Multiplication
 from intarsia_backends.lowering.ops.activations import unary
 from intarsia_backends.lowering.ops.movement import copy
-from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import PLACES, Lowering, attribute, refused
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import View
@@ -217,12 +217,19 @@ class _Layer:
         for start in () if node.optional_input(3) is None else (0, self.wide):
             finish = ("add", finish, ("in", len(biases)))
             biases.append(self.input_bias(direction, start))
-        walks = [Access("float32", (0, 0, 1)) for _ in biases]
         result = builder.scratch(self.steps * self.batch * self.wide, "float32")
-        product = Product(
-            builder=builder, extents=extents, depth=row, products="float32", x=x, w=weights, bias=None, axes=()
+        product = Multiplication(
+            extents=extents,
+            depth=row,
+            products="float32",
+            x=x,
+            w=weights,
+            bias=None,
+            further=tuple(View(bias, "float32", (0, 0, 1)) for bias in biases),
+            y=View(result, "float32", row_major(extents)),
+            finish=finish,
         )
-        product.call(finish, biases, walks, result, Access("float32", row_major(extents)))
+        builder.multiply(product)
         return result
 
     def input_bias(self, direction: int, start: int) -> Buffer:

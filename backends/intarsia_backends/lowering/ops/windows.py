@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.lower.convolution import padded_input
 from intarsia_backends.lowering.access import Access, Expression, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, reaching_window
+from intarsia_backends.lowering.ops.padding import padded_input
 from intarsia_backends.lowering.ops.table import FLOATS, Lowering, attribute, sequence
 from intarsia_backends.lowering.program import Buffer
 
