@@ -35,6 +35,7 @@ def test_products_with_constant_weights(level: str) -> None:
         layers.add("dense", [layers.floats(rows, 9), layers.floats(9, 50)], constants=(1,))
     layers.add("dense", [layers.floats(40, 700), layers.floats(700, 41), layers.floats(41)], constants=(1, 2))
     layers.add("dense", [layers.floats(3, 40, 300), layers.floats(300, 100)], constants=(1,))
+    layers.add("MatMul", [layers.floats(30), layers.floats(30, 20)], constants=(1,))
     layers.check(tolerance=1e-5, target=level_target(level))
 
 

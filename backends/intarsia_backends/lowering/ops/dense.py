@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from intarsia.dtypes import Array
@@ -24,18 +26,26 @@ def _dense(builder: Builder, node: Node, weights: Array, bias: Array | None) -> 
     shape = node.output.shape
     if bias is not None:
         bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)
-    x = builder.view(node.input(0))
+    x, extents, axes = _rows(builder.view(node.input(0)), shape)
     product = Product(
         builder=builder,
-        extents=shape,
+        extents=extents,
         depth=depth,
         products="float32",
         x=x,
         w=weights,
         bias=bias,
-        axes=tuple(range(len(shape))),
+        axes=axes,
     )
     product.defer(node.output, activated(node, ("acc",)))
+
+
+def _rows(x: View, shape: tuple[int, ...]) -> tuple[View, tuple[int, ...], tuple[int, ...]]:
+    """x over (batch.., rows, depth); extents and axes of a product that makes a value of a shape. A vector is a row,
+    which the value lacks."""
+    if len(shape) > 1:
+        return x, shape, tuple(range(len(shape)))
+    return replace(x, strides=(0, *x.strides)), (1, *shape), (1,)
 
 
 def _lower_dense(builder: Builder, node: Node) -> None:
@@ -132,15 +142,16 @@ def scaled_product(builder: Builder, node: Node, products: str, steps: int, x: V
     weights, shape = elements(node.input(1)), node.output.shape
     numbers, form = channel_factors(node, builder.machine, weights.T)
     factors = View(builder.weight(numbers), form, (*(0 for _ in shape[1:]), 1))
+    x, extents, axes = _rows(x, shape)
     product = Product(
         builder=builder,
-        extents=shape,
+        extents=extents,
         depth=steps,
         products=products,
         x=x,
         w=weights,
         bias=bias,
-        axes=tuple(range(len(shape))),
+        axes=axes,
     )
     product.defer(node.output, requantized(("acc",), ("in", 0), node, form), [factors])
 
