@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,9 @@ def forced_target(number: int) -> CpuTarget:
     return target
 
 
-def asked_of(graph: Graph, machine: Machine | None = None, *, strict: bool = False) -> list[Asked]:
+def asked_of(graph: Graph, machine: Machine | None = None) -> list[Asked]:
     blockings = OpenBlockings()
-    lower_region(graph, machine or this_machine(), blockings, strict=strict)
+    lower_region(graph, machine or this_machine(), blockings)
     return blockings.asked
 
 
@@ -107,7 +108,7 @@ def test_every_kind_of_choice_is_asked_for() -> None:
 
 def test_strict_floats_are_never_made_by_winograd() -> None:
     def blockings(*, strict: bool) -> list[Any]:
-        questions = [asked.question for asked in asked_of(float_layers().graph, strict=strict)]
+        questions = [asked.question for asked in asked_of(float_layers().graph, replace(this_machine(), strict=strict))]
         return [blocking for question in questions for blocking in (question.rule(), *question.alternatives())]
 
     assert any(isinstance(blocking, Plan) for blocking in blockings(strict=False))

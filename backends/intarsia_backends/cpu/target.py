@@ -6,6 +6,7 @@ import copy
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,9 +27,7 @@ class CpuTarget(Target):
     """Code by TVM for the processor of the building machine.
 
     machine  what to make code for; this machine with all that it has, or, where the environment says
-             INTARSIA_CPU=portable, with what every processor of the family has
-    strict   whether float32 convolutions are plain sums, whose errors are some ten times smaller than those of
-             Winograd's algorithm; None for what the environment variable INTARSIA_FLOAT says
+             INTARSIA_CPU=portable, with what every processor of the family has; INTARSIA_FLOAT=strict makes it strict
     profile  whether regions note how long each of their calls takes; see `link.PROFILE`
 
     blockings  answers how the work of kernels is cut up: the rule alone, before `tuned` found others
@@ -40,9 +39,10 @@ class CpuTarget(Target):
     host = None
     precisions = ("float32", "int8")
 
-    def __init__(self, machine: Machine | None = None, *, strict: bool | None = None, profile: bool = False) -> None:
+    def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
         self.machine = machine or this_machine(portable=_portable())
-        self.strict = _strict() if strict is None else strict
+        if _strict():
+            self.machine = replace(self.machine, strict=True)
         self.profile = profile
         self.blockings = Blockings()
 
@@ -58,7 +58,7 @@ class CpuTarget(Target):
 
         Raises CompileError where there is no C compiler, or no TVM for this machine.
         """
-        program = lower_region(region, self.machine, self.blockings, strict=self.strict)
+        program = lower_region(region, self.machine, self.blockings)
         plan(program)
         symbols: dict[Kernel, str] = {}
         for call in program.calls:
@@ -90,7 +90,7 @@ class CpuTarget(Target):
         """A target that cuts up the work of the regions' kernels as timings on this machine say is fastest."""
         from intarsia_backends.cpu.tuning.regions import tune_regions
 
-        found = tune_regions(regions, self.machine, self.compiler(), seconds, strict=self.strict, progress=progress)
+        found = tune_regions(regions, self.machine, self.compiler(), seconds, progress=progress)
         target = copy.copy(self)
         target.blockings = found.blockings
         return Tuned(target, found.notes)

@@ -33,7 +33,12 @@ def map_values(
     operands: list[View] = []
     views = [*(_operand(builder, value, output) for value in values), *tables]
     expression = replaced(body, {index: _added(operands, view) for index, view in enumerate(views)})
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), anything, _emit_map(builder)))
+    builder.defer(
+        output,
+        Pending(
+            shape=output.shape, expression=expression, operands=tuple(operands), takes=anything, emit=_emit_map(builder)
+        ),
+    )
 
 
 def _joins(
@@ -57,7 +62,12 @@ def _joins(
     expression = replaced(body, replacements)
     if size(expression) > _SIZE_MAX or len(operands) > _OPERANDS_MAX:
         return False
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), pending.takes, pending.emit))
+    builder.defer(
+        output,
+        Pending(
+            shape=output.shape, expression=expression, operands=tuple(operands), takes=pending.takes, emit=pending.emit
+        ),
+    )
     return True
 
 

@@ -257,4 +257,13 @@ def nest(
         Access(access.dtype, strides + (inner[1][index] if index < len(operands) else ()), access.offset)
         for index, (access, strides) in enumerate(zip(accesses, outer[1]))
     ]
-    return Nest(outer[0], inner[0], tuple(joined[:-1]), joined[-1], combine, initial, body, finish)
+    return Nest(
+        kept=outer[0],
+        reduced=inner[0],
+        operands=tuple(joined[:-1]),
+        output=joined[-1],
+        combine=combine,
+        initial=initial,
+        body=body,
+        finish=finish,
+    )

@@ -28,7 +28,6 @@ class CpuBuilder(Builder):
     """Hands out memory for values and collects calls while a region is lowered.
 
     blockings       answers how work is cut up
-    strict          whether float32 sums are written as they are: no algorithm with errors beyond theirs
     winograd_sizes  by convolution, the tiles by which it may be made
     """
 
@@ -40,19 +39,16 @@ class CpuBuilder(Builder):
         machine: Machine,
         readers: Mapping[str, ImageReader[Any]],
         blockings: Blockings | None = None,
-        *,
-        strict: bool = False,
     ) -> None:
         super().__init__(graph, machine, readers)
         self.blockings = blockings or Blockings()
-        self.strict = strict
         self.winograd_sizes: dict[Node, tuple[int, ...]] = {}
 
     def call_blocked(self, question: Question, make: Make, output: Operand) -> None:
         """Append the call of a kernel whose work is cut up as the answer to a question says."""
         answer = self.blockings.answer(question)
         kernel, operands = make(self, answer.blocking)
-        self.blockings.note(Asked(question, make, output, self.program, kernel.work))
+        self.blockings.note(Asked(question=question, make=make, output=output, program=self.program, work=kernel.work))
         self.program.sources[answer.source] += 1
         self.call(kernel, operands, output)
 

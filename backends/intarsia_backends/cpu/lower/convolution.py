@@ -106,7 +106,9 @@ def _lower_conv(builder: CpuBuilder, node: Node) -> None:
     weights = data.reshape(window.groups, window.outputs, *data.shape[1:])
     if takes_images(window):
         finish = activated(node, ("acc",))
-        convolve_images(builder, node, window, weights, bias_of(node, window), finish, None, None)
+        convolve_images(
+            builder, node, window, weights=weights, bias=bias_of(node, window), finish=finish, factors=None, zero=None
+        )
     else:
         _convolve(builder, node, window, builder.read(node.input(0)), weights)
 
@@ -122,7 +124,19 @@ def _convolve(builder: CpuBuilder, node: Node, window: Window, source: Buffer, w
         return
     y, finish = builder.result(node.output), activated(node, ("acc",))
     source, bias = padded_float(builder, window, source), bias_of(node, window)
-    contract(builder, window, "float32", source, window.padded, weights, bias, None, y, "float32", finish)
+    contract(
+        builder,
+        window,
+        products="float32",
+        x=source,
+        x_size=window.padded,
+        weights=weights,
+        bias=bias,
+        factors=None,
+        y=y,
+        y_dtype="float32",
+        finish=finish,
+    )
 
 
 # ---- int8
@@ -141,7 +155,7 @@ def _lower_qconv(builder: CpuBuilder, node: Node) -> None:
     zero = int(attribute(node, "input_zero_point", 0))
     finish = requantized(("acc",), ("in", 0), node, form)
     if takes_images(window):
-        convolve_images(builder, node, window, weights, bias, finish, factors, zero)
+        convolve_images(builder, node, window, weights=weights, bias=bias, finish=finish, factors=factors, zero=zero)
         return
     products = products_for(builder.machine)
     if products == "pairs":
@@ -149,7 +163,19 @@ def _lower_qconv(builder: CpuBuilder, node: Node) -> None:
     else:
         x = centred_input(builder, node, window)
     y = builder.result(node.output)
-    contract(builder, window, products, x, window.padded, weights, bias, factors, y, "int8", finish)
+    contract(
+        builder,
+        window,
+        products=products,
+        x=x,
+        x_size=window.padded,
+        weights=weights,
+        bias=bias,
+        factors=factors,
+        y=y,
+        y_dtype="int8",
+        finish=finish,
+    )
 
 
 def paired_input(builder: CpuBuilder, source: Buffer, window: Window, zero: int) -> Buffer:
@@ -157,7 +183,7 @@ def paired_input(builder: CpuBuilder, source: Buffer, window: Window, zero: int)
     images, pairs = window.batch * window.groups, -(-window.channels // 2)
     shape = (images, pairs, *window.padded)
     result = builder.scratch(math.prod(shape), "int32")
-    border(builder, result, shape, window.before, window.after, "int32", 0)
+    border(builder, result, shape=shape, before=window.before, after=window.after, dtype="int32", fill=0)
     area, steps = math.prod(window.size), row_major(shape)
     inner = sum(low * step for low, step in zip(window.before, steps[2:]))
     low: Expression = ("bit_and", centred(zero), ("const", "int32", 0xFFFF))

@@ -92,7 +92,10 @@ def convolve_images(
         else:
             _dense(builder, node, convolution)
 
-    builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
+    builder.defer(
+        node.output,
+        Pending(shape=node.output.shape, expression=finish, operands=tuple(operands), takes=takes, emit=emit),
+    )
 
 
 def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:

@@ -69,15 +69,12 @@ def _supported_parts(node: Node) -> Support:
     return YES
 
 
-def lower_region(
-    graph: Graph, machine: Machine, blockings: Blockings | None = None, *, strict: bool = False
-) -> Program:
+def lower_region(graph: Graph, machine: Machine, blockings: Blockings | None = None) -> Program:
     """The calls of a region whose nodes are all supported.
 
     blockings  answers how work is cut up; the rule alone where there is none
-    strict     as in `CpuBuilder`
     """
-    builder = CpuBuilder(graph, machine, _READERS, blockings, strict=strict)
+    builder = CpuBuilder(graph, machine, _READERS, blockings)
     for node in graph.nodes:
         _lower(builder, node)
     return builder.finish(graph)

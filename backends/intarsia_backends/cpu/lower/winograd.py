@@ -35,7 +35,7 @@ def winograd_sizes_of(builder: CpuBuilder, node: Node, window: Window, weights: 
     if node not in builder.winograd_sizes:  # asked for the halo, and for the kernel
         channels, outputs = machine.whole_vectors(window.channels), machine.whole_vectors(window.outputs)
         products = "float32" if real else products_for(machine)
-        sizes = winograd_sizes(channels, outputs, products, strict=builder.strict, weights=None if real else weights)
+        sizes = winograd_sizes(channels, outputs, products, strict=machine.strict, weights=None if real else weights)
         if sizes and not real and takes_quads(machine, weights, elements(node.input(2))):
             # The direct sum would have its images stored otherwise: the rule decides for good.
             positions = (window.positions[0], window.positions[1])

@@ -34,7 +34,6 @@ def tune_regions(
     compiler: Sequence[str],
     seconds: float,
     *,
-    strict: bool = False,
     progress: Progress | None = None,
     timer: Timer | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -43,7 +42,6 @@ def tune_regions(
 
     machine   this one, or one whose code runs here
     compiler  the command that compiles C
-    strict    as in `CpuTarget`
     timer     in place of timing kernels
     """
     begun = clock()
@@ -51,7 +49,7 @@ def tune_regions(
     cold = 0
     for region in regions:
         blockings = OpenBlockings()
-        cold += len(lower_region(region, machine, blockings, strict=strict).weights)
+        cold += len(lower_region(region, machine, blockings).weights)
         asked += blockings.asked
     if not asked:
         return TunedRegions(Blockings(), ("no layer has a choice: there is nothing to time",), None)

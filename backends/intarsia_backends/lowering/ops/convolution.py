@@ -96,14 +96,25 @@ def convolve(builder: Builder, node: Node, window: Window, source: Buffer, weigh
     """weights [groups, outputs, channels, *kernel]; `source` holds the unpadded input."""
     y, finish = builder.result(node.output), activated(node, ("acc",))
     source = padded_float(builder, window, source)
-    slide(builder, window, source, "float32", weights, bias_of(node, window), None, y, "float32", finish)
+    slide(
+        builder,
+        window,
+        x=source,
+        x_dtype="float32",
+        weights=weights,
+        bias=bias_of(node, window),
+        factors=None,
+        y=y,
+        y_dtype="float32",
+        finish=finish,
+    )
 
 
 def padded_float(builder: Builder, window: Window, source: Buffer) -> Buffer:
     """A float32 input in a border of zeros, where the window has one."""
     if not any(window.before) and not any(window.after):
         return source
-    return padded_input(builder, source, window, "float32", 0.0, ("in", 0), "float32")
+    return padded_input(builder, source, window, dtype="float32", fill=0.0, element=("in", 0), stored="float32")
 
 
 def bias_of(node: Node, window: Window) -> Array:
@@ -186,13 +197,26 @@ def lower_qconv(builder: Builder, node: Node) -> None:
     x = centred_input(builder, node, window)
     finish = requantized(("acc",), ("in", 3), node, form)
     y = builder.result(node.output)
-    slide(builder, window, x, "int16", weights, bias, factors.reshape(shape), y, "int8", finish)
+    slide(
+        builder,
+        window,
+        x=x,
+        x_dtype="int16",
+        weights=weights,
+        bias=bias,
+        factors=factors.reshape(shape),
+        y=y,
+        y_dtype="int8",
+        finish=finish,
+    )
 
 
 def centred_input(builder: Builder, node: Node, window: Window) -> Buffer:
     """The int8 input of a node as int16 without its zero point, inside a border of zeros."""
     element: Expression = ("cast", "int16", centred(int(attribute(node, "input_zero_point", 0))))
-    return padded_input(builder, builder.read(node.input(0)), window, "int8", 0, element, "int16")
+    return padded_input(
+        builder, builder.read(node.input(0)), window, dtype="int8", fill=0, element=element, stored="int16"
+    )
 
 
 LOWERINGS = {

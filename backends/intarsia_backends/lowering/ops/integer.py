@@ -63,7 +63,9 @@ def _lower_conv(builder: Builder, node: Node) -> None:
     groups, outputs, channels = window.groups, window.outputs, window.channels
     rows, spatial = window.batch * groups * channels, len(window.kernel)
     padded = builder.scratch(rows * math.prod(window.padded), "int16")
-    border(builder, padded, (rows, *window.padded), window.before, window.after, "int16", 0)
+    border(
+        builder, padded, shape=(rows, *window.padded), before=window.before, after=window.after, dtype="int16", fill=0
+    )
     inner = sum(low * step for low, step in zip(window.before, row_major(window.padded)))
     still = (0,) * (1 + spatial)
     _centre(builder, x, x_zero, (rows, *window.size), still, padded, row_major((rows, *window.padded)), inner)

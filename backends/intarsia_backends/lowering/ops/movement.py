@@ -195,7 +195,15 @@ def _lower_pad(builder: Builder, node: Node) -> None:
     fill = node.optional_input(2)
     number = 0 if fill is None else elements(fill).reshape(-1)[0].item()
     y, writes = builder.result(node.output), row_major(shape)
-    border(builder, y, shape, [max(low, 0) for low in before], [max(high, 0) for high in after], x.dtype, number)
+    border(
+        builder,
+        y,
+        shape=shape,
+        before=[max(low, 0) for low in before],
+        after=[max(high, 0) for high in after],
+        dtype=x.dtype,
+        fill=number,
+    )
     # A negative amount cuts: the copy starts further in, and ends earlier.
     extents = [size + min(low, 0) + min(high, 0) for size, low, high in zip(x.shape, before, after)]
     reads = row_major(x.shape)

@@ -18,7 +18,9 @@ def padded_input(
     """The input inside a border of `fill`: [batch * groups * channels, *padded], each element through `element`."""
     rows = window.batch * window.groups * window.channels
     result = builder.scratch(rows * math.prod(window.padded), stored)
-    border(builder, result, (rows, *window.padded), window.before, window.after, stored, fill)
+    border(
+        builder, result, shape=(rows, *window.padded), before=window.before, after=window.after, dtype=stored, fill=fill
+    )
     inner = sum(low * step for low, step in zip(window.before, row_major(window.padded)))
     kernel = nest(
         (rows, *window.size),

@@ -107,7 +107,7 @@ def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer
     x = node.input(0)
     if not any(window.before) and not any(window.after):
         return builder.read(x)
-    return padded_input(builder, builder.read(x), window, x.dtype, fill, ("in", 0), x.dtype)
+    return padded_input(builder, builder.read(x), window, dtype=x.dtype, fill=fill, element=("in", 0), stored=x.dtype)
 
 
 def _has_images(builder: Builder, node: Node) -> bool:
@@ -134,7 +134,15 @@ def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
     buffer = builder.scratch(around.elements, view.dtype)
     copy = around.view(buffer, view.dtype, view.zero)
     shape = (images.batch, *window.padded, images.channels)
-    border(builder, buffer, shape, (*window.before, 0), (*window.after, 0), view.dtype, _LOWEST[view.dtype])
+    border(
+        builder,
+        buffer,
+        shape=shape,
+        before=(*window.before, 0),
+        after=(*window.after, 0),
+        dtype=view.dtype,
+        fill=_LOWEST[view.dtype],
+    )
     builder.call(nest(node.input(0).shape, [view.access], copy.access, ("in", 0)), [view.buffer], buffer)
     return _from_first_tap(copy, around, window)
 
@@ -163,11 +171,21 @@ def _lower_max(builder: Builder, node: Node) -> None:
             moved: Expression = ("add", ("cast", "int32", finish), ("const", "int32", source.zero - target_zero))
             finish = finish if source.zero == target_zero else ("cast", "int16", moved)
         initial: Expression = ("const", source.dtype, _LOWEST[source.dtype])
-        pool_images(builder, node, window, source, "max", initial, ("in", 0), finish)
+        pool_images(builder, node, window, source=source, combine="max", initial=initial, body=("in", 0), finish=finish)
         return
     lowest = _LOWEST[x.dtype]
     initial = ("const", x.dtype, lowest)
-    pool(builder, node, window, _padded(builder, node, window, lowest), x.dtype, "max", initial, ("in", 0), finish)
+    pool(
+        builder,
+        node,
+        window,
+        source=_padded(builder, node, window, lowest),
+        dtype=x.dtype,
+        combine="max",
+        initial=initial,
+        body=("in", 0),
+        finish=finish,
+    )
 
 
 def _lower_average(builder: Builder, node: Node) -> None:
@@ -181,10 +199,31 @@ def _lower_average(builder: Builder, node: Node) -> None:
     table = None if single else counts
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
-        pool_images(builder, node, window, source, "add", initial, ("in", 0), finish, table)
+        pool_images(
+            builder,
+            node,
+            window,
+            source=source,
+            combine="add",
+            initial=initial,
+            body=("in", 0),
+            finish=finish,
+            counts=table,
+        )
     else:
         padded = _padded(builder, node, window, 0.0)
-        pool(builder, node, window, padded, x.dtype, "add", initial, ("in", 0), finish, table)
+        pool(
+            builder,
+            node,
+            window,
+            source=padded,
+            dtype=x.dtype,
+            combine="add",
+            initial=initial,
+            body=("in", 0),
+            finish=finish,
+            counts=table,
+        )
 
 
 def _counts(node: Node, window: Window) -> Array:
@@ -216,10 +255,29 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
         source = _zero_halo(builder, node, window)
         assert source.zero == zero, f"{node.where}: its input has another zero point"
         stored_finish = stored_number(finish, zero_point(node.output))
-        pool_images(builder, node, window, source, "add", initial, ("cast", "int32", ("in", 0)), stored_finish)
+        pool_images(
+            builder,
+            node,
+            window,
+            source=source,
+            combine="add",
+            initial=initial,
+            body=("cast", "int32", ("in", 0)),
+            finish=stored_finish,
+        )
     else:
         padded = _padded(builder, node, window, zero)
-        pool(builder, node, window, padded, "int8", "add", initial, centred(zero), finish)
+        pool(
+            builder,
+            node,
+            window,
+            source=padded,
+            dtype="int8",
+            combine="add",
+            initial=initial,
+            body=centred(zero),
+            finish=finish,
+        )
 
 
 def _pool_halo(builder: Builder, node: Node) -> Halo:

@@ -34,7 +34,10 @@ class Product:
 
     def defer(self, value: Value, expression: Expression, operands: Sequence[View] = ()) -> None:
         """`value` is the product, ended by `expression`; ops that follow may still become part of the end."""
-        self.builder.defer(value, Pending(value.shape, expression, tuple(operands), anything, self))
+        self.builder.defer(
+            value,
+            Pending(shape=value.shape, expression=expression, operands=tuple(operands), takes=anything, emit=self),
+        )
 
     def transposed(self, order: Sequence[int]) -> Product:
         """The same product for a value whose axis k is axis order[k] of the value before."""

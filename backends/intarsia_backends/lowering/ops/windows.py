@@ -20,7 +20,7 @@ _PRODUCT: Expression = ("mul", ("in", 0), ("in", 1))
 def _padded(builder: Builder, x: Value, window: Window) -> Buffer:
     if not any(window.before) and not any(window.after):
         return builder.read(x)
-    return padded_input(builder, builder.read(x), window, x.dtype, 0.0, ("in", 0), x.dtype)
+    return padded_input(builder, builder.read(x), window, dtype=x.dtype, fill=0.0, element=("in", 0), stored=x.dtype)
 
 
 def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: tuple[int, ...], w_offset: int) -> None:
