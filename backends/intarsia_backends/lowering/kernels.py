@@ -138,7 +138,7 @@ class Scatter(Kernel):
 
 
 @dataclass(frozen=True)
-class Running(Kernel):
+class Scan(Kernel):
     """Running sums or products ("add", "mul") along the middle axis of [outer, axis, inner]. Called with x, y."""
 
     outer: int
@@ -151,7 +151,7 @@ class Running(Kernel):
 
 
 @dataclass(frozen=True)
-class Extreme(Kernel):
+class ArgReduce(Kernel):
     """Where along the middle axis of [outer, axis, inner] the largest (or smallest) element stands; NaN counts as such.
 
     last  the last among equals instead of the first
@@ -171,7 +171,7 @@ class Extreme(Kernel):
 
 
 @dataclass(frozen=True)
-class Top(Kernel):
+class TopK(Kernel):
     """The `count` largest (or smallest) along the middle axis of [outer, axis, inner], in order.
 
     Among equals the earlier comes first; NaN counts as larger than all.

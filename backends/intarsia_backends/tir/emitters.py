@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from intarsia_backends.lowering.kernels import (
-    Extreme,
+    ArgReduce,
     IntegerSoftmax,
     Kernel,
     Nest,
     Normalize,
     Recurrent,
-    Running,
+    Scan,
     Scatter,
     Softmax,
     Surround,
-    Top,
+    TopK,
 )
-from intarsia_backends.tir.indexing import emit_extreme, emit_running, emit_scatter, emit_top
+from intarsia_backends.tir.indexing import emit_arg_reduce, emit_scan, emit_scatter, emit_top_k
 from intarsia_backends.tir.nests import emit_nest
 from intarsia_backends.tir.recurrent import emit_recurrent
 from intarsia_backends.tir.rows import emit_integer_softmax, emit_normalize, emit_softmax
@@ -29,14 +29,14 @@ Emitter = Callable[[Any, Schedule], Any]
 """From a kernel to its PrimFunc."""
 
 EMITTERS: Mapping[type[Kernel], Emitter] = {
-    Extreme: emit_extreme,
+    ArgReduce: emit_arg_reduce,
     IntegerSoftmax: emit_integer_softmax,
     Nest: emit_nest,
     Normalize: emit_normalize,
     Recurrent: emit_recurrent,
-    Running: emit_running,
+    Scan: emit_scan,
     Scatter: emit_scatter,
     Softmax: emit_softmax,
     Surround: emit_surround,
-    Top: emit_top,
+    TopK: emit_top_k,
 }

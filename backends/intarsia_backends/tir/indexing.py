@@ -8,7 +8,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.kernels import Extreme, Running, Scatter, Top
+from intarsia_backends.lowering.kernels import ArgReduce, Scan, Scatter, TopK
 from intarsia_backends.tir.expressions import FUNCTIONS, Term, constant, is_nan, term
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import address, span, stored
@@ -44,7 +44,7 @@ def emit_scatter(kernel: Scatter, schedule: Schedule) -> Any:
     return function(body)
 
 
-def emit_running(kernel: Running, schedule: Schedule) -> Any:
+def emit_scan(kernel: Scan, schedule: Schedule) -> Any:
     """One pass along the axis; the accumulator has the element type, as ONNX has it."""
     size = kernel.outer * kernel.axis * kernel.inner
 
@@ -83,7 +83,7 @@ def _level(a: Term, b: Term, dtype: str) -> Term:
     return tirx.Or(tirx.EQ(a, b), tirx.And(is_nan(a), is_nan(b)))
 
 
-def emit_extreme(kernel: Extreme, schedule: Schedule) -> Any:
+def emit_arg_reduce(kernel: ArgReduce, schedule: Schedule) -> Any:
     """NumPy's argmax and argmin: a NaN is what is looked for, in both."""
     size = kernel.outer * kernel.axis * kernel.inner
 
@@ -117,7 +117,7 @@ def emit_extreme(kernel: Extreme, schedule: Schedule) -> Any:
     return function(body)
 
 
-def emit_top(kernel: Top, schedule: Schedule) -> Any:
+def emit_top_k(kernel: TopK, schedule: Schedule) -> Any:
     """One round for each element wanted: the best of those that come after the one found before."""
     size, found = kernel.outer * kernel.axis * kernel.inner, kernel.outer * kernel.count * kernel.inner
 
