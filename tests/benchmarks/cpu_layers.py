@@ -62,7 +62,7 @@ def operations(call: Call) -> int:
     products = getattr(call.kernel, "products", None)
     if products is None:
         return work
-    return work * (4 if products == "pairs" else 2)
+    return work * (4 if products == "dot2" else 2)
 
 
 def sizes(call: Call) -> str:

@@ -118,7 +118,7 @@ def test_strict_floats_are_never_made_by_winograd() -> None:
 def test_inexact_tiles_are_no_alternative() -> None:
     question = ConvolutionQuestion(
         machine=machine_of("x86_64", "avx2"),
-        products="pairs",
+        products="dot2",
         batch=1,
         groups=1,
         channels=512,

@@ -153,9 +153,9 @@ def _layers(machine: Machine, products: str) -> list[_Layer]:
 
 
 @pytest.mark.parametrize("machine", machines(), ids=lambda machine: machine.level)
-@pytest.mark.parametrize("products", ["float32", "pairs", "int16"])
+@pytest.mark.parametrize("products", ["float32", "dot2", "int16"])
 def test_depthwise_layers(machine: Machine, products: str, tmp_path: Path) -> None:
-    if products == "pairs" and products_of(machine) != "pairs":
+    if products == "dot2" and products_of(machine) != "dot2":
         pytest.skip("x86 alone multiplies and adds pairs")
     layers = _layers(machine, products)
     library = Library({f"k{index}": layer.kernel for index, layer in enumerate(layers)}, machine, tmp_path)

@@ -192,6 +192,6 @@ def test_packed_panels_lie_one_after_the_other() -> None:
     packed = pack_panels(weights, cut, "float32")
     assert np.array_equal(packed[:24].reshape(3, 8), weights[:, :8])
     assert np.array_equal(packed[24:].reshape(3, 4), np.pad(weights[:, 8:], ((0, 0), (0, 1))))
-    pairs = pack_panels(weights.astype(np.int8), cut, "pairs")
+    pairs = pack_panels(weights.astype(np.int8), cut, "dot2")
     assert np.array_equal(pairs[:16].reshape(8, 2), weights[:2, :8].T)
     assert np.array_equal(pairs[16:32].reshape(8, 2)[:, 0], weights[2, :8]) and not pairs[17:32:2].any()

@@ -159,10 +159,10 @@ def _layers(machine: Machine, products: str, size: int) -> list[_Layer]:
 
 
 @pytest.mark.parametrize("machine", machines(), ids=lambda machine: machine.level)
-@pytest.mark.parametrize("products", ["float32", "pairs", "int16"])
+@pytest.mark.parametrize("products", ["float32", "dot2", "int16"])
 @pytest.mark.parametrize("size", [2, 4])
 def test_winograd_layers(machine: Machine, products: str, size: int, tmp_path: Path) -> None:
-    if products == "pairs" and products_of(machine) != "pairs":
+    if products == "dot2" and products_of(machine) != "dot2":
         pytest.skip("x86 alone multiplies and adds pairs")
     layers = _layers(machine, products, size)
     library = Library({f"k{index}": layer.kernel for index, layer in enumerate(layers)}, machine, tmp_path)
@@ -210,12 +210,12 @@ def test_bound_of_exact_integers() -> None:
 def test_where_winograd_pays() -> None:
     machine = Machine("x86_64", "avx2", ("avx2", "f16c", "fma", "sse4_1"))
     assert winograd_pays(machine, 1, 64, 64, (56, 56), "float32") == 4
-    assert winograd_pays(machine, 1, 64, 64, (56, 56), "pairs") == 4
+    assert winograd_pays(machine, 1, 64, 64, (56, 56), "dot2") == 4
     assert winograd_pays(machine, 1, 512, 512, (7, 7), "float32") == 2
     assert winograd_sizes(64, 64, "float32") == (2, 4)
     assert winograd_sizes(64, 64, "float32", strict=True) == ()
     assert winograd_sizes(8, 32, "float32") == ()
-    assert winograd_sizes(128, 64, "pairs", weights=np.full((64, 128, 3, 3), 128)) == (2,)
+    assert winograd_sizes(128, 64, "dot2", weights=np.full((64, 128, 3, 3), 128)) == (2,)
     assert winograd_pays(machine, 1, 64, 64, (1, 1), "float32") == 0
 
 

@@ -16,7 +16,7 @@ def pack_weights(kernel: Depthwise, weights: Array) -> Array:
     """Weights as the kernel reads them.
 
     weights  [channels, rows, columns], real channels alone
-    returns  float32 or int16 [units, taps, unit]; for "pairs" [units, rows of a tile, pairs of rows, columns, unit, 2]
+    returns  float32 or int16 [units, taps, unit]; for "dot2" [units, rows of a tile, pairs of rows, columns, unit, 2]
              where the weight is 0 for a row of x that a row of the output does not read (where the last row of x
              stands alone, its taps two by two, by `column_pair`), and the channels of each half
              of a unit stand as they are interleaved
@@ -26,7 +26,7 @@ def pack_weights(kernel: Depthwise, weights: Array) -> Array:
     full = np.zeros((kernel.channels, rows, columns), dtype)
     full[:real] = weights
     units = np.stack([full[start : start + kernel.unit] for start in kernel.starts])
-    if kernel.products != "pairs":
+    if kernel.products != "dot2":
         return np.ascontiguousarray(units.transpose(0, 2, 3, 1))
     pairs, tile = kernel.row_pairs, kernel.rows
     packed = np.zeros((len(units), tile, len(pairs), columns, kernel.unit, 2), dtype)
@@ -52,7 +52,7 @@ def pack_bias(kernel: Depthwise, bias: Array) -> Array:
     full = np.zeros(kernel.channels, np.float32 if kernel.products == "float32" else np.int32)
     full[: len(bias)] = bias
     units = np.stack([full[start : start + kernel.unit] for start in kernel.starts])
-    return np.ascontiguousarray(units[:, _interleaved(kernel)] if kernel.products == "pairs" else units)
+    return np.ascontiguousarray(units[:, _interleaved(kernel)] if kernel.products == "dot2" else units)
 
 
 def _interleaved(kernel: Depthwise) -> Array:
@@ -64,10 +64,10 @@ def _interleaved(kernel: Depthwise) -> Array:
     return np.concatenate([segments[:, 0].ravel(), segments[:, 1].ravel()])
 
 
-_COLUMNS = {"float32": 14, "pairs": 56, "int16": 14}
+_COLUMNS = {"float32": 14, "dot2": 56, "int16": 14}
 """Columns at once: what two units of channels share then stays in the first cache, some 100 lines of 64 bytes."""
 
-_ROWS = {"float32": 2, "pairs": 1, "int16": 2}
+_ROWS = {"float32": 2, "dot2": 1, "int16": 2}
 """Rows at once: two share half of what they read; pairs of rows are shared better by one alone."""
 
 _ROWS_MAX = 3

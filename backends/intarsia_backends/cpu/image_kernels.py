@@ -13,7 +13,7 @@ from intarsia_backends.lowering.kernels import Kernel
 class Depthwise(Kernel):
     """A convolution in which every channel has a window of its own, channels side by side in x and y.
 
-    products   "float32"; "pairs" (int16, two taps at once, x86); "int16"
+    products   "float32"; "dot2" (int16, two taps at once, x86); "int16"
     channels   rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
     kernel     taps (rows, columns), with `strides` and `dilations`
     positions  of the output (rows, columns)
@@ -63,7 +63,7 @@ class Depthwise(Kernel):
     @property
     def pairs_columns(self) -> bool:
         """Whether the row of x that has no other beside it is multiplied by two columns at once."""
-        alone = self.products == "pairs" and self.row_pairs[-1][1] < 0
+        alone = self.products == "dot2" and self.row_pairs[-1][1] < 0
         return alone and self.kernel[1] > 1 and self.dilations[1] == 1 and self.strides[1] <= 2
 
     def column_pair(self, age: int) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class Depthwise(Kernel):
     def unit_weights(self) -> int:
         """Weights of a unit."""
         taps = math.prod(self.kernel)
-        if self.products == "pairs":
+        if self.products == "dot2":
             taps = self.rows * len(self.row_pairs) * self.kernel[1] * 2
         return taps * self.unit
 
@@ -112,7 +112,7 @@ class Winograd(Kernel):
     times transformed weights, summed over the channels, are one product of matrices for each point of a tile;
     transformed back they are tiles of y. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
-    products   "float32"; "pairs" (int16, two channels at once, x86); "int16": with integers every step is exact
+    products   "float32"; "dot2" (int16, two channels at once, x86); "int16": with integers every step is exact
     size       2 or 4: 2.25 or 4 times fewer products
     channels, outputs
                rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
@@ -170,7 +170,7 @@ class Winograd(Kernel):
     @property
     def steps(self) -> int:
         """Steps of the sum over channels."""
-        return self.channels // 2 if self.products == "pairs" else self.channels
+        return self.channels // 2 if self.products == "dot2" else self.channels
 
     @property
     def output_blocks(self) -> tuple[int, ...]:
@@ -191,7 +191,7 @@ class Winograd(Kernel):
     @property
     def scratch(self) -> tuple[tuple[str, int], tuple[str, int]]:
         """Element type and number of elements of the scratches: transformed x, and sums."""
-        transforms = {"float32": "float32", "pairs": "int32", "int16": "int16"}[self.products]
+        transforms = {"float32": "float32", "dot2": "int32", "int16": "int16"}[self.products]
         sums = "float32" if self.products == "float32" else "int32"
         slices = self.tasks * self.parts * self.points
         return (transforms, slices * self.transform_step), (sums, slices * self.sum_step)

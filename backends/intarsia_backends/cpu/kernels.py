@@ -9,13 +9,13 @@ from intarsia_backends.cpu.tiling import Cut
 from intarsia_backends.lowering.access import Access, Expression
 from intarsia_backends.lowering.kernels import Kernel
 
-SHARES = {"float32": 1, "pairs": 2, "quads": 4, "int16": 1}
+SHARES = {"float32": 1, "dot2": 2, "dot4": 4, "int16": 1}
 """By what a kernel calls its `products`: how many of them one step of the sum adds for each output."""
 
-WEIGHTS = {"float32": "float32", "pairs": "int16", "quads": "int8", "int16": "int16"}
+WEIGHTS = {"float32": "float32", "dot2": "int16", "dot4": "int8", "int16": "int16"}
 """By the same: the type of the weights."""
 
-STORED = {"float32": "float32", "pairs": "int16", "quads": "uint8", "int16": "int16"}
+STORED = {"float32": "float32", "dot2": "int16", "dot4": "uint8", "int16": "int16"}
 """By the same: the type of what they are multiplied with."""
 
 
@@ -23,13 +23,13 @@ STORED = {"float32": "float32", "pairs": "int16", "quads": "uint8", "int16": "in
 class Contraction(Kernel):
     """Sums of products with weights known at compile time or packed before: convolution and matrix product.
 
-    products    "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four
+    products    "float32"; "dot2" (int16 pairs in an int32, multiplied and added by one instruction); "dot4" (four
                 uint8 in an int32, times int8); "int16"
     batch       images or matrices: extent, and steps in x and y
     groups      the same for the groups of channels
     outputs     output channels of one group
     positions   extents of the output positions, the last one in tiles
-    reduction   extents of the sum: channels (or pairs or quads of them), then the window
+    reduction   extents of the sum: channels (or twos or fours of them), then the window
     x_batch, x_group, x_positions, x_reduction
                 elements from step to step in x
     y_batch, y_group, y_channel, y_positions
@@ -44,7 +44,7 @@ class Contraction(Kernel):
     rows_first  whether the blocks of output channels are the inner loop, so that x stays near
     finish      expression over ("acc",) and ("in", k); gives the element of y
 
-    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2], quads: [..][4]; the last block
+    Called with x, weights [groups][blocks][reduction][vectors * lanes] (dot2: [..][2], dot4: [..][4]; the last block
     has the vectors that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and
     y. Where the channels are `interleaved`, two vectors of a block hold theirs in `interleaving_order`.
     """
@@ -77,7 +77,7 @@ class Contraction(Kernel):
     @property
     def interleaved(self) -> bool:
         """Whether channels stand as x86 packs two vectors of sums into one of int16."""
-        packs = self.products == "pairs" or (self.products == "quads" and self.y_dtype == "int16")
+        packs = self.products == "dot2" or (self.products == "dot4" and self.y_dtype == "int16")
         return packs and self.y_channel == 1 and self.padded
 
     @property
@@ -95,12 +95,12 @@ class Contraction(Kernel):
 class MatrixProduct(Kernel):
     """y[batch.., rows, columns] = finish(bias + x times w), for any strides of x, w and y.
 
-    products  "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four uint8
+    products  "float32"; "dot2" (int16 pairs in an int32, multiplied and added by one instruction); "dot4" (four uint8
               in an int32, times packed int8); "int16"
     batch     extents of the outer axes
-    x         walk over (batch.., rows, depth); "pairs", "quads": int32, depth in pairs or quads
-    w         walk over (batch.., depth, columns); packed: over (batch..) alone, of [panels][depth][panel] (pairs:
-              [..][2], quads: [..][4]) with the panels as `cut` has them, absent columns zero
+    x         walk over (batch.., rows, depth); "dot2", "dot4": int32, depth in twos or fours
+    w         walk over (batch.., depth, columns); packed: over (batch..) alone, of [panels][depth][panel] (dot2:
+              [..][2], dot4: [..][4]) with the panels as `cut` has them, absent columns zero
     packed    whether w was laid out before
     bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
     further   walks over (batch.., rows, columns) of what else `finish` reads

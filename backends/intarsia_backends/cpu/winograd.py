@@ -49,7 +49,7 @@ def pack_weights(kernel: Winograd, weights: Array) -> Array:
 
     weights  [outputs, channels, 3, 3], real ones alone; integers of 8 bits for int16
     returns  float32 or int16, one after the other for each block of outputs: [points, channels, outputs of the block],
-             for "pairs" [points, channels / 2, outputs of the block, 2]
+             for "dot2" [points, channels / 2, outputs of the block, 2]
     """
     real = kernel.products == "float32"
     g = _G[kernel.size] if real else _WHOLE_G[kernel.size]
@@ -61,7 +61,7 @@ def pack_weights(kernel: Winograd, weights: Array) -> Array:
     parts, start = [], 0
     for vectors in kernel.output_blocks:
         part = full[:, :, start : start + vectors * kernel.lanes]
-        if kernel.products == "pairs":
+        if kernel.products == "dot2":
             part = part.reshape(kernel.points, kernel.steps, 2, -1).transpose(0, 1, 3, 2)
         parts.append(part.ravel())
         start += vectors * kernel.lanes
@@ -200,7 +200,7 @@ def plans(
 def _rate(machine: Machine, products: str) -> float:
     """Products in a lane and a cycle."""
     pairs = 4.0 if machine.adds_products else 3.2
-    return {"float32": 2.0, "pairs": pairs, "quads": 8.0, "int16": 1.0}[products]
+    return {"float32": 2.0, "dot2": pairs, "dot4": 8.0, "int16": 1.0}[products]
 
 
 def _transform_cycles(size: int, products: str) -> float:
@@ -237,8 +237,8 @@ def winograd_pays(
 
     channels, outputs  rounded up to whole vectors
     """
-    summed = "quads" if machine.adds_products and products != "float32" else products
-    bytes_each = {"float32": 4, "quads": 1}.get(summed, 2)
+    summed = "dot4" if machine.adds_products and products != "float32" else products
+    bytes_each = {"float32": 4, "dot4": 1}.get(summed, 2)
     direct = batch * positions[0] * positions[1] * 9 * channels * outputs / (_rate(machine, summed) * machine.lanes)
     streamed = 9 * channels * outputs * bytes_each / _BYTES_PER_CYCLE
     best, chosen = (max(direct, streamed) + streamed / 4) / THREADS, 0

@@ -18,7 +18,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_quads, gathered, multiply_add_pairs, prefetch
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_dot4, broadcast_dot2, gathered, prefetch
 from intarsia_backends.cpu.emit.packed_epilogues import packed_end
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
@@ -32,7 +32,7 @@ from intarsia_backends.tir.vectors import Register, load, store
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""
 
-_UNROLLED_PAIRS = 2
+_UNROLLED_DOT2 = 2
 """The same for pairs: LLVM adds up integers of several steps first, for which there are not registers enough. A 1x1
 window, whose one loop is long, has a single step."""
 
@@ -51,15 +51,15 @@ def emit_contraction(kernel: Contraction, schedule: Schedule) -> Any:
     y_extents = (kernel.batch, kernel.groups, kernel.outputs, *kernel.positions)
     y_strides = (kernel.y_batch, kernel.y_group, kernel.y_channel, *kernel.y_positions)
     channels = kernel.groups * kernel.group_vectors * kernel.lanes
-    pairs = SHARES[kernel.products]
-    x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
+    share = SHARES[kernel.products]
+    x_dtype = {"dot2": "int32", "dot4": "int32"}.get(kernel.products, kernel.products)
     weight_dtype = WEIGHTS[kernel.products]
     accumulator_dtype = "float32" if kernel.products == "float32" else "int32"
     extents = (kernel.batch, kernel.groups * kernel.outputs, *kernel.positions)
 
     def body() -> None:
         x = parameter("x", _reach(x_extents, x_strides), x_dtype)
-        weights = parameter("w", channels * steps * pairs, weight_dtype)
+        weights = parameter("w", channels * steps * share, weight_dtype)
         bias = parameter("b", channels, accumulator_dtype)
         operands = [
             parameter(f"o{index}", span(access, extents) + kernel.lanes, stored(access.dtype))
@@ -237,8 +237,8 @@ class _Tiles:
         kernel = self.kernel
         extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
         most = _UNROLLED
-        if kernel.products == "pairs":
-            most = 1 if math.prod(kernel.reduction) == extent else _UNROLLED_PAIRS
+        if kernel.products == "dot2":
+            most = 1 if math.prod(kernel.reduction) == extent else _UNROLLED_DOT2
         unrolled = extent if extent <= _UNROLLED_MAX else most if extent % most == 0 else 1
         first = 1 if kernel.chunked else 0
         serial = (*kernel.reduction[first:-1], extent // unrolled)
@@ -277,8 +277,8 @@ class _Tiles:
         for x_place, row in zip(x_places, accumulators):
             number = tirx.BufferLoad(self.x, [x_place])
             for accumulator, weight in zip(row, weights):
-                if kernel.products == "quads":
-                    accumulator.set(add_quads(accumulator.get(), number, weight, lanes))
+                if kernel.products == "dot4":
+                    accumulator.set(add_dot4(accumulator.get(), number, weight, lanes))
                 else:
                     accumulator.add(self.product(number, weight))
 
@@ -288,7 +288,7 @@ class _Tiles:
             return tirx.Broadcast(number, lanes) * weight
         if self.kernel.products == "int16":
             return tirx.Broadcast(tirx.Cast("int32", number), lanes) * tirx.Cast(f"int32x{lanes}", weight)
-        return multiply_add_pairs(number, weight, lanes)
+        return broadcast_dot2(number, weight, lanes)
 
     def emit_finish(
         self,

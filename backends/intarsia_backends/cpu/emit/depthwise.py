@@ -14,7 +14,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.dot_products import gathered, interleaved, pair_products, widened_products
+from intarsia_backends.cpu.emit.dot_products import dot2, gathered, interleaved, widened_products
 from intarsia_backends.cpu.emit.packed_epilogues import packed_end
 from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 from intarsia_backends.tir.expressions import Term, over_lanes
@@ -140,7 +140,7 @@ class _Sweep:
         """Add the columns of x, as many as the stride, that come in with one step."""
         kernel = self.kernel
         stride, dilation = kernel.strides[1], kernel.dilations[1]
-        add = self.add_pairs if kernel.products == "pairs" else self.add_rows
+        add = self.add_dot2 if kernel.products == "dot2" else self.add_rows
         for column in range(stride):
             taps = {
                 tap * dilation // stride: tap for tap in range(kernel.kernel[1]) if tap * dilation % stride == column
@@ -168,7 +168,7 @@ class _Sweep:
                         weight = load(self.weights, at + part * lanes, lanes)
                         sums[line][part].add(product(number.get(), weight, lanes))
 
-    def add_pairs(self, place: Term, unit: Term, height: int, read: Sequence[tuple[_Sums, int]]) -> None:
+    def add_dot2(self, place: Term, unit: Term, height: int, read: Sequence[tuple[_Sums, int]]) -> None:
         kernel, lanes, size = self.kernel, self.kernel.lanes, self.kernel.unit
         pairs, used = kernel.row_pairs, {row for pair in paired_rows(height, kernel) for row in pair}
         for number_of_pair, pair in enumerate(pairs):
@@ -188,7 +188,7 @@ class _Sweep:
                     for sums, tap in read:
                         at = ((line * len(pairs) + number_of_pair) * kernel.kernel[1] + tap) * size + part * lanes
                         weight = load(self.weights, unit * kernel.unit_weights + at * 2, 2 * lanes)
-                        sums[line][part].add(pair_products(number.get(), weight, lanes))
+                        sums[line][part].add(dot2(number.get(), weight, lanes))
 
     def add_lone_row(self, place: Term, unit: Term, height: int, sums: dict[int, _Sums]) -> None:
         """Add a row that has no other beside it: two neighbouring columns at once."""
@@ -214,7 +214,7 @@ class _Sweep:
                     for line in lines if pair != (-1, -1) else ():
                         at = ((line * len(kernel.row_pairs) + last) * kernel.kernel[1] + age) * size + part * lanes
                         weight = load(self.weights, unit * kernel.unit_weights + at * 2, 2 * lanes)
-                        sums[age][line][part].add(pair_products(number.get(), weight, lanes))
+                        sums[age][line][part].add(dot2(number.get(), weight, lanes))
         if kernel.strides[1] == 1:
             self.before.set(second)
 
@@ -222,7 +222,7 @@ class _Sweep:
         kernel = self.kernel
         place = batch * kernel.y_steps[0] + row * kernel.y_steps[1] + column * kernel.y_steps[2] + start
         packed = None
-        if kernel.products == "pairs" and self.parts == 2:
+        if kernel.products == "dot2" and self.parts == 2:
             packed = packed_end(kernel.finish, kernel.further)
         if packed is not None:
 
@@ -238,7 +238,7 @@ class _Sweep:
             parts = [register.get() for register in sums]
             whole = (
                 gathered(parts[0], parts[1], kernel.lanes)
-                if kernel.products == "pairs"
+                if kernel.products == "dot2"
                 else joined(parts[0], parts[1], kernel.lanes)
             )
             total = Register(kernel.unit, self.total, whole)

@@ -3,8 +3,8 @@
 Numbers that are multiplied come in these kinds, named like a kernel's `products`:
 
     "float32"  one by one
-    "pairs"    int16, two products summed to an int32 by one instruction (x86)
-    "quads"    uint8 and int8, four products added to an int32 by one instruction (x86 with VNNI)
+    "dot2"    int16, two products summed to an int32 by one instruction (x86)
+    "dot4"    uint8 and int8, four products added to an int32 by one instruction (x86 with VNNI)
     "int16"    int16, each product widened to int32 (ARM)
 """
 
@@ -23,13 +23,13 @@ from intarsia_backends.tir.vectors import index, reinterpreted, spread
 LINE_BYTES = 64
 """Of a cache: what one `prefetch` asks for."""
 
-_ADD_QUADS = {lanes: f"llvm.x86.avx512.vpdpbusd.{32 * lanes}" for lanes in (4, 8, 16)}
-_MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+_ADD_DOT4 = {lanes: f"llvm.x86.avx512.vpdpbusd.{32 * lanes}" for lanes in (4, 8, 16)}
+_DOT2 = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
-def pair_products(left: Term, right: Term, lanes: int) -> Term:
+def dot2(left: Term, right: Term, lanes: int) -> Term:
     """int16 [2 * lanes] each: left[2 i] * right[2 i] + left[2 i + 1] * right[2 i + 1], int32 [lanes]; x86 alone."""
-    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], left, right)
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _DOT2[lanes], left, right)
 
 
 def widened_products(left: Term, right: Term, lanes: int) -> Term:
@@ -56,15 +56,15 @@ def gathered(lower: Term, upper: Term, lanes: int) -> Term:
     return tirx.Shuffle([lower, upper], [index(place[channel]) for channel in range(2 * lanes)])
 
 
-def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
+def broadcast_dot2(number: Term, weights: Term, lanes: int) -> Term:
     """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
-    return pair_products(reinterpreted(spread(number, lanes), f"int16x{2 * lanes}"), weights, lanes)
+    return dot2(reinterpreted(spread(number, lanes), f"int16x{2 * lanes}"), weights, lanes)
 
 
-def add_quads(total: Term, number: Term, weights: Term, lanes: int) -> Term:
+def add_dot4(total: Term, number: Term, weights: Term, lanes: int) -> Term:
     """total + the four uint8 of an int32 times four int8 weights; int32 lanes, modulo 2**32. VNNI alone."""
     numbers = reinterpreted(spread(number, lanes), f"uint8x{4 * lanes}")
-    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _ADD_QUADS[lanes], total, numbers, weights)
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _ADD_DOT4[lanes], total, numbers, weights)
 
 
 def prefetch(buffer: Any, place: Term) -> None:

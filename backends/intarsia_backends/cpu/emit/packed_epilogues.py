@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from intarsia_backends.cpu.emit.dot_products import interleaved, pair_products
+from intarsia_backends.cpu.emit.dot_products import dot2, interleaved
 from intarsia_backends.cpu.tiling import interleaving_order
 from intarsia_backends.lowering.access import Access, Expression
 from intarsia_backends.tir.expressions import Term
@@ -53,9 +53,9 @@ class Addition:
         (low, high), (sum_low, sum_high) = _halves(self.multiplier), _halves(self.sum_multiplier)
         totals = []
         for pairs in interleaved(others, sums, 2 * lanes, lanes):
-            total = pair_products(pairs, _pairs(low, sum_low, lanes), lanes)
+            total = dot2(pairs, _pairs(low, sum_low, lanes), lanes)
             if high or sum_high:
-                more = pair_products(pairs, _pairs(high, sum_high, lanes), lanes)
+                more = dot2(pairs, _pairs(high, sum_high, lanes), lanes)
                 total = tirx.shift_left(more, broadcast(_LOW_BITS, "int32", lanes)) + total
             totals.append(shift(total, places))
         return self.clamp(totals, lanes)

@@ -18,7 +18,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_quads, multiply_add_pairs, prefetch
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_dot4, broadcast_dot2, prefetch
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.cpu.tiling import split_evenly, sum_chains
 from intarsia_backends.lowering.access import Expression
@@ -41,16 +41,16 @@ _SMALL_FINISH = 4
 
 def emit_product(kernel: MatrixProduct, schedule: Schedule) -> Any:
     """The PrimFunc of a matrix product."""
-    x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
+    x_dtype = {"dot2": "int32", "dot4": "int32"}.get(kernel.products, kernel.products)
     w_dtype = WEIGHTS[kernel.products]
     total = "float32" if kernel.products == "float32" else "int32"
-    pairs = SHARES[kernel.products]
+    share = SHARES[kernel.products]
     columns = kernel.cut.vectors * kernel.cut.lanes
 
     def body() -> None:
         x = parameter("x", span(kernel.x, (*kernel.batch, kernel.rows, kernel.depth)), x_dtype)
         if kernel.packed:
-            w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * pairs
+            w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * share
         else:
             w_elements = span(kernel.w, (*kernel.batch, kernel.depth, kernel.columns))
         w = parameter("w", w_elements, w_dtype)
@@ -92,7 +92,7 @@ class _Product:
         self.kernel, self.cut = kernel, kernel.cut
         self.x, self.w, self.bias, self.further, self.y = x, w, bias, further, y
         self.total = total
-        self.pairs = SHARES[kernel.products]
+        self.share = SHARES[kernel.products]
         self.rank = len(kernel.batch)
         self.depth_blocks = -(-kernel.depth // self.cut.depth_block)
         tiles = split_evenly(kernel.rows, self.cut.tiles[0])[0]
@@ -128,7 +128,7 @@ class _Product:
         with ExitStack() as stack:
             *batch, row_block, chunk = schedule.loops(stack, extents, kernel.work, len(extents))
             if self.packs:
-                size = cut.depth_block * cut.wide * cut.lanes * self.pairs
+                size = cut.depth_block * cut.wide * cut.lanes * self.share
                 self.panel = T.alloc_buffer((size,), self.w.dtype)
             size = -(-cut.panels // cut.chunks)
             with T.serial(0, self.depth_blocks) as block:
@@ -190,14 +190,14 @@ class _Product:
     def w_walk(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term) -> tuple[Any, Term, int]:
         """The buffer that holds a panel, where it starts, and the elements from step to step of the sum."""
         if self.packs:
-            return self.panel, tirx.const(0, "int32"), kind.width * self.pairs
+            return self.panel, tirx.const(0, "int32"), kind.width * self.share
         start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset)
         if self.kernel.packed:
             # All panels before this one together are as wide as the column where it starts.
             return (
                 self.w,
-                start + (column * self.kernel.depth + depth * kind.width) * self.pairs,
-                kind.width * self.pairs,
+                start + (column * self.kernel.depth + depth * kind.width) * self.share,
+                kind.width * self.share,
             )
         row = self.kernel.w.strides[-2]
         return self.w, start + depth * row + column, row
@@ -332,25 +332,25 @@ class _Tile:
 
     def emit_step(self, x_place: Term, row_step: int, w: Any, w_place: Term, sums: Sequence[Sequence[Any]]) -> None:
         """The fewer of numbers and vectors stay in registers, the others are loaded when their turn comes."""
-        widths, pairs = self.kind.widths, self.product.pairs
+        widths, share = self.kind.widths, self.product.share
 
         def number(row: int) -> Term:
             return self.product.x[x_place + row * row_step]
 
         def weight(index: int) -> Term:
-            return load(w, w_place + self.starts[index] * pairs, widths[index] * pairs)
+            return load(w, w_place + self.starts[index] * share, widths[index] * share)
 
         def add(row: int, index: int, number: Term, weight: Term) -> None:
             total, width = sums[row][index], widths[index]
             before = load(total, 0, width)
-            if self.kernel.products == "quads":
-                store(total, 0, add_quads(before, number, weight, width), width)
+            if self.kernel.products == "dot4":
+                store(total, 0, add_dot4(before, number, weight, width), width)
             else:
                 store(total, 0, before + self.multiplied(number, weight, width), width)
 
         if self.product.streams:
             size = np.dtype(str(w.dtype)).itemsize
-            for line in range(0, sum(widths) * pairs * size, LINE_BYTES):
+            for line in range(0, sum(widths) * share * size, LINE_BYTES):
                 prefetch(w, w_place + (_AHEAD_BYTES + line) // size)
         if len(widths) <= self.rows:
             held = [weight(index) for index in range(len(widths))]
@@ -370,7 +370,7 @@ class _Tile:
             return spread(tirx.Cast("int32", number), width) * tirx.Cast(
                 f"int32x{width}" if width > 1 else "int32", weight
             )
-        return multiply_add_pairs(number, weight, width)
+        return broadcast_dot2(number, weight, width)
 
     def join(self) -> None:
         """Add up the chains, neighbours first."""

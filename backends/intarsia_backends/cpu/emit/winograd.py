@@ -17,7 +17,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, pair_products, prefetch, widened_products
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, dot2, prefetch, widened_products
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
@@ -25,7 +25,7 @@ from intarsia_backends.tir.nests import finished, loaded, span, stored
 from intarsia_backends.tir.schedule import Schedule
 from intarsia_backends.tir.vectors import Register, broadcast, load, reinterpreted, store, wrapped
 
-_UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
+_UNROLL_STEPS = {"float32": 4, "dot2": 2, "int16": 2}
 """More of them, LLVM reorders sums of integers until the registers run out."""
 
 _INVERSE_OF_9 = 954437177
@@ -129,7 +129,7 @@ class _Blocks:
         x = image * kernel.x_steps[0] + row * (kernel.size * kernel.x_steps[1])
         x = x + column * (kernel.size * kernel.x_steps[2])
         width = lanes if kernel.products == "float32" else 2 * lanes
-        share = 2 if kernel.products == "pairs" else 1
+        share = 2 if kernel.products == "dot2" else 1
         whole = kernel.channels // width
         if whole:
             with T.serial(0, whole) as unit:
@@ -155,7 +155,7 @@ class _Blocks:
         for row in range(side):
             for column, value in enumerate(transform([half[column][row] for column in range(side)], keep)):
                 at = place + (row * side + column) * kernel.transform_step
-                if kernel.products == "pairs":
+                if kernel.products == "dot2":
                     store(self.transforms, at, reinterpreted(value(), f"int32x{width // 2}"), width // 2)
                 else:
                     store(self.transforms, at, value(), width)
@@ -170,7 +170,7 @@ class _Blocks:
         """Sums of a block of outputs, for all points and tiles."""
         kernel = self.kernel
         width = vectors * kernel.lanes
-        share = 2 if kernel.products == "pairs" else 1
+        share = 2 if kernel.products == "dot2" else 1
         tiles = tirx.floordiv(count + (kernel.rows - 1), kernel.rows)
         with T.serial(0, kernel.points) as point, T.serial(0, tiles) as index:
             first = index * kernel.rows
@@ -201,7 +201,7 @@ class _Blocks:
 
     def emit_step(self, number: Term, weight: Term, accumulators: Sequence[Sequence[Register]]) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
-        share = 2 if kernel.products == "pairs" else 1
+        share = 2 if kernel.products == "dot2" else 1
         weights = [
             load(self.weights, weight + vector * (lanes * share), lanes * share)
             for vector in range(len(accumulators[0]))
@@ -211,9 +211,9 @@ class _Blocks:
             for register, values in zip(row, weights):
                 if kernel.products == "float32":
                     register.add(tirx.Broadcast(element, lanes) * values)
-                elif kernel.products == "pairs":
+                elif kernel.products == "dot2":
                     pairs = reinterpreted(tirx.Broadcast(element, lanes), f"int16x{2 * lanes}")
-                    register.add(pair_products(pairs, values, lanes), wraps=True)
+                    register.add(dot2(pairs, values, lanes), wraps=True)
                 else:
                     register.add(widened_products(tirx.Broadcast(element, lanes), values, lanes), wraps=True)
 

@@ -46,7 +46,7 @@ def contract(
     x        [batch, groups, channels (or pairs), *x_size]
     weights  [groups, outputs, channels, *kernel]; bias and factors [groups, outputs]
     """
-    channels = -(-window.channels // 2) if products == "pairs" else window.channels
+    channels = -(-window.channels // 2) if products == "dot2" else window.channels
     area = math.prod(x_size)
     x_steps = row_major(x_size)
     positions, x_positions = window.positions, tuple(step * s for step, s in zip(x_steps, window.strides))
@@ -158,7 +158,7 @@ def _lower_qconv(builder: CpuBuilder, node: Node) -> None:
         convolve_images(builder, node, window, weights=weights, bias=bias, finish=finish, factors=factors, zero=zero)
         return
     products = products_for(builder.machine)
-    if products == "pairs":
+    if products == "dot2":
         x = paired_input(builder, builder.read(node.input(0)), window, zero)
     else:
         x = centred_input(builder, node, window)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.builder import CpuBuilder
-from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
+from intarsia_backends.cpu.lower.dot4 import OFFSET, dot4_bias, takes_dot4
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.lowering.access import Access, Expression, row_major
 from intarsia_backends.lowering.kernels import nest
@@ -21,8 +21,8 @@ def _lower_qmatmul(builder: CpuBuilder, node: Node) -> None:
     weights, bias = elements(node.input(1)), elements(node.input(2))
     zero = int(attribute(node, "input_zero_point", 0))
     products = products_for(builder.machine)
-    if takes_quads(builder.machine, weights.T, bias):
-        products, bias = "quads", quads_bias(weights.T, bias, zero)
+    if takes_dot4(builder.machine, weights.T, bias):
+        products, bias = "dot4", dot4_bias(weights.T, bias, zero)
     if products == INTEGERS:
         dense.lower_qmatmul(builder, node)
         return
@@ -39,7 +39,7 @@ def _multiplicands(builder: CpuBuilder, value: Value, rows: int, depth: int, zer
     steps = -(-depth // SHARES[products])
     x = builder.scratch(rows * steps, "int32")
     source = builder.read(value)
-    if products == "quads":
+    if products == "dot4":
         # What stands behind a row's end meets weights of zero.
         element: Expression = ("cast", "uint8", ("add", ("cast", "int32", ("in", 0)), ("const", "int32", OFFSET)))
         target = Access("uint8", (SHARES[products] * steps, 1))

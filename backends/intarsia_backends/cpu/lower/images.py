@@ -13,9 +13,9 @@ from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction
 from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
+from intarsia_backends.cpu.lower.dot4 import dot4_bias, takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.packing import interleaved_outputs, pack, pad_outputs
-from intarsia_backends.cpu.lower.quads import quads_bias, takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.lower.winograd import (
     convolution_question,
@@ -103,9 +103,9 @@ def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
     products = convolution.products(machine)
     weights, bias = convolution.weights, convolution.bias
     sizes = winograd_sizes_of(builder, node, window, weights[0])
-    if convolution.zero is not None and not sizes and _sums_quads(machine, window, weights, bias):
-        products = "quads"
-        bias = quads_bias(weights.reshape(-1, *weights.shape[2:]), bias, convolution.zero).reshape(bias.shape)
+    if convolution.zero is not None and not sizes and _sums_dot4(machine, window, weights, bias):
+        products = "dot4"
+        bias = dot4_bias(weights.reshape(-1, *weights.shape[2:]), bias, convolution.zero).reshape(bias.shape)
         convolution = replace(convolution, bias=bias)
     if window.groups > 1 and window.channels % SHARES[products]:
         products = "int16"  # a pair would reach into the next group
@@ -117,7 +117,7 @@ def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
         window = convolution.window
         question = convolution_question(machine, window, products, ())
     else:
-        placed = convolution.placed(builder, halo, step, as_bytes=products == "quads")
+        placed = convolution.placed(builder, halo, step, as_bytes=products == "dot4")
     if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
         x, images, target, finish = placed
         x, images = _picked(builder, x, images, window, STORED[products])
@@ -143,13 +143,13 @@ def _convolved_directly(
 ) -> tuple[Kernel, Sequence[Operand]]:
     """The sum as it is written: the kernel, and its operands without the output."""
     window, lanes = convolution.window, builder.machine.lanes
-    pairs = SHARES[products]
-    channels = -(-window.channels // pairs)
+    share = SHARES[products]
+    channels = -(-window.channels // share)
     x, images, target, finish = placed
     y_image, _, y_row, y_position = target.strides
-    row = images.row // pairs
+    row = images.row // share
     positions = window.positions
-    x_positions = (row * window.strides[0], images.pitch * window.strides[1] // pairs)
+    x_positions = (row * window.strides[0], images.pitch * window.strides[1] // share)
     walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
     if blocking.columns:
@@ -165,10 +165,10 @@ def _convolved_directly(
         outputs=window.outputs,
         positions=positions,
         reduction=(*window.kernel, channels),
-        x_batch=images.image // pairs,
+        x_batch=images.image // share,
         x_group=channels,
         x_positions=x_positions,
-        x_reduction=(row * window.dilations[0], images.pitch * window.dilations[1] // pairs, 1),
+        x_reduction=(row * window.dilations[0], images.pitch * window.dilations[1] // share, 1),
         y_dtype=target.dtype,
         y_batch=y_image,
         y_group=window.outputs,
@@ -200,7 +200,7 @@ def _joins_taps(window: Window, products: str) -> bool:
     pairs, all but the last one of a row."""
     odd = window.channels % 2 == 1 and window.kernel[1] > 1
     plain = window.groups == 1 and window.dilations[1] == 1
-    return products == "pairs" and odd and plain and window.strides[1] % 2 == 0
+    return products == "dot2" and odd and plain and window.strides[1] % 2 == 0
 
 
 def _keeps_pairs(builder: CpuBuilder, source: Value, window: Window) -> bool:
@@ -225,13 +225,13 @@ def _room_below(halo: Halo) -> Halo:
     return replace(halo, bottom=halo.bottom + 1)
 
 
-def _sums_quads(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
+def _sums_dot4(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
     """Whether a convolution of int8 that is summed directly reads bytes, four channels at a time.
 
     weights  [groups, outputs, channels, height, width]; bias [groups, outputs]
     """
-    alone = window.groups == 1 or window.channels % SHARES["quads"] == 0  # else some would reach into the next group
-    return alone and takes_quads(machine, weights.reshape(-1, *weights.shape[2:]), bias)
+    alone = window.groups == 1 or window.channels % SHARES["dot4"] == 0  # else some would reach into the next group
+    return alone and takes_dot4(machine, weights.reshape(-1, *weights.shape[2:]), bias)
 
 
 def _picked(builder: CpuBuilder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
@@ -324,7 +324,7 @@ def _wants_bytes(builder: CpuBuilder, node: Node) -> bool:
         return False
     shape = (window.groups, window.outputs)
     bias = elements(node.input(2)).reshape(shape)
-    return _sums_quads(builder.machine, window, data.reshape(*shape, *data.shape[1:]), bias)
+    return _sums_dot4(builder.machine, window, data.reshape(*shape, *data.shape[1:]), bias)
 
 
 IMAGES = ImageReader(_convolution_halo)

@@ -10,7 +10,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.blockings import Question
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
-from intarsia_backends.cpu.lower.tiles import PAIR_VECTORS_MAX, step_cycles
+from intarsia_backends.cpu.lower.tiles import DOT2_VECTORS_MAX, step_cycles
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tiling import PARALLEL_WORK, Cut, split_evenly, sum_chains
 
@@ -45,7 +45,7 @@ def tallest_tile(registers: int, vectors: int, *, adds: bool = False) -> int:
 
 
 def _adds(machine: Machine, products: str) -> bool:
-    return products == "pairs" and not machine.adds_products
+    return products == "dot2" and not machine.adds_products
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tu
     found = []
     most = _VECTORS_MAX
     if rows > 1 and _adds(machine, products) and machine.registers <= 16:
-        most = PAIR_VECTORS_MAX
+        most = DOT2_VECTORS_MAX
     for largest in range(1, min(vectors, most) + 1):
         panels, wide, wide_panels = split_evenly(vectors, largest)
         tiles, adds = _tiles(machine, wide, products), _adds(machine, products)
@@ -215,22 +215,22 @@ def _step(tile: int, vectors: int, adds: bool) -> float:
     loads = tile + vectors
     # Loads cost a little even where they do not limit: of two equal tiles the one with fewer loads is better.
     cycles = max(tile * vectors / 2, _LATENCY_STEPS / sum_chains(tile, vectors), loads / 2) + 0.01 * loads
-    return max(cycles, step_cycles(tile, vectors, "pairs")) if adds else cycles
+    return max(cycles, step_cycles(tile, vectors, "dot2")) if adds else cycles
 
 
 def pack_panels(weights: Array, cut: Cut, products: str) -> Array:
     """Weights [depth, columns] (or a stack of them) as a MatrixProduct reads them: panel after panel."""
     *batch, depth, columns = weights.shape
-    pairs = SHARES[products]
-    steps = -(-depth // pairs)
-    full = np.zeros((*batch, steps * pairs, cut.vectors * cut.lanes), weights.dtype)
+    share = SHARES[products]
+    steps = -(-depth // share)
+    full = np.zeros((*batch, steps * share, cut.vectors * cut.lanes), weights.dtype)
     full[..., :depth, :columns] = weights
-    full = full.reshape(*batch, steps, pairs, cut.vectors * cut.lanes)
+    full = full.reshape(*batch, steps, share, cut.vectors * cut.lanes)
     parts, start = [], 0
     for panel in range(cut.panels):
         width = (cut.wide if panel < cut.wide_panels else cut.wide - 1) * cut.lanes
         part = np.swapaxes(full[..., start : start + width], -1, -2)
-        parts.append(part.reshape(*batch, steps * width * pairs))
+        parts.append(part.reshape(*batch, steps * width * share))
         start += width
     packed = np.concatenate(parts, axis=-1)
     return np.ascontiguousarray(packed.astype(WEIGHTS[products]))

@@ -10,8 +10,8 @@ from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion
+from intarsia_backends.cpu.lower.dot4 import takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
-from intarsia_backends.cpu.lower.quads import takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
@@ -36,7 +36,7 @@ def winograd_sizes_of(builder: CpuBuilder, node: Node, window: Window, weights: 
         channels, outputs = machine.whole_vectors(window.channels), machine.whole_vectors(window.outputs)
         products = "float32" if real else products_for(machine)
         sizes = winograd_sizes(channels, outputs, products, strict=machine.strict, weights=None if real else weights)
-        if sizes and not real and takes_quads(machine, weights, elements(node.input(2))):
+        if sizes and not real and takes_dot4(machine, weights, elements(node.input(2))):
             # The direct sum would have its images stored otherwise: the rule decides for good.
             positions = (window.positions[0], window.positions[1])
             size = winograd_pays(machine, window.batch, channels, outputs, positions, products, sizes)
