@@ -85,14 +85,14 @@ class _Layer:
                     :channels,
                 ]
                 total += part.astype(np.float64) * weights[:, row, column]
-        finish: Expression
+        epilogue: Expression
         further: list[tuple[Access, Array]] = []
         if real:
             # A residual and a Relu.
             other = random.standard_normal((batch, *positions, pitch)).astype(np.float32)
             steps = (positions[0] * positions[1] * pitch, 1, positions[1] * pitch, pitch)
             further.append((Access("float32", steps), other))
-            finish = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
+            epilogue = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
             self.expected = np.maximum(total + other[..., :channels], 0)
         else:
             pairs = [fixed_point(float(scale)) for scale in random.uniform(1e-4, 1e-2, channels)]
@@ -102,7 +102,7 @@ class _Layer:
             table = np.zeros(pitch, form)
             table[:channels] = factors
             further.append((Access(form, (0, 1, 0, 0)), table))
-            finish = requantized(("acc",), ("in", 0), form, 3, -128, 100, centred=True)
+            epilogue = requantized(("acc",), ("in", 0), form, 3, -128, 100, centred=True)
             self.expected = requantize(total.astype(np.int64), multiplier, shift, 3, -128, 100).astype(np.int16) - 3
         chosen = tile(products, kernel, strides[1], dilations[1], positions)
         # y lies inside a halo, which must stay as it is.
@@ -120,7 +120,7 @@ class _Layer:
             y_dtype=str(self.y.dtype),
             y_steps=((positions[0] + 2) * row_step, row_step, pitch),
             further=tuple(access for access, _ in further),
-            finish=finish,
+            epilogue=epilogue,
             rows=rows or chosen[0],
             columns=chosen[1],
             lanes=machine.lanes,

@@ -145,7 +145,7 @@ def test_code_is_made_for_every_machine(name: str, tmp_path: Path) -> None:
 
 def product(cut: Cut, rows: int, depth: int, columns: int) -> MatrixProduct:
     """x times packed weights, plus a matrix, through erf."""
-    finish = ("erf", ("add", ("acc",), ("in", 0)))
+    epilogue = ("erf", ("add", ("acc",), ("in", 0)))
     further = (Access("float32", (columns, 1)),)
     x, y = Access("float32", (depth, 1)), Access("float32", (columns, 1))
     return MatrixProduct(
@@ -161,7 +161,7 @@ def product(cut: Cut, rows: int, depth: int, columns: int) -> MatrixProduct:
         further=further,
         y=y,
         cut=cut,
-        finish=finish,
+        epilogue=epilogue,
     )
 
 

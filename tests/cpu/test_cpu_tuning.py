@@ -325,7 +325,7 @@ def test_kernels_are_timed() -> None:
 
 def test_a_kernel_with_another_result_is_left_out() -> None:
     def wrong(kernel: Any) -> Any:
-        return replace(kernel, finish=("add", kernel.finish, ("const", "float32", 1.0)))
+        return replace(kernel, epilogue=("add", kernel.epilogue, ("const", "float32", 1.0)))
 
     seconds, notes, item = timer_of(wrong)
     assert math.isinf(seconds[1]) and math.isfinite(seconds[0] + seconds[2])

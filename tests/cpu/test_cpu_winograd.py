@@ -91,13 +91,13 @@ class _Layer:
             (batch, positions[0] + 3, positions[1] + 2, y_pitch), 77, np.float32 if self.real else np.int16
         )
         row_step = (positions[1] + 2) * y_pitch
-        finish: Expression
+        epilogue: Expression
         further: list[tuple[Access, Array]] = []
         if self.real:
             other = random.standard_normal((batch, *positions, y_pitch)).astype(np.float32)
             steps = (positions[0] * positions[1] * y_pitch, 1, positions[1] * y_pitch, y_pitch)
             further.append((Access("float32", steps), other))
-            finish = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
+            epilogue = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
             self.expected = np.maximum(total + other[..., :outputs], 0)
         else:
             pairs = [fixed_point(float(scale)) for scale in random.uniform(1e-5, 1e-3, outputs)]
@@ -107,7 +107,7 @@ class _Layer:
             table = np.zeros(y_pitch, form)
             table[:outputs] = factors
             further.append((Access(form, (0, 1, 0, 0)), table))
-            finish = requantized(("acc",), ("in", 0), form, -5, -128, 120, centred=True)
+            epilogue = requantized(("acc",), ("in", 0), form, -5, -128, 120, centred=True)
             self.expected = requantize(total.astype(np.int64), multiplier, shift, -5, -128, 120).astype(np.int16) + 5
         chosen = plan(machine, batch, x_pitch, y_pitch, positions, size, products)
         self.kernel = Winograd(
@@ -121,7 +121,7 @@ class _Layer:
             y_dtype=str(self.y.dtype),
             y_steps=((positions[0] + 3) * row_step, row_step, y_pitch),
             further=tuple(access for access, _ in further),
-            finish=finish,
+            epilogue=epilogue,
             tiles=tiles or chosen.tiles,
             tasks=tasks,
             parts=parts or chosen.parts,
@@ -188,7 +188,7 @@ def test_integers_are_exact_up_to_the_bound(size: int, tmp_path: Path) -> None:
     weights = np.full((16, channels, 3, 3), weight)
     weights[1::2] *= -1
     assert is_exact(size, weights)
-    kernel = replace(layer.kernel, y_dtype="int32", further=(), finish=("acc",))
+    kernel = replace(layer.kernel, y_dtype="int32", further=(), epilogue=("acc",))
     x = layer.operands[0]
     x[...] = random.choice([-255, 255], (*x.shape[:3], 1))
     x[:, :4] = 255

@@ -19,8 +19,8 @@ class Depthwise(Kernel):
     positions  of the output (rows, columns)
     x_steps, y_steps
                elements from image to image, row to row, position to position
-    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    further    operands that `epilogue` reads, after the kernel's own: walks over (batch, channel, *positions)
+    epilogue   expression over ("acc",), float32 or int32, and ("in", k) for further operand k
     rows, columns
                of the output made one behind the other for one unit of channels: rows share what they read
 
@@ -39,7 +39,7 @@ class Depthwise(Kernel):
     y_dtype: str
     y_steps: tuple[int, int, int]
     further: tuple[Access, ...]
-    finish: Expression
+    epilogue: Expression
     rows: int
     columns: int
     lanes: int
@@ -119,8 +119,8 @@ class Winograd(Kernel):
     positions  of the output (rows, columns)
     x_steps, y_steps
                elements from image to image, row to row, position to position
-    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    further    operands that `epilogue` reads, after the kernel's own: walks over (batch, channel, *positions)
+    epilogue   expression over ("acc",), float32 or int32, and ("in", k) for further operand k
     tiles      of y made behind one another by one thread: their transforms lie in the scratch, and pass through the
                weights together
     tasks      parts of the blocks of tiles that threads may take
@@ -144,7 +144,7 @@ class Winograd(Kernel):
     y_dtype: str
     y_steps: tuple[int, int, int]
     further: tuple[Access, ...]
-    finish: Expression
+    epilogue: Expression
     tiles: int
     tasks: int
     parts: int

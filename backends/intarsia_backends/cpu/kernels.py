@@ -38,11 +38,11 @@ class Contraction(Kernel):
     flat        whether tiles go on from row to row; for few positions, as each tile is written out
     vectors     vectors of output channels held in registers at once
     lanes       channels in a vector
-    operands    what `finish` reads beside the accumulator: walks over [batch, channel, *positions]
+    operands    what `epilogue` reads beside the accumulator: walks over [batch, channel, *positions]
     padded      whether y, and the operands, have room for the channels of whole vectors
     chunked     whether one step of the reduction's first axis is taken for all positions before the next
     rows_first  whether the blocks of output channels are the inner loop, so that x stays near
-    finish      expression over ("acc",) and ("in", k); gives the element of y
+    epilogue    expression over ("acc",) and ("in", k); gives the element of y
 
     Called with x, weights [groups][blocks][reduction][vectors * lanes] (dot2: [..][2], dot4: [..][4]; the last block
     has the vectors that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and
@@ -72,7 +72,7 @@ class Contraction(Kernel):
     padded: bool
     chunked: bool
     rows_first: bool
-    finish: Expression
+    epilogue: Expression
 
     @property
     def interleaved(self) -> bool:
@@ -93,7 +93,7 @@ class Contraction(Kernel):
 
 @dataclass(frozen=True)
 class MatrixProduct(Kernel):
-    """y[batch.., rows, columns] = finish(bias + x times w), for any strides of x, w and y.
+    """y[batch.., rows, columns] = epilogue(bias + x times w), for any strides of x, w and y.
 
     products  "float32"; "dot2" (int16 pairs in an int32, multiplied and added by one instruction); "dot4" (four uint8
               in an int32, times packed int8); "int16"
@@ -103,9 +103,9 @@ class MatrixProduct(Kernel):
               [..][2], dot4: [..][4]) with the panels as `cut` has them, absent columns zero
     packed    whether w was laid out before
     bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
-    further   walks over (batch.., rows, columns) of what else `finish` reads
+    further   walks over (batch.., rows, columns) of what else `epilogue` reads
     y         walk over (batch.., rows, columns)
-    finish    expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
+    epilogue  expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
 
     Called with x, w, bias where there is one, the further operands, and y.
     """
@@ -122,7 +122,7 @@ class MatrixProduct(Kernel):
     further: tuple[Access, ...]
     y: Access
     cut: Cut
-    finish: Expression
+    epilogue: Expression
 
     @property
     def work(self) -> int:

@@ -25,12 +25,12 @@ class Nest(Kernel):
 
     kept      extents of the outer loops
     reduced   extents of the inner loops; () for a plain map
-    operands  what is read; `finish` reads with the kept strides alone
+    operands  what is read; `epilogue` reads with the kept strides alone
     output    what is written (strides of the kept loops)
     combine   "add", "mul", "max", "min": how `body` joins the accumulator; "" for a plain map
     initial   accumulator to begin with: an expression over operands at the kept loops
     body      the element of one step
-    finish    the element that is stored, over ("acc",); for a plain map it is not used
+    epilogue  the element that is stored, over ("acc",); for a plain map it is not used
 
     Called with the operands in order, then the output.
     """
@@ -42,7 +42,7 @@ class Nest(Kernel):
     combine: str
     initial: Expression
     body: Expression
-    finish: Expression
+    epilogue: Expression
 
     @property
     def work(self) -> int:
@@ -237,7 +237,7 @@ def nest(
     reduced: Sequence[int] = (),
     combine: str = "",
     initial: Expression = (),
-    finish: Expression = ("acc",),
+    epilogue: Expression = ("acc",),
 ) -> Nest:
     """A nest with loops in the order of the output's elements, without those of one step, neighbours joined where every
     walk allows it."""
@@ -265,5 +265,5 @@ def nest(
         combine=combine,
         initial=initial,
         body=body,
-        finish=finish,
+        epilogue=epilogue,
     )

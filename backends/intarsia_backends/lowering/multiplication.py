@@ -17,7 +17,7 @@ INTEGERS = "int16"
 
 @dataclass(frozen=True)
 class Multiplication:
-    """finish(bias + x times w) over the axes (batch.., rows, columns).
+    """epilogue(bias + x times w) over the axes (batch.., rows, columns).
 
     extents   of these axes
     depth     steps of the sum
@@ -25,9 +25,9 @@ class Multiplication:
     x         walk over (batch.., rows, depth)
     w         walk over (batch.., depth, columns), or weights [depth, columns] known at compile time
     bias      numbers [columns] that the sums begin with, with such weights
-    further   walks over the axes of what else `finish` reads
+    further   walks over the axes of what else `epilogue` reads
     y         walk over the axes
-    finish    expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
+    epilogue  expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
     """
 
     extents: tuple[int, ...]
@@ -38,7 +38,7 @@ class Multiplication:
     bias: Array | None
     further: tuple[View, ...]
     y: View
-    finish: Expression
+    epilogue: Expression
 
     def as_nest(self, weight: Callable[[Array], Buffer]) -> tuple[Nest, list[Operand]]:
         """A nest in which each sum goes along the depth, and its operands without the output.
@@ -70,7 +70,7 @@ class Multiplication:
             reduced=(self.depth,),
             combine="add",
             initial=initial,
-            finish=_moved(self.finish, len(operands)),
+            epilogue=_moved(self.epilogue, len(operands)),
         )
         return kernel, [*operands, *(view.buffer for view in self.further)]
 

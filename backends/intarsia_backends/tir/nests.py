@@ -92,7 +92,7 @@ class _Loops:
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
             for reduced in self.reduced_places():
                 T.buffer_store(accumulator, self.grown(accumulator[0], kept, reduced), [0])
-            self.store(kept, kernel.finish, accumulator[0])
+            self.store(kept, kernel.epilogue, accumulator[0])
 
     def emit_along_kept(self) -> None:
         """Vectors of neighbouring outputs, several at once; the last ones of a row overlap those before them."""
@@ -116,7 +116,7 @@ class _Loops:
                 over_vectors(lambda place, total: self.grown(total, place, reduced))  # noqa: B023
             for index, accumulator in enumerate(accumulators):
                 with over_lanes(lanes) as lane:
-                    self.store([*kept[:-1], start + (index * lanes + lane)], kernel.finish, accumulator[lane])
+                    self.store([*kept[:-1], start + (index * lanes + lane)], kernel.epilogue, accumulator[lane])
 
     def vectors_along(self, row: int) -> int:
         """Vectors to go on with at once: those that make the fewest in all, and of these the most."""
@@ -167,7 +167,7 @@ class _Loops:
             store(last, 0, load(partials[0], 0, lanes), lanes)
             with T.serial(0, lanes) as lane:
                 T.buffer_store(accumulator, self.joined(accumulator[0], last[lane]), [0])
-            self.store(kept, kernel.finish, accumulator[0])
+            self.store(kept, kernel.epilogue, accumulator[0])
 
     # ---- a map whose operands lie across the output
 

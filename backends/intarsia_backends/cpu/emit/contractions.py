@@ -19,7 +19,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_dot4, broadcast_dot2, gathered, prefetch
-from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.emit.packed_epilogues import packed_epilogue
 from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.lowering.access import row_major
@@ -112,7 +112,7 @@ class _Tiles:
         self.kernel, self.x, self.weights, self.bias, self.operands, self.y = kernel, x, weights, bias, operands, y
         self.accumulator_dtype = accumulator
         self.whole, self.rest = divmod(kernel.group_vectors, kernel.vectors)
-        self.end = packed_end(kernel.finish, kernel.operands) if kernel.interleaved else None
+        self.end = packed_epilogue(kernel.epilogue, kernel.operands) if kernel.interleaved else None
         self.partial: Any = None  # the sums of a block's positions between two chunks
         self.chunk: Term = tirx.const(0, "int32")
 
@@ -350,7 +350,7 @@ class _Tiles:
         def load(index: int, further: Term | None) -> Term:
             return loaded(self.operands[index], self.kernel.operands[index], places, further)
 
-        return finished(self.kernel.finish, load, total, self.kernel.y_dtype)
+        return finished(self.kernel.epilogue, load, total, self.kernel.y_dtype)
 
 
 def _constants(places: Sequence[int]) -> list[Term]:

@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.dot_products import dot2, gathered, interleaved, widened_products
-from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.emit.packed_epilogues import packed_epilogue
 from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
@@ -223,7 +223,7 @@ class _Sweep:
         place = batch * kernel.y_steps[0] + row * kernel.y_steps[1] + column * kernel.y_steps[2] + start
         packed = None
         if kernel.products == "dot2" and self.parts == 2:
-            packed = packed_end(kernel.finish, kernel.further)
+            packed = packed_epilogue(kernel.epilogue, kernel.further)
         if packed is not None:
 
             def channels(operand: int) -> Term:
@@ -248,7 +248,9 @@ class _Sweep:
             def element(index: int, further: Term | None) -> Term:
                 return loaded(self.further[index], kernel.further[index], places, further)
 
-            T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
+            T.buffer_store(
+                self.y, finished(kernel.epilogue, element, total.buffer[lane], kernel.y_dtype), [place + lane]
+            )
 
 
 def _float_products(left: Term, right: Term, _: int) -> Term:

@@ -62,7 +62,7 @@ class Addition:
 
 
 @dataclass(frozen=True)
-class PackedEnd:
+class PackedEpilogue:
     """A sum times a factor, rounded and clamped, and perhaps an addition after it.
 
     factor  further operand that holds the factors of the channels, float32
@@ -87,12 +87,12 @@ class PackedEnd:
         return sums if self.addition is None else self.addition.emit(sums, row(self.addition.operand), lanes)
 
 
-def packed_end(finish: Expression, operands: Sequence[Access]) -> PackedEnd | None:
-    """The finish as one that is done two vectors at once, where it is of that kind.
+def packed_epilogue(epilogue: Expression, operands: Sequence[Access]) -> PackedEpilogue | None:
+    """The epilogue as one that is done two vectors at once, where it is of that kind.
 
-    operands  walks over (batch, channel, ...) of what the finish reads
+    operands  walks over (batch, channel, ...) of what the epilogue reads
     """
-    end = _matched(finish)
+    end = _matched(epilogue)
     if end is None:
         return None
     read = [(end.factor, "float32"), *([(end.addition.operand, "int16")] if end.addition else [])]
@@ -100,16 +100,16 @@ def packed_end(finish: Expression, operands: Sequence[Access]) -> PackedEnd | No
     return end if rows else None
 
 
-def _matched(finish: Expression) -> PackedEnd | None:
-    if finish[:2] != ("cast", "int16"):
+def _matched(epilogue: Expression) -> PackedEpilogue | None:
+    if epilogue[:2] != ("cast", "int16"):
         return None
-    outer = _clamped(finish[2])
+    outer = _clamped(epilogue[2])
     if outer is None:
         return None
     inner, clamp = outer
     match inner:
         case ("scaled_rint", ("acc",), ("in", factor)):
-            return PackedEnd(factor, clamp, None)
+            return PackedEpilogue(factor, clamp, None)
         case (
             "rounded_shift" | "half_up_shift",
             ("add", ("mul", first, ("const", _, multiplier)), ("mul", second, ("const", _, other))),
@@ -121,7 +121,9 @@ def _matched(finish: Expression) -> PackedEnd | None:
             match first:
                 case ("cast", "int32", ("in", operand)) if end is not None and end.addition is None:
                     tied = inner[0] == "rounded_shift"
-                    return PackedEnd(end.factor, end.clamp, Addition(operand, multiplier, other, places, tied, clamp))
+                    return PackedEpilogue(
+                        end.factor, end.clamp, Addition(operand, multiplier, other, places, tied, clamp)
+                    )
     return None
 
 

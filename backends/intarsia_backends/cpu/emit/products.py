@@ -412,7 +412,7 @@ class _Tile:
         return load(aside, 0, kept)
 
     def finish(self) -> None:
-        if functions_in(self.kernel.finish) <= _SMALL_FINISH:
+        if functions_in(self.kernel.epilogue) <= _SMALL_FINISH:
             for row, index in self.each():
                 total = self.sums[0][row][index]
                 if self.kind.kept[index] != self.kind.widths[index]:
@@ -436,7 +436,7 @@ class _Tile:
             places = [*self.batch, self.row + row, self.column + self.starts[index] + lane]
             further = zip(self.kernel.further, self.product.further)
             reads = [partial(loaded, buffer, access, places) for access, buffer in further]
-            element = term(self.kernel.finish, lambda k, more: reads[k](more), total(lane))
+            element = term(self.kernel.epilogue, lambda k, more: reads[k](more), total(lane))
             if self.kernel.y.dtype == "bool":
                 element = tirx.Cast("uint8", element)
             T.buffer_store(self.product.y, element, [address(self.kernel.y, places)])

@@ -268,7 +268,9 @@ class _Blocks:
             def element(index: int, further: Term | None) -> Term:
                 return loaded(self.further[index], kernel.further[index], places, further)
 
-            T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
+            T.buffer_store(
+                self.y, finished(kernel.epilogue, element, total.buffer[lane], kernel.y_dtype), [place + lane]
+            )
 
 
 _Value = Callable[[], Term]

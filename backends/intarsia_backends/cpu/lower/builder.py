@@ -107,7 +107,7 @@ class CpuBuilder(Builder):
                 ),
                 y=Access(y.dtype, (*ordered(y_steps), y.strides[-1]), y.offset),
                 cut=cut,
-                finish=product.finish,
+                epilogue=product.epilogue,
             )
             return kernel, [x.buffer, *_weights(builder, product, cut), *(view.buffer for view in product.further)]
 

@@ -39,7 +39,7 @@ def contract(
     factors: Array | None,
     y: Buffer,
     y_dtype: str,
-    finish: Expression,
+    epilogue: Expression,
 ) -> None:
     """Sums of products with output channels in vectors.
 
@@ -92,7 +92,7 @@ def contract(
         padded=False,
         chunked=False,
         rows_first=False,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel_spec, operands, y)
 
@@ -105,9 +105,16 @@ def _lower_conv(builder: CpuBuilder, node: Node) -> None:
     window = window_of(node, data.shape)
     weights = data.reshape(window.groups, window.outputs, *data.shape[1:])
     if takes_images(window):
-        finish = activated(node, ("acc",))
+        epilogue = activated(node, ("acc",))
         convolve_images(
-            builder, node, window, weights=weights, bias=bias_of(node, window), finish=finish, factors=None, zero=None
+            builder,
+            node,
+            window,
+            weights=weights,
+            bias=bias_of(node, window),
+            epilogue=epilogue,
+            factors=None,
+            zero=None,
         )
     else:
         _convolve(builder, node, window, builder.read(node.input(0)), weights)
@@ -122,7 +129,7 @@ def _convolve(builder: CpuBuilder, node: Node, window: Window, source: Buffer, w
     if window.is_spatial:
         convolution.convolve(builder, node, window, source, weights)
         return
-    y, finish = builder.result(node.output), activated(node, ("acc",))
+    y, epilogue = builder.result(node.output), activated(node, ("acc",))
     source, bias = padded_float(builder, window, source), bias_of(node, window)
     contract(
         builder,
@@ -135,7 +142,7 @@ def _convolve(builder: CpuBuilder, node: Node, window: Window, source: Buffer, w
         factors=None,
         y=y,
         y_dtype="float32",
-        finish=finish,
+        epilogue=epilogue,
     )
 
 
@@ -153,9 +160,11 @@ def _lower_qconv(builder: CpuBuilder, node: Node) -> None:
     factors, form = channel_factors(node, builder.machine, data)
     factors = factors.reshape(shape)
     zero = int(attribute(node, "input_zero_point", 0))
-    finish = requantized(("acc",), ("in", 0), node, form)
+    epilogue = requantized(("acc",), ("in", 0), node, form)
     if takes_images(window):
-        convolve_images(builder, node, window, weights=weights, bias=bias, finish=finish, factors=factors, zero=zero)
+        convolve_images(
+            builder, node, window, weights=weights, bias=bias, epilogue=epilogue, factors=factors, zero=zero
+        )
         return
     products = products_for(builder.machine)
     if products == "dot2":
@@ -174,7 +183,7 @@ def _lower_qconv(builder: CpuBuilder, node: Node) -> None:
         factors=factors,
         y=y,
         y_dtype="int8",
-        finish=finish,
+        epilogue=epilogue,
     )
 
 

@@ -53,7 +53,7 @@ def convolve_images(
     window: Window,
     weights: Array,
     bias: Array,
-    finish: Expression,
+    epilogue: Expression,
     factors: Array | None,
     zero: int | None,
 ) -> None:
@@ -61,7 +61,7 @@ def convolve_images(
 
     weights  [groups, outputs, channels, height, width] of float32 or int8
     bias     [groups, outputs]
-    factors  float64 of each output channel; ("in", 0) of `finish`
+    factors  float64 of each output channel; ("in", 0) of `epilogue`
     zero     what the input is stored without; None for float32
     """
     operands: list[View] = []
@@ -94,7 +94,7 @@ def convolve_images(
 
     builder.defer(
         node.output,
-        Pending(shape=node.output.shape, expression=finish, operands=tuple(operands), takes=takes, emit=emit),
+        Pending(shape=node.output.shape, expression=epilogue, operands=tuple(operands), takes=takes, emit=emit),
     )
 
 
@@ -119,10 +119,10 @@ def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
     else:
         placed = convolution.placed(builder, halo, step, as_bytes=products == "dot4")
     if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
-        x, images, target, finish = placed
+        x, images, target, epilogue = placed
         x, images = _picked(builder, x, images, window, STORED[products])
         window = replace(window, strides=(1, 1))
-        placed, convolution = (x, images, target, finish), replace(convolution, window=window)
+        placed, convolution = (x, images, target, epilogue), replace(convolution, window=window)
         question = replace(question, strides=window.strides)
     _, images, target, _ = placed
     if not sizes:
@@ -145,7 +145,7 @@ def _convolved_directly(
     window, lanes = convolution.window, builder.machine.lanes
     share = SHARES[products]
     channels = -(-window.channels // share)
-    x, images, target, finish = placed
+    x, images, target, epilogue = placed
     y_image, _, y_row, y_position = target.strides
     row = images.row // share
     positions = window.positions
@@ -182,7 +182,7 @@ def _convolved_directly(
         padded=window.groups == 1,
         chunked=blocking.chunked,
         rows_first=blocking.rows_first,
-        finish=finish,
+        epilogue=epilogue,
     )
     order = interleaved_outputs(window.outputs, blocking.vectors, lanes) if kernel.interleaved else None
     packed = pack(convolution.weights, blocking.vectors, lanes, products, window_first=True, order=order)
@@ -259,7 +259,7 @@ def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> boo
 def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
     """Every channel by itself."""
     window, lanes = convolution.window, builder.machine.lanes
-    x, images, target, finish = convolution.placed(builder, window_halo(window), lanes)
+    x, images, target, epilogue = convolution.placed(builder, window_halo(window), lanes)
     height, width = window.kernel
     question = DepthwiseQuestion(
         machine=builder.machine,
@@ -285,7 +285,7 @@ def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
             y_dtype=target.dtype,
             y_steps=(target.strides[0], target.strides[2], target.strides[3]),
             further=convolution.accesses,
-            finish=finish,
+            epilogue=epilogue,
             rows=blocking.rows,
             columns=blocking.columns,
             lanes=lanes,

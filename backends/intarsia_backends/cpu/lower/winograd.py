@@ -95,7 +95,7 @@ def convolved_by_winograd(
 ) -> tuple[Kernel, Sequence[Operand]]:
     """A convolution in one group, made in tiles: the kernel, and its operands without the output."""
     machine, window = builder.machine, convolution.window
-    x, images, target, finish = placed
+    x, images, target, epilogue = placed
     kernel = Winograd(
         products=convolution.products(machine),
         size=blocking.size,
@@ -107,7 +107,7 @@ def convolved_by_winograd(
         y_dtype=target.dtype,
         y_steps=(target.strides[0], target.strides[2], target.strides[3]),
         further=convolution.accesses,
-        finish=finish,
+        epilogue=epilogue,
         tiles=blocking.tiles,
         tasks=blocking.tasks,
         parts=blocking.parts,

@@ -31,12 +31,12 @@ def slide(
     factors: Array | None,
     y: Buffer,
     y_dtype: str,
-    finish: Expression,
+    epilogue: Expression,
 ) -> None:
     """Sums of products as a nest of loops; neighbouring positions go together where a machine has vectors.
 
     x        [batch, groups, channels, *padded] of float32, or of int16 without the zero point
-    weights  [groups, outputs, channels, *kernel]; bias and factors [groups, outputs]; `finish` has the bias as
+    weights  [groups, outputs, channels, *kernel]; bias and factors [groups, outputs]; `epilogue` has the bias as
              ("in", 2) and the factors as ("in", 3)
     """
     steps, area = row_major(window.padded), math.prod(window.padded)
@@ -71,7 +71,7 @@ def slide(
         reduced=reduced,
         combine="add",
         initial=("in", 2),
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, y)
 
@@ -94,7 +94,7 @@ def lower_transposed(builder: Builder, node: Node) -> None:
 
 def convolve(builder: Builder, node: Node, window: Window, source: Buffer, weights: Array) -> None:
     """weights [groups, outputs, channels, *kernel]; `source` holds the unpadded input."""
-    y, finish = builder.result(node.output), activated(node, ("acc",))
+    y, epilogue = builder.result(node.output), activated(node, ("acc",))
     source = padded_float(builder, window, source)
     slide(
         builder,
@@ -106,7 +106,7 @@ def convolve(builder: Builder, node: Node, window: Window, source: Buffer, weigh
         factors=None,
         y=y,
         y_dtype="float32",
-        finish=finish,
+        epilogue=epilogue,
     )
 
 
@@ -195,7 +195,7 @@ def lower_qconv(builder: Builder, node: Node) -> None:
     weights, bias = data.reshape(*shape, *data.shape[1:]), elements(node.input(2)).reshape(shape)
     factors, form = channel_factors(node, builder.machine, data)
     x = centred_input(builder, node, window)
-    finish = requantized(("acc",), ("in", 3), node, form)
+    epilogue = requantized(("acc",), ("in", 3), node, form)
     y = builder.result(node.output)
     slide(
         builder,
@@ -207,7 +207,7 @@ def lower_qconv(builder: Builder, node: Node) -> None:
         factors=factors.reshape(shape),
         y=y,
         y_dtype="int8",
-        finish=finish,
+        epilogue=epilogue,
     )
 
 

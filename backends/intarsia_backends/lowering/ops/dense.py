@@ -97,15 +97,15 @@ def _general(
         bias=None,
         axes=tuple(axes),
     )
-    finish: Expression = ("acc",)
+    epilogue: Expression = ("acc",)
     if alpha != 1.0:
-        finish = ("mul", finish, ("const", "float32", alpha))
+        epilogue = ("mul", epilogue, ("const", "float32", alpha))
     operands: list[View] = []
     if addend is not None:
         operands.append(builder.view(addend).broadcast(addend.shape, shape))
         term = element(operands[0], 0)
-        finish = ("add", finish, term if beta == 1.0 else ("mul", term, ("const", "float32", beta)))
-    product.defer(node.output, activated(node, finish), operands)
+        epilogue = ("add", epilogue, term if beta == 1.0 else ("mul", term, ("const", "float32", beta)))
+    product.defer(node.output, activated(node, epilogue), operands)
 
 
 def _matrix(view: View, shape: tuple[int, ...], turned: bool, row: bool) -> tuple[View, tuple[int, ...]]:

@@ -90,10 +90,10 @@ def _lower_conv(builder: Builder, node: Node) -> None:
         Access("int16", (0, outputs * taps, taps, *flat_positions, *row_major(reduced))),
     ]
     operands = [padded, weights]
-    finish: Expression = ("acc",)
+    epilogue: Expression = ("acc",)
     if quantized:
         channel = (0, outputs, 1, *flat_positions, *flat_taps)
-        finish = _requantization(builder, node, accesses, operands, channel)
+        epilogue = _requantization(builder, node, accesses, operands, channel)
     kernel = nest(
         kept,
         accesses,
@@ -102,7 +102,7 @@ def _lower_conv(builder: Builder, node: Node) -> None:
         reduced=reduced,
         combine="add",
         initial=_ZERO,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -110,7 +110,7 @@ def _lower_conv(builder: Builder, node: Node) -> None:
 def _requantization(
     builder: Builder, node: Node, accesses: list[Access], operands: list[Buffer], channel: tuple[int, ...]
 ) -> Expression:
-    """The finish of a QLinearConv; appends what it reads."""
+    """The epilogue of a QLinearConv; appends what it reads."""
 
     def add(value: Value, walk: tuple[int, ...]) -> Expression:
         accesses.append(Access(value.dtype, walk if value.type.elements > 1 else (0,) * len(walk)))
@@ -160,7 +160,7 @@ def _lower_matmul(builder: Builder, node: Node) -> None:
         Access("int16", (*batches(right), 0, 1, columns)),
     ]
     operands = [centred_a, centred_b]
-    finish: Expression = ("acc",)
+    epilogue: Expression = ("acc",)
     if quantized:
         for index in (1, 4, 6, 7):
             value = node.input(index)
@@ -168,7 +168,7 @@ def _lower_matmul(builder: Builder, node: Node) -> None:
             accesses.append(Access(value.dtype, (*walk, 0)))
             operands.append(builder.read(value))
         factor: Expression = ("div", ("mul", ("in", 2), ("in", 3)), ("in", 4))
-        finish = _scaled_to(("acc",), factor, ("in", 5), node.output.dtype)
+        epilogue = _scaled_to(("acc",), factor, ("in", 5), node.output.dtype)
     kernel = nest(
         kept,
         accesses,
@@ -177,7 +177,7 @@ def _lower_matmul(builder: Builder, node: Node) -> None:
         reduced=(depth,),
         combine="add",
         initial=_ZERO,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, builder.result(node.output))
 

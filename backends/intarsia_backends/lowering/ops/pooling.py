@@ -40,7 +40,7 @@ def pool(
     combine: str,
     initial: Expression,
     body: Expression,
-    finish: Expression,
+    epilogue: Expression,
     counts: Array | None = None,
 ) -> None:
     """Reduce every window of a padded input; `counts` is operand 1, one number for each position."""
@@ -61,7 +61,7 @@ def pool(
         reduced=window.kernel,
         combine=combine,
         initial=initial,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -74,7 +74,7 @@ def pool_images(
     combine: str,
     initial: Expression,
     body: Expression,
-    finish: Expression,
+    epilogue: Expression,
     counts: Array | None = None,
 ) -> None:
     """The same with channels last; `source` is the walk from the first tap of the first window on."""
@@ -95,7 +95,7 @@ def pool_images(
         reduced=window.kernel,
         combine=combine,
         initial=initial,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, target.buffer)
 
@@ -163,15 +163,17 @@ def _is_positive(value: Value) -> bool:
 def _lower_max(builder: Builder, node: Node) -> None:
     x = node.input(0)
     window = _window(node)
-    finish = activated(node, ("acc",), x.dtype) if x.dtype == "float32" else ("acc",)
+    epilogue = activated(node, ("acc",), x.dtype) if x.dtype == "float32" else ("acc",)
     if _has_images(builder, node):
         source = _lowest_halo(builder, node, window)
         if source.zero is not None:
             target_zero = zero_point(node.output)
-            moved: Expression = ("add", ("cast", "int32", finish), ("const", "int32", source.zero - target_zero))
-            finish = finish if source.zero == target_zero else ("cast", "int16", moved)
+            moved: Expression = ("add", ("cast", "int32", epilogue), ("const", "int32", source.zero - target_zero))
+            epilogue = epilogue if source.zero == target_zero else ("cast", "int16", moved)
         initial: Expression = ("const", source.dtype, _LOWEST[source.dtype])
-        pool_images(builder, node, window, source=source, combine="max", initial=initial, body=("in", 0), finish=finish)
+        pool_images(
+            builder, node, window, source=source, combine="max", initial=initial, body=("in", 0), epilogue=epilogue
+        )
         return
     lowest = _LOWEST[x.dtype]
     initial = ("const", x.dtype, lowest)
@@ -184,7 +186,7 @@ def _lower_max(builder: Builder, node: Node) -> None:
         combine="max",
         initial=initial,
         body=("in", 0),
-        finish=finish,
+        epilogue=epilogue,
     )
 
 
@@ -194,7 +196,7 @@ def _lower_average(builder: Builder, node: Node) -> None:
     counts = _counts(node, window).astype(x.dtype)
     single = counts.size and counts.min() == counts.max()
     count: Expression = ("const", x.dtype, float(counts.flat[0])) if single else ("in", 1)
-    finish = activated(node, ("div", ("acc",), count), x.dtype)
+    epilogue = activated(node, ("div", ("acc",), count), x.dtype)
     initial: Expression = ("const", x.dtype, 0.0)
     table = None if single else counts
     if _has_images(builder, node):
@@ -207,7 +209,7 @@ def _lower_average(builder: Builder, node: Node) -> None:
             combine="add",
             initial=initial,
             body=("in", 0),
-            finish=finish,
+            epilogue=epilogue,
             counts=table,
         )
     else:
@@ -221,7 +223,7 @@ def _lower_average(builder: Builder, node: Node) -> None:
             combine="add",
             initial=initial,
             body=("in", 0),
-            finish=finish,
+            epilogue=epilogue,
             counts=table,
         )
 
@@ -249,12 +251,12 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     multiplier, shift = int(attribute(node, "multiplier", 1)), int(attribute(node, "shift", 1))
     target_zero = int(attribute(node, "output_zero_point", 0))
     form, factor = single_factor(builder.machine, largest, multiplier, shift, target_zero)
-    finish = requantized(("acc",), factor, node, form)
+    epilogue = requantized(("acc",), factor, node, form)
     initial: Expression = ("const", "int32", 0)
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
         assert source.zero == zero, f"{node.where}: its input has another zero point"
-        stored_finish = stored_number(finish, zero_point(node.output))
+        stored_finish = stored_number(epilogue, zero_point(node.output))
         pool_images(
             builder,
             node,
@@ -263,7 +265,7 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
             combine="add",
             initial=initial,
             body=("cast", "int32", ("in", 0)),
-            finish=stored_finish,
+            epilogue=stored_finish,
         )
     else:
         padded = _padded(builder, node, window, zero)
@@ -276,7 +278,7 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
             combine="add",
             initial=initial,
             body=centred(zero),
-            finish=finish,
+            epilogue=epilogue,
         )
 
 

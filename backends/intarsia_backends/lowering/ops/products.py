@@ -54,7 +54,7 @@ class Product:
             bias=self.bias,
             further=tuple(replace(view, strides=self.walk(view.strides)) for view in operands),
             y=View(result, value.dtype, self.walk(row_major(value.shape))),
-            finish=expression,
+            epilogue=expression,
         )
         self.builder.multiply(multiplication)
 

@@ -212,10 +212,10 @@ class _Layer:
         walk = (row, self.steps * row) if self.batch_first else (self.batch * row, row)
         x = View(builder.read(node.input(0)), "float32", (*walk, 1))
         extents = (self.steps, self.batch, self.wide)
-        finish: Expression = _ACC
+        epilogue: Expression = _ACC
         biases: list[Buffer] = []
         for start in () if node.optional_input(3) is None else (0, self.wide):
-            finish = ("add", finish, ("in", len(biases)))
+            epilogue = ("add", epilogue, ("in", len(biases)))
             biases.append(self.input_bias(direction, start))
         result = builder.scratch(self.steps * self.batch * self.wide, "float32")
         product = Multiplication(
@@ -227,7 +227,7 @@ class _Layer:
             bias=None,
             further=tuple(View(bias, "float32", (0, 0, 1)) for bias in biases),
             y=View(result, "float32", row_major(extents)),
-            finish=finish,
+            epilogue=epilogue,
         )
         builder.multiply(product)
         return result

@@ -46,12 +46,12 @@ def _reduce(
         reads = [steps[axis] for axis in kept] or [0]
         element: Expression = ("in", 0)
         body = ("mul", element, element) if before == "square" else (before, element) if before else element
-        finish: Expression = ("acc",)
+        epilogue: Expression = ("acc",)
         if mean:
             count = math.prod(x.shape[axis] for axis in axes)
-            finish = ("div", finish, ("const", dtype, float(count)))
+            epilogue = ("div", epilogue, ("const", dtype, float(count)))
         if after:
-            finish = (after, finish)
+            epilogue = (after, epilogue)
         kernel = nest(
             extents,
             [Access(dtype, (*reads, *(steps[axis] for axis in axes)))],
@@ -60,7 +60,7 @@ def _reduce(
             reduced=[x.shape[axis] for axis in axes],
             combine=combine,
             initial=element if initial is None else ("const", dtype, initial),
-            finish=finish,
+            epilogue=epilogue,
         )
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 

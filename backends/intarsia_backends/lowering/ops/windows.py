@@ -41,11 +41,11 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
     accesses = [Access(dtype, x_walk), Access(dtype, weights_walk, w_offset)]
     operands = [source, builder.read(node.input(1))]
     bias = node.optional_input(2)
-    finish: Expression = ("acc",)
+    epilogue: Expression = ("acc",)
     if bias is not None:
         accesses.append(Access(dtype, (0, window.outputs, 1, *still, 0, *still)))
         operands.append(builder.read(bias))
-        finish = ("add", finish, ("in", 2))
+        epilogue = ("add", epilogue, ("in", 2))
     kernel = nest(
         kept,
         accesses,
@@ -54,7 +54,7 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
         reduced=reduced,
         combine="add",
         initial=("const", dtype, 0.0),
-        finish=activated(node, finish, dtype),
+        epilogue=activated(node, epilogue, dtype),
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -152,7 +152,7 @@ def _lower_lp_pool(builder: Builder, node: Node) -> None:
         reduced=window.kernel,
         combine="add",
         initial=("const", dtype, 0.0),
-        finish={1.0: ("acc",), 2.0: ("sqrt", ("acc",))}.get(power, root),
+        epilogue={1.0: ("acc",), 2.0: ("sqrt", ("acc",))}.get(power, root),
     )
     builder.call(kernel, [_padded(builder, x, window)], builder.result(node.output))
 
