@@ -43,7 +43,7 @@ class ProfiledTarget(CpuTarget):
         self.calls: dict[str, list[Call]] = {}
 
     def compile(self, region: Graph) -> Blob:
-        self.calls[region.name] = lower_region(region, self.machine, self.blockings).calls
+        self.calls[region.name] = lower_region(region, self.machine, self.configs).calls
         return super().compile(region)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.blockings import Question
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.tuning_tasks import TuningTask
 
 
 def pack_weights(kernel: Depthwise, weights: Array) -> Array:
@@ -100,7 +100,7 @@ def _widths(kernel: tuple[int, int], stride: int, dilation: int, width: int) -> 
 
 
 @dataclass(frozen=True)
-class DepthwiseBlocking:
+class DepthwiseTiling:
     """`rows` and `columns` of a Depthwise."""
 
     rows: int
@@ -108,7 +108,7 @@ class DepthwiseBlocking:
 
 
 @dataclass(frozen=True)
-class DepthwiseQuestion(Question):
+class DepthwiseTask(TuningTask):
     """How to cut up a depthwise convolution; fields as in `Depthwise`."""
 
     machine: Machine
@@ -126,22 +126,23 @@ class DepthwiseQuestion(Question):
         sizes = f"{self.batch}x{self.channels} of {self.positions[0]}x{self.positions[1]}"
         return f"depthwise {self.products} {sizes}, {', '.join(words)}"
 
-    def rule(self) -> DepthwiseBlocking:
-        return DepthwiseBlocking(*tile(self.products, self.kernel, *self._columns, self.positions))
+    def heuristic(self) -> DepthwiseTiling:
+        return DepthwiseTiling(*tile(self.products, self.kernel, *self._columns, self.positions))
 
     @property
     def _columns(self) -> tuple[int, int]:
         return self.strides[1], self.dilations[1]
 
-    def alternatives(self) -> list[DepthwiseBlocking]:
-        """Another number of rows, whole rows, parts of about half and twice the rule's columns."""
-        rule, width = self.rule(), self.positions[1]
+    def alternatives(self) -> list[DepthwiseTiling]:
+        """Another number of rows, whole rows, parts of about half and twice the heuristic's columns."""
+        heuristic, width = self.heuristic(), self.positions[1]
         widths = _widths(self.kernel, *self._columns, width) or [width]
         near = [
-            min(widths, key=lambda columns: abs(columns - wanted)) for wanted in (rule.columns / 2, rule.columns * 2)
+            min(widths, key=lambda columns: abs(columns - wanted))
+            for wanted in (heuristic.columns / 2, heuristic.columns * 2)
         ]
         heights = [rows for rows in range(1, min(_ROWS_MAX, self.positions[0]) + 1) if self.kernel[0] <= 3 or rows == 1]
-        found = [DepthwiseBlocking(rows, rule.columns) for rows in heights]
-        found += [DepthwiseBlocking(rule.rows, columns) for columns in (*near, width)]
-        found += [DepthwiseBlocking(rows, columns) for rows in heights for columns in (*near, width)]
-        return [blocking for blocking in dict.fromkeys(found) if blocking != rule]
+        found = [DepthwiseTiling(rows, heuristic.columns) for rows in heights]
+        found += [DepthwiseTiling(heuristic.rows, columns) for columns in (*near, width)]
+        found += [DepthwiseTiling(rows, columns) for rows in heights for columns in (*near, width)]
+        return [config for config in dict.fromkeys(found) if config != heuristic]

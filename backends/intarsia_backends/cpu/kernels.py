@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from intarsia_backends.cpu.tiling import Cut
+from intarsia_backends.cpu.tiling import ProductTiling
 from intarsia_backends.lowering.access import Access, Expression
 from intarsia_backends.lowering.kernels import Kernel
 
@@ -100,7 +100,7 @@ class MatrixProduct(Kernel):
     batch     extents of the outer axes
     x         walk over (batch.., rows, depth); "dot2", "dot4": int32, depth in twos or fours
     w         walk over (batch.., depth, columns); packed: over (batch..) alone, of [panels][depth][panel] (dot2:
-              [..][2], dot4: [..][4]) with the panels as `cut` has them, absent columns zero
+              [..][2], dot4: [..][4]) with the panels as `tiling` has them, absent columns zero
     packed    whether w was laid out before
     bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
     further   walks over (batch.., rows, columns) of what else `epilogue` reads
@@ -121,7 +121,7 @@ class MatrixProduct(Kernel):
     bias: bool
     further: tuple[Access, ...]
     y: Access
-    cut: Cut
+    tiling: ProductTiling
     epilogue: Expression
 
     @property

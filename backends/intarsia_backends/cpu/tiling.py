@@ -10,7 +10,7 @@ take it up within a microsecond or two."""
 
 
 @dataclass(frozen=True)
-class Cut:
+class ProductTiling:
     """How a matrix product is cut up so that every level of memory holds what is read again.
 
     lanes        columns in a vector

@@ -85,7 +85,7 @@ def is_exact(size: int, weights: Array, largest: int = 255) -> bool:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WinogradTiling:
     """Sizes of a `Winograd` that a shape may be given, and what it costs.
 
     size, tiles, tasks, parts, rows, vectors
@@ -124,14 +124,14 @@ _BYTES_PER_CYCLE = 8.0
 
 def plan(
     machine: Machine, batch: int, channels: int, outputs: int, positions: tuple[int, int], size: int, products: str
-) -> Plan:
+) -> WinogradTiling:
     """How to cut a layer, by the model."""
     return _cheapest(plans(machine, batch, channels, outputs, positions, size, products, _REGISTERS))
 
 
 def other_plans(
     machine: Machine, batch: int, channels: int, outputs: int, positions: tuple[int, int], size: int, products: str
-) -> list[Plan]:
+) -> list[WinogradTiling]:
     """How else a layer may be cut: other registers, about half or twice as many tiles; cheapest first by the model.
 
     None that would leave all but one of `THREADS` threads idle where the cheapest does not.
@@ -149,7 +149,7 @@ def other_plans(
     return sorted(kept, key=lambda item: item.cycles)
 
 
-def _cheapest(found: Sequence[Plan]) -> Plan:
+def _cheapest(found: Sequence[WinogradTiling]) -> WinogradTiling:
     best = found[0]
     for item in found:
         if item.cycles < best.cycles * 0.995:
@@ -166,7 +166,7 @@ def plans(
     size: int,
     products: str,
     registers: Sequence[tuple[int, int]],
-) -> list[Plan]:
+) -> list[WinogradTiling]:
     """Every way to cut a layer. A coarse model: multiply-adds, transforms, and weights that pass once for each block.
 
     registers  pairs of rows and vectors that may be held at once
@@ -192,7 +192,9 @@ def plans(
             cycles = (alone / THREADS + together) / 2
             tasks, held_vectors = min(blocks, 2 * THREADS), min(vectors, outputs // lanes)
             found.append(
-                Plan(size=size, tiles=tiles, tasks=tasks, parts=parts, rows=rows, vectors=held_vectors, cycles=cycles)
+                WinogradTiling(
+                    size=size, tiles=tiles, tasks=tasks, parts=parts, rows=rows, vectors=held_vectors, cycles=cycles
+                )
             )
     return found
 

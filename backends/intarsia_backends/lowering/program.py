@@ -77,7 +77,7 @@ class Program:
     calls    in order
     weights  contents of the file of weights
     arena    bytes of scratch memory; set by the planner
-    sources  how many kernels are cut up by which kind of answer, as `blockings` has them
+    sources  how many kernels could be made in several ways, by who chose the one; empty where a target has no choice
     """
 
     calls: list[Call] = field(default_factory=list)

@@ -45,7 +45,7 @@ def emit_product(kernel: MatrixProduct, schedule: Schedule) -> Any:
     w_dtype = WEIGHTS[kernel.products]
     total = "float32" if kernel.products == "float32" else "int32"
     share = SHARES[kernel.products]
-    columns = kernel.cut.vectors * kernel.cut.lanes
+    columns = kernel.tiling.vectors * kernel.tiling.lanes
 
     def body() -> None:
         x = parameter("x", span(kernel.x, (*kernel.batch, kernel.rows, kernel.depth)), x_dtype)
@@ -89,13 +89,13 @@ class _Product:
     def __init__(
         self, kernel: MatrixProduct, x: Any, w: Any, bias: Any, further: Sequence[Any], y: Any, total: str
     ) -> None:
-        self.kernel, self.cut = kernel, kernel.cut
+        self.kernel, self.tiling = kernel, kernel.tiling
         self.x, self.w, self.bias, self.further, self.y = x, w, bias, further, y
         self.total = total
         self.share = SHARES[kernel.products]
         self.rank = len(kernel.batch)
-        self.depth_blocks = -(-kernel.depth // self.cut.depth_block)
-        tiles = split_evenly(kernel.rows, self.cut.tiles[0])[0]
+        self.depth_blocks = -(-kernel.depth // self.tiling.depth_block)
+        tiles = split_evenly(kernel.rows, self.tiling.tiles[0])[0]
         column_step = kernel.w.strides[-1] if not kernel.packed else 1
         self.packs = not kernel.packed and (column_step != 1 or tiles >= _REUSES)
         self.panel: Any = None
@@ -105,35 +105,38 @@ class _Product:
 
     def kinds(self) -> list[_Kind]:
         """Wide panels, narrow ones, and the last one where its columns do not fill its vectors."""
-        cut, lanes = self.cut, self.cut.lanes
+        tiling, lanes = self.tiling, self.tiling.lanes
         kinds = []
-        for first, count, vectors in ((0, cut.wide_panels, cut.wide), (cut.wide_panels, cut.panels, cut.wide - 1)):
+        for first, count, vectors in (
+            (0, tiling.wide_panels, tiling.wide),
+            (tiling.wide_panels, tiling.panels, tiling.wide - 1),
+        ):
             if first < count:
                 full = (lanes,) * vectors
-                kinds.append(_Kind(full, full, first, first * cut.wide * lanes))
+                kinds.append(_Kind(full, full, first, first * tiling.wide * lanes))
         rest = self.kernel.columns % lanes
         if rest:
             last = kinds[-1]
             kept = (*last.kept[:-1], rest)
             computed = last.widths if self.kernel.packed or self.packs else kept
-            start = last.first_column + (cut.panels - 1 - last.first) * last.width
-            if last.first == cut.panels - 1:
+            start = last.first_column + (tiling.panels - 1 - last.first) * last.width
+            if last.first == tiling.panels - 1:
                 kinds.pop()
-            kinds.append(_Kind(computed, kept, cut.panels - 1, start))
+            kinds.append(_Kind(computed, kept, tiling.panels - 1, start))
         return kinds
 
     def emit(self, schedule: Schedule) -> None:
-        kernel, cut = self.kernel, self.cut
-        extents = (*kernel.batch, cut.row_blocks, cut.chunks)
+        kernel, tiling = self.kernel, self.tiling
+        extents = (*kernel.batch, tiling.row_blocks, tiling.chunks)
         with ExitStack() as stack:
             *batch, row_block, chunk = schedule.loops(stack, extents, kernel.work, len(extents))
             if self.packs:
-                size = cut.depth_block * cut.wide * cut.lanes * self.share
+                size = tiling.depth_block * tiling.wide * tiling.lanes * self.share
                 self.panel = T.alloc_buffer((size,), self.w.dtype)
-            size = -(-cut.panels // cut.chunks)
+            size = -(-tiling.panels // tiling.chunks)
             with T.serial(0, self.depth_blocks) as block:
                 begin = chunk * size
-                count = size if cut.panels % size == 0 else tirx.min(size, cut.panels - begin)
+                count = size if tiling.panels % size == 0 else tirx.min(size, tiling.panels - begin)
                 with T.serial(0, count) as step:
                     self.emit_panel(self.kinds(), batch, row_block, block, begin + step)
 
@@ -151,17 +154,19 @@ class _Product:
                 self.emit_panel(others, batch, row_block, block, panel)
 
     def emit_rows(self, kind: _Kind, batch: Sequence[Term], row_block: Term, block: Term, panel: Term) -> None:
-        kernel, cut = self.kernel, self.cut
+        kernel, tiling = self.kernel, self.tiling
         column = (panel - kind.first) * kind.width + kind.first_column
-        depth = block * cut.depth_block
+        depth = block * tiling.depth_block
         length = (
-            cut.depth_block if kernel.depth % cut.depth_block == 0 else tirx.min(cut.depth_block, kernel.depth - depth)
+            tiling.depth_block
+            if kernel.depth % tiling.depth_block == 0
+            else tirx.min(tiling.depth_block, kernel.depth - depth)
         )
         if self.packs:
             self.pack(kind, batch, depth, length, column)
-        tallest = cut.tiles[0] if len(kind.widths) == cut.wide else cut.tiles[1]
+        tallest = tiling.tiles[0] if len(kind.widths) == tiling.wide else tiling.tiles[1]
         tiles, size, high = split_evenly(kernel.rows, tallest)
-        each = -(-tiles // cut.row_blocks)
+        each = -(-tiles // tiling.row_blocks)
         begin = row_block * each
         count = each if tiles % each == 0 else tirx.max(0, tirx.min(each, tiles - begin))
         with T.serial(0, count) as step:
@@ -206,7 +211,7 @@ class _Product:
         """Ask for part of the next panel: all of it in so many steps."""
         buffer, start, row = self.w_walk(kind, batch, depth, column)
         size = np.dtype(str(buffer.dtype)).itemsize
-        lines = -(-self.cut.depth_block * row * size // (LINE_BYTES * steps))
+        lines = -(-self.tiling.depth_block * row * size // (LINE_BYTES * steps))
         for line in range(lines):
             prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (LINE_BYTES // size))
 
@@ -214,7 +219,7 @@ class _Product:
         """Lay out a panel of what is made at run time."""
         row, step = self.kernel.w.strides[-2:]
         start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset) + depth * row + column * step
-        lanes = self.cut.lanes
+        lanes = self.tiling.lanes
         whole = row == 1 and step != 1 and lanes > 1
         blocks = tirx.floordiv(length, lanes) if whole else 0
         for index, (width, kept) in enumerate(zip(kind.widths, kind.kept)):
@@ -235,7 +240,7 @@ class _Product:
 
     def turn(self, kind: _Kind, source: Term, step: int, kept: int, target: Term) -> None:
         """Columns that lie along the depth become a square block of the panel."""
-        lanes = self.cut.lanes
+        lanes = self.tiling.lanes
         zero = spread(tirx.const(0, str(self.w.dtype)), lanes)
         rows = [load(self.w, source + lane * step, lanes) if lane < kept else zero for lane in range(lanes)]
         for index, vector in enumerate(transposed(rows, lanes, str(self.w.dtype))):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from intarsia.ir.graph import Graph, Node
-from intarsia_backends.cpu.blockings import Asked, Blockings, Make, Question
 from intarsia_backends.cpu.kernels import WEIGHTS, MatrixProduct
-from intarsia_backends.cpu.lower.panels import ProductQuestion, pack_panels, pad_columns
+from intarsia_backends.cpu.lower.panels import ProductTask, pack_panels, pad_columns
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.tiling import Cut
+from intarsia_backends.cpu.tiling import ProductTiling
+from intarsia_backends.cpu.tuning_tasks import AskedTask, Configs, Make, TuningTask
 from intarsia_backends.lowering.access import Access, joined_loops
 from intarsia_backends.lowering.builder import Builder, ImageReader
 from intarsia_backends.lowering.kernels import Kernel
@@ -27,7 +27,7 @@ _ROWS_MIN = 4
 class CpuBuilder(Builder):
     """Hands out memory for values and collects calls while a region is lowered.
 
-    blockings       answers how work is cut up
+    configs       answers how work is cut up
     winograd_sizes  by convolution, the tiles by which it may be made
     """
 
@@ -38,18 +38,18 @@ class CpuBuilder(Builder):
         graph: Graph,
         machine: Machine,
         readers: Mapping[str, ImageReader[Any]],
-        blockings: Blockings | None = None,
+        configs: Configs | None = None,
     ) -> None:
         super().__init__(graph, machine, readers)
-        self.blockings = blockings or Blockings()
+        self.configs = configs or Configs()
         self.winograd_sizes: dict[Node, tuple[int, ...]] = {}
 
-    def call_blocked(self, question: Question, make: Make, output: Operand) -> None:
-        """Append the call of a kernel whose work is cut up as the answer to a question says."""
-        answer = self.blockings.answer(question)
-        kernel, operands = make(self, answer.blocking)
-        self.blockings.note(Asked(question=question, make=make, output=output, program=self.program, work=kernel.work))
-        self.program.sources[answer.source] += 1
+    def call_tuned(self, task: TuningTask, make: Make, output: Operand) -> None:
+        """Append the call of a kernel whose work is cut up as the choice for a task says."""
+        choice = self.configs.choice(task)
+        kernel, operands = make(self, choice.config)
+        self.configs.note(AskedTask(task=task, make=make, output=output, program=self.program, work=kernel.work))
+        self.program.sources[choice.source] += 1
         self.call(kernel, operands, output)
 
     def multiply(self, product: Multiplication) -> None:
@@ -75,7 +75,7 @@ class CpuBuilder(Builder):
 
         *batch, rows = ordered(extents, 1)
         packed = not isinstance(w, View)
-        question = ProductQuestion(
+        task = ProductTask(
             machine=self.machine,
             products=product.products,
             batch=int(np.prod(batch, dtype=np.int64)),
@@ -90,7 +90,7 @@ class CpuBuilder(Builder):
         else:
             w_walk = Access(WEIGHTS[product.products], ordered(w_steps)[:-1])
 
-        def make(builder: Builder, cut: Cut) -> tuple[Kernel, Sequence[Operand]]:
+        def make(builder: Builder, tiling: ProductTiling) -> tuple[Kernel, Sequence[Operand]]:
             kernel = MatrixProduct(
                 products=product.products,
                 batch=tuple(batch),
@@ -106,20 +106,20 @@ class CpuBuilder(Builder):
                     for view, own in zip(product.further, steps)
                 ),
                 y=Access(y.dtype, (*ordered(y_steps), y.strides[-1]), y.offset),
-                cut=cut,
+                tiling=tiling,
                 epilogue=product.epilogue,
             )
-            return kernel, [x.buffer, *_weights(builder, product, cut), *(view.buffer for view in product.further)]
+            return kernel, [x.buffer, *_weights(builder, product, tiling), *(view.buffer for view in product.further)]
 
-        self.call_blocked(question, make, y.buffer)
+        self.call_tuned(task, make, y.buffer)
 
 
-def _weights(builder: Builder, product: Multiplication, cut: Cut) -> list[Operand]:
+def _weights(builder: Builder, product: Multiplication, tiling: ProductTiling) -> list[Operand]:
     """w, and the bias where there is one."""
     if isinstance(product.w, View):
         found: list[Operand] = [product.w.buffer]
     else:
-        found = [builder.weight(pack_panels(product.w, cut, product.products))]
+        found = [builder.weight(pack_panels(product.w, tiling, product.products))]
     if product.bias is not None:
-        found.append(builder.weight(pad_columns(product.bias, cut)))
+        found.append(builder.weight(pad_columns(product.bias, tiling)))
     return found

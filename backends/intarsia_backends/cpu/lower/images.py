@@ -8,23 +8,23 @@ from dataclasses import replace
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
+from intarsia_backends.cpu.depthwise import DepthwiseTask, DepthwiseTiling, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction
 from intarsia_backends.cpu.lower.builder import CpuBuilder
-from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
+from intarsia_backends.cpu.lower.convolution_tiling import DirectTiling
 from intarsia_backends.cpu.lower.dot4 import dot4_bias, takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.packing import interleaved_outputs, pack, pad_outputs
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.lower.winograd import (
-    convolution_question,
+    convolution_task,
     convolved_by_winograd,
     winograd_room,
     winograd_sizes_of,
 )
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.winograd import Plan
+from intarsia_backends.cpu.winograd import WinogradTiling
 from intarsia_backends.lowering.access import Access, Expression
 from intarsia_backends.lowering.builder import ImageReader, Pending
 from intarsia_backends.lowering.kernels import Kernel, nest
@@ -109,13 +109,13 @@ def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
         convolution = replace(convolution, bias=bias)
     if window.groups > 1 and window.channels % SHARES[products]:
         products = "int16"  # a pair would reach into the next group
-    question = convolution_question(machine, window, products, sizes)
-    halo, step = winograd_room(builder, question, window)
+    task = convolution_task(machine, window, products, sizes)
+    halo, step = winograd_room(builder, task, window)
     if not sizes and _joins_taps(window, products) and _keeps_pairs(builder, convolution.source, window):
         placed = convolution.placed(builder, _room_below(halo), 1)
         convolution = _with_joined_taps(convolution)
         window = convolution.window
-        question = convolution_question(machine, window, products, ())
+        task = convolution_task(machine, window, products, ())
     else:
         placed = convolution.placed(builder, halo, step, as_bytes=products == "dot4")
     if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
@@ -123,23 +123,23 @@ def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
         x, images = _picked(builder, x, images, window, STORED[products])
         window = replace(window, strides=(1, 1))
         placed, convolution = (x, images, target, epilogue), replace(convolution, window=window)
-        question = replace(question, strides=window.strides)
+        task = replace(task, strides=window.strides)
     _, images, target, _ = placed
     if not sizes:
         x_positions = (images.row * window.strides[0], images.pitch * window.strides[1])
         walks = [target.strides[2:], *(view.strides[2:] for view in convolution.views)]
-        question = replace(question, one_row=_is_one_row(window.positions, [x_positions, *walks]))
+        task = replace(task, one_row=_is_one_row(window.positions, [x_positions, *walks]))
 
-    def make(maker: CpuBuilder, blocking: DirectBlocking | Plan) -> tuple[Kernel, Sequence[Operand]]:
-        if isinstance(blocking, Plan):
-            return convolved_by_winograd(maker, convolution, placed, blocking)
-        return _convolved_directly(maker, convolution, placed, products, blocking)
+    def make(maker: CpuBuilder, config: DirectTiling | WinogradTiling) -> tuple[Kernel, Sequence[Operand]]:
+        if isinstance(config, WinogradTiling):
+            return convolved_by_winograd(maker, convolution, placed, config)
+        return _convolved_directly(maker, convolution, placed, products, config)
 
-    builder.call_blocked(question, make, target.start)
+    builder.call_tuned(task, make, target.start)
 
 
 def _convolved_directly(
-    builder: CpuBuilder, convolution: Convolution, placed: Placed, products: str, blocking: DirectBlocking
+    builder: CpuBuilder, convolution: Convolution, placed: Placed, products: str, config: DirectTiling
 ) -> tuple[Kernel, Sequence[Operand]]:
     """The sum as it is written: the kernel, and its operands without the output."""
     window, lanes = convolution.window, builder.machine.lanes
@@ -152,8 +152,8 @@ def _convolved_directly(
     x_positions = (row * window.strides[0], images.pitch * window.strides[1] // share)
     walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
-    if blocking.columns:
-        columns = blocking.columns
+    if config.columns:
+        columns = config.columns
         positions = (math.prod(positions) // columns, columns)
         x_positions = (x_positions[1] * columns, x_positions[1])
         y_positions = (y_position * columns, y_position)
@@ -174,18 +174,18 @@ def _convolved_directly(
         y_group=window.outputs,
         y_channel=1,
         y_positions=y_positions,
-        tile=blocking.tile,
-        flat=blocking.flat,
-        vectors=blocking.vectors,
+        tile=config.tile,
+        flat=config.flat,
+        vectors=config.vectors,
         lanes=lanes,
         operands=tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
         padded=window.groups == 1,
-        chunked=blocking.chunked,
-        rows_first=blocking.rows_first,
+        chunked=config.chunked,
+        rows_first=config.rows_first,
         epilogue=epilogue,
     )
-    order = interleaved_outputs(window.outputs, blocking.vectors, lanes) if kernel.interleaved else None
-    packed = pack(convolution.weights, blocking.vectors, lanes, products, window_first=True, order=order)
+    order = interleaved_outputs(window.outputs, config.vectors, lanes) if kernel.interleaved else None
+    packed = pack(convolution.weights, config.vectors, lanes, products, window_first=True, order=order)
     bias = pad_outputs(convolution.bias, lanes)
     return kernel, [
         x,
@@ -261,7 +261,7 @@ def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
     window, lanes = convolution.window, builder.machine.lanes
     x, images, target, epilogue = convolution.placed(builder, window_halo(window), lanes)
     height, width = window.kernel
-    question = DepthwiseQuestion(
+    task = DepthwiseTask(
         machine=builder.machine,
         products=convolution.products(builder.machine),
         batch=window.batch,
@@ -272,22 +272,22 @@ def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
         positions=(window.positions[0], window.positions[1]),
     )
 
-    def make(maker: CpuBuilder, blocking: DepthwiseBlocking) -> tuple[Kernel, Sequence[Operand]]:
+    def make(maker: CpuBuilder, config: DepthwiseTiling) -> tuple[Kernel, Sequence[Operand]]:
         kernel = Depthwise(
-            products=question.products,
-            batch=question.batch,
-            channels=question.channels,
-            kernel=question.kernel,
-            strides=question.strides,
-            dilations=question.dilations,
-            positions=question.positions,
+            products=task.products,
+            batch=task.batch,
+            channels=task.channels,
+            kernel=task.kernel,
+            strides=task.strides,
+            dilations=task.dilations,
+            positions=task.positions,
             x_steps=(images.image, images.row, images.pitch),
             y_dtype=target.dtype,
             y_steps=(target.strides[0], target.strides[2], target.strides[3]),
             further=convolution.accesses,
             epilogue=epilogue,
-            rows=blocking.rows,
-            columns=blocking.columns,
+            rows=config.rows,
+            columns=config.columns,
             lanes=lanes,
         )
         weights = convolution.weights.reshape(window.groups, height, width)
@@ -298,7 +298,7 @@ def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
             *(view.start for view in convolution.views),
         ]
 
-    builder.call_blocked(question, make, target.start)
+    builder.call_tuned(task, make, target.start)
 
 
 def _convolution_halo(builder: CpuBuilder, node: Node) -> Halo:
@@ -312,7 +312,7 @@ def _convolution_halo(builder: CpuBuilder, node: Node) -> Halo:
     if not sizes:
         return window_halo(window)
     products = "float32" if weights.dtype.kind == "f" else products_for(builder.machine)
-    return winograd_room(builder, convolution_question(builder.machine, window, products, sizes), window)[0]
+    return winograd_room(builder, convolution_task(builder.machine, window, products, sizes), window)[0]
 
 
 def _wants_bytes(builder: CpuBuilder, node: Node) -> bool:

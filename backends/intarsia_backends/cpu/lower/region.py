@@ -8,7 +8,6 @@ from typing import Any
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
-from intarsia_backends.cpu.blockings import Blockings
 from intarsia_backends.cpu.lower import convolution, dense
 from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.expansions import EXPANSIONS
@@ -16,6 +15,7 @@ from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
 from intarsia_backends.cpu.lower.half import expand_half, is_half
 from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.tuning_tasks import Configs
 from intarsia_backends.lowering import region
 from intarsia_backends.lowering.ops.table import Lowering, has_sizes, image_readers, makes_nothing, supports
 from intarsia_backends.lowering.program import Program
@@ -24,7 +24,7 @@ LOWERINGS: Mapping[str, Lowering[CpuBuilder]] = {**region.LOWERINGS, **dense.LOW
 """Every op that code is made for."""
 
 _TABLES: tuple[Mapping[str, Lowering[CpuBuilder]], ...] = (LOWERINGS, region.FURTHER)
-"""Asked in this order; where all refuse, the first one's reason is told."""
+"""AskedTask in this order; where all refuse, the first one's reason is told."""
 
 _READERS = image_readers(LOWERINGS)
 
@@ -69,12 +69,12 @@ def _supported_parts(node: Node) -> Support:
     return YES
 
 
-def lower_region(graph: Graph, machine: Machine, blockings: Blockings | None = None) -> Program:
+def lower_region(graph: Graph, machine: Machine, configs: Configs | None = None) -> Program:
     """The calls of a region whose nodes are all supported.
 
-    blockings  answers how work is cut up; the rule alone where there is none
+    configs  answers how work is cut up; the heuristic alone where there is none
     """
-    builder = CpuBuilder(graph, machine, _READERS, blockings)
+    builder = CpuBuilder(graph, machine, _READERS, configs)
     for node in graph.nodes:
         _lower(builder, node)
     return builder.finish(graph)

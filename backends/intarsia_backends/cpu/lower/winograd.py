@@ -9,12 +9,12 @@ from intarsia.ir.graph import Node
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.builder import CpuBuilder
-from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion
+from intarsia_backends.cpu.lower.convolution_tiling import ConvolutionTask
 from intarsia_backends.cpu.lower.dot4 import takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
+from intarsia_backends.cpu.winograd import WinogradTiling, pack_bias, pack_weights, winograd_pays, winograd_sizes
 from intarsia_backends.lowering.kernels import Kernel
 from intarsia_backends.lowering.ops.geometry import Window, window_halo
 from intarsia_backends.lowering.ops.table import elements
@@ -37,7 +37,7 @@ def winograd_sizes_of(builder: CpuBuilder, node: Node, window: Window, weights: 
         products = "float32" if real else products_for(machine)
         sizes = winograd_sizes(channels, outputs, products, strict=machine.strict, weights=None if real else weights)
         if sizes and not real and takes_dot4(machine, weights, elements(node.input(2))):
-            # The direct sum would have its images stored otherwise: the rule decides for good.
+            # The direct sum would have its images stored otherwise: the heuristic decides for good.
             positions = (window.positions[0], window.positions[1])
             size = winograd_pays(machine, window.batch, channels, outputs, positions, products, sizes)
             sizes = (size,) if size else ()
@@ -45,12 +45,10 @@ def winograd_sizes_of(builder: CpuBuilder, node: Node, window: Window, weights: 
     return builder.winograd_sizes[node]
 
 
-def convolution_question(
-    machine: Machine, window: Window, products: str, sizes: tuple[int, ...]
-) -> ConvolutionQuestion:
+def convolution_task(machine: Machine, window: Window, products: str, sizes: tuple[int, ...]) -> ConvolutionTask:
     """How to make a dense convolution; not yet whether its image is one row, which one that Winograd's algorithm may
     make never is: its padded rows are longer than those of the output."""
-    return ConvolutionQuestion(
+    return ConvolutionTask(
         machine=machine,
         products=products,
         batch=window.batch,
@@ -66,20 +64,20 @@ def convolution_question(
     )
 
 
-def winograd_room(builder: CpuBuilder, question: ConvolutionQuestion, window: Window) -> tuple[Halo, int]:
+def winograd_room(builder: CpuBuilder, task: ConvolutionTask, window: Window) -> tuple[Halo, int]:
     """The halo around what is convolved, and what its channels are rounded up to. While the choice is open they serve
     every alternative."""
-    if not question.winograd:
-        return window_halo(window), SHARES[question.products]
-    if builder.blockings.open:
+    if not task.winograd:
+        return window_halo(window), SHARES[task.products]
+    if builder.configs.open:
         halo = window_halo(window)
-        for size in question.winograd:
+        for size in task.winograd:
             halo = halo.joined(winograd_halo(window, size))
         return halo, builder.machine.lanes
-    blocking = builder.blockings.answer(question).blocking
-    if isinstance(blocking, Plan):
-        return winograd_halo(window, blocking.size), builder.machine.lanes
-    return window_halo(window), SHARES[question.products]
+    config = builder.configs.choice(task).config
+    if isinstance(config, WinogradTiling):
+        return winograd_halo(window, config.size), builder.machine.lanes
+    return window_halo(window), SHARES[task.products]
 
 
 def winograd_halo(window: Window, size: int) -> Halo:
@@ -91,14 +89,14 @@ def winograd_halo(window: Window, size: int) -> Halo:
 
 
 def convolved_by_winograd(
-    builder: CpuBuilder, convolution: Convolution, placed: Placed, blocking: Plan
+    builder: CpuBuilder, convolution: Convolution, placed: Placed, config: WinogradTiling
 ) -> tuple[Kernel, Sequence[Operand]]:
     """A convolution in one group, made in tiles: the kernel, and its operands without the output."""
     machine, window = builder.machine, convolution.window
     x, images, target, epilogue = placed
     kernel = Winograd(
         products=convolution.products(machine),
-        size=blocking.size,
+        size=config.size,
         batch=window.batch,
         channels=machine.whole_vectors(window.channels),
         outputs=machine.whole_vectors(window.outputs),
@@ -108,11 +106,11 @@ def convolved_by_winograd(
         y_steps=(target.strides[0], target.strides[2], target.strides[3]),
         further=convolution.accesses,
         epilogue=epilogue,
-        tiles=blocking.tiles,
-        tasks=blocking.tasks,
-        parts=blocking.parts,
-        rows=blocking.rows,
-        vectors=blocking.vectors,
+        tiles=config.tiles,
+        tasks=config.tasks,
+        parts=config.parts,
+        rows=config.rows,
+        vectors=config.vectors,
         lanes=machine.lanes,
     )
     return kernel, [
