@@ -1,6 +1,6 @@
 """Ops as calls of kernels over buffers, for any target: what code generators share. It imports no backend.
 
-From below: `access` and `machine` (how loops walk; what is asked of a machine), `kernels` (descriptions, plain data),
+From below: `access` and `machine` (access patterns of loops; what is asked of a machine), `kernels` (descriptions, plain data),
 `program` and `views` (calls, buffers; how values lie in them), `memory_plan`, `builder` (memory, calls, and values that
 are made when they are first read), `layouts` and `fusion` (channels last; elementwise ends), `ops` (a file for each
 family of ops), `region` (the table of all ops).

@@ -1,4 +1,4 @@
-"""How loops walk over buffers, and what they compute there.
+"""Access patterns: how loops walk over buffers, and what they compute there.
 
 An expression is a nested tuple, the head being its kind:
 
@@ -21,7 +21,7 @@ Expression = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Access:
-    """How a nest of loops walks over a buffer.
+    """A strided access pattern: how a nest of loops walks over a buffer.
 
     dtype    element type
     strides  elements from one step of each loop to the next, kept loops first, then reduced ones

@@ -34,7 +34,7 @@ from intarsia_backends.lowering.ops.table import elements, known
 from intarsia_backends.lowering.program import Operand
 from intarsia_backends.lowering.views import Halo, Images, View
 
-_PICKED_OUTPUTS = 64
+_GATHERED_OUTPUTS = 64
 """Outputs from on which a 1x1 convolution with strides is worth a copy of what it reads."""
 
 
@@ -118,9 +118,9 @@ def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
         task = convolution_task(machine, window, products, ())
     else:
         placed = convolution.placed(builder, halo, step, as_bytes=products == "dot4")
-    if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
+    if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _GATHERED_OUTPUTS:
         x, images, target, epilogue = placed
-        x, images = _picked(builder, x, images, window, STORED[products])
+        x, images = _gathered(builder, x, images, window, STORED[products])
         window = replace(window, strides=(1, 1))
         placed, convolution = (x, images, target, epilogue), replace(convolution, window=window)
         task = replace(task, strides=window.strides)
@@ -234,21 +234,21 @@ def _sums_dot4(machine: Machine, window: Window, weights: Array, bias: Array) ->
     return alone and takes_dot4(machine, weights.reshape(-1, *weights.shape[2:]), bias)
 
 
-def _picked(builder: CpuBuilder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
+def _gathered(builder: CpuBuilder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
     """A copy of the positions that a 1x1 window with strides meets, side by side.
 
     Those between them would take room in the caches, and steps of some powers of two use few sets of these.
     """
     rows, columns = window.positions
-    picked = Images(
+    gathered = Images(
         batch=images.batch, channels=images.channels, height=rows, width=columns, pitch=images.pitch, halo=Halo()
     )
-    buffer = builder.scratch(picked.elements, dtype)
+    buffer = builder.scratch(gathered.elements, dtype)
     steps = (images.image, images.row * window.strides[0], images.pitch * window.strides[1], 1)
-    target = Access(dtype, (picked.image, picked.row, picked.pitch, 1))
+    target = Access(dtype, (gathered.image, gathered.row, gathered.pitch, 1))
     extents = (images.batch, rows, columns, images.pitch)
     builder.call(nest(extents, [Access(dtype, steps)], target, ("in", 0)), [x], buffer)
-    return buffer, picked
+    return buffer, gathered
 
 
 def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> bool:
