@@ -44,7 +44,7 @@ class ProfiledTarget(CpuTarget):
         self.calls: dict[str, list[Call]] = {}
 
     def compile(self, region: Graph) -> Blob:
-        self.calls[region.name] = lower_region(region, self.machine, self.blockings).calls
+        self.calls[region.name] = lower_region(region, self.machine, self.configs).calls
         return super().compile(region)
 
 
@@ -63,7 +63,7 @@ def operations(call: Call) -> int:
     products = getattr(call.kernel, "products", None)
     if products is None:
         return work
-    return work * (4 if products == "pairs" else 2)
+    return work * (4 if products == "dot2" else 2)
 
 
 def sizes(call: Call) -> str:

@@ -1,4 +1,4 @@
-"""How loops walk over buffers."""
+"""Access patterns: how loops walk over buffers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Access:
-    """How a nest of loops walks over a buffer.
+    """A strided access pattern: how a nest of loops walks over a buffer.
 
     dtype    element type
     strides  elements from one step of each loop to the next, kept loops first, then reduced ones

@@ -39,7 +39,12 @@ def map_values(
     operands: list[View] = []
     views = [*(_operand(builder, value, output) for value in values), *tables]
     expression = body.substituted({index: _added(operands, view) for index, view in enumerate(views)}, _simplified)
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), anything, _emit_map(builder)))
+    builder.defer(
+        output,
+        Pending(
+            shape=output.shape, expression=expression, operands=tuple(operands), takes=anything, emit=_emit_map(builder)
+        ),
+    )
 
 
 def _joins(
@@ -63,7 +68,12 @@ def _joins(
     expression = body.substituted(replacements, _simplified)
     if expression.size > _SIZE_MAX or len(operands) > _OPERANDS_MAX:
         return False
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), pending.takes, pending.emit))
+    builder.defer(
+        output,
+        Pending(
+            shape=output.shape, expression=expression, operands=tuple(operands), takes=pending.takes, emit=pending.emit
+        ),
+    )
     return True
 
 

@@ -17,16 +17,8 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import INT8_MAX, INT8_MIN
-from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.expressions import (
-    Apply,
-    Cast,
-    Constant,
-    Expression,
-    apply,
-    maximum,
-    minimum,
-)
+from intarsia_backends.lowering.expressions import Apply, Cast, Constant, Expression, apply, maximum, minimum
+from intarsia_backends.lowering.machine import Machine
 
 _EXACT = 2.0**24
 _REACH = 2.0**22

@@ -117,14 +117,14 @@ def _lower_product(builder: Builder, node: Node, equation: _Equation, sizes: dic
     w_walk = tuple(w[1].get(letter, 0) for letter in (*outer[:-1], depth, column))
     axes = tuple((*outer, column).index(letter) for letter in output)
     product = Product(
-        builder,
-        extents,
-        sizes[depth],
-        "float32",
-        replace(x[0], strides=x_walk),
-        replace(w[0], strides=w_walk),
-        None,
-        axes,
+        builder=builder,
+        extents=extents,
+        depth=sizes[depth],
+        products="float32",
+        x=replace(x[0], strides=x_walk),
+        w=replace(w[0], strides=w_walk),
+        bias=None,
+        axes=axes,
     )
     product.defer(node.output, Accumulator())
     return True

@@ -8,10 +8,10 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.packing import channel_weight
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Input, apply, equal, logical_not, select
 from intarsia_backends.lowering.fusion import map_values
+from intarsia_backends.lowering.layouts import channel_weight
 from intarsia_backends.lowering.ops.activations import UNARY, activated, attribute_arguments, knows_activation, unary
 from intarsia_backends.lowering.ops.table import ALL, FLOATS, MOVED, NUMBERS, Lowering, attribute, elements, refused
 from intarsia_backends.lowering.views import View

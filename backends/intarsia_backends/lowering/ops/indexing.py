@@ -17,7 +17,7 @@ from intarsia.targets import YES, Support
 from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Gather, Input, apply, equal, select
-from intarsia_backends.lowering.kernels import Extreme, Running, Scatter, Top, nest
+from intarsia_backends.lowering.kernels import ArgReduce, Scan, Scatter, TopK, nest
 from intarsia_backends.lowering.ops.movement import copy, lower_constant_gather, text
 from intarsia_backends.lowering.ops.table import (
     MOVED,
@@ -200,7 +200,7 @@ def _running(combine: str) -> Callable[[Builder, Node], None]:
         x = node.input(0)
         (axis,) = integers(node.input(1)) or (0,)
         exclusive, reverse = bool(attribute(node, "exclusive", 0)), bool(attribute(node, "reverse", 0))
-        kernel = Running(*_cut(x.shape, axis % x.type.rank), x.dtype, combine, exclusive, reverse)
+        kernel = Scan(*_cut(x.shape, axis % x.type.rank), x.dtype, combine, exclusive, reverse)
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 
     return lower
@@ -210,7 +210,7 @@ def _extreme(largest: bool) -> Callable[[Builder, Node], None]:
     def lower(builder: Builder, node: Node) -> None:
         x = node.input(0)
         last = bool(attribute(node, "select_last_index", 0))
-        kernel = Extreme(*_cut(x.shape, axis_of(node, x.type.rank, 0)), x.dtype, largest, last)
+        kernel = ArgReduce(*_cut(x.shape, axis_of(node, x.type.rank, 0)), x.dtype, largest, last)
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 
     return lower
@@ -226,7 +226,7 @@ def _lower_top(builder: Builder, node: Node) -> None:
         builder.scratch(outer * count * inner, dtype) if value is None else builder.result(value)
         for value, dtype in zip((*node.outputs, None)[:2], (x.dtype, "int64"))
     ]
-    kernel = Top(outer, size, inner, count, x.dtype, bool(attribute(node, "largest", 1)))
+    kernel = TopK(outer, size, inner, count, x.dtype, bool(attribute(node, "largest", 1)))
     builder.call(kernel, [builder.read(x)], *results)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import border
 from intarsia_backends.lowering.access import Access, broadcast, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Expression, Gather, Input
 from intarsia_backends.lowering.kernels import nest
+from intarsia_backends.lowering.ops.padding import border
 from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import (
     MOVED,
@@ -196,7 +196,15 @@ def _lower_pad(builder: Builder, node: Node) -> None:
     fill = node.optional_input(2)
     number = 0 if fill is None else elements(fill).reshape(-1)[0].item()
     y, writes = builder.result(node.output), row_major(shape)
-    border(builder, y, shape, [max(low, 0) for low in before], [max(high, 0) for high in after], x.dtype, number)
+    border(
+        builder,
+        y,
+        shape=shape,
+        before=[max(low, 0) for low in before],
+        after=[max(high, 0) for high in after],
+        dtype=x.dtype,
+        fill=number,
+    )
     # A negative amount cuts: the copy starts further in, and ends earlier.
     extents = [size + min(low, 0) + min(high, 0) for size, low, high in zip(x.shape, before, after)]
     reads = row_major(x.shape)

@@ -8,12 +8,12 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import centred, requantized
 from intarsia_backends.lowering.access import broadcast
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Gather, Input, apply
 from intarsia_backends.lowering.fusion import map_values
 from intarsia_backends.lowering.kernels import IntegerSoftmax
+from intarsia_backends.lowering.ops.scaling import centred, requantized
 from intarsia_backends.lowering.ops.table import Lowering, attribute, axis_of, refused
 from intarsia_backends.lowering.requantize import single_factor, sum_ties
 from intarsia_backends.lowering.views import View

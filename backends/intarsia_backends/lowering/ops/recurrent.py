@@ -13,9 +13,9 @@ from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import Recurrent, nest
+from intarsia_backends.lowering.multiplication import Multiplication
 from intarsia_backends.lowering.ops.activations import unary
 from intarsia_backends.lowering.ops.movement import copy
-from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import PLACES, Lowering, attribute, refused
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import View
@@ -90,19 +90,19 @@ class _Layer:
             h, c = self.state(5, direction), self.state(6, direction)
             lengths = node.optional_input(4)
             kernel = Recurrent(
-                node.op,
-                self.steps,
-                self.batch,
-                self.hidden,
-                tuple(functions[direction * count : (direction + 1) * count]),
-                float(attribute(node, "clip", 0.0) or 0.0),
-                bool(attribute(node, "linear_before_reset", 0)),
-                bool(attribute(node, "input_forget", 0)),
-                node.optional_input(7) is not None,
-                self.reverse or direction == 1,
-                lengths is not None,
-                self.walk(direction),
-                elements,
+                op=node.op,
+                steps=self.steps,
+                batch=self.batch,
+                hidden=self.hidden,
+                functions=tuple(functions[direction * count : (direction + 1) * count]),
+                clip=float(attribute(node, "clip", 0.0) or 0.0),
+                linear=bool(attribute(node, "linear_before_reset", 0)),
+                coupled=bool(attribute(node, "input_forget", 0)),
+                peepholes=node.optional_input(7) is not None,
+                backwards=self.reverse or direction == 1,
+                lengths=lengths is not None,
+                y=self.walk(direction),
+                elements=elements,
             )
             operands = [self.inputs(direction), self.recurrent(direction), self.last_bias(direction)]
             operands += [self.peepholes(direction), self.lengths()]
@@ -213,15 +213,24 @@ class _Layer:
         walk = (row, self.steps * row) if self.batch_first else (self.batch * row, row)
         x = View(builder.read(node.input(0)), "float32", (*walk, 1))
         extents = (self.steps, self.batch, self.wide)
-        finish: Expression = _ACC
+        epilogue: Expression = _ACC
         biases: list[Buffer] = []
         for start in () if node.optional_input(3) is None else (0, self.wide):
-            finish = finish + Input(len(biases))
+            epilogue = epilogue + (Input(len(biases)))
             biases.append(self.input_bias(direction, start))
-        walks = [Access("float32", (0, 0, 1)) for _ in biases]
         result = builder.scratch(self.steps * self.batch * self.wide, "float32")
-        product = Product(builder, extents, row, "float32", x, weights, None, ())
-        product.call(finish, biases, walks, result, Access("float32", row_major(extents)))
+        product = Multiplication(
+            extents=extents,
+            depth=row,
+            products="float32",
+            x=x,
+            w=weights,
+            bias=None,
+            further=tuple(View(bias, "float32", (0, 0, 1)) for bias in biases),
+            y=View(result, "float32", row_major(extents)),
+            epilogue=epilogue,
+        )
+        builder.multiply(product)
         return result
 
     def input_bias(self, direction: int, start: int) -> Buffer:

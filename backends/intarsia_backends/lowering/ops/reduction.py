@@ -47,12 +47,12 @@ def _reduce(
         reads = [steps[axis] for axis in kept] or [0]
         element: Expression = Input(0)
         body = element * element if before == "square" else apply(before, element) if before else element
-        finish: Expression = Accumulator()
+        epilogue: Expression = Accumulator()
         if mean:
             count = math.prod(x.shape[axis] for axis in axes)
-            finish = finish / Constant(dtype, float(count))
+            epilogue = epilogue / Constant(dtype, float(count))
         if after:
-            finish = apply(after, finish)
+            epilogue = apply(after, epilogue)
         kernel = nest(
             extents,
             [Access(dtype, (*reads, *(steps[axis] for axis in axes)))],
@@ -61,7 +61,7 @@ def _reduce(
             reduced=[x.shape[axis] for axis in axes],
             combine=combine,
             initial=element if initial is None else Constant(dtype, initial),
-            finish=finish,
+            epilogue=epilogue,
         )
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.lower.convolution import padded_input
 from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, reaching_window
+from intarsia_backends.lowering.ops.padding import padded_input
 from intarsia_backends.lowering.ops.table import FLOATS, Lowering, attribute, sequence
 from intarsia_backends.lowering.program import Buffer
 
@@ -21,7 +21,7 @@ _PRODUCT = Input(0) * Input(1)
 def _padded(builder: Builder, x: Value, window: Window) -> Buffer:
     if not any(window.before) and not any(window.after):
         return builder.read(x)
-    return padded_input(builder, builder.read(x), window, x.dtype, 0.0, Input(0), x.dtype)
+    return padded_input(builder, builder.read(x), window, dtype=x.dtype, fill=0.0, element=Input(0), stored=x.dtype)
 
 
 def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: tuple[int, ...], w_offset: int) -> None:
@@ -42,11 +42,11 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
     accesses = [Access(dtype, x_walk), Access(dtype, weights_walk, w_offset)]
     operands = [source, builder.read(node.input(1))]
     bias = node.optional_input(2)
-    finish: Expression = Accumulator()
+    epilogue: Expression = Accumulator()
     if bias is not None:
         accesses.append(Access(dtype, (0, window.outputs, 1, *still, 0, *still)))
         operands.append(builder.read(bias))
-        finish = finish + Input(2)
+        epilogue = epilogue + Input(2)
     kernel = nest(
         kept,
         accesses,
@@ -55,7 +55,7 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
         reduced=reduced,
         combine="add",
         initial=Constant(dtype, 0.0),
-        finish=activated(node, finish, dtype),
+        epilogue=activated(node, epilogue, dtype),
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -81,7 +81,19 @@ def _stuffed(node: Node) -> Window:
     after = tuple(count + far - extent - low for count, far, extent, low in zip(positions, reach, size, before))
     ones = (1,) * spatial
     channels = x.shape[1] // groups
-    return Window(x.shape[0], groups, channels, w.shape[1], size, kernel, ones, dilations, before, after, positions)
+    return Window(
+        batch=x.shape[0],
+        groups=groups,
+        channels=channels,
+        outputs=w.shape[1],
+        size=size,
+        kernel=kernel,
+        strides=ones,
+        dilations=dilations,
+        before=before,
+        after=after,
+        positions=positions,
+    )
 
 
 def _lower_transposed(builder: Builder, node: Node) -> None:
@@ -139,7 +151,7 @@ def _lower_lp_pool(builder: Builder, node: Node) -> None:
         reduced=window.kernel,
         combine="add",
         initial=Constant(dtype, 0.0),
-        finish={1.0: Accumulator(), 2.0: apply("sqrt", Accumulator())}.get(power, root),
+        epilogue={1.0: Accumulator(), 2.0: apply("sqrt", Accumulator())}.get(power, root),
     )
     builder.call(kernel, [_padded(builder, x, window)], builder.result(node.output))
 

@@ -1,4 +1,4 @@
-"""What all kernels as data have in common: they print in short, and their expressions are checked as they are made."""
+"""What all descriptions of kernels have in common: they print in short, and their expressions are checked."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from intarsia_backends.lowering.expression_types import ExpressionError, dtype_o
 from intarsia_backends.lowering.expressions import Expression
 
 
-class Description:
-    """A kernel as data; a frozen dataclass."""
+class Kernel:
+    """What an emitter of a target makes a function of: a frozen dataclass. Those of `lowering.kernels` every target
+    knows; some targets have more."""
+
+    @property
+    def work(self) -> int:
+        """Elementary operations, about; 0 where that is not known, or where all must go in order."""
+        return 0
 
     def __str__(self) -> str:
         fields: Any = self
