@@ -17,6 +17,7 @@ from intarsia_backends.lowering.expressions import Accumulator, Apply, Cast, Con
 FLOATS = ("float32", "float64")
 INTEGERS = INTEGER
 NUMBERS = (*FLOATS, *INTEGERS)
+SIGNED = tuple(dtype for dtype in NUMBERS if not dtype.startswith("u"))
 ALL = (*NUMBERS, "bool")
 MOVED = (*ALL, "float16")
 """Types that are moved without a look at them: of a float16 kernels see the bits."""
@@ -69,7 +70,8 @@ _LOGICAL = Signature(("bool", "bool"), "bool")
 FUNCTIONS: dict[str, Signature] = {
     **dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "floor_at", "ceil_at"), _same(NUMBERS, 2)),
     **dict.fromkeys(("at_least", "at_most"), _same(NUMBERS, 2)),
-    **dict.fromkeys(("neg", "abs"), _same(NUMBERS, 1)),
+    "neg": _same(SIGNED, 1),
+    "abs": _same(NUMBERS, 1),
     **dict.fromkeys(("pow", "fmod", "float_mod"), _same(FLOATS, 2)),
     **dict.fromkeys(("sqrt", "exp", "log", "erf", "sigmoid", "softplus", "softsign", "sign"), _same(FLOATS, 1)),
     **dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan"), _same(FLOATS, 1)),

@@ -9,7 +9,7 @@ import numpy as np
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
 from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.expression_types import INTEGERS as INTEGERS
+from intarsia_backends.lowering.expression_types import INTEGERS
 from intarsia_backends.lowering.expressions import (
     Constant,
     Expression,

@@ -35,7 +35,15 @@ def _lower_qadd(builder: Builder, node: Node) -> None:
         for index, (zero, multiplier) in enumerate(zip(zeros, multipliers))
     )
     largest, shift = 255 * sum(map(abs, multipliers)), _number(node, "shift")
-    body = _scaled(builder, node, left + right, largest, 1, shift, ties=sum_ties(multipliers, zeros, shift))
+    body = _scaled(
+        builder,
+        node,
+        left + right,
+        largest=largest,
+        multiplier=1,
+        shift=shift,
+        ties=sum_ties(multipliers, zeros, shift),
+    )
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
 
 
@@ -43,10 +51,10 @@ def _scaled(
     builder: Builder,
     node: Node,
     total: Expression,
+    *,
     largest: int,
     multiplier: int,
     shift: int,
-    *,
     ties: bool = True,
 ) -> Expression:
     """The total, of at most `largest`, times multiplier / 2**shift, with the zero point and the clamp of the node."""
@@ -57,13 +65,22 @@ def _scaled(
 
 def _lower_qmul(builder: Builder, node: Node) -> None:
     left, right = (_centred(index, _number(node, f"{side}_zero_point")) for index, side in enumerate("ab"))
-    body = _scaled(builder, node, left * right, 255 * 255, _number(node, "multiplier"), _number(node, "shift"))
+    body = _scaled(
+        builder,
+        node,
+        left * right,
+        largest=255 * 255,
+        multiplier=_number(node, "multiplier"),
+        shift=_number(node, "shift"),
+    )
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
 
 
 def _lower_requantize(builder: Builder, node: Node) -> None:
     total = centred(_number(node, "input_zero_point"))
-    body = _scaled(builder, node, total, 255, _number(node, "multiplier"), _number(node, "shift"))
+    body = _scaled(
+        builder, node, total, largest=255, multiplier=_number(node, "multiplier"), shift=_number(node, "shift")
+    )
     map_values(builder, [node.input(0)], node.output, body)
 
 
