@@ -23,6 +23,7 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
+from intarsia_backends.lowering.kernels import Kernel
 from intarsia_backends.tir.emitters import EMITTERS
 from intarsia_backends.tir.schedule import Schedule
 
@@ -184,6 +185,7 @@ def test_a_grid_takes_all_outer_loops() -> None:
     attributes = {"kernel_shape": (2, 2), "strides": (2, 1), "pads": (0,) * 4}
     graph.outputs = [graph.add_node("MaxPool", [x], [TensorType("float32", (2, 4, 4, 8))], attributes, opset=18).output]
     (call,) = lower_plain(graph).calls
+    assert isinstance(call.kernel, Kernel)
     text = str(EMITTERS[type(call.kernel)](call.kernel, Schedule(share=grid, share_steps=1 << 31)))
     assert 'T.thread_binding(4, thread="blockIdx.x")' in text  # 256 elements
     assert "< 256" in text and "T.grid" not in text
