@@ -19,7 +19,7 @@ from intarsia.targets import Support
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.memory_plan import plan
-from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Operand, Program, buffer_of
+from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Operand, Part, Program, buffer_of
 from intarsia_backends.lowering.region import FURTHER, LOWERINGS, lower_node, supported
 from intarsia_backends.tir.emitters import EMITTERS
 from intarsia_backends.tir.schedule import Schedule
@@ -59,7 +59,7 @@ class PlainRegion:
     """A region whose kernels are loaded."""
 
     def __init__(self, graph: Graph, schedule: Schedule = SERIAL) -> None:
-        self.outputs = [value.type for value in graph.outputs]
+        self.outputs = [(value.shape, value.dtype, value.type.size_bytes) for value in graph.outputs]
         self.program = lower_plain(graph)
         kernels = dict.fromkeys(call.kernel for call in self.program.calls if isinstance(call.kernel, Kernel))
         functions = {
@@ -77,11 +77,11 @@ class PlainRegion:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs; ValueError where a check of the region fails."""
         held = {"input": [_copied(array) for array in inputs]}
-        held["output"] = [_aligned(type.size_bytes) for type in self.outputs]
+        held["output"] = [_aligned(size) for _, _, size in self.outputs]
 
         def memory(operand: Operand) -> Array:
             buffer = buffer_of(operand)
-            start = operand.start if operand is not buffer else 0
+            start = operand.start if isinstance(operand, Part) else 0
             if buffer.kind in held:
                 return held[buffer.kind][buffer.index][start:]
             whole = self._weights if buffer.kind == "weight" else self._arena
@@ -99,8 +99,7 @@ class PlainRegion:
                 function, parameters = self._kernels[call.kernel]
                 function(*(_argument(part, wanted) for part, wanted in zip(operands, parameters)))
         return [
-            part[: type.size_bytes].view(type.dtype).reshape(type.shape)
-            for part, type in zip(held["output"], self.outputs)
+            part[:size].view(dtype).reshape(shape) for part, (shape, dtype, size) in zip(held["output"], self.outputs)
         ]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_target import SERIAL, PlainRegion, supports
+from plain_target import SERIAL, PlainRegion, lower_plain, supports
 from tvm.script.ir_builder import tirx as T
 
 from generated_graphs import ONE_INPUT, TWO_INPUTS, examples, graphs, layers, random_inputs
@@ -21,6 +23,8 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
+from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.tir.emitters import EMITTERS
 from intarsia_backends.tir.schedule import Schedule
 
 
@@ -163,7 +167,37 @@ def test_outer_loops_are_opened_as_a_target_says(data: st.DataObject) -> None:
     assert shared
 
 
+@contextmanager
+def grid(steps: int) -> Iterator[Any]:
+    """A loop over blocks of 64 threads, as a GPU has it."""
+    blocks = -(-steps // 64)
+    with ExitStack() as stack:
+        block = stack.enter_context(T.thread_binding(0, blocks, "blockIdx.x"))
+        step = block * 64 + stack.enter_context(T.thread_binding(0, 64, "threadIdx.x"))
+        stack.enter_context(T.If(step < steps))
+        stack.enter_context(T.Then())
+        yield step
+
+
+def test_a_grid_takes_all_outer_loops() -> None:
+    graph = Graph("sum")
+    x = graph.add_input("x", TensorType("float32", (2, 4, 9, 9)))
+    attributes = {"kernel_shape": (2, 2), "strides": (2, 1), "pads": (0,) * 4}
+    graph.outputs = [graph.add_node("MaxPool", [x], [TensorType("float32", (2, 4, 4, 8))], attributes, opset=18).output]
+    (call,) = lower_plain(graph).calls
+    assert isinstance(call.kernel, Kernel)
+    text = str(EMITTERS[type(call.kernel)](call.kernel, Schedule(share=grid, share_steps=1 << 31)))
+    assert 'T.thread_binding(4, thread="blockIdx.x")' in text  # 256 elements
+    assert "< 256" in text and "T.grid" not in text
+
+
 # ---- what it stands on
+
+
+def test_lowering_reads_no_environment() -> None:
+    rooms = [Path(str(files("intarsia_backends"))) / room for room in ("lowering", "tir", "cpu/lower", "cpu/emit")]
+    for file in (file for room in rooms for file in room.rglob("*.py")):
+        assert "environ" not in file.read_text() and "getenv" not in file.read_text(), file
 
 
 def test_nothing_of_a_backend_is_imported() -> None:
