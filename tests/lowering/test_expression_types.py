@@ -83,7 +83,7 @@ SUM = Nest(
     combine="add",
     initial=Constant("float32", 0.0),
     body=a,
-    finish=Accumulator(),
+    epilogue=Accumulator(),
 )
 PUT = Scatter(
     kept=(4,),
@@ -102,7 +102,7 @@ def test_a_kernel_is_told_which_expression_does_not_fit() -> None:
     assert str(caught.value) == (
         "body in0 + in0 of Nest(kept=(4,), reduced=(), "
         "operands=(Access(dtype='float32', strides=(1,), offset=0),), "
-        "output=Access(dtype='int8', strides=(1,), offset=0), combine='', initial=acc, body=in0 + in0, finish=acc): "
+        "output=Access(dtype='int8', strides=(1,), offset=0), combine='', initial=acc, body=in0 + in0, epilogue=acc): "
         "it is float32 where int8 is wanted"
     )
     assert isinstance(caught.value, AssertionError)
@@ -114,7 +114,7 @@ def test_a_kernel_is_told_which_expression_does_not_fit() -> None:
         ({"initial": Accumulator()}, "initial acc of Nest.*there is no accumulator"),
         ({"initial": ONE}, r"step acc \+ in0 of Nest.*one type throughout, not \(int32, float32\)"),
         ({"combine": "eq"}, "step acc == in0 of Nest.*it is bool where float32 is wanted"),
-        ({"finish": Cast("int32", Accumulator())}, "finish cast<int32>.acc. of Nest.*int32 where float32"),
+        ({"epilogue": Cast("int32", Accumulator())}, "epilogue cast<int32>.acc. of Nest.*int32 where float32"),
         ({"combine": ""}, None),
     ],
 )

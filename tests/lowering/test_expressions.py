@@ -69,7 +69,7 @@ def test_expressions_print_in_short(golden: Callable[[str], None]) -> None:
 
 def test_kernels_print_with_their_expressions(golden: Callable[[str], None]) -> None:
     rows = Access("float32", (4, 1))
-    total = nest((3,), [rows], Access("float32", (1,)), a * a, reduced=(4,), combine="add", initial=a, finish=_root())
+    total = nest((3,), [rows], Access("float32", (1,)), a * a, reduced=(4,), combine="add", initial=a, epilogue=_root())
     steps = Recurrent(
         op="RNN",
         steps=2,
@@ -296,6 +296,6 @@ def test_a_nest_says_what_one_step_does() -> None:
         combine="add",
         initial=int32(0),
         body=Cast("int32", a),
-        finish=Cast("int8", Accumulator()),
+        epilogue=Cast("int8", Accumulator()),
     )
     assert str(kernel.step) == "acc + cast<int32>(in0)" and kernel.accumulator_dtype == "int32"
