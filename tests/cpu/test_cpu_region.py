@@ -24,6 +24,7 @@ from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.target import CpuTarget
 from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Input
 from intarsia_backends.lowering.kernels import Nest, nest
 from intarsia_backends.lowering.memory_plan import plan
 from intarsia_backends.lowering.program import Buffer, Call, Program
@@ -260,7 +261,7 @@ def test_refusals(golden: Callable[[str], None]) -> None:
 
 def test_buffers_that_live_at_once_do_not_share_memory() -> None:
     random = np.random.default_rng(0)
-    kernel = nest((1,), [], Access("int8", (1,)), ("const", "int8", 0))
+    kernel = nest((1,), [], Access("int8", (1,)), Constant("int8", 0))
     buffers = [Buffer("arena", int(size)) for size in random.integers(1, 5000, 60)]
     calls = [
         Call(kernel, (*(buffers[max(0, index - int(reach))] for reach in random.integers(0, 6, 3)), buffer))
@@ -279,9 +280,10 @@ def test_buffers_that_live_at_once_do_not_share_memory() -> None:
 
 
 def test_loops_join_where_every_walk_allows_it() -> None:
-    whole = nest((2, 3, 4), [Access("float32", (12, 4, 1))], Access("float32", (12, 4, 1)), ("in", 0))
-    assert whole == Nest((24,), (), (Access("float32", (1,)),), Access("float32", (1,)), "", (), ("in", 0), ("acc",))
-    turned = nest((2, 3, 4), [Access("float32", (1, 8, 2))], Access("float32", (12, 4, 1)), ("in", 0))
+    whole = nest((2, 3, 4), [Access("float32", (12, 4, 1))], Access("float32", (12, 4, 1)), Input(0))
+    flat = Access("float32", (1,))
+    assert whole == Nest((24,), (), (flat,), flat, "", Accumulator(), Input(0), Accumulator())
+    turned = nest((2, 3, 4), [Access("float32", (1, 8, 2))], Access("float32", (12, 4, 1)), Input(0))
     assert turned.kept == (2, 12) and turned.operands[0].strides == (1, 2)
 
 

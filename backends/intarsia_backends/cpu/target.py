@@ -6,18 +6,19 @@ import copy
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, Progress, Support, Target, Tuned
-from intarsia_backends.cpu.blockings import CACHE, RULE, SEARCH, Blockings
 from intarsia_backends.cpu.device import INTERFACE, KIND
 from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region, write_kernels
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
-from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.cpu.tuning_tasks import CACHE, HEURISTIC, SEARCH, Configs
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.memory_plan import plan
 from intarsia_backends.lowering.program import Bounds
 
@@ -26,10 +27,10 @@ class CpuTarget(Target):
     """Code by TVM for the processor of the building machine.
 
     machine  what to make code for; this machine with all that it has, or, where the environment says
-             INTARSIA_CPU=portable, with what every processor of the family has
+             INTARSIA_CPU=portable, with what every processor of the family has; INTARSIA_FLOAT=strict makes it strict
     profile  whether regions note how long each of their calls takes; see `link.PROFILE`
 
-    blockings  answers how the work of kernels is cut up: the rule alone, before `tuned` found others
+    configs  answers how the work of kernels is cut up: the heuristic alone, before `tuned` found others
     """
 
     name = "cpu"
@@ -40,8 +41,10 @@ class CpuTarget(Target):
 
     def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
         self.machine = machine or this_machine(portable=_portable())
+        if _strict():
+            self.machine = replace(self.machine, strict=True)
         self.profile = profile
-        self.blockings = Blockings()
+        self.configs = Configs()
 
     def compiler(self) -> list[str]:
         """The command that compiles C for the machine. CompileError where there is none."""
@@ -55,7 +58,7 @@ class CpuTarget(Target):
 
         Raises CompileError where there is no C compiler, or no TVM for this machine.
         """
-        program = lower_region(region, self.machine, self.blockings)
+        program = lower_region(region, self.machine, self.configs)
         plan(program)
         symbols: dict[Kernel, str] = {}
         for call in program.calls:
@@ -77,7 +80,7 @@ class CpuTarget(Target):
             "machine": self.machine.name,
             "level": self.machine.level,
             "features": list(self.machine.features),
-            "blockings": {source: program.sources[source] for source in (RULE, SEARCH, CACHE)},
+            "blockings": {source: program.sources[source] for source in (HEURISTIC, SEARCH, CACHE)},
             "threads": "as many as load() is asked for, else INTARSIA_THREADS, else one a processor",
         }
         files = {"region.so": library, "weights.bin": bytes(program.weights)}
@@ -89,7 +92,7 @@ class CpuTarget(Target):
 
         found = tune_regions(regions, self.machine, self.compiler(), seconds, progress=progress)
         target = copy.copy(self)
-        target.blockings = found.blockings
+        target.configs = found.configs
         return Tuned(target, found.notes)
 
     def facts(self) -> Mapping[str, Any]:
@@ -135,3 +138,14 @@ def _portable() -> bool:
             help="unset it for code that uses all of this processor, or set it to 'portable'",
         )
     return wish == "portable"
+
+
+def _strict() -> bool:
+    wish = os.environ.get("INTARSIA_FLOAT", "")
+    if wish not in ("", "fast", "strict"):
+        raise CompileError(
+            where="environment variable INTARSIA_FLOAT",
+            what=f"{wish!r} is neither 'fast' nor 'strict'",
+            help="unset it, or set it to 'strict' for convolutions without Winograd's algorithm",
+        )
+    return wish == "strict"

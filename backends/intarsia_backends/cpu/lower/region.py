@@ -8,59 +8,32 @@ from typing import Any
 from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
-from intarsia_backends.cpu.blockings import Blockings
 from intarsia_backends.cpu.lower import convolution, dense
+from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.expansions import EXPANSIONS
 from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
 from intarsia_backends.cpu.lower.half import expand_half, is_half
 from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.ops import (
-    arithmetic,
-    einsum,
-    elementwise,
-    indexing,
-    integer,
-    movement,
-    pooling,
-    quantized,
-    recurrent,
-    reduction,
-    resize,
-    sampling,
-    windows,
-)
-from intarsia_backends.lowering.ops.table import Lowering, has_sizes, makes_nothing, supports
+from intarsia_backends.cpu.tuning_tasks import Configs
+from intarsia_backends.lowering import region
+from intarsia_backends.lowering.ops.table import Lowering, has_sizes, image_readers, makes_nothing, supports
 from intarsia_backends.lowering.program import Program
 
-LOWERINGS: dict[str, Lowering] = {
-    **elementwise.LOWERINGS,
-    **arithmetic.LOWERINGS,
-    **movement.LOWERINGS,
-    **indexing.LOWERINGS,
-    **recurrent.LOWERINGS,
-    **resize.LOWERINGS,
-    **sampling.LOWERINGS,
-    **reduction.LOWERINGS,
-    **pooling.LOWERINGS,
-    **dense.LOWERINGS,
-    **convolution.LOWERINGS,
-    **einsum.LOWERINGS,
-    **quantized.LOWERINGS,
-    **integer.LOWERINGS,
-}
+LOWERINGS: Mapping[str, Lowering[CpuBuilder]] = {**region.LOWERINGS, **dense.LOWERINGS, **convolution.LOWERINGS}
 """Every op that code is made for."""
 
-_TABLES = (LOWERINGS, windows.LOWERINGS)
-"""Asked in this order; where all refuse, the first one's reason is told."""
+_TABLES: tuple[Mapping[str, Lowering[CpuBuilder]], ...] = (LOWERINGS, region.FURTHER)
+"""AskedTask in this order; where all refuse, the first one's reason is told."""
+
+_READERS = image_readers(LOWERINGS)
 
 
 def supported(node: Node) -> Support:
     """Whether code can be made for a node, and if not, which rule refuses it."""
     if node.domain:
         return _unknown(f"{node.domain}.{node.op}")
-    if makes_nothing(node) or _lowering(node) is not None:
+    if makes_nothing(node) or region.find_lowering(_TABLES, node) is not None:
         return YES
     if node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node):
         sizes = has_sizes(node)
@@ -73,15 +46,6 @@ def supported(node: Node) -> Support:
 
 def _unknown(name: str) -> Support:
     return no("operator", f"no code is made for {name}", "the NumPy evaluator takes it; nothing needs to change")
-
-
-def _lowering(node: Node) -> Lowering | None:
-    """What takes a node as it is, in one piece."""
-    for table in _TABLES:
-        lowering = table.get(node.op)
-        if lowering is not None and supports(lowering, node).ok:
-            return lowering
-    return None
 
 
 def _parts(node: Node) -> Expanded:
@@ -105,26 +69,19 @@ def _supported_parts(node: Node) -> Support:
     return YES
 
 
-def lower_region(graph: Graph, machine: Machine, blockings: Blockings | None = None) -> Program:
+def lower_region(graph: Graph, machine: Machine, configs: Configs | None = None) -> Program:
     """The calls of a region whose nodes are all supported.
 
-    blockings  answers how work is cut up; the rule alone where there is none
+    configs  answers how work is cut up; the heuristic alone where there is none
     """
-    builder = Builder(graph, machine, blockings)
+    builder = CpuBuilder(graph, machine, _READERS, configs)
     for node in graph.nodes:
         _lower(builder, node)
     return builder.finish(graph)
 
 
-def _lower(builder: Builder, node: Node) -> None:
-    if makes_nothing(node):
-        for value in node.outputs:
-            if value is not None:
-                builder.result(value)
-        return
-    lowering = _lowering(node)
-    if lowering is not None:
-        lowering.lower(builder, node)
+def _lower(builder: CpuBuilder, node: Node) -> None:
+    if region.lower_node(builder, _TABLES, node):
         return
     parts = _parts(node)
     for index, twin in parts.inputs.items():
