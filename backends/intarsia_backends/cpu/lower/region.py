@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from intarsia.ir.graph import Graph, Node
+from intarsia.passes.decompose.expansions import EXPANSIONS
+from intarsia.passes.decompose.functions import FUNCTIONS, expand_function
+from intarsia.passes.decompose.half import expand_half, is_half
+from intarsia.passes.decompose.parts import Expanded, NotMade, expand
 from intarsia.targets import YES, Support, no
 from intarsia_backends.cpu.blockings import Blockings
 from intarsia_backends.cpu.lower import convolution, dense
-from intarsia_backends.cpu.lower.expansions import EXPANSIONS
-from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
-from intarsia_backends.cpu.lower.half import expand_half, is_half
-from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.ops import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.lower.parts import Expanded, NotMade
+from intarsia.passes.decompose.parts import Expanded, NotMade
 
 FUNCTIONS = frozenset(
     (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Value
-from intarsia_backends.cpu.lower import fourier
-from intarsia_backends.cpu.lower.parts import Expansion, Parts
+from intarsia.passes.decompose import fourier
+from intarsia.passes.decompose.parts import Expansion, Parts
 from intarsia_backends.lowering.ops.table import attribute, axis_of, integers
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.ops import OPS
-from intarsia_backends.cpu.lower.parts import Expanded, Parts, expand
+from intarsia.passes.decompose.parts import Expanded, Parts, expand
 
 HALF, WIDE = "float16", "float32"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
-from intarsia_backends.cpu.lower.parts import Expansion, Parts
+from intarsia.passes.decompose.parts import Expansion, Parts
 from intarsia_backends.lowering.ops.table import attribute, integers
 
 

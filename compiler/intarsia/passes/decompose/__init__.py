@@ -1,0 +1,1 @@
+"""Ops made of simpler ones."""
