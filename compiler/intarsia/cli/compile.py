@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import Options
 
-_STAGES = ("imported", "simplified", "fused", "quantized", "partitioned")
+_STAGES = ("imported", "simplified", "fused", "quantized", "decomposed", "partitioned")
 
 
 def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, int]:
@@ -202,7 +202,7 @@ def _text_at(stage: str, model: str, target: str, options: Options, calibration:
     from intarsia.ir.text import text
     from intarsia.partition import partition
 
-    until = "quantized" if stage == "partitioned" else stage
+    until = "decomposed" if stage == "partitioned" else stage
     lowered = lower(model, target, options, calibration=calibration, until=until)
     if stage != "partitioned":
         return text(lowered.graph)

@@ -14,7 +14,7 @@ from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS
 from intarsia.ir.types import TensorType
 
-STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
+STAGES = ("imported", "simplified", "fused", "quantized", "decomposed", "partitioned", "compiled")
 _FUSED = STAGES[2:]
 _INTEGER = STAGES[3:]
 

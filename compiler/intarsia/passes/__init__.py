@@ -9,9 +9,9 @@ __all__ = ["Hook", "Pass", "Refusal", "all_passes", "fuse_passes", "run_passes",
 
 def all_passes() -> tuple[type[Pass], ...]:
     """Every pass that a pipeline may name."""
-    from intarsia.passes import fuse, simplify
+    from intarsia.passes import decompose, fuse, simplify
 
-    return (*simplify.PASSES, *fuse.PASSES)
+    return (*simplify.PASSES, *fuse.PASSES, *decompose.PASSES)
 
 
 def simplify_passes(prequantized: bool = False) -> tuple[Pass, ...]:

@@ -7,10 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from intarsia.ir.graph import Graph, Node
-from intarsia.passes.decompose.expansions import EXPANSIONS
-from intarsia.passes.decompose.functions import FUNCTIONS, expand_function
-from intarsia.passes.decompose.half import expand_half, is_half
-from intarsia.passes.decompose.parts import Expanded, NotMade, expand
 from intarsia.targets import YES, Support, no
 from intarsia_backends.cpu.blockings import Blockings
 from intarsia_backends.cpu.lower import convolution, dense
@@ -31,7 +27,7 @@ from intarsia_backends.lowering.ops import (
     sampling,
     windows,
 )
-from intarsia_backends.lowering.ops.table import Lowering, has_sizes, makes_nothing, supports
+from intarsia_backends.lowering.ops.table import Lowering, makes_nothing, supports
 from intarsia_backends.lowering.program import Program
 
 LOWERINGS: dict[str, Lowering] = {
@@ -57,14 +53,11 @@ _TABLES = (LOWERINGS, windows.LOWERINGS)
 
 
 def supported(node: Node) -> Support:
-    """Whether code can be made for a node, and if not, which rule refuses it."""
+    """Whether code can be made for a node as it is, and if not, which rule refuses it."""
     if node.domain:
         return _unknown(f"{node.domain}.{node.op}")
     if makes_nothing(node) or _lowering(node) is not None:
         return YES
-    if node.op in EXPANSIONS or node.op in FUNCTIONS or is_half(node):
-        sizes = has_sizes(node)
-        return _supported_parts(node) if sizes.ok else sizes
     for table in _TABLES:
         if node.op in table:
             return supports(table[node.op], node)
@@ -76,33 +69,12 @@ def _unknown(name: str) -> Support:
 
 
 def _lowering(node: Node) -> Lowering | None:
-    """What takes a node as it is, in one piece."""
+    """What makes code for a node."""
     for table in _TABLES:
         lowering = table.get(node.op)
         if lowering is not None and supports(lowering, node).ok:
             return lowering
     return None
-
-
-def _parts(node: Node) -> Expanded:
-    """The parts of a node that is taken apart; raises NotMade."""
-    if is_half(node):
-        return expand_half(node)
-    if node.op in EXPANSIONS:
-        return expand(EXPANSIONS[node.op], node)
-    return expand_function(node)
-
-
-def _supported_parts(node: Node) -> Support:
-    try:
-        parts = _parts(node)
-    except NotMade as refusal:
-        return refusal.answer
-    for part in parts.graph.nodes:
-        answer = supported(part)
-        if not answer.ok:
-            return no(answer.rule, f"its part {part.op}: {answer.reason}", answer.fix)
-    return YES
 
 
 def lower_region(graph: Graph, machine: Machine, blockings: Blockings | None = None) -> Program:
@@ -123,17 +95,8 @@ def _lower(builder: Builder, node: Node) -> None:
                 builder.result(value)
         return
     lowering = _lowering(node)
-    if lowering is not None:
-        lowering.lower(builder, node)
-        return
-    parts = _parts(node)
-    for index, twin in parts.inputs.items():
-        builder.alias(twin, node.input(index))
-    builder.keep([made for made in parts.graph.outputs if made.users])
-    for part in parts.graph.nodes:
-        _lower(builder, part)
-    for value, made in zip((output for output in node.outputs if output is not None), parts.graph.outputs):
-        builder.alias(value, made)
+    assert lowering is not None, f"{node.where} was not answered with yes"
+    lowering.lower(builder, node)
 
 
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
