@@ -332,7 +332,7 @@ def test_explain_tells_the_part() -> None:
 # ---- as the driver runs it
 
 
-def attention_model() -> onnx.ModelProto:
+def mixed_model() -> onnx.ModelProto:
     return onnx.parser.parse_model(
         """<ir_version: 10, opset_import: ["" : 21]>
         m (float[1,4,6,6] x, float16[4,8] h) => (float[1,4,6,6] y, float16[4,8] z) {
@@ -343,13 +343,23 @@ def attention_model() -> onnx.ModelProto:
     )
 
 
+def test_decomposed_is_a_stage_of_its_own() -> None:
+    whole, parts = (
+        driver.lower(mixed_model(), "cpu", driver.Options(), until=stage) for stage in ("quantized", "decomposed")
+    )
+    assert (whole.stage, parts.stage) == ("fused", "decomposed"), "float32 is not quantized"
+    assert whole.meaning is None and [node.op for node in whole.graph.nodes] == ["LRN", "Relu", "Softmax"]
+    assert parts.meaning is not None and text(parts.meaning) == text(whole.graph)
+    assert "LRN" not in {node.op for node in parts.graph.nodes}
+
+
 def test_the_artifact_holds_parts_and_vectors_of_the_model_as_it_was() -> None:
-    artifact = intarsia.compile_model(attention_model(), target="cpu")
+    artifact = intarsia.compile_model(mixed_model(), target="cpu")
     rows = artifact.manifest["placements"]
     assert {row["place"] for row in rows} == {"cpu"}
     assert {row["name"].partition("/")[0] for row in rows} == {"a", "y", "z"}
     assert [item["name"] for item in artifact.manifest["outputs"]] == ["y", "z"]
-    lowered = driver.lower(attention_model(), "cpu", driver.Options(), until="quantized")
+    lowered = driver.lower(mixed_model(), "cpu", driver.Options(), until="quantized")
     graph = json.loads(artifact.files["graph/graph.json"])
     assert {node["name"] for node in graph["nodes"]} == {row["name"] for row in rows}
     for index in range(2):
@@ -386,7 +396,7 @@ def test_every_kind_of_node_goes_through_onnx_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_comparison_of_passes_holds() -> None:
-    intarsia.compile_model(attention_model(), target="cpu", compare=True)
+    intarsia.compile_model(mixed_model(), target="cpu", compare=True)
 
 
 # ---- as text
