@@ -13,19 +13,21 @@ from typing import Any
 from intarsia.artifact import Artifact
 from intarsia.artifact.parts import EVALUATOR, WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.errors import CompileError, RunError
-from intarsia.importer import import_model
+from intarsia.importer import Bodies, function_body, import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import needs_onnx
-from intarsia.ir.graph import Graph
+from intarsia.ir.graph import Graph, Node
 from intarsia.ir.verify import verify
 from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.passes import fuse_passes, simplify_passes
 from intarsia.passes.base import Hook, Pass, run_passes
+from intarsia.passes.decompose import Advice, Decompose, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, VerifyEach
+from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.quantize import assumed_ranges, calibrate, is_prequantized, lower_qdq, quantize, require_measured
 from intarsia.passes.quantize.samples import read_samples
-from intarsia.targets import Blob, Progress, Target, find_target
+from intarsia.targets import Blob, Progress, Support, Target, find_target, no
 from intarsia.vectors import pick_inputs, tolerance_of, why_none
 
 Model = Any
@@ -75,6 +77,8 @@ class Lowered:
     targets  the target and the hosts beside it, in the order in which they are asked
     notes    (node, text) pairs for the user
     assumed  True when activation ranges were assumed instead of measured: never compiled
+    meaning  the graph before ops were taken apart, where some were: what test vectors are evaluated on
+    kept     by name of a node, why it is not made of parts that the targets take
     """
 
     model: str
@@ -85,6 +89,8 @@ class Lowered:
     precision: str
     notes: tuple[tuple[str, str], ...] = ()
     assumed: bool = False
+    meaning: Graph | None = None
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
 
 def compile_model(
@@ -137,6 +143,7 @@ def explain_lowered(lowered: Lowered, parts: Partition) -> Explanation:
         precision=lowered.precision,
         notes=lowered.notes,
         assumed=lowered.assumed,
+        kept=lowered.kept,
     )
 
 
@@ -147,12 +154,12 @@ def lower(
     *,
     calibration: Calibration | None = None,
     assume: bool = False,
-    until: str = "quantized",
+    until: str = "decomposed",
 ) -> Lowered:
     """Take a model from ONNX to the graph that is partitioned.
 
     assume  assume activation ranges where there is nothing to measure them on (the graph must not be compiled then)
-    until   the last stage to reach, of `STAGES` up to "quantized"; "quantized" of a float32 compilation is "fused"
+    until   the last stage to reach, of STAGES up to "decomposed"; "quantized" of a float32 compilation is "fused"
     """
     targets = targets_of(find_target(target))
     precision = _precision(targets[0], options)
@@ -168,7 +175,8 @@ def lower(
     if lowered.stage == until:
         return lowered
     prequantized = precision == "int8" and is_prequantized(graph)
-    if precision == "int8" and until == "quantized" and not (prequantized or assume) and calibration is None:
+    is_quantized = precision == "int8" and until in ("quantized", "decomposed")
+    if is_quantized and not (prequantized or assume) and calibration is None:
         raise CompileError(
             where="int8",
             what="the model has no scales of its own, and no calibration data was given",
@@ -185,7 +193,7 @@ def lower(
     if precision == "int8":
         lowered = _quantized(lowered, options, calibration, assume, prequantized, hooks)
     verify(graph, lowered.stage)
-    return lowered
+    return lowered if until == "quantized" else _decomposed(lowered, hooks)
 
 
 def _precision(target: Target, options: Options) -> str:
@@ -245,6 +253,51 @@ def _quantized(
             hook.write("quantized", graph)
     reasons = tuple((refusal.node.name, f"stays float: {refusal.reason}") for refusal in outcome.refusals)
     return replace(lowered, stage="quantized", notes=(*outcome.notes, *reasons), assumed=assumed)
+
+
+def _decomposed(lowered: Lowered, hooks: Sequence[Hook]) -> Lowered:
+    meaning = lowered.graph.copy()
+    kept: dict[str, Kept] = {}
+    names = tuple(target.name for target in lowered.targets)
+    step = advised(Decompose(names), lowered.targets, kept.__setitem__)
+    if not run_passes(lowered.graph, [step], hook=Hooks(*hooks, VerifyEach("decomposed")) if hooks else None):
+        return replace(lowered, stage="decomposed", kept=kept)
+    verify(lowered.graph, "decomposed")
+    return replace(lowered, stage="decomposed", meaning=meaning, kept=kept)
+
+
+def advised(
+    step: Pass, targets: Sequence[Target] | None = None, told: Callable[[str, Kept], None] | None = None
+) -> Pass:
+    """A pass that asks what targets take, with their answers; any other as it is.
+
+    targets  those to ask; by default those that the pass names
+    told     see `passes.decompose.Advice`
+    """
+    if not isinstance(step, Decompose):
+        return step
+    asked = [find_target(name) for name in step.targets] if targets is None else targets
+    bodies: Bodies = {}
+
+    def taken(node: Node) -> Support:
+        answer = no("target", "there is none", "name one")
+        for target in asked:
+            answer = target.supports(node)
+            if answer.ok:
+                break
+        return answer
+
+    def function(node: Node) -> Graph:
+        body = function_body(node, bodies)
+        run_passes(body, simplify_passes())
+        return body
+
+    return replace(step, advice=Advice(taken, function, told or (lambda name, why: None)))
+
+
+def replay(folder: str | PathLike[str], *, hook: Hook | None = None) -> Graph:
+    """Run the pass that failed again; see `passes.instruments.replay`. Passes that ask targets find them by name."""
+    return replay_pass(fspath(folder), hook=hook, prepare=advised)
 
 
 def _counting(progress: Progress, what: str, total: int) -> Callable[[int], None]:
@@ -370,23 +423,24 @@ def _vectors(
     lowered: Lowered, options: Options, calibration: Calibration | None, files: dict[str, bytes]
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Inputs and expected outputs, as `evaluate` gives them, for `intarsia verify`; or none, and why not."""
-    reason = why_none(lowered.graph)
+    graph = lowered.meaning or lowered.graph
+    reason = why_none(graph)
     if reason is not None:
         return [], reason
     entries = []
     samples = None
     if calibration is not None and not hasattr(calibration, "__next__"):  # an iterator is used up by calibration
-        samples = read_samples(lowered.graph, calibration, options.images)
-    for index, inputs in enumerate(pick_inputs(lowered.graph, samples, 2)):
+        samples = read_samples(graph, calibration, options.images)
+    for index, inputs in enumerate(pick_inputs(graph, samples, 2)):
         try:
-            outputs = evaluate(lowered.graph, inputs)
+            outputs = evaluate(graph, inputs)
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         entry, more = vector(
             index,
-            [inputs[value.name] for value in lowered.graph.inputs],
+            [inputs[value.name] for value in graph.inputs],
             outputs,
-            absolute_tolerance=tolerance_of(lowered.graph, outputs),
+            absolute_tolerance=tolerance_of(graph, outputs),
         )
         entries.append((entry, more))
     for _, more in entries:

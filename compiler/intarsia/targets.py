@@ -104,7 +104,10 @@ class Target(ABC):
 
     @abstractmethod
     def supports(self, node: Node) -> Support:
-        """Whether a node of the partitioned stage can run here. It may look at its neighbours."""
+        """Whether a node can run here as it is. It may look at its neighbours.
+
+        Asked when the graph is cut up, and before about ops that might be made of simpler ones, and about their parts.
+        """
 
     @abstractmethod
     def compile(self, region: Graph) -> Blob:

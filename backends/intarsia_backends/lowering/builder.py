@@ -142,10 +142,6 @@ class Builder:
 
     # ---- values that are still to be made
 
-    def keep(self, values: Sequence[Value]) -> None:
-        """These have readers besides the nodes that their users tell of."""
-        self._kept.update(values)
-
     def defer(self, value: Value, pending: Pending) -> None:
         """Make `value` when it is first read."""
         self._pending[value] = pending

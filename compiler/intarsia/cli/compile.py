@@ -201,7 +201,7 @@ def _text_at(stage: str, model: str, target: str, options: Options, calibration:
     from intarsia.ir.text import text
     from intarsia.partition import partition
 
-    until = "quantized" if stage == "partitioned" else stage
+    until = "decomposed" if stage == "partitioned" else stage
     lowered = lower(model, target, options, calibration=calibration, until=until)
     if stage != "partitioned":
         return text(lowered.graph)

@@ -10,6 +10,7 @@ from intarsia.artifact.parts import EVALUATOR
 from intarsia.ir.facts import needs_onnx
 from intarsia.partition import Partition
 from intarsia.partition.placement import Placement
+from intarsia.passes.decompose import Decompose, Kept
 from intarsia.targets import Target
 
 HOST_MACS_PER_SECOND = 0.8e9
@@ -19,7 +20,10 @@ HOST_BYTES_PER_SECOND = 0.4e9
 
 @dataclass(frozen=True)
 class Reason:
-    """Why one target refused one op: its rule, what was found against the limit, what to change."""
+    """Why one target refused one op: its rule, what was found against the limit, what to change.
+
+    target  its name; or that of the pass that could not make the op out of parts that the targets take
+    """
 
     target: str
     rule: str
@@ -92,22 +96,36 @@ def explain_partition(
     precision: str,
     notes: Sequence[tuple[str, str]],
     assumed: bool,
+    kept: Mapping[str, Kept] | None = None,
 ) -> Explanation:
-    """Put a partition into words."""
+    """Put a partition into words.
+
+    kept  by name of a node, why it is not made of parts that the targets take
+    """
     by_name = {target.name: target for target in targets}
     regions = tuple(
         {"name": region.name, "place": region.place, "ops": len(region.graph.nodes)} for region in parts.regions
     )
-    rows = tuple(_row(placement, by_name, targets[0].name) for placement in parts.placements)
+    rows = tuple(
+        _row(placement, by_name, targets[0].name, (kept or {}).get(placement.node.name))
+        for placement in parts.placements
+    )
     return Explanation(model, targets[0].name, precision, rows, regions, tuple(notes), assumed)
 
 
-def _row(placement: Placement, targets: Mapping[str, Target], wanted: str) -> Row:
+def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept: Kept | None) -> Row:
     node, target = placement.node, targets.get(placement.place)
     cost = target.cost(node) if target is not None else None
     seconds = 0.0
     if placement.place != wanted:
         seconds = max(placement.macs / HOST_MACS_PER_SECOND, placement.bytes / HOST_BYTES_PER_SECOND)
+    reasons = [
+        Reason(name, answer.rule, answer.reason, answer.fix)
+        for name, answer in placement.refused
+        if placement.place != wanted
+    ]
+    if kept is not None:
+        reasons.append(Reason(Decompose.name, kept.rule, kept.reason, kept.fix))
     return Row(
         name=node.name,
         op=node.op,
@@ -119,9 +137,5 @@ def _row(placement: Placement, targets: Mapping[str, Target], wanted: str) -> Ro
         cycles=0 if cost is None else cost.cycles,
         fallback_seconds=seconds,
         needs_onnx=placement.place == EVALUATOR and needs_onnx(node),
-        reasons=tuple(
-            Reason(name, answer.rule, answer.reason, answer.fix)
-            for name, answer in placement.refused
-            if placement.place != wanted
-        ),
+        reasons=tuple(reasons),
     )

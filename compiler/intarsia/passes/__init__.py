@@ -9,8 +9,10 @@ __all__ = ["Hook", "Pass", "Refusal", "all_passes", "fuse_passes", "run_passes",
 
 def all_passes() -> tuple[type[Pass], ...]:
     """Every pass that a pipeline may name: those of the pipelines with everything switched on."""
+    from intarsia.passes import decompose
+
     steps = (*simplify_passes(prequantized=True), *fuse_passes(prequantized=True, integer=True))
-    return tuple(dict.fromkeys(type(step) for step in steps))
+    return (*dict.fromkeys(type(step) for step in steps), *decompose.PASSES)
 
 
 def simplify_passes(prequantized: bool = False) -> tuple[Pass, ...]:

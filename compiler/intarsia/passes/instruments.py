@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,10 +87,13 @@ class Dump(Hook):
         self._count += 1
 
 
-def replay(folder: str | Path, *, hook: Hook | None = None) -> Graph:
+def replay(
+    folder: str | Path, *, hook: Hook | None = None, prepare: Callable[[Pass], Pass] = lambda step: step
+) -> Graph:
     """Run the pass that failed again, on the graph that it failed on; returns the graph if it goes well this time.
 
-    folder  the `crash` folder that `Dump` left
+    folder   the `crash` folder that `Dump` left
+    prepare  gives a pass made from text what text cannot hold; `driver.replay` knows what that is
     """
     from intarsia.ir.serialize import from_data
     from intarsia.passes.base import run_passes
@@ -108,7 +111,7 @@ def replay(folder: str | Path, *, hook: Hook | None = None) -> Graph:
             help="give the folder 'crash' that --dump left beside the listings",
         ) from None
     graph = from_data(data, weights)
-    run_passes(graph, passes, hook=hook)
+    run_passes(graph, [prepare(step) for step in passes], hook=hook)
     return graph
 
 
