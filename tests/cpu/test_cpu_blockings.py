@@ -14,6 +14,7 @@ from generated_graphs import examples, graphs, networks, random_inputs
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
+from intarsia.targets import find_target
 from intarsia_backends.cpu.blockings import SEARCH, Answer, Asked, Blockings, OpenBlockings, Question
 from intarsia_backends.cpu.depthwise import DepthwiseQuestion
 from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion, DirectBlocking
@@ -105,14 +106,15 @@ def test_every_kind_of_choice_is_asked_for() -> None:
     assert kinds == {ConvolutionQuestion, DepthwiseQuestion, ProductQuestion}
 
 
-def test_strict_floats_are_never_made_by_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blockings() -> list[Any]:
-        questions = [asked.question for asked in asked_of(float_layers().graph)]
+def test_strict_floats_are_never_made_by_winograd() -> None:
+    def blockings(name: str) -> list[Any]:
+        target = find_target(name)
+        assert isinstance(target, CpuTarget)
+        questions = [asked.question for asked in asked_of(float_layers().graph, target.machine)]
         return [blocking for question in questions for blocking in (question.rule(), *question.alternatives())]
 
-    assert any(isinstance(blocking, Plan) for blocking in blockings())
-    monkeypatch.setenv("INTARSIA_FLOAT", "strict")
-    assert not any(isinstance(blocking, Plan) for blocking in blockings())
+    assert any(isinstance(blocking, Plan) for blocking in blockings("cpu"))
+    assert not any(isinstance(blocking, Plan) for blocking in blockings("cpu{strict=true}"))
 
 
 def test_inexact_tiles_are_no_alternative() -> None:

@@ -36,11 +36,13 @@ class Machine:
     name      as `platform.machine()` says it: "x86_64", "aarch64", "armv7l"
     level     set of instructions: "avx512vnni", "avx512", "avxvnni", "avx2", "neon" or "baseline"
     features  what the level needs, in the spelling of /proc/cpuinfo
+    strict    keep float32 convolutions to plain sums, whose errors are some ten times smaller than Winograd's
     """
 
     name: str
     level: str
     features: tuple[str, ...]
+    strict: bool = False
 
     @property
     def lanes(self) -> int:

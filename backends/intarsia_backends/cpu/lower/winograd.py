@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError
 from intarsia.ir.graph import Node
 from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.image_kernels import Winograd
@@ -22,9 +20,6 @@ from intarsia_backends.cpu.program import Operand
 from intarsia_backends.cpu.views import Halo
 from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
 
-FLOAT_VARIABLE = "INTARSIA_FLOAT"
-"""Environment variable: "strict" keeps float32 convolutions to plain sums, whose errors are some ten times smaller."""
-
 
 def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Array) -> tuple[int, ...]:
     """Rows and columns of the tiles by which a node may be made; () where the sum must be direct.
@@ -39,7 +34,7 @@ def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Arr
     if node not in builder.winograd_sizes:  # asked for the halo, and for the kernel
         channels, outputs = machine.whole_vectors(window.channels), machine.whole_vectors(window.outputs)
         products = "float32" if real else products_for(machine)
-        sizes = winograd_sizes(channels, outputs, products, strict=_is_strict(), weights=None if real else weights)
+        sizes = winograd_sizes(channels, outputs, products, strict=machine.strict, weights=None if real else weights)
         if sizes and not real and takes_quads(machine, weights, elements(node.input(2))):
             # The direct sum would have its images stored otherwise: the rule decides for good.
             positions = (window.positions[0], window.positions[1])
@@ -126,14 +121,3 @@ def convolved_by_winograd(
         *(view.start for view in convolution.views),
         *(builder.scratch(elements, dtype) for dtype, elements in kernel.scratch),
     ]
-
-
-def _is_strict() -> bool:
-    wish = os.environ.get(FLOAT_VARIABLE, "")
-    if wish not in ("", "fast", "strict"):
-        raise CompileError(
-            where=f"environment variable {FLOAT_VARIABLE}",
-            what=f"{wish!r} is neither 'fast' nor 'strict'",
-            help="unset it, or set it to 'strict' for convolutions without Winograd's algorithm",
-        )
-    return wish == "strict"
