@@ -8,7 +8,10 @@ from itertools import islice
 
 import numpy as np
 
+from intarsia.artifact.parts import Vector
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
+from intarsia.errors import CompileError, RunError
+from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.ops import INTEGER_OPS
 from intarsia.passes.simplify.fold import RANDOM
@@ -27,6 +30,27 @@ def why_none(graph: Graph) -> str | None:
         if node.op in RANDOM and "seed" not in node.attributes:
             return f"{node.where} gives other numbers every time"
     return None
+
+
+def make_vectors(
+    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int
+) -> tuple[list[Vector], str | None]:
+    """Inputs and the outputs that `evaluate` gives for them; or none, and why not.
+
+    samples  real inputs to take first, as for `pick_inputs`
+    """
+    reason = why_none(graph)
+    if reason is not None:
+        return [], reason
+    vectors = []
+    for inputs in pick_inputs(graph, samples, count):
+        try:
+            outputs = evaluate(graph, inputs)
+        except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
+            return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
+        tolerance = tolerance_of(graph, outputs)
+        vectors.append(Vector([inputs[value.name] for value in graph.inputs], outputs, tolerance))
+    return vectors, None
 
 
 def pick_inputs(graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int) -> list[dict[str, Array]]:

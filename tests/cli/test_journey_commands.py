@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from intarsia.cli.commands import intarsia
 from intarsia.cli.layers import compare_layers
-from intarsia.driver import Options, lower
+from intarsia.driver import lower
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import Quantization, TensorType
 
@@ -80,7 +80,7 @@ def test_verify_against_the_float_model(compiled: Path) -> None:
 
 
 def test_a_float_model_has_no_noise_against_itself() -> None:
-    graph = lower(MODEL, "cpu", Options(precision="float32"), until="fused").graph
+    graph = lower(MODEL, target="cpu", precision="float32", until="fused").graph
     sample = {graph.inputs[0].name: np.ones(graph.inputs[0].shape, np.float32)}
     layers = compare_layers(graph, graph.copy(), [sample], lambda what, done, total: None)
     assert len(layers) == len(graph.nodes) and all(layer.sqnr == float("inf") for layer in layers)

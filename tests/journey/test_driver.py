@@ -11,7 +11,7 @@ import pytest
 
 import intarsia
 from intarsia.demo import Demo, load_demo
-from intarsia.driver import Options, lower
+from intarsia.driver import lower
 from intarsia.ir.text import text
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -55,7 +55,7 @@ def test_explanation_reads_as_before(demo: Demo, golden: Callable[[str], None]) 
 
 
 def test_fused_graph_reads_as_before(golden: Callable[[str], None]) -> None:
-    lowered = lower(MODELS / "digits_cnn.onnx", "cpu", Options())
+    lowered = lower(MODELS / "digits_cnn.onnx", target="cpu")
     golden(text(lowered.graph))
 
 
@@ -94,7 +94,7 @@ def test_constant_outputs_are_kept() -> None:
 
 
 def test_dump_and_compare_leave_one_file_a_change(demo: Demo, tmp_path: Path) -> None:
-    lower(demo.model_path, "cpu", Options(dump=tmp_path, compare=True))
+    lower(demo.model_path, target="cpu", dump=tmp_path, compare=True)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[0] == "00_imported.txt" and len(names) >= 3
     assert "Conv" in (tmp_path / names[-1]).read_text()
