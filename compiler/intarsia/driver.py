@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
-from intarsia.artifact.parts import Vector, graph_files
+from intarsia.artifact.parts import graph_files
 from intarsia.errors import CompileError
 from intarsia.importer import import_model
 from intarsia.ir.graph import Graph
@@ -25,13 +25,13 @@ from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.partition.placement import EVALUATOR, needs_onnx
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
-from intarsia.passes.calibration import Calibration, Ranges, measured_before
+from intarsia.passes.calibration import Calibration, Ranges, measured_before, unwritable
 from intarsia.passes.context import Context
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach
 from intarsia.passes.pipeline import parse_pipeline
 from intarsia.passes.quantize import Calibrate, ImageOptions, is_prequantized, read_samples, require_measured
 from intarsia.targets import Blob, Progress, Target, find_target
-from intarsia.vectors import make_vectors, pick_inputs
+from intarsia.vectors import Vector, make_vectors, pick_inputs
 
 if TYPE_CHECKING:
     import onnx
@@ -337,6 +337,8 @@ def _check(
             what="nothing is calibrated: the model stays in float32, or brings scales of its own",
             help="leave --save-calibration out, or choose --precision int8",
         )
+    if save_calibration is not None and not Path(save_calibration).parent.is_dir():
+        raise unwritable(save_calibration, "there is no such folder")  # before anybody waits for the measurement
 
 
 def _instruments(graph: Graph, context: Context, dump: str | PathLike[str] | None, compare: bool) -> list[Hook]:

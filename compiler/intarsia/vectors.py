@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
-from intarsia.artifact.parts import Vector
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
@@ -19,6 +19,17 @@ from intarsia.passes.simplify.fold import RANDOM
 FLOAT_TOLERANCE = 1e-4
 """Of the largest magnitude of an output: what compiled float code may differ from NumPy by, through another order of
 sums. Integer graphs have no tolerance."""
+
+
+class Vector(NamedTuple):
+    """A test vector: an array for each input and output of the model, in order.
+
+    tolerance  absolute, of every output; 0 for equal bytes
+    """
+
+    inputs: Sequence[Array]
+    outputs: Sequence[Array]
+    tolerance: float
 
 
 def why_none(graph: Graph) -> str | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from intarsia.artifact import Artifact
-from intarsia.artifact.parts import WHOLE_GRAPH, Vector, constant_output, graph_files, tensor, vector
+from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
+from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph
 
 
@@ -37,6 +38,7 @@ class Compilation:
     graph       the whole model, as it was partitioned
     outputs     public names of its outputs: passes may make several the same value, or an input, or a constant
     placements  a row an op, without its region
+    vectors     test vectors: inputs, outputs, and the absolute tolerance of the outputs
     notes       (topic, text) pairs for the user
     facts       of the target
     host_code   what compiled the code for the CPU: the target's name, and its facts
@@ -50,7 +52,7 @@ class Compilation:
     outputs: Sequence[str]
     regions: Sequence[CompiledRegion]
     placements: Sequence[Mapping[str, Any]]
-    vectors: Sequence[Vector]
+    vectors: Sequence[tuple[Sequence[Array], Sequence[Array], float]]
     notes: Sequence[tuple[str, str]]
     facts: Mapping[str, Any]
     host_code: Mapping[str, Any]
@@ -72,7 +74,7 @@ def assemble(made: Compilation) -> Artifact:
         "outputs": _outputs(made, files),
         "regions": [_region(region) for region in made.regions],
         "placements": [{**row, "region": owner[row["name"]]} for row in made.placements],
-        "vectors": _vectors(made.vectors, files),
+        "vectors": _vectors(made, files),
         "metadata": {
             "facts": dict(made.facts),
             "notes": [list(note) for note in made.notes],
@@ -106,10 +108,10 @@ def _outputs(made: Compilation, files: dict[str, bytes]) -> list[dict[str, Any]]
     return entries
 
 
-def _vectors(vectors: Sequence[Vector], files: dict[str, bytes]) -> list[dict[str, Any]]:
+def _vectors(made: Compilation, files: dict[str, bytes]) -> list[dict[str, Any]]:
     entries = []
-    for index, made in enumerate(vectors):
-        entry, more = vector(index, made.inputs, made.outputs, absolute_tolerance=made.tolerance)
+    for index, (inputs, outputs, tolerance) in enumerate(made.vectors):
+        entry, more = vector(index, inputs, outputs, absolute_tolerance=tolerance)
         entries.append(entry)
         files.update(more)
     return entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from intarsia.artifact.arrays import to_npy
 from intarsia.dtypes import Array, dtype_name
@@ -18,17 +18,6 @@ WHOLE_GRAPH = "graph"
 
 EVALUATOR = "evaluator"
 """Kind of region that the session runs by itself, by the NumPy meaning of each op; its files are those of a graph."""
-
-
-class Vector(NamedTuple):
-    """A test vector: an array for each input and output of the model, in order.
-
-    tolerance  absolute, of every output; 0 for equal bytes
-    """
-
-    inputs: Sequence[Array]
-    outputs: Sequence[Array]
-    tolerance: float
 
 
 def graph_files(graph: Graph) -> dict[str, bytes]:

@@ -63,7 +63,7 @@ class Ranges:
             raise CompileError(
                 where="calibration",
                 what=f"the ranges were measured on another graph than this one (on model '{self.model}')",
-                help="a model, its batch, its shapes and the passes before must be those of the measurement: " + _HELP,
+                help=f"model, batch, shapes and passes before calibrate must be those of the measurement; or {_HELP}",
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -71,11 +71,7 @@ class Ranges:
         try:
             Path(path).write_text(ranges_text(self), encoding="ascii")
         except OSError as error:
-            raise CompileError(
-                where=f"calibration file {os.fspath(path)}",
-                what=f"it cannot be written: {error.strerror or error}",
-                help="check the folder and its permissions",
-            ) from error
+            raise unwritable(path, error.strerror or str(error)) from error
 
 
 class SupportsArray(Protocol):
@@ -97,6 +93,15 @@ Calibration: TypeAlias = (
 """What may be given for calibration: real inputs, as `passes.quantize.samples` reads them (an array [N, ...], a mapping
 from input name to array, an iterable of such mappings, the path of a .npy or .npz file or of a folder of images), or
 what was measured before: `Ranges`, or the path of their .json file."""
+
+
+def unwritable(path: str | os.PathLike[str], why: str) -> CompileError:
+    """The letter about a place for the file form."""
+    return CompileError(
+        where=f"calibration file {os.fspath(path)}",
+        what=f"it cannot be written: {why}",
+        help="check the folder and its permissions",
+    )
 
 
 def digest_of(graph: Graph) -> str:
@@ -142,8 +147,10 @@ def read_ranges(path: str | os.PathLike[str]) -> Ranges:
         raise CompileError(where=where, what=what, help="check the path given for calibration") from None
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         _refuse(where, f"it is not JSON: {error}")
+    except RecursionError:
+        _refuse(where, "it is nested too deeply")
     if not isinstance(data, dict) or "format_version" not in data:
         _refuse(where, "it is no file of ranges: it has no 'format_version'")
     if data["format_version"] != FORMAT_VERSION:
