@@ -251,7 +251,8 @@ def lower(
     )
     context = Context(lowered.model, given, images, progress)
     staged = [(stage, steps) for stage, steps in _staged(passes) if STAGES.index(stage) <= STAGES.index(until)]
-    _check(staged, context, chosen if pipeline is not None and until == "quantized" else None, save_calibration)
+    whole = STAGES.index(until) >= STAGES.index("quantized")
+    _check(staged, context, chosen if whole and pipeline is not None else None, save_calibration)
     instruments = _instruments(graph, context, dump, compare)
     checking = bool(instruments)
     if _LOG.isEnabledFor(logging.INFO):

@@ -46,7 +46,7 @@ def parse_pipeline(text: str, known: Sequence[type[Pass]] | None = None) -> tupl
 
 
 def _make(kind: type[Pass], options: str, text: str) -> Pass:
-    defaults = {field.name: field.default for field in fields(kind)}
+    defaults = {field.name: field.default for field in fields(kind) if field.repr}  # what is not printed is no option
     chosen: dict[str, object] = {}
     position = 0
     while position < len(options.rstrip()):
