@@ -14,19 +14,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from intarsia.errors import CompileError, IntarsiaError, RunError
+from intarsia.version import __version__
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import compile_model, explain
+    from intarsia.passes.calibration import Ranges
+    from intarsia.passes.quantize.images import ImageOptions
     from intarsia.runtime.session import Session, load
     from intarsia.targets import available_targets
 
 __all__ = [
     "Artifact",
     "CompileError",
+    "ImageOptions",
     "IntarsiaError",
+    "Ranges",
     "RunError",
     "Session",
+    "__version__",
     "available_targets",
     "compile_model",
     "explain",
@@ -35,6 +41,8 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "intarsia.artifact",
+    "ImageOptions": "intarsia.passes.quantize.images",
+    "Ranges": "intarsia.passes.calibration",
     "Session": "intarsia.runtime.session",
     "available_targets": "intarsia.targets",
     "compile_model": "intarsia.driver",

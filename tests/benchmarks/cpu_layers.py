@@ -26,7 +26,7 @@ from network_files import PRECISIONS, cache_folder, given_file, network_file, ra
 from network_models import NETWORKS
 
 from intarsia.cli.compile import seconds_of
-from intarsia.driver import Options, emit, lower
+from intarsia.driver import emit, lower
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
 from intarsia_backends.cpu.link import PROFILE
@@ -98,9 +98,9 @@ def _functions(expression: Expression) -> Iterator[str]:
 
 def profiled(model: Path, precision: str, threads: int, seconds: float, tune: float | None = None) -> dict[str, Any]:
     """A row for each call, in order: region, name (where calls have one), kind, microseconds, operations, sizes."""
-    target, options = ProfiledTarget(), Options(precision=precision, tune=tune)
-    lowered = dataclasses.replace(lower(model, "cpu", options), targets=(target,))
-    session = intarsia_session(emit(lowered, options), threads)
+    target = ProfiledTarget()
+    lowered = dataclasses.replace(lower(model, target="cpu", precision=precision), targets=(target,))
+    session = intarsia_session(emit(lowered, tune=tune), threads)
     inputs, tables = random_inputs(model, 0), {}
     given = [inputs[info.name] for info in session.inputs]
     for step in session._steps or ():

@@ -23,7 +23,7 @@ from test_cpu_region import image, network
 import intarsia
 from generated_graphs import examples, graphs, random_inputs
 from intarsia.demo import load_demo
-from intarsia.driver import Options, lower
+from intarsia.driver import lower
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
@@ -56,7 +56,7 @@ def int8_model(request: pytest.FixtureRequest) -> tuple[Graph, list[Any]]:
         path, calibration, samples = demo.model_path, demo.calibration[:32], demo.images[:3]
     else:
         path, samples = request.getfixturevalue("shared_models") / f"{name}.onnx", None
-    graph = lower(path, "cpu", Options(precision="int8"), calibration=calibration).graph
+    graph = lower(path, target="cpu", precision="int8", calibration=calibration).graph
     assert all(CpuTarget().supports(node).ok for node in graph.nodes)
     if samples is None:
         shape = graph.inputs[0].shape

@@ -19,6 +19,7 @@ from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
+from intarsia.targets import find_target
 from intarsia_backends.cpu.device import CpuDevice
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.machine import Machine, this_machine
@@ -177,10 +178,9 @@ np.save(here / "y.npy", first)
     assert np.allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-4)
 
 
-def test_a_portable_build_uses_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INTARSIA_CPU", "portable")
-    target = CpuTarget()
-    assert target.machine.features == ()
+def test_a_portable_build_uses_no_extension() -> None:
+    target = find_target("cpu{level=portable}")
+    assert isinstance(target, CpuTarget) and target.machine.features == ()
     graph = network()
     x = image(graph)
     (logits, *_) = load(graph, target).run([x]).outputs

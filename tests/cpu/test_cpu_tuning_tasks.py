@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from generated_graphs import examples, graphs, networks, random_inputs
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
+from intarsia.targets import find_target
 from intarsia_backends.cpu.depthwise import DepthwiseTask
 from intarsia_backends.cpu.lower.convolution_tiling import ConvolutionTask, DirectTiling
 from intarsia_backends.cpu.lower.panels import ProductTask
@@ -107,12 +107,14 @@ def test_every_kind_of_choice_is_asked_for() -> None:
 
 
 def test_strict_floats_are_never_made_by_winograd() -> None:
-    def configs(*, strict: bool) -> list[Any]:
-        tasks = [asked.task for asked in asked_of(float_layers().graph, replace(this_machine(), strict=strict))]
+    def configs(name: str) -> list[Any]:
+        target = find_target(name)
+        assert isinstance(target, CpuTarget)
+        tasks = [asked.task for asked in asked_of(float_layers().graph, target.machine)]
         return [config for task in tasks for config in (task.heuristic(), *task.alternatives())]
 
-    assert any(isinstance(config, WinogradTiling) for config in configs(strict=False))
-    assert not any(isinstance(config, WinogradTiling) for config in configs(strict=True))
+    assert any(isinstance(config, WinogradTiling) for config in configs("cpu"))
+    assert not any(isinstance(config, WinogradTiling) for config in configs("cpu{strict=true}"))
 
 
 def test_inexact_tiles_are_no_alternative() -> None:

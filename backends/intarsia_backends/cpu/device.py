@@ -85,7 +85,7 @@ def _check(region: RegionFiles) -> None:
         raise RunError(
             where=where,
             what=f"its code uses {', '.join(missing)}, which this processor does not have",
-            help="compile with INTARSIA_CPU=portable, which uses only what every such processor has",
+            help="compile for 'cpu{level=portable}', which uses only what every such processor has",
         )
 
 

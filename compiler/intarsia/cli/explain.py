@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from intarsia.cli.compile import model_options
+from intarsia.cli.logs import verbose_option
 from intarsia.cli.output import Column, json_option, percent, show, write_json, write_table
 from intarsia.errors import CompileError
 
 if TYPE_CHECKING:
-    from intarsia.driver import Options
+    from intarsia.driver import Lowered
     from intarsia.partition.explanation import Explanation
 
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
 @click.option("--pass", "rule", metavar="NAME", help="Say instead where this pass nearly fired, and why it did not.")
+@verbose_option
 @json_option
 def command(
     model: str,
@@ -39,7 +41,10 @@ def command(
     from intarsia import driver
 
     if rule is not None:
-        _explain_pass(rule, model, target, driver.Options(precision, batch, dimensions), as_json)
+        lowered = driver.lower(
+            model, target=target, precision=precision, batch=batch, dimensions=dimensions, assume=True, until="fused"
+        )
+        _explain_pass(rule, lowered, as_json)
         return
     explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
     if as_json:
@@ -91,22 +96,18 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         click.echo("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
 
 
-def _explain_pass(name: str, model: str, target: str, options: Options, as_json: bool) -> None:
+def _explain_pass(name: str, lowered: Lowered, as_json: bool) -> None:
     """Refusals of one pass, asked on the fused graph: what it nearly matches there, it has left alone."""
-    from intarsia.driver import lower
-    from intarsia.passes import fuse_passes, simplify_passes
-    from intarsia.passes.quantize import is_prequantized
-
-    graph = lower(model, target, options, until="fused").graph
-    prequantized = is_prequantized(graph)
-    passes = {step.name: step for step in (*simplify_passes(prequantized), *fuse_passes(prequantized))}
+    passes = {step.name: step for step in lowered.passes}
     if name not in passes:
         raise CompileError(
             where=f"pass '{name}'",
             what="there is none of that name",
             help=f"the passes are {', '.join(sorted(passes))}",
         )
-    refusals = [{"op": refusal.node.where, "reason": refusal.reason} for refusal in passes[name].refusals(graph)]
+    refusals = [
+        {"op": refusal.node.where, "reason": refusal.reason} for refusal in passes[name].refusals(lowered.graph)
+    ]
     if as_json:
         write_json({"pass": name, "refusals": refusals})
         return

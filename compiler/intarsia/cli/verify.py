@@ -92,13 +92,14 @@ def _rule(result: VectorResult) -> str:
 def _compare(session: Session, model: str, inputs: Sequence[str], data: dict[str, Any], as_json: bool) -> bool:
     """Against the integer reference (returns whether all outputs are right) and, layer by layer, the float model."""
     from intarsia.cli.layers import compare_layers
-    from intarsia.driver import Options, lower
+    from intarsia.driver import lower
 
     contents = session.artifact.contents
     samples = _samples(session, inputs)
     quantized = _whole_graph(session)
-    options = Options(precision=contents.precision, batch=contents.batch)
-    reference = lower(model, contents.target, options, until="fused").graph
+    reference = lower(
+        model, target=contents.target, precision=contents.precision, batch=contents.batch, until="fused"
+    ).graph
     if [value.name for value in reference.inputs] != [info.name for info in session.inputs]:
         raise RunError(
             where=f"model {model}",

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from intarsia.passes.base import Hook, Pass, Refusal, run_passes
 
-__all__ = ["Hook", "Pass", "Refusal", "all_passes", "fuse_passes", "run_passes", "simplify_passes"]
+if TYPE_CHECKING:
+    from intarsia.passes.quantize import Calibrate
+
+__all__ = [
+    "Hook",
+    "Pass",
+    "Refusal",
+    "all_passes",
+    "fuse_passes",
+    "quantize_passes",
+    "run_passes",
+    "simplify_passes",
+    "stage_passes",
+]
+
+
+def stage_passes() -> dict[str, tuple[type[Pass], ...]]:
+    """The passes by stage, in order: a graph stands at the last stage of which a pass has run."""
+    from intarsia.passes import decompose, quantize
+
+    simplified, fused = simplify_passes(prequantized=True), fuse_passes(prequantized=True, integer=True)
+    return {
+        "simplified": tuple(dict.fromkeys(type(step) for step in simplified)),
+        "fused": tuple(dict.fromkeys(type(step) for step in fused)),
+        "quantized": quantize.PASSES,
+        "decomposed": decompose.PASSES,
+    }
 
 
 def all_passes() -> tuple[type[Pass], ...]:
-    """Every pass that a pipeline may name: those of the pipelines with everything switched on."""
-    from intarsia.passes import decompose
-
-    steps = (*simplify_passes(prequantized=True), *fuse_passes(prequantized=True, integer=True))
-    return (*dict.fromkeys(type(step) for step in steps), *decompose.PASSES)
+    """Every pass that a pipeline may name."""
+    return tuple(kind for kinds in stage_passes().values() for kind in kinds)
 
 
 def simplify_passes(prequantized: bool = False) -> tuple[Pass, ...]:
@@ -34,3 +59,14 @@ def fuse_passes(prequantized: bool = False, integer: bool = False) -> tuple[Pass
     from intarsia.passes import fuse
 
     return fuse.passes(prequantized, integer)
+
+
+def quantize_passes(prequantized: bool = False, calibrate: Calibrate | None = None) -> tuple[Pass, ...]:
+    """The pipeline from a fused graph to a quantized one.
+
+    prequantized  the model brings scales of its own
+    calibrate     how ranges are measured; None where they are assumed, which tells places and is never compiled
+    """
+    from intarsia.passes import quantize
+
+    return quantize.passes(prequantized, calibrate)
