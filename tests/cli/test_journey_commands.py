@@ -160,7 +160,11 @@ def test_demo_tells_the_whole_journey() -> None:
 def test_a_pipeline_is_printed_and_taken(compiled: Path, tmp_path: Path) -> None:
     calibration = ("--calibration", str(compiled / "calibration.npy"))
     printed = call("compile", MODEL, "--target", "pynq-z2", "--calibrator", "percentile", "--pipeline")
-    assert printed.splitlines()[-2:] == ["calibrate{method='percentile', percentile=99.99},", "quantize"]
+    assert printed.splitlines()[-3:] == [
+        "calibrate{method='percentile', percentile=99.99},",
+        "quantize,",
+        "decompose{targets=('pynq-z2', 'cpu')}",
+    ]
     data = json.loads(call("compile", MODEL, "--target", "pynq-z2", "--json", "--pipeline"))
     assert ",\n".join(data["pipeline"]) + "\n" == printed.replace("percentile'", "minmax'")
     place = tmp_path / "again.intarsia"

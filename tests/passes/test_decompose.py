@@ -344,9 +344,7 @@ def mixed_model() -> onnx.ModelProto:
 
 
 def test_decomposed_is_a_stage_of_its_own() -> None:
-    whole, parts = (
-        driver.lower(mixed_model(), "cpu", driver.Options(), until=stage) for stage in ("quantized", "decomposed")
-    )
+    whole, parts = (driver.lower(mixed_model(), target="cpu", until=stage) for stage in ("quantized", "decomposed"))
     assert (whole.stage, parts.stage) == ("fused", "decomposed"), "float32 is not quantized"
     assert whole.meaning is None and [node.op for node in whole.graph.nodes] == ["LRN", "Relu", "Softmax"]
     assert parts.meaning is not None and text(parts.meaning) == text(whole.graph)
@@ -359,7 +357,7 @@ def test_the_artifact_holds_parts_and_vectors_of_the_model_as_it_was() -> None:
     assert {row["place"] for row in rows} == {"cpu"}
     assert {row["name"].partition("/")[0] for row in rows} == {"a", "y", "z"}
     assert [item["name"] for item in artifact.manifest["outputs"]] == ["y", "z"]
-    lowered = driver.lower(mixed_model(), "cpu", driver.Options(), until="quantized")
+    lowered = driver.lower(mixed_model(), target="cpu", until="quantized")
     graph = json.loads(artifact.files["graph/graph.json"])
     assert {node["name"] for node in graph["nodes"]} == {row["name"] for row in rows}
     for index in range(2):

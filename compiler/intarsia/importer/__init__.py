@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from intarsia.importer.body_table import Bodies
 from intarsia.importer.limits import Limits
 from intarsia.ir.graph import Graph, Node
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Bodies", "Limits", "function_body", "import_model"]
 
 _DEFAULT = Limits()
-
-Bodies = dict[Hashable, Graph | str]
-"""Bodies of functions by kind of node, or why there is none."""
 
 
 def import_model(

@@ -11,7 +11,9 @@ from onnx import helper, numpy_helper
 
 from intarsia.dtypes import FLOATING
 from intarsia.errors import CompileError
-from intarsia.importer import Bodies, import_model
+from intarsia.importer.body_table import Bodies
+from intarsia.importer.build import build_graph
+from intarsia.importer.limits import Limits
 from intarsia.importer.types import type_proto
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.onnx_reference import node_proto, opset_imports
@@ -101,7 +103,7 @@ def _imported(node: Node) -> Graph:
     )
     opsets = [*opset_imports(node), helper.make_opsetid(_LOCAL, 1)]
     model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=onnx.IR_VERSION)
-    return import_model(model)
+    return build_graph(model, batch=1, limits=Limits(), shapes={}, dimensions={}, values={})
 
 
 def _function(node: Node, proto: onnx.NodeProto, types: Sequence[onnx.TypeProto]) -> onnx.FunctionProto:

@@ -26,12 +26,16 @@ def stage_passes() -> dict[str, tuple[type[Pass], ...]]:
     """The passes by stage, in order: a graph stands at the last stage of which a pass has run."""
     from intarsia.passes import decompose, quantize
 
-    simplified, fused = simplify_passes(prequantized=True), fuse_passes(prequantized=True, integer=True)
-    return {
-        "simplified": tuple(dict.fromkeys(type(step) for step in simplified)),
-        "fused": tuple(dict.fromkeys(type(step) for step in fused)),
+    kinds = {
+        "simplified": tuple(type(step) for step in simplify_passes(prequantized=True)),
+        "fused": tuple(type(step) for step in fuse_passes(prequantized=True, integer=True)),
         "quantized": quantize.PASSES,
         "decomposed": decompose.PASSES,
+    }
+    # What tidies up runs at several stages: the first one has it.
+    first = {kind: stage for stage, every in reversed(kinds.items()) for kind in every}
+    return {
+        stage: tuple(kind for kind in dict.fromkeys(every) if first[kind] == stage) for stage, every in kinds.items()
     }
 
 
