@@ -29,6 +29,7 @@ from intarsia.cli.compile import seconds_of
 from intarsia.driver import emit, lower
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
+from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.link import PROFILE
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.target import CpuTarget
@@ -63,7 +64,7 @@ def operations(call: Call) -> int:
     products = getattr(call.kernel, "products", None)
     if products is None:
         return work
-    return work * (4 if products == "dot2" else 2)
+    return work * 2 * SHARES[products]
 
 
 def sizes(call: Call) -> str:
