@@ -34,8 +34,8 @@ sys.path[:0] = [str(HERE), *(str(ROOT / folder) for folder in ("compiler", "back
 from netlist import RESOURCES, Netlist, longest_paths, resources  # noqa: E402
 
 import intarsia_hw  # noqa: E402
-from intarsia_backends.overlay.config import CONFIGS, OverlayConfig  # noqa: E402
-from intarsia_backends.overlay.parameters import core_parameters  # noqa: E402
+from intarsia_backends.overlay.machine.config import CONFIGS, OverlayConfig  # noqa: E402
+from intarsia_backends.overlay.machine.parameters import core_parameters  # noqa: E402
 
 BUDGET = HERE / "budget.json"
 YOSYS_VERSION = "0.70"

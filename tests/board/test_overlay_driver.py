@@ -13,12 +13,12 @@ from register_model import CYCLES, Fault, RegisterModel, memory
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
-from intarsia_backends.overlay import driver, registers
-from intarsia_backends.overlay.config import PYNQ_Z2, TINY
-from intarsia_backends.overlay.driver import CoreDriver, CoreStuck, Job
-from intarsia_backends.overlay.isa import Queue, Segment
-from intarsia_backends.overlay.region import OverlayRegion, read_region
-from intarsia_backends.overlay.registers import Cause, CounterKind
+from intarsia_backends.overlay.machine import driver, registers
+from intarsia_backends.overlay.machine.config import PYNQ_Z2, TINY
+from intarsia_backends.overlay.machine.driver import CoreDriver, CoreStuck, Job
+from intarsia_backends.overlay.machine.isa import Queue, Segment
+from intarsia_backends.overlay.machine.region import OverlayRegion, read_region
+from intarsia_backends.overlay.machine.registers import Cause, CounterKind
 
 BASE = 0x1_0000_0000
 """Above 4 GiB, so that high words of addresses matter."""

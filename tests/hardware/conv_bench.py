@@ -9,8 +9,8 @@ import numpy as np
 from harness import Model, module
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.simulator.accesses import accesses, weight_rows
 from intarsia_backends.simulator.convolution import bind_conv
 from intarsia_backends.simulator.costs import Cost, cost_of

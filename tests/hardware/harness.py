@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.parameters import core_parameters
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.parameters import core_parameters
 from intarsia_backends.rtl.build import Design
 from intarsia_backends.rtl.model import Model, ModelError, integers
 from intarsia_backends.rtl.tools import missing

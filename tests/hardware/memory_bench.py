@@ -10,9 +10,9 @@ from harness import module
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.rtl.model import Dram, Model
 from intarsia_backends.simulator.accesses import check_bounds, memory_sizes
 from intarsia_backends.simulator.fields import check_fields

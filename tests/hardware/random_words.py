@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.simulator.machine import load_program
 from intarsia_backends.simulator.program import decode
 

@@ -21,10 +21,10 @@ from control_core import (
 )
 from harness import integers, module, needs_verilator
 
-from intarsia_backends.overlay import isa, registers
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Queue
-from intarsia_backends.overlay.registers import COUNTERS, CYCLES, Cause, CounterKind
+from intarsia_backends.overlay.machine import isa, registers
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Queue
+from intarsia_backends.overlay.machine.registers import COUNTERS, CYCLES, Cause, CounterKind
 from intarsia_backends.rtl.model import DECERR, ModelError
 
 pytestmark = [pytest.mark.rtl, needs_verilator]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import intarsia_hw
-from intarsia_backends.overlay.config import PYNQ_Z2
+from intarsia_backends.overlay.machine.config import PYNQ_Z2
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "hw" / "synthesis"))
 

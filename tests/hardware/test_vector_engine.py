@@ -10,9 +10,9 @@ import pytest
 from harness import module, needs_verilator
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import PYNQ_Z2, OverlayConfig
-from intarsia_backends.overlay.isa import VecOperation
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import PYNQ_Z2, OverlayConfig
+from intarsia_backends.overlay.machine.isa import VecOperation
 from intarsia_backends.rtl.model import Model
 from intarsia_backends.simulator.accesses import check_bounds, memory_sizes, target_rectangle
 from intarsia_backends.simulator.costs import vector_cost

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.ir.integer import MULTIPLIER_BITS
-from intarsia_backends.overlay import generated, isa
-from intarsia_backends.overlay.config import CONFIGS, PYNQ_Z2, OverlayConfig
+from intarsia_backends.overlay.machine import generated, isa
+from intarsia_backends.overlay.machine.config import CONFIGS, PYNQ_Z2, OverlayConfig
 
 HW = Path(__file__).parents[2] / "hw" / "intarsia_hw" / "generated"
 
@@ -55,7 +55,7 @@ def test_words_that_are_no_instruction_are_refused() -> None:
 
 def test_generated_files_are_fresh() -> None:
     for name, content in generated.files().items():
-        assert (HW / name).read_text() == content, f"stale: python -m intarsia_backends.overlay.generated {HW}"
+        assert (HW / name).read_text() == content, f"stale: python -m intarsia_backends.overlay.machine.generated {HW}"
 
 
 def test_generated_package_has_every_field_in_its_place() -> None:

@@ -10,7 +10,7 @@ from overlay_graphs import Net
 
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.types import TensorType
-from intarsia_backends.overlay.target import kv260, pynq_z2, tiny
+from intarsia_backends.overlay.compiler.target import kv260, pynq_z2, tiny
 
 
 def last(net: Net) -> Node:

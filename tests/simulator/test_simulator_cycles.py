@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from assembled import BANK, chain, load_words, store_words
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.simulator.conv_cycles import (
     EPILOGUE_DEPTH_CYCLES,
     PLAN_CYCLES,

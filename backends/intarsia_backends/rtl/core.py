@@ -10,12 +10,12 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.driver import CoreDriver, Figures, Job
-from intarsia_backends.overlay.isa import Queue, Segment
-from intarsia_backends.overlay.parameters import OUTSTANDING_BURSTS, core_parameters
-from intarsia_backends.overlay.region import OverlayRegion
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.driver import CoreDriver, Figures, Job
+from intarsia_backends.overlay.machine.isa import Queue, Segment
+from intarsia_backends.overlay.machine.parameters import OUTSTANDING_BURSTS, core_parameters
+from intarsia_backends.overlay.machine.region import OverlayRegion
 from intarsia_backends.rtl.build import Design
 from intarsia_backends.rtl.model import Dram, Model, ModelError, Trace
 

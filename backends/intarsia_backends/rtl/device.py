@@ -10,11 +10,11 @@ import intarsia_hw
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.driver import Figures
-from intarsia_backends.overlay.isa import Queue, Segment
-from intarsia_backends.overlay.region import KIND, OverlayRegion, read_region
-from intarsia_backends.overlay.text import disassemble
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.driver import Figures
+from intarsia_backends.overlay.machine.isa import Queue, Segment
+from intarsia_backends.overlay.machine.region import KIND, OverlayRegion, read_region
+from intarsia_backends.overlay.machine.text import disassemble
 from intarsia_backends.rtl.core import Core, Image
 from intarsia_backends.rtl.tools import missing
 from intarsia_backends.simulator.costs import cost_of

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.simulator.accesses import conv_window
 from intarsia_backends.simulator.program import Operation
 

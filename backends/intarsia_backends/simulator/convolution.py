@@ -11,8 +11,8 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.integer import wrap_int32
 from intarsia.ir.products import matrix_product
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import LANES
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import LANES
 from intarsia_backends.simulator.accesses import conv_window, residual_rectangle, target_rectangle, weight_rows
 from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.state import State

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import LANES, OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
 from intarsia_backends.simulator.accesses import (
     accesses,
     constants_transfer,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.simulator.accesses import (
     patch_target,
     residual_rectangle,

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.text import word_text
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.text import word_text
 from intarsia_backends.simulator.accesses import Access, accesses
 from intarsia_backends.simulator.order import Ordered
 from intarsia_backends.simulator.program import Operation

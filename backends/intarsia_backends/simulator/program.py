@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.text import word_text
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.text import word_text
 
 Setup = TypeVar("Setup", bound=isa.Instruction)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
+from intarsia_backends.overlay.machine import isa
 from intarsia_backends.simulator.accesses import (
     constants_transfer,
     patch_image,

@@ -8,7 +8,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import wrap_int32
-from intarsia_backends.overlay import isa
+from intarsia_backends.overlay.machine import isa
 from intarsia_backends.simulator.accesses import target_rectangle, vec_second, vec_window
 from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.state import State

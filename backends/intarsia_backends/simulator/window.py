@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
+from intarsia_backends.overlay.machine import isa
 from intarsia_backends.simulator.rectangles import Rectangle
 
 Read = Callable[[], Array]

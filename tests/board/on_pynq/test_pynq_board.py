@@ -23,10 +23,10 @@ from register_model import CYCLES, Fault, RegisterModel
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion, RegionFiles
-from intarsia_backends.overlay import driver
-from intarsia_backends.overlay.config import KV260, PYNQ_Z2, TINY
-from intarsia_backends.overlay.parameters import VLNV
-from intarsia_backends.overlay.registers import Cause
+from intarsia_backends.overlay.machine import driver
+from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, TINY
+from intarsia_backends.overlay.machine.parameters import VLNV
+from intarsia_backends.overlay.machine.registers import Cause
 from intarsia_backends.pynq import board
 from intarsia_backends.pynq.device import PynqDevice
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from intarsia_backends.overlay.builder import assign_banks, banks_of
-from intarsia_backends.overlay.cascade import buffer_words, least_rows
-from intarsia_backends.overlay.config import LANES, WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.isa import Segment, VecOperation
-from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
-from intarsia_backends.overlay.tensors import Dram, Resident, Tensor, Window, ceil_div
+from intarsia_backends.overlay.compiler.builder import assign_banks, banks_of
+from intarsia_backends.overlay.compiler.cascade import buffer_words, least_rows
+from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
+from intarsia_backends.overlay.compiler.tensors import Dram, Resident, Tensor, Window, ceil_div
+from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import Segment, VecOperation
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.constants import ConstantPool, Ring
-from intarsia_backends.overlay.program import Unit
-from intarsia_backends.overlay.tensors import Resident, Tensor, ceil_div
+from intarsia_backends.overlay.compiler.constants import ConstantPool, Ring
+from intarsia_backends.overlay.compiler.program import Unit
+from intarsia_backends.overlay.compiler.tensors import Resident, Tensor, ceil_div
+from intarsia_backends.overlay.machine.config import OverlayConfig
 
 
 class Builder:

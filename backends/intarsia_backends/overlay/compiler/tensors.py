@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from intarsia_backends.overlay.config import LANES
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine.config import LANES
+from intarsia_backends.overlay.machine.isa import Segment
 
 
 def ceil_div(value: int, by: int) -> int:

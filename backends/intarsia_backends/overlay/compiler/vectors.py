@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intarsia_backends.overlay import emitter
-from intarsia_backends.overlay.builder import Builder, TileBanks
-from intarsia_backends.overlay.config import LANES
-from intarsia_backends.overlay.convolve import cut
-from intarsia_backends.overlay.isa import Memory, VecOperation
-from intarsia_backends.overlay.program import Item, Unit
-from intarsia_backends.overlay.steps import VecStep
-from intarsia_backends.overlay.tensors import Rect, Tensor, View, Window, resident_view, tile_view
+from intarsia_backends.overlay.compiler import emitter
+from intarsia_backends.overlay.compiler.builder import Builder, TileBanks
+from intarsia_backends.overlay.compiler.convolve import cut
+from intarsia_backends.overlay.compiler.program import Item, Unit
+from intarsia_backends.overlay.compiler.steps import VecStep
+from intarsia_backends.overlay.compiler.tensors import Rect, Tensor, View, Window, resident_view, tile_view
+from intarsia_backends.overlay.machine.config import LANES
+from intarsia_backends.overlay.machine.isa import Memory, VecOperation
 
 
 class VecEmitter:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import registers
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import WORD_BYTES, Queue, Segment
-from intarsia_backends.overlay.region import OverlayRegion
-from intarsia_backends.overlay.registers import Cause, CounterKind, Register
+from intarsia_backends.overlay.machine import registers
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa import WORD_BYTES, Queue, Segment
+from intarsia_backends.overlay.machine.region import OverlayRegion
+from intarsia_backends.overlay.machine.registers import Cause, CounterKind, Register
 
 Read = Callable[[int], int]
 """Byte offset of a register -> its 32 bits."""

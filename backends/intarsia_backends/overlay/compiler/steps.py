@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay.isa import VecOperation
-from intarsia_backends.overlay.tensors import POINT, Tensor, Window
+from intarsia_backends.overlay.compiler.tensors import POINT, Tensor, Window
+from intarsia_backends.overlay.machine.isa import VecOperation
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from intarsia_backends.overlay.builder import assign_banks
-from intarsia_backends.overlay.cascade import band_rows, links
-from intarsia_backends.overlay.config import LANES, WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.constants import input_blocks
-from intarsia_backends.overlay.emitter import conv_cycles, weight_rows
-from intarsia_backends.overlay.isa import VecOperation
-from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
-from intarsia_backends.overlay.tensors import POINT, Tensor, ceil_div
+from intarsia_backends.overlay.compiler.builder import assign_banks
+from intarsia_backends.overlay.compiler.cascade import band_rows, links
+from intarsia_backends.overlay.compiler.constants import input_blocks
+from intarsia_backends.overlay.compiler.emitter import conv_cycles, weight_rows
+from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
+from intarsia_backends.overlay.compiler.tensors import POINT, Tensor, ceil_div
+from intarsia_backends.overlay.machine.config import LANES, WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import VecOperation
 
 LENGTH_MAX = 8
 _BAND_CYCLES = 200  # what a band of a layer costs beside its work: filling and draining the array, words, semaphores

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import End, Instruction, Queue, Run, encode_program
-from intarsia_backends.overlay.tensors import Tensor
+from intarsia_backends.overlay.compiler.tensors import Tensor
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa import End, Instruction, Queue, Run, encode_program
 
 QUEUES = tuple(Queue)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.convolve import KERNEL_MAX
-from intarsia_backends.overlay.lowering import conv_window, pool_window
-from intarsia_backends.overlay.shapes import canonical, is_flat, planes_of, reshaped
-from intarsia_backends.overlay.tensors import Window
+from intarsia_backends.overlay.compiler.convolve import KERNEL_MAX
+from intarsia_backends.overlay.compiler.lowering import conv_window, pool_window
+from intarsia_backends.overlay.compiler.shapes import canonical, is_flat, planes_of, reshaped
+from intarsia_backends.overlay.compiler.tensors import Window
+from intarsia_backends.overlay.machine.config import OverlayConfig
 
 STRIDE_MAX = 15
 REACH_MAX = 2047

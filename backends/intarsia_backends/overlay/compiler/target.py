@@ -7,14 +7,14 @@ from typing import Any
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, Cost, Support, Target
-from intarsia_backends.overlay.compile import compile_region
-from intarsia_backends.overlay.config import KV260, PYNQ_Z2, TINY, WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.constants import input_blocks_of
-from intarsia_backends.overlay.emitter import conv_cycles
-from intarsia_backends.overlay.lowering import conv_window, pool_window, takes_patches
-from intarsia_backends.overlay.rules import check
-from intarsia_backends.overlay.shapes import RESHAPES, planes_of
-from intarsia_backends.overlay.tensors import POINT, Window, ceil_div
+from intarsia_backends.overlay.compiler.compile import compile_region
+from intarsia_backends.overlay.compiler.constants import input_blocks_of
+from intarsia_backends.overlay.compiler.emitter import conv_cycles
+from intarsia_backends.overlay.compiler.lowering import conv_window, pool_window, takes_patches
+from intarsia_backends.overlay.compiler.rules import check
+from intarsia_backends.overlay.compiler.shapes import RESHAPES, planes_of
+from intarsia_backends.overlay.compiler.tensors import POINT, Window, ceil_div
+from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, TINY, WORD_BYTES, OverlayConfig
 
 
 class OverlayTarget(Target):
@@ -29,7 +29,7 @@ class OverlayTarget(Target):
         self.description = description
 
     def supports(self, node: Node) -> Support:
-        """By shapes and attributes alone; see `intarsia_backends.overlay.rules`."""
+        """By shapes and attributes alone; see `intarsia_backends.overlay.compiler.rules`."""
         return check(node, self.config)
 
     def compile(self, region: Graph) -> Blob:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay.config import LANES
-from intarsia_backends.overlay.isa import MULTIPLIER_BITS
-from intarsia_backends.overlay.steps import ConvStep
-from intarsia_backends.overlay.tensors import ceil_div
+from intarsia_backends.overlay.compiler.steps import ConvStep
+from intarsia_backends.overlay.compiler.tensors import ceil_div
+from intarsia_backends.overlay.machine.config import LANES
+from intarsia_backends.overlay.machine.isa import MULTIPLIER_BITS
 
 ALIGN_BYTES = 64
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay.config import LANES, WORD_BYTES
+from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES
 
 
 @dataclass(frozen=True)

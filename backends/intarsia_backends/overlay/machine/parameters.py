@@ -3,7 +3,7 @@ only."""
 
 from __future__ import annotations
 
-from intarsia_backends.overlay.config import WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.config import WORD_BYTES, OverlayConfig
 
 VLNV = "intarsia:overlay:ia_core:1.0"
 """Vendor, library, name and version of the packaged core: pynq binds the driver by it."""

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
-from intarsia_backends.overlay.isa import Queue, Segment
+from intarsia_backends.overlay.machine.isa import Queue, Segment
 
 ADDRESS_BITS = 12
 SPAN_BYTES = 1 << ADDRESS_BITS

@@ -11,11 +11,11 @@ from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.integer import wrap_int32
-from intarsia_backends.overlay.config import LANES, OverlayConfig
-from intarsia_backends.overlay.isa import VecOperation
-from intarsia_backends.overlay.shapes import RESHAPES, Planes, canonical, reshaped
-from intarsia_backends.overlay.steps import ConvStep, Scale, Step, VecStep
-from intarsia_backends.overlay.tensors import Tensor, Window, ceil_div
+from intarsia_backends.overlay.compiler.shapes import RESHAPES, Planes, canonical, reshaped
+from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, Step, VecStep
+from intarsia_backends.overlay.compiler.tensors import Tensor, Window, ceil_div
+from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import VecOperation
 
 PATCH_CHANNELS = 4
 PATCH_BLOCKS = 16

@@ -1,7 +1,7 @@
 """What is written out of instruction set, registers and configurations: SystemVerilog packages, manual pages, JSON.
 
-`python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated` rewrites the files; a test fails when they are
-stale.
+`python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated` rewrites the files; a test fails when
+they are stale.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from intarsia_backends.overlay import isa, registers
-from intarsia_backends.overlay.config import (
+from intarsia_backends.overlay.machine import isa, registers
+from intarsia_backends.overlay.machine.config import (
     CONFIGS,
     LANES,
     PARAMETER_GROUP_BYTES,
@@ -22,9 +22,9 @@ from intarsia_backends.overlay.config import (
     WEIGHT_ROW_BYTES,
     OverlayConfig,
 )
-from intarsia_backends.overlay.parameters import VLNV, core_parameters
+from intarsia_backends.overlay.machine.parameters import VLNV, core_parameters
 
-_COMMAND = "python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated"
+_COMMAND = "python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated"
 
 _PACKAGE_LINT = ("// A design need not use everything that a package offers.", "// verilator lint_off UNUSEDPARAM")
 _PACKAGE_END = ("// verilator lint_on UNUSEDPARAM",)
@@ -50,7 +50,7 @@ def systemverilog_package() -> str:
     The subset is what Verilator, Yosys' own front end and Vivado read alike.
     """
     lines = [
-        f"// Generated from overlay/isa.py by `{_COMMAND}`. Do not edit.",
+        f"// Generated from overlay/machine/isa.py by `{_COMMAND}`. Do not edit.",
         *_PACKAGE_LINT,
         "package ia_isa_pkg;",
         f"  localparam int unsigned WordBits = {isa.WORD_BITS};",
@@ -133,9 +133,9 @@ def _summary(kind: type[isa.Instruction]) -> str:
 
 
 def manual() -> str:
-    """The manual page: what overlay/isa.py says, with the place of every field."""
+    """The manual page: what overlay/machine/isa.py says, with the place of every field."""
     lines = [
-        f"<!-- Generated from overlay/isa.py by `{_COMMAND}`. Do not edit. -->",
+        f"<!-- Generated from overlay/machine/isa.py by `{_COMMAND}`. Do not edit. -->",
         "# Instruction set of the overlay",
         "",
         "```",
@@ -170,7 +170,7 @@ def register_package() -> str:
     """The package that the register file is written with: addresses, places of bits, causes of errors."""
     address = registers.ADDRESS_BITS
     lines = [
-        f"// Generated from overlay/registers.py by `{_COMMAND}`. Do not edit.",
+        f"// Generated from overlay/machine/registers.py by `{_COMMAND}`. Do not edit.",
         *_PACKAGE_LINT,
         "package ia_registers_pkg;",
         f"  localparam int unsigned AddressBits = {address};",
@@ -206,9 +206,9 @@ def register_package() -> str:
 
 
 def register_manual() -> str:
-    """The manual page of the registers: what overlay/registers.py says."""
+    """The manual page of the registers: what overlay/machine/registers.py says."""
     lines = [
-        f"<!-- Generated from overlay/registers.py by `{_COMMAND}`. Do not edit. -->",
+        f"<!-- Generated from overlay/machine/registers.py by `{_COMMAND}`. Do not edit. -->",
         "# Registers of the overlay",
         "",
         inspect.cleandoc(registers.__doc__ or "").split("\n\n", 2)[2],
@@ -241,7 +241,7 @@ def board_settings(config: OverlayConfig) -> str:
         text = str(value) if isinstance(value, int) else f"0x{value[1]:0{value[0] // 4}x}"
         parameters.append(f"  {name} {text}")
     lines = [
-        f"# Generated from overlay/parameters.py by `{_COMMAND}`. Do not edit.",
+        f"# Generated from overlay/machine/parameters.py by `{_COMMAND}`. Do not edit.",
         f"set name {config.name}",
         f"set part {config.part}",
         f"set clock_mhz {config.clock_mhz_assumption}",

@@ -9,19 +9,19 @@ import numpy as np
 
 from intarsia.ir.graph import Graph, Value
 from intarsia.targets import Blob
-from intarsia_backends.overlay.builder import Builder
-from intarsia_backends.overlay.cascade import CascadeEmitter
-from intarsia_backends.overlay.config import LANES, WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.convolve import ConvEmitter
-from intarsia_backends.overlay.grouping import group_steps
-from intarsia_backends.overlay.isa import Segment
-from intarsia_backends.overlay.layout import TensorLayout
-from intarsia_backends.overlay.lowering import Lowered, Lowering
-from intarsia_backends.overlay.planner import Groups, Plan, plan
-from intarsia_backends.overlay.program import Access, Unit, assemble
-from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
-from intarsia_backends.overlay.tensors import Dram, Tensor
-from intarsia_backends.overlay.vectors import VecEmitter
+from intarsia_backends.overlay.compiler.builder import Builder
+from intarsia_backends.overlay.compiler.cascade import CascadeEmitter
+from intarsia_backends.overlay.compiler.convolve import ConvEmitter
+from intarsia_backends.overlay.compiler.grouping import group_steps
+from intarsia_backends.overlay.compiler.lowering import Lowered, Lowering
+from intarsia_backends.overlay.compiler.planner import Groups, Plan, plan
+from intarsia_backends.overlay.compiler.program import Access, Unit, assemble
+from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
+from intarsia_backends.overlay.compiler.tensors import Dram, Tensor
+from intarsia_backends.overlay.compiler.vectors import VecEmitter
+from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import Segment
+from intarsia_backends.overlay.machine.layout import TensorLayout
 
 PROGRAM, CONSTANTS = "program.bin", "constants.bin"
 

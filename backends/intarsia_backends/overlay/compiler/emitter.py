@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intarsia_backends.overlay.config import LANES, OverlayConfig
-from intarsia_backends.overlay.isa import (
+from intarsia_backends.overlay.compiler.program import Access, Item
+from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, VecStep
+from intarsia_backends.overlay.compiler.tensors import POINT, Dram, Tensor, View, Window, ceil_div
+from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import (
     Conv,
     ConvAdd,
     ConvResidual,
@@ -30,9 +33,6 @@ from intarsia_backends.overlay.isa import (
     VecTarget,
     VecWindow,
 )
-from intarsia_backends.overlay.program import Access, Item
-from intarsia_backends.overlay.steps import ConvStep, Scale, VecStep
-from intarsia_backends.overlay.tensors import POINT, Dram, Tensor, View, Window, ceil_div
 
 _CONSTANT_MEMORY = {Memory.WEIGHTS: ("wgt", 64), Memory.PARAMETERS: ("par", 128), Memory.TABLES: ("tab", 256)}
 _ISSUE_CYCLES = 20  # rough cost of a word beside its data

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from intarsia_backends.overlay import emitter
-from intarsia_backends.overlay.builder import Builder, TileBanks
-from intarsia_backends.overlay.constants import input_blocks, pack_parameters, pack_weights
-from intarsia_backends.overlay.isa import Memory, VecOperation
-from intarsia_backends.overlay.program import Unit
-from intarsia_backends.overlay.steps import ConvStep, VecStep
-from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
+from intarsia_backends.overlay.compiler import emitter
+from intarsia_backends.overlay.compiler.builder import Builder, TileBanks
+from intarsia_backends.overlay.compiler.constants import input_blocks, pack_parameters, pack_weights
+from intarsia_backends.overlay.compiler.program import Unit
+from intarsia_backends.overlay.compiler.steps import ConvStep, VecStep
+from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
+from intarsia_backends.overlay.machine.isa import Memory, VecOperation
 
 ALL = slice(None)
 _RUNS = 4

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from intarsia_backends.overlay import emitter
-from intarsia_backends.overlay.builder import Builder, TileBanks, assign_banks
-from intarsia_backends.overlay.config import LANES, OverlayConfig
-from intarsia_backends.overlay.constants import input_blocks
-from intarsia_backends.overlay.convolve import KERNEL_MAX, Chunk, ConvEmitter, Loaded
-from intarsia_backends.overlay.isa import Memory, VecOperation
-from intarsia_backends.overlay.program import Unit
-from intarsia_backends.overlay.steps import ConvStep, Step, VecStep
-from intarsia_backends.overlay.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
+from intarsia_backends.overlay.compiler import emitter
+from intarsia_backends.overlay.compiler.builder import Builder, TileBanks, assign_banks
+from intarsia_backends.overlay.compiler.constants import input_blocks
+from intarsia_backends.overlay.compiler.convolve import KERNEL_MAX, Chunk, ConvEmitter, Loaded
+from intarsia_backends.overlay.compiler.program import Unit
+from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
+from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
+from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import Memory, VecOperation
 
 BANDS = 3
 """Bands for each layer of a cascade."""

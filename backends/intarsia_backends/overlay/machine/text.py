@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import (
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa import (
     SEMAPHORES,
     End,
     Instruction,
