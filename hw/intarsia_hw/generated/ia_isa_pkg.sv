@@ -1,4 +1,4 @@
-// Generated from overlay/machine/isa.py by `python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated`. Do not edit.
+// Generated from overlay/machine/isa by `python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated`. Do not edit.
 // A design need not use everything that a package offers.
 // verilator lint_off UNUSEDPARAM
 package ia_isa_pkg;

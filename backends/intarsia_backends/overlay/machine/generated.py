@@ -50,7 +50,7 @@ def systemverilog_package() -> str:
     The subset is what Verilator, Yosys' own front end and Vivado read alike.
     """
     lines = [
-        f"// Generated from overlay/machine/isa.py by `{_COMMAND}`. Do not edit.",
+        f"// Generated from overlay/machine/isa by `{_COMMAND}`. Do not edit.",
         *_PACKAGE_LINT,
         "package ia_isa_pkg;",
         f"  localparam int unsigned WordBits = {isa.WORD_BITS};",
@@ -133,9 +133,9 @@ def _summary(kind: type[isa.Instruction]) -> str:
 
 
 def manual() -> str:
-    """The manual page: what overlay/machine/isa.py says, with the place of every field."""
+    """The manual page: what overlay/machine/isa says, with the place of every field."""
     lines = [
-        f"<!-- Generated from overlay/machine/isa.py by `{_COMMAND}`. Do not edit. -->",
+        f"<!-- Generated from overlay/machine/isa by `{_COMMAND}`. Do not edit. -->",
         "# Instruction set of the overlay",
         "",
         "```",
