@@ -14,7 +14,7 @@ from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.rtl.model import Dram, Model
-from intarsia_backends.simulator.accesses import check_bounds, memory_sizes
+from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
 from intarsia_backends.simulator.fields import check_fields
 from intarsia_backends.simulator.program import Operation, decode
 from intarsia_backends.simulator.state import State

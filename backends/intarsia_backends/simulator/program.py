@@ -40,11 +40,12 @@ class Operation:
 
     def setup(self, kind: type[Setup]) -> Setup:
         """The registers that words of this kind write, as the run word finds them."""
-        found = self.registers.get(kind)
-        if found is None:
-            return kind(**{name: 0 for name, _, _ in kind.layout()})
-        assert isinstance(found, kind)
-        return found
+        return isa.read(self.registers, kind)
+
+    @property
+    def accesses(self) -> list[isa.Access]:
+        """Everything that it touches in memory. It has passed `check_fields`."""
+        return self.word.accesses(self.registers)
 
     @property
     def where(self) -> str:

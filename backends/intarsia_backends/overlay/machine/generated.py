@@ -79,7 +79,7 @@ def systemverilog_package() -> str:
         for name, width, signed in reversed(list(kind.layout())):
             lines.append(f"    logic {'signed ' if signed else ''}[{width - 1}:0] {field_name(name)};")
         lines += ["    opcode_e opcode;", f"  }} {snake(kind.__name__)}_t;", ""]
-    lines += _run_words() + _malformed()
+    lines += _run_words() + _malformed() + _needed_setups()
     return "\n".join([*lines, "endpackage", *_PACKAGE_END, ""])
 
 
@@ -105,10 +105,7 @@ def _malformed() -> list[str]:
         f"    case (word[{isa.OPCODE_BITS - 1}:0])",
     ]
     for kind in isa.INSTRUCTIONS:
-        places, low = {}, isa.OPCODE_BITS
-        for name, width, _ in kind.layout():
-            places[name] = f"word[{low + width - 1}:{low}]", width
-            low += width
+        places, low = _places(kind)
         faults = [f"|word[{isa.WORD_BITS - 1}:{low}]"] if low < isa.WORD_BITS else []
         for name, least, most in kind.limits():
             place, width = places[name]
@@ -121,6 +118,70 @@ def _malformed() -> list[str]:
         lines.append(f"        is_malformed = {faults[0]}" + ("" if faults[1:] else ";"))
         lines += [f"            || {fault}" + (";" if fault == faults[-1] else "") for fault in faults[1:]]
     return [*lines, "      default:", "        is_malformed = 1'b1;", "    endcase", "  endfunction", ""]
+
+
+def _places(kind: type[isa.Instruction]) -> tuple[dict[str, tuple[str, int]], int]:
+    """Where the fields of a word stand, as an expression and a number of bits, and how many bits there are."""
+    places, low = {}, isa.OPCODE_BITS
+    for name, width, _ in kind.layout():
+        places[name] = f"word[{low + width - 1}:{low}]", width
+        low += width
+    return places, low
+
+
+def _needed_setups() -> list[str]:
+    """The functions that tell which setup words must stand before a run word: one bit for each that holds counts."""
+    runs = [kind for kind in isa.INSTRUCTIONS if issubclass(kind, isa.Run)]
+    read = {item.setup for kind in runs for item in kind.setups if item.setup.holds_counts()}
+    counted = [kind for kind in isa.INSTRUCTIONS if kind in read]
+    bits = len(counted)
+    masks = {kind: f"{bits}'b{1 << number:0{bits}b}" for number, kind in enumerate(counted)}
+    lines = [
+        "  // Setup words that hold counts have a bit each: those that read them stand behind them.",
+        f"  localparam int unsigned CountedSetups = {bits};",
+        "",
+        "  // The bit of a setup word; none for other words.",
+        f"  function automatic logic [{bits - 1}:0] counted_setup(input logic [{isa.OPCODE_BITS - 1}:0] opcode);",
+        "    case (opcode)",
+        *(
+            f"      {isa.OPCODE_BITS}'d{kind.opcode()}: counted_setup = {masks[kind]};  // {kind.__name__}"
+            for kind in counted
+        ),
+        f"      default: counted_setup = {bits}'d0;",
+        "    endcase",
+        "  endfunction",
+        "",
+        "  // The bits of those that must stand before a word.",
+        "  // verilator lint_off UNUSEDSIGNAL",
+        f"  function automatic logic [{bits - 1}:0] needed_setups(input logic [{isa.WORD_BITS - 1}:0] word);",
+        f"    case (word[{isa.OPCODE_BITS - 1}:0])",
+    ]
+    for kind in runs:
+        places, _ = _places(kind)
+        terms = []
+        for item in kind.setups:
+            if item.setup not in masks:
+                continue
+            term = masks[item.setup]
+            if item.field:
+                place, width = places[item.field]
+                found = " || ".join(f"{place} == {width}'d{int(value)}" for value in item.values)
+                term = f"({found} ? {term} : {bits}'d0)"
+            terms.append(term)
+        if terms:
+            lines += [
+                f"      {isa.OPCODE_BITS}'d{kind.opcode()}:  // {kind.__name__}",
+                f"        needed_setups = {terms[0]}" + ("" if terms[1:] else ";"),
+                *(f"            | {term}" + (";" if term == terms[-1] else "") for term in terms[1:]),
+            ]
+    return [
+        *lines,
+        f"      default: needed_setups = {bits}'d0;",
+        "    endcase",
+        "  endfunction",
+        "  // verilator lint_on UNUSEDSIGNAL",
+        "",
+    ]
 
 
 def _enumeration(name: str, width: int, values: Mapping[str, int]) -> list[str]:
@@ -163,7 +224,18 @@ def manual() -> str:
             shown = default if first <= default <= last else "-"
             lines.append(f"| {name} | {place} | {first} to {last} | {shown} |")
             low += width
+        if issubclass(kind, isa.Run) and kind.setups:
+            lines += ["", "| reads the registers of | where | they hold counts |", "| --- | --- | --- |"]
+            lines += [_manual_row(item) for item in kind.setups]
     return "\n".join([*lines, ""])
+
+
+def _manual_row(item: isa.Reads) -> str:
+    """A row of the table of setup words that a run word reads."""
+    names = (value.name if isinstance(value, isa.VecOperation) else str(value) for value in item.values)
+    where = f"{item.field} = {' or '.join(names)}" if item.field else "always"
+    counts = "yes: must stand before" if item.setup.holds_counts() else "no"
+    return f"| {item.setup.__name__} | {where} | {counts} |"
 
 
 def register_package() -> str:

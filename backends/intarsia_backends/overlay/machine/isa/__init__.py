@@ -1,6 +1,7 @@
-"""The instruction set of the overlay, said once: fields, widths and meaning. Standard library only.
+"""The instruction set of the overlay, said once: fields, widths, meaning, what a word reads, writes and takes.
 
-The encoder, the disassembler, the NumPy machine, the SystemVerilog package and the manual page come from this file.
+The encoder, the disassembler, the compiler's emitter, the NumPy machine, the SystemVerilog package and the manual page
+come from here. A file a queue has its words; `encoding` says what all of them have.
 
 The machine
 -----------
@@ -42,10 +43,9 @@ raises an error, and the hardware's result is undefined.
 
 What is refused. The fetcher looks at every word before it hands it to its queue, and stops the program at one that is
 malformed: an opcode that no word has; bits set above the fields; a field outside of its limits, such as a count of 0
-or a vector operation that does not exist; a run word before the words that hold its counts (Load: LoadShape; LoadPatch:
-LoadPatchShape and LoadPatchTarget; Conv: ConvWindow; Vec: VecTarget, and VecWindow for MAXIMUM and SUM; Store:
-StoreShape). It reads to End and no further. The rest is the program's business, and checked by the simulator alone:
-addresses and banks, modes and sums that do not go together.
+or a vector operation that does not exist; a run word before the setup words that hold its counts, which the tables of
+run words below name. It reads to End and no further. The rest is the program's business, and checked by the simulator
+alone: addresses and banks, modes and sums that do not go together.
 
 Integer meaning. scale(a, m, s) is a * m / 2**s rounded half to even, exact for |a| < 2**31, m < 2**21, 1 <= s <= 47.
 clamp(v) is min(max(v, clamp_min), clamp_max). Accumulators are 32 bits and wrap.
@@ -56,6 +56,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from intarsia_backends.overlay.machine.isa.encoding import (
+    ISSUE_CYCLES,
     MULTIPLIER_BITS,
     OPCODE_BITS,
     SEMAPHORES,
@@ -66,11 +67,14 @@ from intarsia_backends.overlay.machine.isa.encoding import (
     Instruction,
     Memory,
     Queue,
+    Reads,
+    Registers,
     Run,
     Segment,
     VecOperation,
     bits,
     positive,
+    read,
 )
 from intarsia_backends.overlay.machine.isa.load import (
     Load,
@@ -81,19 +85,35 @@ from intarsia_backends.overlay.machine.isa.load import (
     LoadShape,
 )
 from intarsia_backends.overlay.machine.isa.mac import (
+    SUB_WINDOW,
+    WEIGHT_BLOCK_ROWS,
     Conv,
     ConvAdd,
     ConvResidual,
     ConvSource,
     ConvTarget,
     ConvWindow,
+    estimate_conv_cycles,
+    weight_rows,
+)
+from intarsia_backends.overlay.machine.isa.rectangles import (
+    Access,
+    Rectangle,
 )
 from intarsia_backends.overlay.machine.isa.store import (
     End,
     Store,
     StoreShape,
 )
+from intarsia_backends.overlay.machine.isa.transfers import (
+    estimate_transfer_cycles,
+)
 from intarsia_backends.overlay.machine.isa.vec import (
+    ONE_PASS_KERNEL,
+    PARTS,
+    SCALED,
+    TWO_OPERANDS,
+    WINDOWED,
     Vec,
     VecScale,
     VecSecond,
@@ -101,16 +121,30 @@ from intarsia_backends.overlay.machine.isa.vec import (
     VecTarget,
     VecWindow,
 )
+from intarsia_backends.overlay.machine.isa.windows import (
+    Axis,
+    Window,
+)
 
 __all__ = [
     "BY_OPCODE",
     "INSTRUCTIONS",
+    "ISSUE_CYCLES",
     "MULTIPLIER_BITS",
+    "ONE_PASS_KERNEL",
     "OPCODE_BITS",
+    "PARTS",
+    "SCALED",
     "SEMAPHORES",
+    "SUB_WINDOW",
     "TAG_BITS",
+    "TWO_OPERANDS",
+    "WEIGHT_BLOCK_ROWS",
+    "WINDOWED",
     "WORD_BITS",
     "WORD_BYTES",
+    "Access",
+    "Axis",
     "Conv",
     "ConvAdd",
     "ConvResidual",
@@ -128,6 +162,9 @@ __all__ = [
     "LoadShape",
     "Memory",
     "Queue",
+    "Reads",
+    "Rectangle",
+    "Registers",
     "Run",
     "Segment",
     "Store",
@@ -139,11 +176,16 @@ __all__ = [
     "VecSource",
     "VecTarget",
     "VecWindow",
+    "Window",
     "bits",
     "decode",
     "decode_program",
     "encode_program",
+    "estimate_conv_cycles",
+    "estimate_transfer_cycles",
     "positive",
+    "read",
+    "weight_rows",
 ]
 
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
@@ -190,6 +232,7 @@ def decode(word: bytes) -> Instruction:
 
 
 def encode_program(program: Sequence[Instruction]) -> bytes:
+    """The bytes of a program; EncodingError names a field that does not fit."""
     return b"".join(instruction.encode() for instruction in program)
 
 

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from intarsia_backends.overlay.machine.isa.encoding import Instruction, Memory, Queue, Run, bits, positive
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa.encoding import (
+    WORD_BYTES,
+    Instruction,
+    Memory,
+    Queue,
+    Reads,
+    Registers,
+    Run,
+    Segment,
+    bits,
+    positive,
+    read,
+)
+from intarsia_backends.overlay.machine.isa.rectangles import Access, Rectangle
+from intarsia_backends.overlay.machine.isa.transfers import chip_rectangle, dram_rectangle, estimate_transfer_cycles
+from intarsia_backends.overlay.machine.isa.windows import Axis
 
 
 @dataclass(frozen=True)
@@ -35,11 +52,26 @@ class Load(Run):
 
     queue = Queue.LOAD
     kind = 2
+    setups: ClassVar = (Reads(LoadShape),)
 
     segment: int = bits(2)
     offset: int = bits(28)
     base: int = bits(16)
     upsample: int = bits(1)
+
+    def transfer(self, registers: Registers) -> tuple[Rectangle, Rectangle]:
+        """What it reads in DRAM, and what it writes in ACT."""
+        shape = read(registers, LoadShape)
+        return dram_rectangle(shape, self.segment, self.offset, self.upsample), chip_rectangle(shape, self.base)
+
+    def accesses(self, registers: Registers) -> list[Access]:
+        """The copy's two sides."""
+        dram, chip = self.transfer(registers)
+        return [Access("read", dram), Access("write", chip)]
+
+    def estimate_cycles(self, registers: Registers, config: OverlayConfig) -> int:
+        """Those of DRAM."""
+        return estimate_transfer_cycles(self.transfer(registers)[0].words * WORD_BYTES, config)
 
 
 @dataclass(frozen=True)
@@ -101,10 +133,47 @@ class LoadPatch(Run):
 
     queue = Queue.LOAD
     kind = 5
+    setups: ClassVar = (Reads(LoadPatchShape), Reads(LoadPatchTarget))
 
     segment: int = bits(2)
     offset: int = bits(28)
     base: int = bits(16)
+
+    def windows(self, registers: Registers) -> tuple[Axis, Axis]:
+        """The windows over the image, vertical and horizontal."""
+        shape, target = read(registers, LoadPatchShape), read(registers, LoadPatchTarget)
+        return (
+            Axis(target.rows, shape.kernel_height, shape.stride_y, 1, target.pad_top, shape.height),
+            Axis(target.columns, shape.kernel_width, shape.stride_x, 1, target.pad_left, shape.width),
+        )
+
+    def image_rectangle(self, registers: Registers) -> Rectangle | None:
+        """The words of DRAM that it reads: rows from the first to the last needed; None where it needs none."""
+        shape = read(registers, LoadPatchShape)
+        top, bottom = self.windows(registers)[0].inside
+        if top == bottom:
+            return None
+        offset = self.offset + top * shape.pitch
+        row_words = -(-shape.width * shape.channels // WORD_BYTES)
+        return Rectangle(Segment(self.segment).name, offset, 1, bottom - top, row_words, 0, shape.pitch)
+
+    def target_rectangle(self, registers: Registers) -> Rectangle:
+        """What it writes."""
+        shape, target = read(registers, LoadPatchShape), read(registers, LoadPatchTarget)
+        blocks = -(-shape.kernel_height * shape.kernel_width * shape.channels // WORD_BYTES)
+        return Rectangle("ACT", self.base, blocks, target.rows, target.columns, target.block_pitch, target.row_pitch)
+
+    def accesses(self, registers: Registers) -> list[Access]:
+        """The rows of the image, and the patches."""
+        image = self.image_rectangle(registers)
+        found = [] if image is None else [Access("read", image)]
+        return [*found, Access("write", self.target_rectangle(registers))]
+
+    def estimate_cycles(self, registers: Registers, config: OverlayConfig) -> int:
+        """A word a cycle, or those of DRAM."""
+        image, pitch = self.image_rectangle(registers), read(registers, LoadPatchShape).pitch
+        bytes_moved = 0 if image is None else image.rows * pitch * WORD_BYTES
+        return max(self.target_rectangle(registers).words, estimate_transfer_cycles(bytes_moved, config))
 
 
 @dataclass(frozen=True)
@@ -122,3 +191,21 @@ class LoadConstants(Run):
     offset: int = bits(28)
     at: int = bits(16)
     count: int = positive(16)
+
+    def transfer(self, registers: Registers) -> tuple[Rectangle, Rectangle]:
+        """What it reads in DRAM, and what it writes on chip."""
+        memory = Memory(self.memory)
+        words = self.count * memory.entry_bytes // WORD_BYTES
+        return (
+            Rectangle(Segment(self.segment).name, self.offset, columns=words),
+            Rectangle(memory.place, self.at, columns=self.count),
+        )
+
+    def accesses(self, registers: Registers) -> list[Access]:
+        """The copy's two sides."""
+        dram, chip = self.transfer(registers)
+        return [Access("read", dram), Access("write", chip)]
+
+    def estimate_cycles(self, registers: Registers, config: OverlayConfig) -> int:
+        """Those of DRAM."""
+        return estimate_transfer_cycles(self.transfer(registers)[0].words * WORD_BYTES, config)

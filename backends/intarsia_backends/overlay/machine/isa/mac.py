@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from intarsia_backends.overlay.machine.isa.encoding import MULTIPLIER_BITS, Instruction, Queue, Run, bits, positive
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa.encoding import (
+    ISSUE_CYCLES,
+    MULTIPLIER_BITS,
+    Instruction,
+    Queue,
+    Reads,
+    Registers,
+    Run,
+    bits,
+    positive,
+    read,
+)
+from intarsia_backends.overlay.machine.isa.rectangles import Access, Rectangle
+from intarsia_backends.overlay.machine.isa.windows import Axis, Window
+
+SUB_WINDOW = 3
+"""Rows and columns of the kernel's parts in depthwise mode; each is so many rows of WGT."""
+
+WEIGHT_BLOCK_ROWS = 4
+"""Rows of WGT in a weight block of 16 x 16; so many cycles it takes to load, and a step of a tile at least."""
+
+
+def weight_rows(kernel_height: int, kernel_width: int, input_blocks: int, *, depthwise: bool) -> int:
+    """Rows of WGT that one block of output channels takes."""
+    if depthwise:
+        return -(-kernel_height // SUB_WINDOW) * -(-kernel_width // SUB_WINDOW) * SUB_WINDOW
+    return kernel_height * kernel_width * input_blocks * WEIGHT_BLOCK_ROWS
 
 
 @dataclass(frozen=True)
@@ -140,6 +168,13 @@ class Conv(Run):
 
     queue = Queue.MAC
     kind = 6
+    setups: ClassVar = (
+        Reads(ConvSource),
+        Reads(ConvWindow),
+        Reads(ConvTarget, "finish", (1,)),
+        Reads(ConvResidual, "residual", (1,)),
+        Reads(ConvAdd, "residual", (1,)),
+    )
 
     weight_row: int = bits(16)
     parameter_group: int = bits(12)
@@ -149,3 +184,68 @@ class Conv(Run):
     residual: int = bits(1)
     skip: int = bits(1, most=0)
     skip_row: int = bits(16, most=0)
+
+    def source_window(self, registers: Registers) -> Window:
+        """The windows that it reads."""
+        source, shape = read(registers, ConvSource), read(registers, ConvWindow)
+        return Window(
+            source,
+            shape.output_blocks if self.depthwise else shape.input_blocks,
+            Axis(shape.rows, shape.kernel_height, shape.stride_y, shape.dilation_y, source.pad_top, source.height),
+            Axis(shape.columns, shape.kernel_width, shape.stride_x, shape.dilation_x, source.pad_left, source.width),
+        )
+
+    def target_rectangle(self, registers: Registers) -> Rectangle:
+        """What it writes, where finish = 1."""
+        target = read(registers, ConvTarget)
+        return _outputs(registers, target.base, target.block_pitch, target.row_pitch)
+
+    def residual_rectangle(self, registers: Registers) -> Rectangle:
+        """Its second operand, where residual = 1."""
+        residual = read(registers, ConvResidual)
+        return _outputs(registers, residual.base, residual.block_pitch, residual.row_pitch)
+
+    def weight_rows(self, registers: Registers) -> int:
+        """Rows of WGT that it reads."""
+        shape = read(registers, ConvWindow)
+        each = weight_rows(shape.kernel_height, shape.kernel_width, shape.input_blocks, depthwise=bool(self.depthwise))
+        return shape.output_blocks * each
+
+    def accesses(self, registers: Registers) -> list[Access]:
+        """Weights and source; where it ends its sums, parameters, residual and target."""
+        found = [Access("read", Rectangle("WGT", self.weight_row, columns=self.weight_rows(registers)))]
+        source = self.source_window(registers).rectangle
+        if source is not None:
+            found.append(Access("source", source))
+        if self.finish:
+            blocks = read(registers, ConvWindow).output_blocks
+            found.append(Access("read", Rectangle("PAR", self.parameter_group, columns=blocks)))
+            if self.residual:
+                found.append(Access("read", self.residual_rectangle(registers)))
+            found.append(Access("write", self.target_rectangle(registers)))
+        return found
+
+    def estimate_cycles(self, registers: Registers, config: OverlayConfig) -> int:
+        """Those of the array, or of the epilogue where it takes longer."""
+        return estimate_conv_cycles(read(registers, ConvWindow), config, depthwise=bool(self.depthwise))
+
+
+def _outputs(registers: Registers, base: int, block_pitch: int, row_pitch: int) -> Rectangle:
+    """An operand with a word for each output pixel and block."""
+    shape = read(registers, ConvWindow)
+    return Rectangle("ACT", base, shape.output_blocks, shape.rows, shape.columns, block_pitch, row_pitch)
+
+
+def estimate_conv_cycles(shape: ConvWindow, config: OverlayConfig, *, depthwise: bool) -> int:
+    """Roughly how long a Conv takes. Whole layers are asked for too: their counts may be more than the fields hold."""
+    pixels = shape.rows * shape.columns
+    if depthwise:
+        strides, dilations = (shape.stride_y, shape.stride_x), (shape.dilation_y, shape.dilation_x)
+        sub_windows = -(-shape.kernel_height // SUB_WINDOW) * -(-shape.kernel_width // SUB_WINDOW)
+        slides = max(strides) <= 2 and max(dilations) == 1
+        each = 1 if max(*strides, *dilations) == 1 else 3 if slides else 6
+        return shape.output_blocks * pixels * sub_windows * each + ISSUE_CYCLES
+    full, rest = divmod(pixels, config.tile_pixels)
+    groups = full * config.tile_groups + (max(-(-rest // config.pixels), WEIGHT_BLOCK_ROWS) if rest else 0)
+    steps = shape.kernel_height * shape.kernel_width * shape.input_blocks
+    return shape.output_blocks * max(groups * steps, pixels) + ISSUE_CYCLES

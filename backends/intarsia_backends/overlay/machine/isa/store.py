@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from intarsia_backends.overlay.machine.isa.encoding import Instruction, Queue, Run, bits, positive
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa.encoding import (
+    WORD_BYTES,
+    Instruction,
+    Queue,
+    Reads,
+    Registers,
+    Run,
+    bits,
+    positive,
+    read,
+)
+from intarsia_backends.overlay.machine.isa.rectangles import Access, Rectangle
+from intarsia_backends.overlay.machine.isa.transfers import chip_rectangle, dram_rectangle, estimate_transfer_cycles
 
 
 @dataclass(frozen=True)
@@ -34,10 +48,25 @@ class Store(Run):
 
     queue = Queue.STORE
     kind = 2
+    setups: ClassVar = (Reads(StoreShape),)
 
     segment: int = bits(2)
     offset: int = bits(28)
     base: int = bits(16)
+
+    def transfer(self, registers: Registers) -> tuple[Rectangle, Rectangle]:
+        """What it writes in DRAM, and what it reads in ACT."""
+        shape = read(registers, StoreShape)
+        return dram_rectangle(shape, self.segment, self.offset), chip_rectangle(shape, self.base)
+
+    def accesses(self, registers: Registers) -> list[Access]:
+        """The copy's two sides."""
+        dram, chip = self.transfer(registers)
+        return [Access("read", chip), Access("write", dram)]
+
+    def estimate_cycles(self, registers: Registers, config: OverlayConfig) -> int:
+        """Those of DRAM."""
+        return estimate_transfer_cycles(self.transfer(registers)[0].words * WORD_BYTES, config)
 
 
 @dataclass(frozen=True)

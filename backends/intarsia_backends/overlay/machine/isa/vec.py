@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.overlay.machine.isa.encoding import (
+    ISSUE_CYCLES,
     MULTIPLIER_BITS,
     Instruction,
     Queue,
+    Reads,
+    Registers,
     Run,
     VecOperation,
     bits,
     positive,
+    read,
 )
+from intarsia_backends.overlay.machine.isa.rectangles import Access, Rectangle
+from intarsia_backends.overlay.machine.isa.windows import Axis, Window
+
+WINDOWED = (VecOperation.MAXIMUM, VecOperation.SUM)
+"""Operations on the words of a window."""
+
+TWO_OPERANDS = (VecOperation.ADD, VecOperation.MULTIPLY)
+"""Operations that read VecSecond."""
+
+SCALED = (VecOperation.ADD, VecOperation.MULTIPLY, VecOperation.SUM)
+"""Operations whose results are scaled."""
+
+PARTS = 4
+"""A word is scaled, and its lanes are moved, in four parts of four lanes, one a cycle."""
+
+ONE_PASS_KERNEL = 16
+"""Sums over windows with more rows or columns, and over several words, pass the multipliers twice."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +147,13 @@ class Vec(Run):
 
     queue = Queue.VEC
     kind = 6
+    setups: ClassVar = (
+        Reads(VecSource),
+        Reads(VecSecond, "operation", TWO_OPERANDS),
+        Reads(VecTarget),
+        Reads(VecWindow, "operation", WINDOWED),
+        Reads(VecScale, "operation", SCALED),
+    )
 
     operation: int = bits(4, most=max(VecOperation))
     upsample: int = bits(1)
@@ -133,3 +163,64 @@ class Vec(Run):
     lane_from: int = bits(4)
     lane_to: int = bits(4)
     lane_count: int = bits(5, default=16)
+
+    def source_window(self, registers: Registers) -> Window:
+        """What it reads of its first operand; COPY with upsample = 1 reads the pixels that it repeats once."""
+        source, target = read(registers, VecSource), read(registers, VecTarget)
+        rows, columns = target.rows, target.columns
+        if self.operation in WINDOWED:
+            shape = read(registers, VecWindow)
+            vertical = Axis(rows, shape.kernel_height, shape.stride_y, 1, source.pad_top, source.height)
+            horizontal = Axis(columns, shape.kernel_width, shape.stride_x, 1, source.pad_left, source.width)
+        elif self.operation == VecOperation.COPY:
+            vertical = Axis(1 + (rows - 1 >> self.upsample), 1, 1, 1, source.pad_top, source.height)
+            horizontal = Axis(1 + (columns - 1 >> self.upsample), 1, 1, 1, source.pad_left, source.width)
+        else:
+            vertical = Axis(rows, 1, 1, 1, 0, source.height)
+            horizontal = Axis(columns, 1, 1, 1, 0, source.width)
+        return Window(source, target.blocks, vertical, horizontal)
+
+    def second_rectangle(self, registers: Registers) -> Rectangle:
+        """Its second operand, for ADD and MULTIPLY."""
+        second, target = read(registers, VecSecond), read(registers, VecTarget)
+        return Rectangle(
+            "ACT",
+            second.base,
+            target.blocks,
+            target.rows,
+            target.columns,
+            second.block_pitch,
+            second.row_pitch,
+            second.column_pitch,
+        )
+
+    def target_rectangle(self, registers: Registers) -> Rectangle:
+        """What it writes, where finish = 1."""
+        target = read(registers, VecTarget)
+        return Rectangle(
+            "ACT", target.base, target.blocks, target.rows, target.columns, target.block_pitch, target.row_pitch
+        )
+
+    def accesses(self, registers: Registers) -> list[Access]:
+        """Operands, the table of LOOKUP, and the target where it ends its sum."""
+        found = []
+        if self.operation != VecOperation.FILL:
+            source = self.source_window(registers).rectangle
+            if source is not None:
+                found.append(Access("read", source))
+        if self.operation in TWO_OPERANDS:
+            found.append(Access("read", self.second_rectangle(registers)))
+        if self.operation == VecOperation.LOOKUP:
+            found.append(Access("read", Rectangle("TAB", self.table)))
+        if self.finish:
+            found.append(Access("write", self.target_rectangle(registers)))
+        return found
+
+    def estimate_cycles(self, registers: Registers, config: OverlayConfig) -> int:
+        """A cycle for each word of a window; four for each word where its parts come one by one."""
+        target, taps = read(registers, VecTarget), 1
+        if self.operation in WINDOWED:
+            window = read(registers, VecWindow)
+            taps = window.kernel_height * window.kernel_width
+        in_parts = self.operation in SCALED or self.lane_from != self.lane_to
+        return target.blocks * target.rows * target.columns * max(taps, PARTS if in_parts else 1) + ISSUE_CYCLES

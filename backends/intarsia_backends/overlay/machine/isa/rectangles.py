@@ -1,4 +1,4 @@
-"""Rectangles of words: what an operand of an instruction covers in a memory."""
+"""What an operand of an instruction covers in a memory: rectangles of words."""
 
 from __future__ import annotations
 
@@ -97,3 +97,20 @@ class Rectangle:
 
     def __str__(self) -> str:
         return f"{self.memory}[{self.base}:{self.last + 1}]"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One operand.
+
+    role   "source" (read by the array, through both ports of a bank), "read" or "write"
+    place  the words; gaps between strided windows are counted in
+    """
+
+    role: str
+    place: Rectangle
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes the memory."""
+        return self.role == "write"
