@@ -15,10 +15,7 @@ def memory_sizes(config: OverlayConfig, segments: Mapping[isa.Segment, int]) -> 
     segments  bytes of each DRAM segment
     """
     return {
-        "ACT": config.activation_words,
-        "WGT": config.weight_rows,
-        "PAR": config.parameter_groups,
-        "TAB": config.tables,
+        **config.memory_words,
         **{segment.name: segments.get(segment, 0) // isa.WORD_BYTES for segment in isa.Segment},
     }
 

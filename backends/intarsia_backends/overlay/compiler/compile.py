@@ -9,15 +9,15 @@ import numpy as np
 
 from intarsia.ir.graph import Graph, Value
 from intarsia.targets import Blob
-from intarsia_backends.overlay.compiler.builder import Builder
+from intarsia_backends.overlay.compiler.builder import Builder, banks_of
 from intarsia_backends.overlay.compiler.cascade import CascadeEmitter
 from intarsia_backends.overlay.compiler.convolve import ConvEmitter
 from intarsia_backends.overlay.compiler.grouping import group_steps
 from intarsia_backends.overlay.compiler.lowering import Lowered, Lowering
 from intarsia_backends.overlay.compiler.planner import Groups, Plan, plan
-from intarsia_backends.overlay.compiler.program import Access, Unit, assemble
+from intarsia_backends.overlay.compiler.program import Unit, assemble
 from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
-from intarsia_backends.overlay.compiler.tensors import Dram, Tensor
+from intarsia_backends.overlay.compiler.tensors import Dram, Resident, Tensor
 from intarsia_backends.overlay.compiler.vectors import VecEmitter
 from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.machine.isa import Segment
@@ -147,11 +147,12 @@ def _emit(groups: Groups, placement: Plan, builder: Builder) -> list[dict[str, A
 def _peak_bytes(units: list[Unit], live: tuple[Tensor, ...], config: OverlayConfig) -> int:
     """Bytes of ACT in banks that hold a resident tensor or a tile while the step runs."""
     banks: set[int] = set()
-    spans = [access for unit in units for item in (*unit.loads, *unit.body) for access in item.accesses]
+    for unit in units:
+        for item in (*unit.loads, *unit.body):
+            for access in item.on_chip:
+                if access.place.memory == "ACT":
+                    banks.update(banks_of(access.place.base, access.place.last + 1 - access.place.base, config))
     for tensor in live:
-        base = tensor.place.base  # type: ignore[union-attr]
-        spans.append(Access("act", base, base + tensor.words, False))
-    for access in spans:
-        if access.memory == "act" and access.start < access.stop:
-            banks.update(range(access.start // config.bank_words, (access.stop - 1) // config.bank_words + 1))
+        assert isinstance(tensor.place, Resident)
+        banks.update(banks_of(tensor.place.base, tensor.words, config))
     return len(banks) * config.activation_bank_bytes

@@ -11,7 +11,7 @@ from intarsia_backends.overlay.compiler.constants import input_blocks, pack_para
 from intarsia_backends.overlay.compiler.program import Unit
 from intarsia_backends.overlay.compiler.steps import ConvStep, VecStep
 from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
-from intarsia_backends.overlay.machine.isa import Memory, VecOperation
+from intarsia_backends.overlay.machine.isa import Memory, VecOperation, weight_rows
 
 ALL = slice(None)
 _RUNS = 4
@@ -75,7 +75,8 @@ class ConvEmitter:
     # ---- sizes
 
     def rows_per_block(self, blocks_in: int) -> int:
-        return emitter.weight_rows(self.step, self.window.kernel, blocks_in)
+        """Rows of WGT for a block of output channels that sums over so many input blocks."""
+        return weight_rows(*self.window.kernel, blocks_in, depthwise=self.step.depthwise)
 
     def chunks(self, rows_limit: int) -> list[Chunk] | None:
         """Runs of output blocks whose weights take at most rows_limit rows; None where one block is too much."""

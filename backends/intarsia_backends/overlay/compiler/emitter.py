@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intarsia_backends.overlay.compiler.program import Access, Item
+from intarsia_backends.overlay.compiler.estimates import window_word
+from intarsia_backends.overlay.compiler.program import Item, TensorRows, item
 from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, VecStep
 from intarsia_backends.overlay.compiler.tensors import POINT, Dram, Tensor, View, Window, ceil_div
 from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
 from intarsia_backends.overlay.machine.isa import (
+    WINDOWED,
+    Access,
     Conv,
     ConvAdd,
     ConvResidual,
@@ -22,11 +25,11 @@ from intarsia_backends.overlay.machine.isa import (
     LoadPatchTarget,
     LoadShape,
     Memory,
+    Rectangle,
     Segment,
     Store,
     StoreShape,
     Vec,
-    VecOperation,
     VecScale,
     VecSecond,
     VecSource,
@@ -34,22 +37,9 @@ from intarsia_backends.overlay.machine.isa import (
     VecWindow,
 )
 
-_CONSTANT_MEMORY = {Memory.WEIGHTS: ("wgt", 64), Memory.PARAMETERS: ("par", 128), Memory.TABLES: ("tab", 256)}
-_ISSUE_CYCLES = 20  # rough cost of a word beside its data
 
-
-def act(view: View, write: bool, exclusive: bool = False) -> Access:
-    """The access of a view."""
-    start, stop = view.span
-    return Access("act", start, stop, write, exclusive)
-
-
-def _transfer_cycles(bytes_moved: int, config: OverlayConfig) -> int:
-    return config.dram_latency_cycles + int(bytes_moved / min(config.axi_bytes, config.dram_bytes_per_cycle))
-
-
-def _dram(tensor: Tensor, view: View, write: bool) -> tuple[Access, Segment, int]:
-    """The access of a tensor's part in DRAM, its segment, and the offset of the part's first word."""
+def _dram(tensor: Tensor, view: View, write: bool) -> tuple[TensorRows, Segment, int]:
+    """A tensor's part in DRAM as rows, its segment, and the offset of the part's first word."""
     place = tensor.root.place
     assert isinstance(place, Dram)
     plane = tensor.height * tensor.width
@@ -57,26 +47,18 @@ def _dram(tensor: Tensor, view: View, write: bool) -> tuple[Access, Segment, int
     y0, y1 = view.rect.y0, view.rect.y1
     if tensor.height != tensor.root.height:  # the same bytes seen with other rows
         y0, y1 = 0, tensor.root.height
-    access = Access(
-        "dram",
-        y0,
-        y1,
-        write,
-        tensor=tensor,
-        block0=view.block0,
-        block1=view.block0 + view.blocks,
-    )
-    return access, place.segment, offset
+    rows = TensorRows(tensor, y0, y1, view.block0, view.block0 + view.blocks, write)
+    return rows, place.segment, offset
 
 
 def load(tensor: Tensor, view: View, tag: int, config: OverlayConfig, *, row_step: int = 1) -> Item:
     """Bring a part of a tensor from DRAM into a tile; of every row_step rows only the first."""
-    access, segment, offset = _dram(tensor, view, False)
+    rows, segment, offset = _dram(tensor, view, False)
     if row_step > 1:
         first = view.rect.y0 * row_step
         offset += (first - view.rect.y0) * tensor.width
         if tensor.height == tensor.root.height:
-            access = replace(access, start=first, stop=(view.rect.y1 - 1) * row_step + 1)
+            rows = replace(rows, start=first, stop=(view.rect.y1 - 1) * row_step + 1)
     shape = LoadShape(
         blocks=view.blocks,
         rows=view.rect.rows,
@@ -87,12 +69,12 @@ def load(tensor: Tensor, view: View, tag: int, config: OverlayConfig, *, row_ste
         dram_block_pitch=tensor.height * tensor.width,
     )
     run = Load(tag=tag, segment=segment, offset=offset, base=view.base)
-    return Item((shape,), run, (access, act(view, True)), _transfer_cycles(view.blocks * view.rect.pixels * 16, config))
+    return item((shape,), run, config, rows)
 
 
 def store(tensor: Tensor, view: View, tag: int, config: OverlayConfig) -> Item:
     """Put a tile into its tensor in DRAM."""
-    access, segment, offset = _dram(tensor, view, True)
+    rows, segment, offset = _dram(tensor, view, True)
     shape = StoreShape(
         blocks=view.blocks,
         rows=view.rect.rows,
@@ -103,8 +85,7 @@ def store(tensor: Tensor, view: View, tag: int, config: OverlayConfig) -> Item:
         dram_block_pitch=tensor.height * tensor.width,
     )
     run = Store(tag=tag, segment=segment, offset=offset, base=view.base)
-    accesses = (act(view, False), access)
-    return Item((shape,), run, accesses, _transfer_cycles(view.blocks * view.rect.pixels * 16, config))
+    return item((shape,), run, config, rows)
 
 
 def load_patch(image: Tensor, window: Window, fill: int, view: View, tag: int, config: OverlayConfig) -> Item:
@@ -131,21 +112,18 @@ def load_patch(image: Tensor, window: Window, fill: int, view: View, tag: int, c
         pad_left=window.pads[1] - view.rect.x0 * window.strides[1],
     )
     needed = window.needs(view.rect, image.height, image.width)
-    access = Access("dram", needed.y0, needed.y1, False, tensor=image, block1=1)
+    rows = TensorRows(image, needed.y0, needed.y1, 0, 1, False)
     run = LoadPatch(tag=tag, segment=place.segment, offset=place.offset, base=view.base)
-    words = view.blocks * view.rect.pixels
-    cycles = max(words, _transfer_cycles(needed.rows * shape.pitch * 16, config))
-    return Item((shape, target), run, (access, act(view, True)), cycles)
+    return item((shape, target), run, config, rows)
 
 
 def load_constants(memory: Memory, offset_bytes: int, at: int, count: int, tag: int, config: OverlayConfig) -> Item:
     """Bring constants into WGT, PAR or TAB."""
-    name, entry_bytes = _CONSTANT_MEMORY[memory]
     assert offset_bytes % 16 == 0
     run = LoadConstants(
         tag=tag, memory=memory, segment=Segment.CONSTANTS, offset=offset_bytes // 16, at=at, count=count
     )
-    return Item((), run, (Access(name, at, at + count, True),), _transfer_cycles(count * entry_bytes, config))
+    return item((), run, config)
 
 
 def _origin(window: Window, source: View, target: View) -> tuple[View, int, int]:
@@ -202,18 +180,7 @@ def conv(
             pad_left=pad_left,
             fill=step.fill,
         ),
-        ConvWindow(
-            kernel_height=window.kernel[0],
-            kernel_width=window.kernel[1],
-            stride_y=window.strides[0],
-            stride_x=window.strides[1],
-            dilation_y=window.dilations[0],
-            dilation_x=window.dilations[1],
-            input_blocks=blocks_in,
-            output_blocks=target.blocks,
-            rows=target.rect.rows,
-            columns=target.rect.columns,
-        ),
+        window_word(window, blocks_in, target.blocks, target.rect.rows, target.rect.columns),
         ConvTarget(
             base=target.base,
             row_pitch=target.row_pitch,
@@ -223,9 +190,6 @@ def conv(
             clamp_max=step.clamp_max,
         ),
     ]
-    accesses = [act(placed, False, exclusive=True)]
-    if finish:
-        accesses.append(act(target, True))
     if residual is not None and finish:
         assert step.add is not None
         setup.append(ConvResidual(residual.base, residual.row_pitch, residual.block_pitch))
@@ -241,10 +205,6 @@ def conv(
                 clamp_max=step.add.clamp_max,
             )
         )
-        accesses.append(act(residual, False))
-    rows = weight_rows(step, window.kernel, blocks_in) * target.blocks
-    accesses.append(Access("wgt", weight_row, weight_row + rows, False))
-    accesses.append(Access("par", parameter_group, parameter_group + target.blocks, False))
     run = Conv(
         tag=step.tag,
         weight_row=weight_row,
@@ -254,28 +214,12 @@ def conv(
         finish=int(finish),
         residual=int(residual is not None and finish),
     )
-    cycles = conv_cycles(step.depthwise, window, blocks_in, target.blocks, target.rect.pixels, config)
-    return Item(tuple(setup), run, tuple(accesses), cycles)
-
-
-def weight_rows(step: ConvStep, kernel: tuple[int, int], blocks_in: int) -> int:
-    """Rows of WGT that one block of output channels takes."""
-    height, width = kernel
-    return ceil_div(height, 3) * ceil_div(width, 3) * 3 if step.depthwise else height * width * blocks_in * 4
-
-
-def conv_cycles(
-    depthwise: bool, window: Window, blocks_in: int, blocks_out: int, pixels: int, config: OverlayConfig
-) -> int:
-    """Rough time of a Conv."""
-    if depthwise:
-        sub_windows = ceil_div(window.kernel[0], 3) * ceil_div(window.kernel[1], 3)
-        slides = max(window.strides) <= 2 and max(window.dilations) == 1
-        each = 1 if max(*window.strides, *window.dilations) == 1 else 3 if slides else 6
-        return blocks_out * pixels * sub_windows * each + _ISSUE_CYCLES
-    full, rest = divmod(pixels, config.tile_pixels)
-    groups = full * config.tile_groups + (max(ceil_div(rest, config.pixels), 4) if rest else 0)
-    return blocks_out * max(groups * window.taps * blocks_in, pixels) + _ISSUE_CYCLES
+    found = item(setup, run, config)
+    if finish:
+        return found
+    # The parameters of a sum are loaded with its first weights, and stay from there on.
+    held = Access("read", Rectangle("PAR", parameter_group, columns=target.blocks))
+    return replace(found, on_chip=(*found.on_chip, held))
 
 
 def vec(
@@ -293,7 +237,6 @@ def vec(
 ) -> Item:
     """One operation of the vector unit from views to a view."""
     setup: list[VecSource | VecSecond | VecTarget | VecWindow | VecScale] = []
-    accesses = []
     upsample = int(step.upsample)
     if source is not None:
         if upsample:
@@ -313,12 +256,10 @@ def vec(
                 fill=step.fill,
             )
         )
-        accesses.append(act(placed, False))
     if second is not None:
         repeat = second.rect.pixels == 1 and target.rect.pixels > 1
         row_pitch = 0 if repeat else second.row_pitch
         setup.append(VecSecond(second.base, row_pitch, second.block_pitch, column_pitch=int(not repeat)))
-        accesses.append(act(second, False))
     setup.append(
         VecTarget(
             base=target.base,
@@ -329,14 +270,10 @@ def vec(
             columns=target.rect.columns,
         )
     )
-    if finish:
-        accesses.append(act(target, True))
-    if step.operation in (VecOperation.MAXIMUM, VecOperation.SUM):
+    if step.operation in WINDOWED:
         setup.append(VecWindow(*window.kernel, *window.strides))
     if step.scale is not None:
         setup.append(_scale(step.scale))
-    if step.operation == VecOperation.LOOKUP:
-        accesses.append(Access("tab", table, table + 1, False))
     run = Vec(
         tag=step.tag,
         operation=step.operation,
@@ -348,11 +285,7 @@ def vec(
         lane_to=lanes[1],
         lane_count=lanes[2],
     )
-    words = target.blocks * target.rect.pixels
-    each = window.taps
-    if step.operation in (VecOperation.ADD, VecOperation.MULTIPLY, VecOperation.SUM) or lanes[0] != lanes[1]:
-        each = max(each, 4)
-    return Item(tuple(setup), run, tuple(accesses), words * each + _ISSUE_CYCLES)
+    return item(setup, run, config)
 
 
 def _scale(scale: Scale) -> VecScale:

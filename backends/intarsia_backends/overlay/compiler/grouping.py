@@ -7,11 +7,11 @@ from collections.abc import Sequence, Set
 from intarsia_backends.overlay.compiler.builder import assign_banks
 from intarsia_backends.overlay.compiler.cascade import band_rows, links
 from intarsia_backends.overlay.compiler.constants import input_blocks
-from intarsia_backends.overlay.compiler.emitter import conv_cycles, weight_rows
+from intarsia_backends.overlay.compiler.estimates import conv_layer_cycles, vec_layer_cycles, window_word
 from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import POINT, Tensor, ceil_div
-from intarsia_backends.overlay.machine.config import LANES, WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.machine.isa import VecOperation
+from intarsia_backends.overlay.machine.config import WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import weight_rows
 
 LENGTH_MAX = 8
 _BAND_CYCLES = 200  # what a band of a layer costs beside its work: filling and draining the array, words, semaphores
@@ -105,19 +105,16 @@ def _weight_rows(step: Step) -> int:
     if not isinstance(step, ConvStep):
         return 0
     reads = (input_blocks(step, block) for block in range(step.output.blocks))
-    kernel = (step.weight.shape[2], step.weight.shape[3])
-    return sum(weight_rows(step, kernel, last - first) for first, last in reads)
+    height, width = step.weight.shape[2:]
+    return sum(weight_rows(height, width, last - first, depthwise=step.depthwise) for first, last in reads)
 
 
 def _cycles(step: Step, config: OverlayConfig) -> int:
     output = step.output
-    pixels = output.height * output.width
     if isinstance(step, ConvStep):
         window = POINT if step.patch else step.window
         first, last = input_blocks(step, 0)
-        cycles = conv_cycles(step.depthwise, window, last - first, output.blocks, pixels, config)
-        # Patches are made at a word a cycle.
-        return max(cycles, pixels * ceil_div(step.weight.shape[1], LANES)) if step.patch else cycles
+        shape = window_word(window, last - first, output.blocks, output.height, output.width)
+        return conv_layer_cycles(shape, config, depthwise=step.depthwise, patches=step.patch is not None)
     assert isinstance(step, VecStep)
-    taps = step.window.taps if step.operation in (VecOperation.MAXIMUM, VecOperation.SUM) else 1
-    return pixels * output.blocks * taps
+    return vec_layer_cycles(step.operation, output.words, step.window.taps)

@@ -6,7 +6,7 @@ semaphore is put wherever two words of different queues touch the same memory su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,38 +14,45 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.compiler.tensors import Tensor
 from intarsia_backends.overlay.machine.config import OverlayConfig
-from intarsia_backends.overlay.machine.isa import End, Instruction, Queue, Run, encode_program
+from intarsia_backends.overlay.machine.isa import Access, End, Instruction, Queue, Run, encode_program
 
 QUEUES = tuple(Queue)
+_ON_CHIP = ("ACT", "WGT", "PAR", "TAB")
 
 
 @dataclass(frozen=True)
-class Access:
-    """A run of memory that a word touches.
+class TensorRows:
+    """Rows start to stop of blocks block0 to block1 of a tensor in DRAM, which a word reads or writes."""
 
-    memory     "act" (words), "wgt" (rows), "par" (groups), "tab" (tables) or "dram" (rows of a tensor)
-    exclusive  True for the source of Conv: it takes both ports of the banks
-    tensor     for "dram": the tensor whose rows start to stop of blocks block0 to block1 are meant
-    """
-
-    memory: str
+    tensor: Tensor
     start: int
     stop: int
+    block0: int
+    block1: int
     write: bool
-    exclusive: bool = False
-    tensor: Tensor | None = None
-    block0: int = 0
-    block1: int = 0
 
 
 @dataclass(frozen=True)
 class Item:
-    """A run word with the setup words that it needs, and what it touches."""
+    """A run word with the setup words that it needs, and what it touches.
+
+    on_chip  what the instruction set says that it touches in memories on chip
+    rows     what it touches in DRAM, if anything: not words but rows, as tensors there are read and written by rows
+    cycles   rough time, for deciding how early a load must be issued
+    """
 
     setup: tuple[Instruction, ...]
     run: Run
-    accesses: tuple[Access, ...]
-    cycles: int = 0  # rough time, for deciding how early a load must be issued
+    on_chip: tuple[Access, ...]
+    rows: TensorRows | None
+    cycles: int
+
+
+def item(setup: Sequence[Instruction], run: Run, config: OverlayConfig, rows: TensorRows | None = None) -> Item:
+    """A run word and its setup words, with what the instruction set says of them."""
+    registers = {type(word): word for word in setup}
+    on_chip = (access for access in run.accesses(registers) if access.place.memory in _ON_CHIP)
+    return Item(tuple(setup), run, tuple(on_chip), rows, run.estimate_cycles(registers, config))
 
 
 @dataclass
@@ -64,63 +71,60 @@ class Unit:
         return max(times.values())
 
 
+_ROLES = ("read", "write", "source")
+_RIVALS = {"read": ("read", "source"), "write": ("write", "source"), "source": _ROLES}
+"""Which accesses a bank of ACT cannot serve beside one: the array takes both ports for its source."""
+
+
 class _Tracker:
     """Who touched what last: gives, for a word, the latest word of each other queue that must be done before."""
 
     def __init__(self, config: OverlayConfig) -> None:
         self._bank_words = config.bank_words
-        sizes = {
-            "act": config.activation_words,
-            "wgt": config.weight_rows,
-            "par": config.parameter_groups,
-            "tab": config.tables,
-        }
+        sizes = config.memory_words
         self._last = {name: np.full((2, len(QUEUES), size), -1, np.int32) for name, size in sizes.items()}
-        self._banks = np.full((3, len(QUEUES), config.activation_banks), -1, np.int32)  # reads, writes, exclusive
+        self._banks = np.full((len(_ROLES), len(QUEUES), config.activation_banks), -1, np.int32)
         self._dram: dict[Tensor, Array] = {}
 
     def dependencies(self, item: Item) -> list[int]:
         """For each queue the latest earlier word, by its index, that this word must wait for; -1 for none."""
         found = np.full(len(QUEUES), -1, np.int32)
-        for access in item.accesses:
-            if access.start >= access.stop:
-                continue
-            last = self._slice(access)
-            kinds = (0, 1) if access.write else (1,)
-            for kind in kinds:
+        for last, writes in self._touched(item):
+            for kind in (0, 1) if writes else (1,):
                 found = np.maximum(found, last[kind].reshape(len(QUEUES), -1).max(axis=1))
-            if access.memory == "act":
+        for access in item.on_chip:
+            if access.place.memory == "ACT":
                 banks = self._bank_slice(access)
-                rivals = (0, 1, 2) if access.exclusive else ((1, 2) if access.write else (0, 2))
-                for kind in rivals:
-                    found = np.maximum(found, self._banks[kind][:, banks].max(axis=1))
+                for rival in _RIVALS[access.role]:
+                    found = np.maximum(found, self._banks[_ROLES.index(rival)][:, banks].max(axis=1))
         found[item.run.queue] = -1
         return [int(value) for value in found]
 
     def record(self, index: int, item: Item) -> None:
         """Remember what the word touches."""
         queue = int(item.run.queue)
-        for access in item.accesses:
-            if access.start >= access.stop:
-                continue
-            self._slice(access)[int(access.write)][queue] = index
-            if access.memory == "act":
-                kind = 2 if access.exclusive else int(access.write)
-                self._banks[kind][queue, self._bank_slice(access)] = index
+        for last, writes in self._touched(item):
+            last[int(writes)][queue] = index
+        for access in item.on_chip:
+            if access.place.memory == "ACT":
+                self._banks[_ROLES.index(access.role)][queue, self._bank_slice(access)] = index
 
     def _bank_slice(self, access: Access) -> slice:
-        return slice(access.start // self._bank_words, (access.stop - 1) // self._bank_words + 1)
+        return slice(access.place.base // self._bank_words, access.place.last // self._bank_words + 1)
 
-    def _slice(self, access: Access) -> Array:
-        """[reads or writes, queue, ...] of what the access covers; a view."""
-        if access.memory != "dram":
-            return self._last[access.memory][:, :, access.start : access.stop]
-        assert access.tensor is not None
-        root = access.tensor.root
-        if root not in self._dram:
-            self._dram[root] = np.full((2, len(QUEUES), root.blocks, root.height), -1, np.int32)
-        first = access.tensor.root_block
-        return self._dram[root][:, :, first + access.block0 : first + access.block1, access.start : access.stop]
+    def _touched(self, item: Item) -> Iterator[tuple[Array, bool]]:
+        """Views [reads or writes, queue, ...] of what a word touches, and whether it writes there."""
+        for access in item.on_chip:
+            yield self._last[access.place.memory][:, :, access.place.base : access.place.last + 1], access.writes
+        rows = item.rows
+        if rows is not None and rows.start < rows.stop:
+            root, first = rows.tensor.root, rows.tensor.root_block
+            if root not in self._dram:
+                self._dram[root] = np.full((2, len(QUEUES), root.blocks, root.height), -1, np.int32)
+            yield (
+                self._dram[root][:, :, first + rows.block0 : first + rows.block1, rows.start : rows.stop],
+                rows.write,
+            )
 
 
 def hoist_loads(units: Sequence[Unit], config: OverlayConfig) -> list[Item]:
@@ -206,6 +210,8 @@ def assemble(units: Sequence[Unit], config: OverlayConfig) -> tuple[bytes, list[
             if registers.get(type(setup)) != setup:
                 registers[type(setup)] = setup
                 words.append(setup)
+        missing = run.missing(registers)
+        assert not missing, f"{run} stands before {missing}"
         words.append(run)
     words.append(End())
     return encode_program(words), words

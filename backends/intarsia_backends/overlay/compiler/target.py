@@ -9,12 +9,13 @@ from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, Cost, Support, Target
 from intarsia_backends.overlay.compiler.compile import compile_region
 from intarsia_backends.overlay.compiler.constants import input_blocks_of
-from intarsia_backends.overlay.compiler.emitter import conv_cycles
+from intarsia_backends.overlay.compiler.estimates import conv_layer_cycles, vec_layer_cycles, window_word
 from intarsia_backends.overlay.compiler.lowering import conv_window, pool_window, takes_patches
 from intarsia_backends.overlay.compiler.rules import check
 from intarsia_backends.overlay.compiler.shapes import RESHAPES, planes_of
-from intarsia_backends.overlay.compiler.tensors import POINT, Window, ceil_div
-from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, TINY, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.compiler.tensors import POINT, ceil_div
+from intarsia_backends.overlay.machine.config import KV260, LANES, PYNQ_Z2, TINY, WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import VecOperation
 
 
 class OverlayTarget(Target):
@@ -54,24 +55,26 @@ def _cycles(node: Node, config: OverlayConfig) -> int:
     out = planes_of(node.output)
     if out is None or node.op in RESHAPES:
         return 0
-    blocks = ceil_div(out.channels, 16)
+    blocks = ceil_div(out.channels, LANES)
     words = blocks * out.pixels
     if node.op not in ("qconv", "qmatmul"):
         if node.op in ("MaxPool", "qaveragepool"):
-            return words * pool_window(node).taps
+            return vec_layer_cycles(VecOperation.MAXIMUM, words, pool_window(node).taps)
         return words * (2 if node.op == "qadd" else 1)
     weight = node.input(1).shape
     traffic = int(node.input(1).type.size_bytes / config.dram_bytes_per_cycle)
     if node.op == "qmatmul":
-        return max(conv_cycles(False, POINT, ceil_div(weight[0], 16), blocks, out.pixels, config), traffic)
+        shape = window_word(POINT, ceil_div(weight[0], LANES), blocks, out.height, out.width)
+        return max(conv_layer_cycles(shape, config), traffic)
     group, window = node.attributes.get("group", 1), conv_window(node)
     depthwise = group > 1 and group == weight[0] and weight[1] == 1
     if takes_patches(node, config):
         depth = weight[1] * window.taps
-        patches = out.pixels * ceil_div(depth, 16)
-        return max(conv_cycles(False, Window(), ceil_div(depth, 16), blocks, out.pixels, config), patches)
+        shape = window_word(POINT, ceil_div(depth, LANES), blocks, out.height, out.width)
+        return conv_layer_cycles(shape, config, patches=True)
     blocks_in = 1 if depthwise else input_blocks_of(weight[0], weight[1], group)
-    return max(conv_cycles(depthwise, window, blocks_in, blocks, out.pixels, config), traffic)
+    shape = window_word(window, blocks_in, blocks, out.height, out.width)
+    return max(conv_layer_cycles(shape, config, depthwise=depthwise), traffic)
 
 
 def pynq_z2() -> OverlayTarget:

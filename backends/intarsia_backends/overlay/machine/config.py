@@ -95,6 +95,16 @@ class OverlayConfig:
     def weight_rows(self) -> int:
         return self.weight_bytes // WEIGHT_ROW_BYTES
 
+    @property
+    def memory_words(self) -> dict[str, int]:
+        """Words, rows, groups and tables of the memories on chip, by the names in the instruction set."""
+        return {
+            "ACT": self.activation_words,
+            "WGT": self.weight_rows,
+            "PAR": self.parameter_groups,
+            "TAB": self.tables,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form: every field by name."""
         return asdict(self)
