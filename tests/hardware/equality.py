@@ -24,7 +24,7 @@ KEPT = (Segment.ARENA, Segment.INPUTS, Segment.OUTPUTS)
 
 @dataclass(frozen=True)
 class Memory:
-    """How DRAM behaves in a case; fields as in model.DramOptions."""
+    """How DRAM behaves in a case; fields as in attachments.DramOptions."""
 
     bytes_per_cycle: float
     latency_cycles: int

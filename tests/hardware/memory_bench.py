@@ -13,7 +13,8 @@ from intarsia.errors import RunError
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.overlay.machine.isa import Segment
-from intarsia_backends.rtl.model import Dram, Model
+from intarsia_backends.rtl.attachments import Dram
+from intarsia_backends.rtl.model import Model
 from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
 from intarsia_backends.simulator.fields import check_fields
 from intarsia_backends.simulator.program import Operation, decode

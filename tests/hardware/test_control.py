@@ -25,7 +25,8 @@ from intarsia_backends.overlay.machine import isa, registers
 from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.overlay.machine.isa import Queue
 from intarsia_backends.overlay.machine.registers import COUNTERS, CYCLES, Cause, CounterKind
-from intarsia_backends.rtl.model import DECERR, ModelError
+from intarsia_backends.rtl.attachments import DECERR
+from intarsia_backends.rtl.module import ModelError
 
 pytestmark = [pytest.mark.rtl, needs_verilator]
 

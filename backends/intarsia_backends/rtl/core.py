@@ -16,8 +16,10 @@ from intarsia_backends.overlay.machine.driver import CoreDriver, Figures, Job
 from intarsia_backends.overlay.machine.isa import Queue, Segment
 from intarsia_backends.overlay.machine.parameters import OUTSTANDING_BURSTS, core_parameters
 from intarsia_backends.overlay.machine.region import OverlayRegion
+from intarsia_backends.rtl.attachments import Dram, Trace
 from intarsia_backends.rtl.build import Design
-from intarsia_backends.rtl.model import Dram, Model, ModelError, Trace
+from intarsia_backends.rtl.model import Model
+from intarsia_backends.rtl.module import ModelError
 
 CYCLE_LIMIT = 2_000_000_000
 
@@ -52,7 +54,7 @@ class Core:
     ) -> None:
         """checks, fast  as in core_design
         seed          of what registers and memories hold before the first run
-        options       fields of model.DramOptions
+        options       fields of attachments.DramOptions
         """
         self.config = config
         self.model = Model(core_design(config, checks, fast), seed)
