@@ -327,6 +327,15 @@ def board_settings(config: OverlayConfig) -> str:
     return "\n".join(lines)
 
 
+def rtl_parameters(config: OverlayConfig) -> dict[str, str]:
+    """Parameters of ia_core as Verilog numbers, by name; modules take those that they declare."""
+    found = {}
+    for name, value in core_parameters(config).items():
+        bits, number = value if isinstance(value, tuple) else (32, value)
+        found[name] = f"{bits}'d{number}"
+    return found
+
+
 def files() -> dict[str, str]:
     """All generated files by name."""
     found = {
@@ -336,7 +345,7 @@ def files() -> dict[str, str]:
         "registers.md": register_manual(),
     }
     for config in CONFIGS.values():
-        data = {**config.to_dict(), "hash": config.hash}
+        data = {**config.to_dict(), "hash": config.hash, "rtl_parameters": rtl_parameters(config)}
         found[f"{config.name}.json"] = json.dumps(data, indent=2) + "\n"
         if config.part.startswith("xc"):
             found[f"{config.name}.tcl"] = board_settings(config)
