@@ -13,8 +13,8 @@ from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.simulator.convolution import bind_conv
 from intarsia_backends.simulator.costs import Cost, cost_of
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.fields import check_fields
-from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.state import State
 
 NAMES = ("Pixels", "TileGroups", "ActBanks", "BankWords", "WeightRows", "ParameterGroups")

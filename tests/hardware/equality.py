@@ -13,9 +13,9 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.overlay.machine.region import OverlayRegion
-from intarsia_backends.overlay.machine.text import disassemble
 from intarsia_backends.rtl.core import Core, Image
 from intarsia_backends.simulator.machine import Machine, load_program
 

@@ -16,8 +16,8 @@ from intarsia_backends.overlay.machine.isa import VecOperation
 from intarsia_backends.rtl.model import Model
 from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
 from intarsia_backends.simulator.costs import vector_cost
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.fields import check_fields
-from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.vector import bind_vec
 

@@ -17,8 +17,8 @@ from intarsia_backends.simulator.conv_cycles import (
 )
 from intarsia_backends.simulator.costs import VECTOR_DEPTH_CYCLES, cost_of
 from intarsia_backends.simulator.cycles import CycleReport, model_cycles
+from intarsia_backends.simulator.decoded import Operation, decode
 from intarsia_backends.simulator.dram import MemoryModel
-from intarsia_backends.simulator.program import Operation, decode
 
 FAST = MemoryModel(bytes_per_cycle=16.0, latency_cycles=0, burst_bytes=128, outstanding=64)
 BOARD = MemoryModel.of(TINY)

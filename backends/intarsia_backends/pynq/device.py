@@ -18,11 +18,11 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.overlay.machine.driver import Job
+from intarsia_backends.overlay.machine.core_driver import Job
+from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.overlay.machine.parameters import core_parameters
 from intarsia_backends.overlay.machine.region import KIND, OverlayRegion, read_region
-from intarsia_backends.overlay.machine.text import disassemble
 
 if TYPE_CHECKING:
     from intarsia_backends.pynq.board import Board

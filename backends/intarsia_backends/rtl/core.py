@@ -12,7 +12,7 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.machine.driver import CoreDriver, Figures, Job
+from intarsia_backends.overlay.machine.core_driver import CoreDriver, Figures, Job
 from intarsia_backends.overlay.machine.isa import Queue, Segment
 from intarsia_backends.overlay.machine.parameters import OUTSTANDING_BURSTS, core_parameters
 from intarsia_backends.overlay.machine.region import OverlayRegion

@@ -11,16 +11,16 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
 from intarsia_backends.overlay.machine import isa
-from intarsia_backends.overlay.machine.driver import Figures
+from intarsia_backends.overlay.machine.core_driver import Figures
+from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.overlay.machine.isa import Queue, Segment
 from intarsia_backends.overlay.machine.region import KIND, OverlayRegion, read_region
-from intarsia_backends.overlay.machine.text import disassemble
 from intarsia_backends.rtl.core import Core, Image
 from intarsia_backends.rtl.tools import missing
 from intarsia_backends.simulator.costs import cost_of
 from intarsia_backends.simulator.cycles import Account, CycleReport, Layer, layers_of, model_cycles
+from intarsia_backends.simulator.decoded import Program
 from intarsia_backends.simulator.machine import load_program
-from intarsia_backends.simulator.program import Program
 from intarsia_backends.simulator.timeline import Timing
 
 

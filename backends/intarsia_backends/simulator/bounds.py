@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 
 
 def memory_sizes(config: OverlayConfig, segments: Mapping[isa.Segment, int]) -> dict[str, int]:

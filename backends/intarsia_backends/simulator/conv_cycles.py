@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 
 WEIGHT_BLOCK_CYCLES = isa.WEIGHT_BLOCK_ROWS
 """A row of a weight block a cycle; it loads into shadow registers while the block before is at work."""

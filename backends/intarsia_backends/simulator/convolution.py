@@ -13,7 +13,7 @@ from intarsia.ir.integer import wrap_int32
 from intarsia.ir.products import matrix_product
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import LANES
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.window import bind_window
 

@@ -13,7 +13,7 @@ import numpy as np
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
 from intarsia_backends.simulator.conv_cycles import EPILOGUE_DEPTH_CYCLES, SUM_DEPTH_CYCLES, conv_cycles
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 
 VECTOR_DEPTH_CYCLES = 9
 """From taking a Vec to its first word in ACT, where that is read and written as a whole: address, memory, write."""

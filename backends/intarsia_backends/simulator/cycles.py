@@ -8,8 +8,8 @@ from typing import Any
 
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.simulator.decoded import Program
 from intarsia_backends.simulator.dram import MemoryModel
-from intarsia_backends.simulator.program import Program
 from intarsia_backends.simulator.timeline import Timeline, Timing
 
 

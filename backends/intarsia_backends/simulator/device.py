@@ -9,8 +9,8 @@ from typing import Any
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
+from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.overlay.machine.region import KIND, read_region
-from intarsia_backends.overlay.machine.text import disassemble
 from intarsia_backends.simulator.cycles import model_cycles
 from intarsia_backends.simulator.machine import LoadedProgram, Machine, load_program
 

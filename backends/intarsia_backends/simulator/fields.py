@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 
 
 def check_fields(operation: Operation, config: OverlayConfig) -> None:

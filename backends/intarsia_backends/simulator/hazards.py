@@ -5,7 +5,7 @@ result in every order that the hardware may take.
 
 What a word touches is said by the instruction set, and executed as it is said. Which words may meet is worked out a
 second time here, on purpose, from the semaphores in a program's bytes: the compiler's own account of it, in its
-`program`, is what this checks.
+`schedule`, is what this checks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
-from intarsia_backends.overlay.machine.text import word_text
+from intarsia_backends.overlay.machine.disassembler import word_text
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.order import Ordered
-from intarsia_backends.simulator.program import Operation
 
 _GIVEN = ("CONSTANTS", "INPUTS")
 """Memories that the host fills before the start; all others hold nothing."""

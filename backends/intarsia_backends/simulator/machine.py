@@ -24,10 +24,10 @@ from intarsia_backends.simulator.convolution import (
     unpack_parameters,
     unpack_weights,
 )
+from intarsia_backends.simulator.decoded import REPORT, Operation, Program, decode
 from intarsia_backends.simulator.fields import check_fields
 from intarsia_backends.simulator.hazards import check_hazards
 from intarsia_backends.simulator.order import Ordered, legal_order
-from intarsia_backends.simulator.program import REPORT, Operation, Program, decode
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.transfers import bind_constants, bind_load, bind_patch, bind_store
 from intarsia_backends.simulator.vector import bind_vec

@@ -23,8 +23,8 @@ from intarsia_backends.simulator.costs import (
     cost_of,
     may_follow_early,
 )
+from intarsia_backends.simulator.decoded import Operation, Program, semaphores
 from intarsia_backends.simulator.dram import Dram, MemoryModel, Transfer
-from intarsia_backends.simulator.program import Operation, Program, semaphores
 
 _FETCH = len(isa.Queue)
 """The fetcher's port of the DRAM, after those of the queues (MAC and VEC have none, and use none)."""

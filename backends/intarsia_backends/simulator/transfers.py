@@ -8,7 +8,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.machine import isa
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.state import State
 
 Step = Callable[[], None]

@@ -9,7 +9,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.integer import wrap_int32
 from intarsia_backends.overlay.machine import isa
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.window import Read, bind_window
 

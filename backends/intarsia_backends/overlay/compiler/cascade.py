@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from intarsia_backends.overlay.compiler import emitter
-from intarsia_backends.overlay.compiler.builder import Builder, TileBanks, assign_banks
 from intarsia_backends.overlay.compiler.constants import input_blocks
 from intarsia_backends.overlay.compiler.convolve import KERNEL_MAX, Chunk, ConvEmitter, Loaded
-from intarsia_backends.overlay.compiler.program import Unit
+from intarsia_backends.overlay.compiler.program_builder import ProgramBuilder, TileBanks, assign_banks
+from intarsia_backends.overlay.compiler.schedule import Unit
 from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
@@ -140,7 +140,7 @@ class _Stage:
 class CascadeEmitter:
     """Emits a group of layers, each of which alone reads what the one before it makes."""
 
-    def __init__(self, builder: Builder, steps: Sequence[Step], banks: TileBanks) -> None:
+    def __init__(self, builder: ProgramBuilder, steps: Sequence[Step], banks: TileBanks) -> None:
         self.builder, self.steps, self.banks, self.config = builder, list(steps), banks, builder.config
         self.source, self.target = steps[0].inputs[0], steps[-1].output
 

@@ -9,16 +9,16 @@ import numpy as np
 
 from intarsia.ir.graph import Graph, Value
 from intarsia.targets import Blob
-from intarsia_backends.overlay.compiler.builder import Builder, banks_of
 from intarsia_backends.overlay.compiler.cascade import CascadeEmitter
 from intarsia_backends.overlay.compiler.convolve import ConvEmitter
 from intarsia_backends.overlay.compiler.grouping import group_steps
 from intarsia_backends.overlay.compiler.lowering import Lowered, Lowering
 from intarsia_backends.overlay.compiler.planner import Groups, Plan, plan
-from intarsia_backends.overlay.compiler.program import Unit, assemble
+from intarsia_backends.overlay.compiler.program_builder import ProgramBuilder, banks_of
+from intarsia_backends.overlay.compiler.schedule import Unit, assemble
 from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import Dram, Resident, Tensor
-from intarsia_backends.overlay.compiler.vectors import VecEmitter
+from intarsia_backends.overlay.compiler.vector_unit import VecEmitter
 from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.overlay.machine.layout import TensorLayout
@@ -35,7 +35,7 @@ def compile_region(graph: Graph, config: OverlayConfig) -> Blob:
     layers    a row a tag: name, op, macs, tag, onchip_peak_bytes
     """
     lowered = Lowering(graph, config).run()
-    builder = Builder(config)
+    builder = ProgramBuilder(config)
     inputs, input_bytes = _place_inputs(graph, lowered)
     outputs, output_bytes = _place_outputs(graph, lowered)
     _place_constants(lowered, builder)
@@ -108,7 +108,7 @@ def _place_outputs(graph: Graph, lowered: Lowered) -> tuple[list[TensorLayout], 
     return layouts, words * WORD_BYTES
 
 
-def _place_constants(lowered: Lowered, builder: Builder) -> None:
+def _place_constants(lowered: Lowered, builder: ProgramBuilder) -> None:
     for tensor, data in lowered.constants.items():
         lanes = np.zeros((tensor.blocks * LANES, tensor.height, tensor.width), np.int8)
         lanes[: tensor.channels] = data
@@ -117,12 +117,12 @@ def _place_constants(lowered: Lowered, builder: Builder) -> None:
         tensor.place = Dram(Segment.CONSTANTS, offset // WORD_BYTES)
 
 
-def _fits(group: Sequence[Step], live: tuple[Tensor, ...], builder: Builder) -> bool:
+def _fits(group: Sequence[Step], live: tuple[Tensor, ...], builder: ProgramBuilder) -> bool:
     """Whether a group that runs together has room for its smallest bands."""
     return len(group) == 1 or CascadeEmitter(builder, group, builder.tile_banks(live)).fits
 
 
-def _emit(groups: Groups, placement: Plan, builder: Builder) -> list[dict[str, Any]]:
+def _emit(groups: Groups, placement: Plan, builder: ProgramBuilder) -> list[dict[str, Any]]:
     """All words, group by group; a report row for each step."""
     rows = []
     for group, live in zip(groups, placement.live):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from intarsia_backends.overlay.compiler import emitter
-from intarsia_backends.overlay.compiler.builder import Builder, TileBanks
 from intarsia_backends.overlay.compiler.constants import input_blocks, pack_parameters, pack_weights
-from intarsia_backends.overlay.compiler.program import Unit
+from intarsia_backends.overlay.compiler.program_builder import ProgramBuilder, TileBanks
+from intarsia_backends.overlay.compiler.schedule import Unit
 from intarsia_backends.overlay.compiler.steps import ConvStep, VecStep
 from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 from intarsia_backends.overlay.machine.isa import Memory, VecOperation, weight_rows
@@ -51,7 +51,7 @@ def cut(rows: int, columns: int, tile_rows: int, tile_columns: int, unit: int = 
 class ConvEmitter:
     """Emits one convolution."""
 
-    def __init__(self, builder: Builder, step: ConvStep, banks: TileBanks) -> None:
+    def __init__(self, builder: ProgramBuilder, step: ConvStep, banks: TileBanks) -> None:
         self.builder, self.step, self.banks = builder, step, banks
         self.config = builder.config
         self.source = step.inputs[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intarsia_backends.overlay.compiler.estimates import window_word
-from intarsia_backends.overlay.compiler.program import Item, TensorRows, item
+from intarsia_backends.overlay.compiler.schedule import Item, TensorRows, item
 from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, VecStep
 from intarsia_backends.overlay.compiler.tensors import POINT, Dram, Tensor, View, Window, ceil_div
 from intarsia_backends.overlay.machine.config import LANES, OverlayConfig

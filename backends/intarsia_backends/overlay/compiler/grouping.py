@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from intarsia_backends.overlay.compiler.builder import assign_banks
 from intarsia_backends.overlay.compiler.cascade import band_rows, links
 from intarsia_backends.overlay.compiler.constants import input_blocks
 from intarsia_backends.overlay.compiler.estimates import conv_layer_cycles, vec_layer_cycles, window_word
+from intarsia_backends.overlay.compiler.program_builder import assign_banks
 from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import POINT, Tensor, ceil_div
 from intarsia_backends.overlay.machine.config import WEIGHT_ROW_BYTES, WORD_BYTES, OverlayConfig

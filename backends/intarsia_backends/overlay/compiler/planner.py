@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from intarsia_backends.overlay.compiler.builder import assign_banks, banks_of
 from intarsia_backends.overlay.compiler.cascade import buffer_words, least_rows
+from intarsia_backends.overlay.compiler.program_builder import assign_banks, banks_of
 from intarsia_backends.overlay.compiler.steps import ConvStep, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import Dram, Resident, Tensor, Window, ceil_div
 from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES, OverlayConfig

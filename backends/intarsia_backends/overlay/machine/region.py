@@ -13,9 +13,9 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import RegionFiles
 from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.disassembler import word_text
 from intarsia_backends.overlay.machine.isa import WORD_BYTES, EncodingError, Run, Segment, decode
 from intarsia_backends.overlay.machine.layout import TensorLayout, pack_all, unpack_all
-from intarsia_backends.overlay.machine.text import word_text
 
 KIND = "overlay"
 PROGRAM, CONSTANTS = "program.bin", "constants.bin"

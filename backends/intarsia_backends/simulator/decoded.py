@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from intarsia.errors import RunError
 from intarsia_backends.overlay.machine import isa
-from intarsia_backends.overlay.machine.text import word_text
+from intarsia_backends.overlay.machine.disassembler import word_text
 
 Setup = TypeVar("Setup", bound=isa.Instruction)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from intarsia_backends.overlay.compiler.constants import ConstantPool, Ring
-from intarsia_backends.overlay.compiler.program import Unit
+from intarsia_backends.overlay.compiler.schedule import Unit
 from intarsia_backends.overlay.compiler.tensors import Resident, Tensor, ceil_div
 from intarsia_backends.overlay.machine.config import OverlayConfig
 
 
-class Builder:
+class ProgramBuilder:
     """Collects the units of a program."""
 
     def __init__(self, config: OverlayConfig) -> None:
@@ -47,7 +47,7 @@ def banks_of(base: int, words: int, config: OverlayConfig) -> range:
 class TileBanks:
     """Free banks of one step, given to tiles. Tiles of one step never share a bank."""
 
-    def __init__(self, builder: Builder, used: list[bool]) -> None:
+    def __init__(self, builder: ProgramBuilder, used: list[bool]) -> None:
         self._builder = builder
         self._used = used
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intarsia_backends.overlay.compiler import emitter
-from intarsia_backends.overlay.compiler.builder import Builder, TileBanks
 from intarsia_backends.overlay.compiler.convolve import cut
-from intarsia_backends.overlay.compiler.program import Item, Unit
+from intarsia_backends.overlay.compiler.program_builder import ProgramBuilder, TileBanks
+from intarsia_backends.overlay.compiler.schedule import Item, Unit
 from intarsia_backends.overlay.compiler.steps import VecStep
 from intarsia_backends.overlay.compiler.tensors import Rect, Tensor, View, Window, resident_view, tile_view
 from intarsia_backends.overlay.machine.config import LANES
@@ -17,7 +17,7 @@ from intarsia_backends.overlay.machine.isa import Memory, VecOperation
 class VecEmitter:
     """Emits one step of the vector unit."""
 
-    def __init__(self, builder: Builder, step: VecStep, banks: TileBanks) -> None:
+    def __init__(self, builder: ProgramBuilder, step: VecStep, banks: TileBanks) -> None:
         self.builder, self.step, self.banks = builder, step, banks
         self.config = builder.config
         self.source = step.inputs[0]
