@@ -7,8 +7,8 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.compiler.steps import ConvStep
 from intarsia_backends.overlay.compiler.tensors import ceil_div
-from intarsia_backends.overlay.machine.config import LANES
-from intarsia_backends.overlay.machine.isa import MULTIPLIER_BITS
+from intarsia_backends.overlay.machine.config import LANES, WEIGHT_ROW_BYTES
+from intarsia_backends.overlay.machine.isa import MULTIPLIER_BITS, SUB_WINDOW
 
 ALIGN_BYTES = 64
 
@@ -69,11 +69,13 @@ def pack_weights(step: ConvStep, block: int, block_in0: int, blocks_in: int, row
     weight = step.weight[block * LANES : (block + 1) * LANES, :, rows, columns]
     outputs, depth, height, width = weight.shape
     if step.depthwise:
-        down, across = ceil_div(height, 3), ceil_div(width, 3)
-        taps = np.zeros((down * 3, across * 3, LANES), np.int8)
+        down, across = ceil_div(height, SUB_WINDOW), ceil_div(width, SUB_WINDOW)
+        taps = np.zeros((down * SUB_WINDOW, across * SUB_WINDOW, LANES), np.int8)
         taps[:height, :width, :outputs] = weight[:, 0].transpose(1, 2, 0)
-        packed = np.zeros((down, across, 3, 4, LANES), np.int8)
-        packed[:, :, :, :3] = taps.reshape(down, 3, across, 3, LANES).transpose(0, 2, 1, 3, 4)
+        packed = np.zeros((down, across, SUB_WINDOW, WEIGHT_ROW_BYTES // LANES, LANES), np.int8)
+        packed[:, :, :, :SUB_WINDOW] = taps.reshape(down, SUB_WINDOW, across, SUB_WINDOW, LANES).transpose(
+            0, 2, 1, 3, 4
+        )
         return packed.tobytes()
     outputs_each, first = step.weight.shape[0] // step.group, block * LANES
     dense = np.zeros((LANES, blocks_in * LANES, height, width), np.int8)

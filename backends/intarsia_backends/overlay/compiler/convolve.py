@@ -11,13 +11,14 @@ from intarsia_backends.overlay.compiler.program_builder import ProgramBuilder, T
 from intarsia_backends.overlay.compiler.schedule import Unit
 from intarsia_backends.overlay.compiler.steps import ConvStep, VecStep
 from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
-from intarsia_backends.overlay.machine.isa import Memory, VecOperation, weight_rows
+from intarsia_backends.overlay.machine.config import WEIGHT_ROW_BYTES, WORD_BYTES
+from intarsia_backends.overlay.machine.isa import ConvWindow, LoadPatchTarget, Memory, VecOperation, weight_rows
 
 ALL = slice(None)
 _RUNS = 4
 """Runs that the channel blocks of a depthwise convolution are cut into."""
 
-KERNEL_MAX = 63
+KERNEL_MAX = ConvWindow.most("kernel_height")
 """Rows and columns of a kernel in one Conv; larger ones are summed in pieces."""
 
 
@@ -133,7 +134,7 @@ class ConvEmitter:
         return None
 
     def _patch_fits(self, rows: int) -> bool:
-        return rows * self.target.width < 1 << 16
+        return rows * self.target.width <= LoadPatchTarget.most("block_pitch")
 
     def _single(self, block: int) -> Chunk:
         first, last = input_blocks(self.step, block)
@@ -217,7 +218,8 @@ class ConvEmitter:
         total_rows = sum(self.rows_per_block(chunk.blocks_in) * chunk.blocks for chunk in chunks)
         groups = sum(chunk.blocks for chunk in chunks)
         keep = total_rows <= self.config.weight_rows and groups <= self.config.parameter_groups
-        weights, activations = total_rows * 64, self.source.words * 16 // self.row_step if self.streams_in else 0
+        weights = total_rows * WEIGHT_ROW_BYTES
+        activations = self.source.words * WORD_BYTES // self.row_step if self.streams_in else 0
         same_input = all((c.block_in0, c.blocks_in) == (chunks[0].block_in0, chunks[0].blocks_in) for c in chunks)
         tiles_first = (
             len(tiles) > 1 and same_input and (keep or (len(tiles) - 1) * weights < (len(chunks) - 1) * activations)
@@ -272,7 +274,7 @@ class ConvEmitter:
             pack_weights(step, chunk.block0 + at, chunk.block_in0, chunk.blocks_in, ALL, ALL)
             for at in range(chunk.blocks)
         )
-        rows = len(weights) // 64
+        rows = len(weights) // WEIGHT_ROW_BYTES
         row = builder.weights.take(rows)
         group = builder.parameters.take(chunk.blocks)
         offset = builder.pool.add(weights)
@@ -344,7 +346,7 @@ class ConvEmitter:
             return None if best is None else best[1:]
 
         while (
-            piece_rows * piece_columns * piece_blocks * 4 > config.weight_rows // 2
+            weight_rows(piece_rows, piece_columns, piece_blocks, depthwise=False) > config.weight_rows // 2
             or max(piece_rows, piece_columns) > KERNEL_MAX
             or size(1) is None
         ):
@@ -400,12 +402,9 @@ class ConvEmitter:
                     source = self._load_piece(unit, part, tile, at, count, places[count_in % 2])
                     count_in += 1
                     weights = pack_weights(step, block, at, count, slice(ky, ky + rows), slice(kx, kx + columns))
-                    row = self.builder.weights.take(len(weights) // 64)
-                    unit.loads.append(
-                        emitter.load_constants(
-                            Memory.WEIGHTS, self.builder.pool.add(weights), row, len(weights) // 64, step.tag, config
-                        )
-                    )
+                    entries = len(weights) // WEIGHT_ROW_BYTES
+                    row, offset = self.builder.weights.take(entries), self.builder.pool.add(weights)
+                    unit.loads.append(emitter.load_constants(Memory.WEIGHTS, offset, row, entries, step.tag, config))
                     start, finish = number == 0, number == len(pieces) - 1
                     residual = None
                     if start:

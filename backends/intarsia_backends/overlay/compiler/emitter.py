@@ -8,7 +8,7 @@ from intarsia_backends.overlay.compiler.estimates import window_word
 from intarsia_backends.overlay.compiler.schedule import Item, TensorRows, item
 from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, VecStep
 from intarsia_backends.overlay.compiler.tensors import POINT, Dram, Tensor, View, Window, ceil_div
-from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
+from intarsia_backends.overlay.machine.config import LANES, WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.machine.isa import (
     WINDOWED,
     Access,
@@ -119,9 +119,9 @@ def load_patch(image: Tensor, window: Window, fill: int, view: View, tag: int, c
 
 def load_constants(memory: Memory, offset_bytes: int, at: int, count: int, tag: int, config: OverlayConfig) -> Item:
     """Bring constants into WGT, PAR or TAB."""
-    assert offset_bytes % 16 == 0
+    assert offset_bytes % WORD_BYTES == 0
     run = LoadConstants(
-        tag=tag, memory=memory, segment=Segment.CONSTANTS, offset=offset_bytes // 16, at=at, count=count
+        tag=tag, memory=memory, segment=Segment.CONSTANTS, offset=offset_bytes // WORD_BYTES, at=at, count=count
     )
     return item((), run, config)
 

@@ -15,7 +15,7 @@ from intarsia_backends.overlay.compiler.shapes import RESHAPES, Planes, canonica
 from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import Tensor, Window, ceil_div
 from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
-from intarsia_backends.overlay.machine.isa import VecOperation
+from intarsia_backends.overlay.machine.isa import LoadPatchShape, VecOperation
 
 PATCH_CHANNELS = 4
 PATCH_BLOCKS = 16
@@ -74,7 +74,7 @@ def takes_patches(node: Node, config: OverlayConfig) -> bool:
         window.dilations == (1, 1)
         and window.taps * planes.channels <= PATCH_BLOCKS * LANES
         and window.kernel[0] * ceil_div(planes.width * planes.channels, LANES) * LANES <= config.patch_bytes
-        and max(planes.height, planes.width) < 1 << 14
+        and max(planes.height, planes.width) <= LoadPatchShape.most("height")
     )
 
 

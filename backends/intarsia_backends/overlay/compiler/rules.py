@@ -10,16 +10,17 @@ from intarsia_backends.overlay.compiler.convolve import KERNEL_MAX
 from intarsia_backends.overlay.compiler.lowering import conv_window, pool_window
 from intarsia_backends.overlay.compiler.shapes import canonical, is_flat, planes_of, reshaped
 from intarsia_backends.overlay.compiler.tensors import Window
-from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
+from intarsia_backends.overlay.machine.isa import ConvSource, ConvWindow, LoadShape, VecWindow
 
-STRIDE_MAX = 15
-REACH_MAX = 2047
-DILATION_MAX = 63
-SIZE_MAX = 16383
-CHANNELS_MAX = 16384
-POOL_MAX = 4095
-POOL_STRIDE_MAX = 255
-PLANE_MAX = (1 << 26) - 1  # words from a channel block to the next in DRAM
+STRIDE_MAX = ConvWindow.most("stride_y")
+DILATION_MAX = ConvWindow.most("dilation_y")
+REACH_MAX = ConvSource.most("pad_top")
+SIZE_MAX = ConvWindow.most("rows")
+POOL_MAX = VecWindow.most("kernel_height")
+POOL_STRIDE_MAX = VecWindow.most("stride_y")
+PLANE_MAX = LoadShape.most("dram_block_pitch")  # words from a channel block to the next in DRAM
+CHANNELS_MAX = LoadShape.most("blocks") * LANES
 
 Rule = Callable[[Node, OverlayConfig], Support]
 
