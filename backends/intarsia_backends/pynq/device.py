@@ -100,9 +100,11 @@ class PynqRegion(LoadedRegion):
         self._finalizer = weakref.finalize(self, give_back)
 
     def listing(self) -> str:
+        """The program, disassembled, with the names of its layers."""
         return disassemble(self._region.program, self._region.config, self._region.tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
+        """Execute the program on the board, one run at a time; counters are measured."""
         image = self._region.pack(inputs)
         with self._board.lock:
             if not self._segments:

@@ -33,6 +33,7 @@ class RtlDevice(Device):
     measures = True
 
     def absent(self) -> str | None:
+        """Which tool or file is missing, if one is."""
         if not (intarsia_hw.RTL / "ia_core.sv").exists():
             return "the RTL is not part of this installation"
         return missing()
@@ -67,9 +68,11 @@ class RtlRegion(LoadedRegion):
         return self._modelled.to_counters(self._region.layers)
 
     def listing(self) -> str:
+        """The program, disassembled, with the names of its layers."""
         return disassemble(self._region.program, self._region.config, self._region.tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
+        """Execute the program on the Verilated core, one run at a time; counters are measured."""
         packed = self._region.pack(inputs)
         with self._lock:
             core = self._core

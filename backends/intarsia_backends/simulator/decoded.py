@@ -36,6 +36,7 @@ class Operation:
 
     @property
     def queue(self) -> isa.Queue:
+        """The queue that executes it."""
         return self.word.queue
 
     def setup(self, kind: type[Setup]) -> Setup:

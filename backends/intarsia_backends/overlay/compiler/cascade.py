@@ -145,6 +145,7 @@ class CascadeEmitter:
         self.source, self.target = steps[0].inputs[0], steps[-1].output
 
     def emit(self) -> None:
+        """Append the group's units: in each, every layer makes one band of rows, one band behind the layer before."""
         rows = self._rows()
         sizes = buffer_words(self.steps, rows, not self.source.resident, not self.target.resident)
         places = self.banks.take(sizes * 2)

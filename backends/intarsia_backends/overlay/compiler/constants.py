@@ -31,6 +31,7 @@ class ConstantPool:
         return self._offsets[data]
 
     def image(self) -> bytes:
+        """All pieces, one behind the other: the bytes of the segment."""
         return b"".join(self._pieces)
 
 

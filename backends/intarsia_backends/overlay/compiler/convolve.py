@@ -99,6 +99,7 @@ class ConvEmitter:
         return found
 
     def input_words(self, rows: int, columns: int, blocks_in: int) -> int:
+        """Words of a tile's input for so many output pixels; 0 where the input is resident."""
         if not self.streams_in:
             return 0
         if self.step.patch:
@@ -106,6 +107,7 @@ class ConvEmitter:
         return self.window.reach(rows, columns, self.height, self.source.width) * blocks_in
 
     def output_words(self, rows: int, columns: int, blocks: int) -> int:
+        """Words of a tile's output; 0 where the output is resident."""
         return rows * columns * blocks if self.streams_out else 0
 
     def buffers(self, rows: int, columns: int, blocks: int, blocks_in: int, copies: int) -> list[int]:
@@ -180,6 +182,7 @@ class ConvEmitter:
     # ---- emission
 
     def emit(self) -> None:
+        """Append the convolution's units, in the first form that the memories hold."""
         self.skip_rows()
         planes = self._whole_planes()
         if planes is not None:
@@ -269,6 +272,7 @@ class ConvEmitter:
                 unit.body.append(emitter.store(self.target, target, self.step.tag, self.config))
 
     def load_constants(self, unit: Unit, chunk: Chunk) -> Loaded:
+        """Put loads of a chunk's weights and parameters into a unit; where they will stand."""
         step, builder = self.step, self.builder
         weights = b"".join(
             pack_weights(step, chunk.block0 + at, chunk.block_in0, chunk.blocks_in, ALL, ALL)

@@ -87,6 +87,7 @@ class Lowering:
         self._fused: dict[Node, Node] = {}  # addition -> the convolution that it is fused into
 
     def run(self) -> Lowered:
+        """The steps of the region. CompileError for a value that is no tensor of the overlay's."""
         for value in self.graph.inputs:
             planes = canonical(value.shape)
             if planes is None:

@@ -53,6 +53,7 @@ class TileBanks:
 
     @property
     def free(self) -> int:
+        """How many banks hold no resident tensor."""
         return self._used.count(False)
 
     def fits(self, sizes: Iterable[int]) -> bool:

@@ -24,6 +24,7 @@ class Planes:
 
     @property
     def pixels(self) -> int:
+        """Pixels of one channel."""
         return self.height * self.width
 
     def holds_as(self, other: Planes) -> bool:

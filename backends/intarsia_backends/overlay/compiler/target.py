@@ -34,6 +34,7 @@ class OverlayTarget(Target):
         return check(node, self.config)
 
     def compile(self, region: Graph) -> Blob:
+        """The program of a region, its constants, and a row a layer for reports."""
         return compile_region(region, self.config)
 
     def cost(self, node: Node) -> Cost:

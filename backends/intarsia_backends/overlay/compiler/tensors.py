@@ -9,6 +9,7 @@ from intarsia_backends.overlay.machine.isa import Segment
 
 
 def ceil_div(value: int, by: int) -> int:
+    """The quotient of whole numbers, rounded up."""
     return -(-value // by)
 
 
@@ -23,14 +24,17 @@ class Rect:
 
     @property
     def rows(self) -> int:
+        """How many rows; 0 where it is empty."""
         return max(self.y1 - self.y0, 0)
 
     @property
     def columns(self) -> int:
+        """How many columns; 0 where it is empty."""
         return max(self.x1 - self.x0, 0)
 
     @property
     def pixels(self) -> int:
+        """How many pixels."""
         return self.rows * self.columns
 
 
@@ -69,14 +73,17 @@ class Tensor:
 
     @property
     def blocks(self) -> int:
+        """Channel blocks of 16, the last perhaps in part."""
         return ceil_div(self.channels, LANES)
 
     @property
     def words(self) -> int:
+        """Words of all blocks."""
         return self.blocks * self.height * self.width
 
     @property
     def rect(self) -> Rect:
+        """All of its pixels."""
         return Rect(0, self.height, 0, self.width)
 
     @property
@@ -91,6 +98,7 @@ class Tensor:
 
     @property
     def resident(self) -> bool:
+        """Whether it stands in ACT as a whole."""
         return isinstance(self.root.place, Resident)
 
     def __repr__(self) -> str:
@@ -158,6 +166,7 @@ class Window:
 
     @property
     def taps(self) -> int:
+        """Pixels of the kernel."""
         return self.kernel[0] * self.kernel[1]
 
     def needs(self, out: Rect, height: int, width: int) -> Rect:

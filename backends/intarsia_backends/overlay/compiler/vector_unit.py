@@ -29,6 +29,7 @@ class VecEmitter:
         )
 
     def emit(self) -> None:
+        """Append the step's units."""
         if self.step.shifted or (self.step.operation == VecOperation.COPY and not self.step.upsample):
             self._emit_copy()
             return

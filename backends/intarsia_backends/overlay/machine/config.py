@@ -72,6 +72,7 @@ class OverlayConfig:
 
     @property
     def macs_per_cycle(self) -> int:
+        """Products of a dense convolution that the array adds in a cycle."""
         return LANES * LANES * self.pixels
 
     @property
@@ -81,18 +82,22 @@ class OverlayConfig:
 
     @property
     def bank_words(self) -> int:
+        """Words of 16 bytes in a bank of ACT."""
         return self.activation_bank_bytes // WORD_BYTES
 
     @property
     def activation_words(self) -> int:
+        """Words of 16 bytes in ACT."""
         return self.activation_banks * self.bank_words
 
     @property
     def activation_bytes(self) -> int:
+        """Bytes of ACT."""
         return self.activation_banks * self.activation_bank_bytes
 
     @property
     def weight_rows(self) -> int:
+        """Rows of 64 bytes in WGT."""
         return self.weight_bytes // WEIGHT_ROW_BYTES
 
     @property

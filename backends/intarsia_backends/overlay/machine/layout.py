@@ -61,6 +61,7 @@ class TensorLayout:
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the whole tensor."""
         if self.form == "pixels":
             return self.height * self.row_pitch_bytes
         return self.blocks * self.height * self.row_pitch_bytes
@@ -71,6 +72,7 @@ class TensorLayout:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TensorLayout:
+        """From what to_dict gave."""
         return cls(**{**data, "shape": tuple(data["shape"])})
 
 

@@ -84,6 +84,7 @@ class Bits:
 
     @property
     def mask(self) -> int:
+        """The bits in a word of the register."""
         return ((1 << self.width) - 1) << self.low
 
 

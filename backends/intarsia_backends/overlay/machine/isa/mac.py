@@ -237,7 +237,10 @@ def _outputs(registers: Registers, base: int, block_pitch: int, row_pitch: int) 
 
 
 def estimate_conv_cycles(shape: ConvWindow, config: OverlayConfig, *, depthwise: bool) -> int:
-    """Roughly how long a Conv takes. Whole layers are asked for too: their counts may be more than the fields hold."""
+    """Roughly how long a Conv takes, without a residual, which halves the epilogue's rate.
+
+    Whole layers are asked for too: their counts may be more than the fields hold.
+    """
     pixels = shape.rows * shape.columns
     if depthwise:
         strides, dilations = (shape.stride_y, shape.stride_x), (shape.dilation_y, shape.dilation_x)
