@@ -13,7 +13,7 @@ SIMULATION = ROOT / "simulation"
 """Modules of RTL written once more, for speed in simulation: the same ports, and the same bits in every cycle."""
 
 GENERATED = ROOT / "generated"
-"""Written by `python -m intarsia_backends.overlay.generated`: SystemVerilog packages, the manual, configurations."""
+"""Written by `intarsia_backends.overlay.machine.generated`: SystemVerilog packages, the manual, configurations."""
 
 BENCHES = ROOT / "benches"
 """Modules that only tests use."""

@@ -28,14 +28,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), *(str(ROOT / folder) for folder in ("compiler", "backends", "hw"))]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from netlist import RESOURCES, Netlist, longest_paths, resources  # noqa: E402
 
 import intarsia_hw  # noqa: E402
-from intarsia_backends.overlay.config import CONFIGS, OverlayConfig  # noqa: E402
-from intarsia_backends.overlay.parameters import core_parameters  # noqa: E402
 
 BUDGET = HERE / "budget.json"
 YOSYS_VERSION = "0.70"
@@ -65,15 +62,16 @@ def find_yosys(chosen: str | None = None) -> list[str]:
     return [found, "-q", "-s"]
 
 
-def top_parameters(source: str, config: OverlayConfig) -> dict[str, str]:
-    """Parameters of a module for a configuration, as Verilog numbers; a module has some of the core's."""
+def configurations() -> dict[str, dict[str, str]]:
+    """For each configuration of the core its parameters as Verilog numbers, by name."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(intarsia_hw.GENERATED.glob("*.json"))}
+    return {name: data["rtl_parameters"] for name, data in found.items()}
+
+
+def top_parameters(source: str, core: Mapping[str, str]) -> dict[str, str]:
+    """Those of the core's parameters that a module declares."""
     declared = set(re.findall(r"^\s*parameter\s+[^=]*?(\w+)\s*=", source, re.MULTILINE))
-    found = {}
-    for name, value in core_parameters(config).items():
-        if name in declared:
-            bits, number = value if isinstance(value, tuple) else (32, value)
-            found[name] = f"{bits}'d{number}"
-    return found
+    return {name: value for name, value in core.items() if name in declared}
 
 
 def needed(top: str, rtl: Path) -> list[Path]:
@@ -87,7 +85,7 @@ def needed(top: str, rtl: Path) -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def synthesise(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path, flat: bool = False) -> dict[str, Any]:
+def synthesise(top: str, configuration: str, yosys: Sequence[str], rtl: Path, flat: bool = False) -> dict[str, Any]:
     """The mapped netlist of a module and what is below it, as JSON has it."""
     source = rtl / f"{top}.sv"
     if not source.is_file():
@@ -104,7 +102,7 @@ def synthesise(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path,
             *(f"read_verilog -sv -I. {path.name}" for path in files),
             *(
                 f"chparam -set {name} {value} {top}"
-                for name, value in top_parameters(source.read_text(), config).items()
+                for name, value in top_parameters(source.read_text(), configurations()[configuration]).items()
             ),
             f"hierarchy -check -top {top}",
             f"synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf{' -flatten' if flat else ''}",
@@ -119,13 +117,13 @@ def synthesise(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path,
     return design
 
 
-def count(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path, flat: bool = False) -> dict[str, Any]:
+def count(top: str, configuration: str, yosys: Sequence[str], rtl: Path, flat: bool = False) -> dict[str, Any]:
     """Figures of a module: its total, and a row for each module below each other one.
 
     returns  {"top", "configuration", "yosys", "seconds", "total", "rows": [{"depth", "module", "instances", ...}]}
     """
     begin = time.monotonic()
-    design = synthesise(top, config, yosys, rtl, flat)
+    design = synthesise(top, configuration, yosys, rtl, flat)
     netlist = Netlist(design, top)
     paths = longest_paths(netlist.cells)
     rows = []
@@ -136,7 +134,7 @@ def count(top: str, config: OverlayConfig, yosys: Sequence[str], rtl: Path, flat
         rows.append(row)
     return {
         "top": top,
-        "configuration": config.name,
+        "configuration": configuration,
         "yosys": design["creator"].split(" (")[0],
         "seconds": round(time.monotonic() - begin),
         "total": resources(netlist.part.cells()),
@@ -183,8 +181,9 @@ def table(found: Mapping[str, Any], depth: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", choices=sorted(CONFIGS), default="pynq-z2")
+    parser.add_argument("--config", choices=sorted(configurations()), default="pynq-z2")
     parser.add_argument("--top", default="ia_core", help="module (default: ia_core)")
     parser.add_argument("--depth", type=int, default=2, help="of the table (default: 2)")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
@@ -194,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rtl", type=Path, default=intarsia_hw.RTL, help="folder of the modules")
     options = parser.parse_args(arguments)
     try:
-        found = count(options.top, CONFIGS[options.config], find_yosys(options.yosys), options.rtl, options.flatten)
+        found = count(options.top, options.config, find_yosys(options.yosys), options.rtl, options.flatten)
     except SynthesisError as error:
         print(f"count.py: {error}", file=sys.stderr)
         return 2

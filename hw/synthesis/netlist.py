@@ -141,6 +141,7 @@ class Path:
 
     @property
     def levels(self) -> int:
+        """Both together."""
         return self.luts + self.chains
 
 

@@ -27,9 +27,9 @@ from overlay_graphs import Net  # noqa: E402
 import intarsia  # noqa: E402
 from intarsia.ir.graph import Graph  # noqa: E402
 from intarsia.runtime.device import RegionFiles  # noqa: E402
-from intarsia_backends.overlay.config import CONFIGS, LANES, OverlayConfig  # noqa: E402
-from intarsia_backends.overlay.isa import Segment  # noqa: E402
-from intarsia_backends.overlay.region import read_region  # noqa: E402
+from intarsia_backends.overlay.machine.config import CONFIGS, LANES, OverlayConfig  # noqa: E402
+from intarsia_backends.overlay.machine.isa import Segment  # noqa: E402
+from intarsia_backends.overlay.machine.region import read_region  # noqa: E402
 from intarsia_backends.rtl.device import RtlDevice  # noqa: E402
 
 

@@ -11,8 +11,8 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia.runtime.device import RegionFiles
-from intarsia_backends.overlay.config import TINY, OverlayConfig
-from intarsia_backends.overlay.target import OverlayTarget
+from intarsia_backends.overlay.compiler.target import OverlayTarget
+from intarsia_backends.overlay.machine.config import TINY, OverlayConfig
 
 
 def small_graph(seed: int = 3) -> Graph:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import registers
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import WORD_BYTES, Queue, Segment
-from intarsia_backends.overlay.registers import Cause, CounterKind, Register
+from intarsia_backends.overlay.machine import registers
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa import WORD_BYTES, Queue, Segment
+from intarsia_backends.overlay.machine.registers import Cause, CounterKind, Register
 from intarsia_backends.simulator.machine import Machine, load_program
 
 CYCLES = 1000

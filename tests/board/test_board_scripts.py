@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import intarsia_hw
-from intarsia_backends.overlay import registers
-from intarsia_backends.overlay.config import KV260, PYNQ_Z2, OverlayConfig
-from intarsia_backends.overlay.parameters import VLNV, core_parameters
+from intarsia_backends.overlay.machine import registers
+from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, OverlayConfig
+from intarsia_backends.overlay.machine.parameters import VLNV, core_parameters
 from intarsia_backends.pynq.design import INTERRUPT
 
 sys.path.append(str(Path(__file__).parent / "on_pynq"))

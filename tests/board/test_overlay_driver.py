@@ -13,12 +13,12 @@ from register_model import CYCLES, Fault, RegisterModel, memory
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
-from intarsia_backends.overlay import driver, registers
-from intarsia_backends.overlay.config import PYNQ_Z2, TINY
-from intarsia_backends.overlay.driver import CoreDriver, CoreStuck, Job
-from intarsia_backends.overlay.isa import Queue, Segment
-from intarsia_backends.overlay.region import OverlayRegion, read_region
-from intarsia_backends.overlay.registers import Cause, CounterKind
+from intarsia_backends.overlay.machine import core_driver, registers
+from intarsia_backends.overlay.machine.config import PYNQ_Z2, TINY
+from intarsia_backends.overlay.machine.core_driver import CoreDriver, CoreStuck, Job
+from intarsia_backends.overlay.machine.isa import Queue, Segment
+from intarsia_backends.overlay.machine.region import OverlayRegion, read_region
+from intarsia_backends.overlay.machine.registers import Cause, CounterKind
 
 BASE = 0x1_0000_0000
 """Above 4 GiB, so that high words of addresses matter."""
@@ -187,7 +187,7 @@ def test_time_out_stops_the_core_and_says_how_far_it_came(bench: Bench, golden: 
 
 
 def test_core_that_does_not_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch, golden: Callable[[str], None]) -> None:
-    monkeypatch.setattr(driver, "RESET_READS", 10)
+    monkeypatch.setattr(core_driver, "RESET_READS", 10)
     bench.model.looks, bench.model.stops = None, False
     with pytest.raises(CoreStuck) as caught:
         bench.core.run(bench.job, hasty)

@@ -13,7 +13,7 @@ from board_regions import region_of, small_graph
 
 from intarsia.errors import RunError
 from intarsia.runtime.devices import choose_devices, installed_devices
-from intarsia_backends.overlay.config import PYNQ_Z2
+from intarsia_backends.overlay.machine.config import PYNQ_Z2
 from intarsia_backends.pynq import device, waiting
 from intarsia_backends.pynq.design import find_bitstream
 from intarsia_backends.pynq.device import PynqDevice

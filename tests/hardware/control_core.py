@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from harness import integers, module, parameters
 
-from intarsia_backends.overlay import isa, registers
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.registers import CONTROL, STATUS, Cause, Register
-from intarsia_backends.rtl.model import Dram, Model
+from intarsia_backends.overlay.machine import isa, registers
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.registers import CONTROL, STATUS, Cause, Register
+from intarsia_backends.rtl.attachments import Dram
+from intarsia_backends.rtl.model import Model
 
 PROGRAM = 0x1000_0000
 DATA = 0x2000_0000

@@ -9,13 +9,12 @@ import numpy as np
 from harness import Model, module
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.accesses import accesses, weight_rows
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.simulator.convolution import bind_conv
 from intarsia_backends.simulator.costs import Cost, cost_of
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.fields import check_fields
-from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.state import State
 
 NAMES = ("Pixels", "TileGroups", "ActBanks", "BankWords", "WeightRows", "ParameterGroups")
@@ -98,7 +97,7 @@ def clear_unused_taps(program: Program, images: Images) -> None:
         if not word.depthwise:
             continue
         down, across = -(-shape.kernel_height // 3), -(-shape.kernel_width // 3)
-        rows = images.wgt[word.weight_row : word.weight_row + weight_rows(operation)]
+        rows = images.wgt[word.weight_row : word.weight_row + word.weight_rows(operation.registers)]
         taps = rows.reshape(shape.output_blocks, down, across, 3, 4, 16)
         taps[:, :, :, :, 3] = 0
         taps[:, down - 1, :, shape.kernel_height - 3 * down + 3 :] = 0
@@ -111,7 +110,7 @@ def expected(program: Program, images: Images, config: OverlayConfig) -> Array:
     state.act[:], state.wgt[:], state.par[:] = images.act, images.wgt, images.par
     for operation in program.operations:
         check_fields(operation, config)
-        for access in accesses(operation):
+        for access in operation.accesses:
             assert access.place.base >= 0, access
         bind_conv(operation, state, None, None)()
     return state.act
@@ -297,5 +296,4 @@ __all__ = [
     "random_images",
     "random_program",
     "run",
-    "weight_rows",
 ]

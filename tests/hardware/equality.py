@@ -12,10 +12,10 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import Segment
-from intarsia_backends.overlay.region import OverlayRegion
-from intarsia_backends.overlay.text import disassemble
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.disassembler import disassemble
+from intarsia_backends.overlay.machine.isa import Segment
+from intarsia_backends.overlay.machine.region import OverlayRegion
 from intarsia_backends.rtl.core import Core, Image
 from intarsia_backends.simulator.machine import Machine, load_program
 
@@ -24,7 +24,7 @@ KEPT = (Segment.ARENA, Segment.INPUTS, Segment.OUTPUTS)
 
 @dataclass(frozen=True)
 class Memory:
-    """How DRAM behaves in a case; fields as in model.DramOptions."""
+    """How DRAM behaves in a case; fields as in attachments.DramOptions."""
 
     bytes_per_cycle: float
     latency_cycles: int

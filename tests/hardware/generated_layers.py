@@ -35,9 +35,9 @@ from generated_graphs import graphs, layers, networks, random_inputs  # noqa: E4
 from intarsia.dtypes import Array  # noqa: E402
 from intarsia.ir.graph import Graph  # noqa: E402
 from intarsia.ir.text import text  # noqa: E402
-from intarsia_backends.overlay import isa  # noqa: E402
-from intarsia_backends.overlay.config import CONFIGS, OverlayConfig  # noqa: E402
-from intarsia_backends.overlay.region import read_region  # noqa: E402
+from intarsia_backends.overlay.machine import isa  # noqa: E402
+from intarsia_backends.overlay.machine.config import CONFIGS, OverlayConfig  # noqa: E402
+from intarsia_backends.overlay.machine.region import read_region  # noqa: E402
 from intarsia_backends.rtl.core import Core  # noqa: E402
 
 CHUNK = 200

@@ -9,7 +9,7 @@
             assert sink.values == list(range(100))
 
 `model["port"]` reads and sets ports, `step`, `run_until`, `play` run the clock, `source`, `sink`, `dram`, `registers`,
-`histogram` attach to ports (intarsia_backends/rtl/model.py says how). Modules are found in hw/intarsia_hw/rtl and
+`histogram` attach to ports (intarsia_backends/rtl/attachments.py says how). Modules are found in hw/intarsia_hw/rtl and
 benches; `sources` names further files. Built modules are kept in the cache; the compiler takes a few seconds.
 """
 
@@ -21,10 +21,11 @@ from typing import Any
 
 import pytest
 
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.parameters import core_parameters
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.parameters import core_parameters
 from intarsia_backends.rtl.build import Design
-from intarsia_backends.rtl.model import Model, ModelError, integers
+from intarsia_backends.rtl.model import Model
+from intarsia_backends.rtl.module import ModelError, integers
 from intarsia_backends.rtl.tools import missing
 
 __all__ = ["ModelError", "integers", "module", "needs_verilator", "parameters"]

@@ -10,13 +10,14 @@ from harness import module
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Segment
-from intarsia_backends.rtl.model import Dram, Model
-from intarsia_backends.simulator.accesses import check_bounds, memory_sizes
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Segment
+from intarsia_backends.rtl.attachments import Dram
+from intarsia_backends.rtl.model import Model
+from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
+from intarsia_backends.simulator.decoded import Operation, decode
 from intarsia_backends.simulator.fields import check_fields
-from intarsia_backends.simulator.program import Operation, decode
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.transfers import bind_constants, bind_load, bind_patch, bind_store
 

@@ -13,11 +13,11 @@ from itertools import pairwise
 import numpy as np
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.isa import Segment
+from intarsia_backends.simulator.decoded import decode
 from intarsia_backends.simulator.machine import load_program
-from intarsia_backends.simulator.program import decode
 
 Words = list[isa.Instruction]
 _TRIES = 200

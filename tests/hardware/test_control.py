@@ -21,11 +21,12 @@ from control_core import (
 )
 from harness import integers, module, needs_verilator
 
-from intarsia_backends.overlay import isa, registers
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Queue
-from intarsia_backends.overlay.registers import COUNTERS, CYCLES, Cause, CounterKind
-from intarsia_backends.rtl.model import DECERR, ModelError
+from intarsia_backends.overlay.machine import isa, registers
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Queue
+from intarsia_backends.overlay.machine.registers import COUNTERS, CYCLES, Cause, CounterKind
+from intarsia_backends.rtl.attachments import DECERR
+from intarsia_backends.rtl.module import ModelError
 
 pytestmark = [pytest.mark.rtl, needs_verilator]
 
@@ -119,6 +120,23 @@ def test_malformed_words_are_those_that_python_refuses() -> None:
         assert bool(malformed) == expected, f"{word:#x}"
         found[expected] += 1
     assert min(found) > 100
+
+
+def test_needed_setup_words_are_those_of_the_table() -> None:
+    runs = [kind() for kind in isa.INSTRUCTIONS if issubclass(kind, isa.Run)]
+    runs += [isa.Vec(operation=operation) for operation in isa.VecOperation]
+    setups = [kind for kind in isa.INSTRUCTIONS if not kind.is_run()]
+    words = [int.from_bytes(word.encode(), "little") for word in (*runs, *(kind() for kind in setups))]
+    with module("malformed_probe", sources=["modules/malformed_probe.sv"]) as probe:
+        seen = probe.play({"word_i": words}, watch=["counted_o", "needed_o"])
+    counted, needed = integers(seen["counted_o"]), integers(seen["needed_o"])
+    assert not any(counted[: len(runs)]) and not any(needed[len(runs) :])
+    places = dict(zip(setups, counted[len(runs) :]))
+    assert sum(places.values()) == (1 << sum(map(bool, places.values()))) - 1, "a bit each"
+    for word, bits in zip(runs, needed):
+        missing = word.missing({})
+        assert all(places[kind] for kind in missing)
+        assert bits == sum(places[kind] for kind in missing), type(word).__name__
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -10,8 +10,8 @@ from conv_bench import Images, Program, bench, clear_unused_taps, expected, rand
 from harness import Model, needs_verilator
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import KV260, TINY, OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import KV260, TINY, OverlayConfig
 from intarsia_backends.simulator.costs import cost_of
 
 pytestmark = [pytest.mark.rtl, needs_verilator]

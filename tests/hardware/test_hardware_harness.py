@@ -16,7 +16,8 @@ from intarsia.cache import cache_folder
 from intarsia.errors import RunError
 from intarsia_backends.rtl import build as builder
 from intarsia_backends.rtl import tools
-from intarsia_backends.rtl.model import SLVERR, Model
+from intarsia_backends.rtl.attachments import SLVERR
+from intarsia_backends.rtl.model import Model
 
 pytestmark = [pytest.mark.rtl, needs_verilator]
 

@@ -12,7 +12,7 @@ import pytest
 from harness import needs_verilator, parameters
 
 import intarsia_hw
-from intarsia_backends.overlay.config import CONFIGS
+from intarsia_backends.overlay.machine.config import CONFIGS
 from intarsia_backends.rtl.tools import verilator
 
 pytestmark = pytest.mark.rtl

@@ -9,9 +9,9 @@ import pytest
 from harness import needs_verilator
 from memory_bench import Bench, Words
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.simulator.costs import cost_of
 
 pytestmark = [pytest.mark.rtl, needs_verilator]

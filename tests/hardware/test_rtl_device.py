@@ -19,9 +19,9 @@ from intarsia.cli.commands import intarsia as commands
 from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion
 from intarsia.runtime.devices import choose_devices
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.rtl.core import Core, Image
 from intarsia_backends.rtl.device import RtlDevice
 from intarsia_backends.simulator.device import SimulatorDevice

@@ -16,7 +16,7 @@ from generated_layers import cases, word_case
 from harness import needs_verilator
 
 from generated_graphs import examples
-from intarsia_backends.overlay.config import CONFIGS, TINY
+from intarsia_backends.overlay.machine.config import CONFIGS, TINY
 from intarsia_backends.rtl.core import Core
 
 pytestmark = [pytest.mark.rtl, needs_verilator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import intarsia_hw
-from intarsia_backends.overlay.config import PYNQ_Z2
+from intarsia_backends.overlay.machine.config import CONFIGS, PYNQ_Z2
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "hw" / "synthesis"))
 
@@ -92,8 +93,18 @@ def test_every_row_of_the_budget_is_a_module_and_a_resource() -> None:
 
 def test_parameters_come_from_the_configuration() -> None:
     source = "module ia_x #(\n  parameter int unsigned Tables = 2,\n  parameter logic [63:0] ConfigHash = 0\n) ("
-    found = count.top_parameters(source, PYNQ_Z2)
+    assert count.configurations().keys() == CONFIGS.keys()
+    found = count.top_parameters(source, count.configurations()["pynq-z2"])
     assert found == {"Tables": "32'd4", "ConfigHash": f"64'd{int(PYNQ_Z2.hash, 16)}"}
+
+
+def test_scripts_of_the_hardware_import_nothing_of_the_compiler() -> None:
+    """The package is under a contract of the linter; scripts beside it are not."""
+    for path in (Path(intarsia_hw.__file__).parents[1]).rglob("*.py"):
+        for item in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in item.names] if isinstance(item, ast.Import) else []
+            names += [item.module or ""] if isinstance(item, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"intarsia", "intarsia_backends"}, path
 
 
 @pytest.mark.rtl

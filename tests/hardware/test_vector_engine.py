@@ -10,14 +10,14 @@ import pytest
 from harness import module, needs_verilator
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import PYNQ_Z2, OverlayConfig
-from intarsia_backends.overlay.isa import VecOperation
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import PYNQ_Z2, OverlayConfig
+from intarsia_backends.overlay.machine.isa import VecOperation
 from intarsia_backends.rtl.model import Model
-from intarsia_backends.simulator.accesses import check_bounds, memory_sizes, target_rectangle
+from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
 from intarsia_backends.simulator.costs import vector_cost
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.fields import check_fields
-from intarsia_backends.simulator.program import Operation
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.vector import bind_vec
 
@@ -59,7 +59,7 @@ class Machine:
         found = Operation(0, word, registers)
         check_fields(found, CONFIG)
         check_bounds(found, SIZES)
-        target = target_rectangle(found)
+        target = found.word.target_rectangle(found.registers)
         if target.addresses().size < target.words:
             raise found.fault("writes a word twice: NumPy has no order for that")
         return found

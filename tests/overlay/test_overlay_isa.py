@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.ir.integer import MULTIPLIER_BITS
-from intarsia_backends.overlay import generated, isa
-from intarsia_backends.overlay.config import CONFIGS, PYNQ_Z2, OverlayConfig
+from intarsia_backends.overlay.machine import generated, isa
+from intarsia_backends.overlay.machine.config import CONFIGS, PYNQ_Z2, OverlayConfig
 
 HW = Path(__file__).parents[2] / "hw" / "intarsia_hw" / "generated"
 
@@ -53,9 +53,32 @@ def test_words_that_are_no_instruction_are_refused() -> None:
         isa.decode_program(bytes(17))
 
 
+def test_run_words_stand_behind_the_counts_that_they_read() -> None:
+    shape = {isa.LoadPatchShape: isa.LoadPatchShape()}
+    assert isa.LoadPatch().missing({}) == [isa.LoadPatchShape, isa.LoadPatchTarget]
+    assert isa.LoadPatch().missing(shape) == [isa.LoadPatchTarget]
+    assert isa.Vec(operation=isa.VecOperation.SUM).missing({}) == [isa.VecTarget, isa.VecWindow]
+    assert isa.Vec(operation=isa.VecOperation.ADD).missing({}) == [isa.VecTarget]
+    assert list(isa.Conv(residual=1).reads())[3:] == [isa.ConvResidual, isa.ConvAdd]
+    assert isa.LoadConstants(count=1).missing({}) == [] and isa.End().missing({}) == []
+    for kind in isa.INSTRUCTIONS:
+        if issubclass(kind, isa.Run):
+            assert all(item.setup.queue == kind.queue and not item.setup.is_run() for item in kind.setups)
+            assert all(
+                item.field in dict.fromkeys(name for name, _, _ in kind.layout()) for item in kind.setups if item.field
+            )
+
+
+def test_the_largest_value_of_a_field() -> None:
+    assert isa.ConvWindow.most("kernel_height") == 63 and isa.ConvSource.most("pad_top") == 2047
+    assert isa.LoadPatchShape.most("channels") == 4
+    with pytest.raises(KeyError, match="ConvWindow has no field 'taps'"):
+        isa.ConvWindow.most("taps")
+
+
 def test_generated_files_are_fresh() -> None:
     for name, content in generated.files().items():
-        assert (HW / name).read_text() == content, f"stale: python -m intarsia_backends.overlay.generated {HW}"
+        assert (HW / name).read_text() == content, f"stale: python -m intarsia_backends.overlay.machine.generated {HW}"
 
 
 def test_generated_package_has_every_field_in_its_place() -> None:

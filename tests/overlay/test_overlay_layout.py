@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intarsia_backends.overlay.layout import TensorLayout, pack, pack_all, unpack, unpack_all
+from intarsia_backends.overlay.machine.layout import TensorLayout, pack, pack_all, unpack, unpack_all
 
 
 @given(

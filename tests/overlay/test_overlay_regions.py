@@ -14,9 +14,9 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import RegionFiles
 from intarsia.targets import Blob
-from intarsia_backends.overlay.config import KV260, PYNQ_Z2, TINY, OverlayConfig
-from intarsia_backends.overlay.target import OverlayTarget
-from intarsia_backends.overlay.text import disassemble
+from intarsia_backends.overlay.compiler.target import OverlayTarget
+from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, TINY, OverlayConfig
+from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.simulator.device import SimulatorDevice
 
 CONFIGS = {config.name: config for config in (TINY, PYNQ_Z2, KV260)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intarsia_backends.overlay import generated, isa, registers
+from intarsia_backends.overlay.machine import generated, isa, registers
 
 
 def test_registers_have_a_place_each() -> None:

@@ -10,7 +10,8 @@ from overlay_graphs import Net
 
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.types import TensorType
-from intarsia_backends.overlay.target import kv260, pynq_z2, tiny
+from intarsia_backends.overlay.compiler.rules import CHANNELS_MAX
+from intarsia_backends.overlay.compiler.target import kv260, pynq_z2, tiny
 
 
 def last(net: Net) -> Node:
@@ -123,6 +124,16 @@ def test_refusals(golden: Callable[[str], None]) -> None:
         assert answer.rule and answer.reason and answer.fix, name
         lines.append(f"{name}: [{answer.rule}] {answer.reason}\n    fix: {answer.fix}\n")
     golden("".join(lines))
+
+
+def test_as_many_channels_as_a_load_has_fields_for() -> None:
+    net = Net()
+    x = net.input(1, CHANNELS_MAX, 1, 1)
+    net.output(net.requantize(x))
+    assert kv260().supports(last(net)).ok and kv260().compile(net.graph).files
+    more = Net()
+    more.requantize(more.input(1, CHANNELS_MAX + 1, 1, 1))
+    assert kv260().supports(last(more)).rule == "channels"
 
 
 @pytest.mark.parametrize("make", [pynq_z2, kv260, tiny])

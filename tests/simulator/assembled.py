@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
 
 W = isa.WORD_BYTES
 SEGMENTS = {isa.Segment.ARENA: 64 * W, isa.Segment.INPUTS: 256 * W, isa.Segment.OUTPUTS: 256 * W}

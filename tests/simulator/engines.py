@@ -12,8 +12,8 @@ from intarsia.ir.graph import Graph
 from intarsia.partition import partition
 from intarsia.runtime.device import RegionFiles
 from intarsia.targets import Blob
-from intarsia_backends.overlay.config import CONFIGS
-from intarsia_backends.overlay.target import OverlayTarget
+from intarsia_backends.overlay.compiler.target import OverlayTarget
+from intarsia_backends.overlay.machine.config import CONFIGS
 
 
 def target(name: str) -> OverlayTarget:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from assembled import BANK, chain, load_words, store_words
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.simulator.conv_cycles import (
     EPILOGUE_DEPTH_CYCLES,
     PLAN_CYCLES,
@@ -17,8 +17,8 @@ from intarsia_backends.simulator.conv_cycles import (
 )
 from intarsia_backends.simulator.costs import VECTOR_DEPTH_CYCLES, cost_of
 from intarsia_backends.simulator.cycles import CycleReport, model_cycles
+from intarsia_backends.simulator.decoded import Operation, decode
 from intarsia_backends.simulator.dram import MemoryModel
-from intarsia_backends.simulator.program import Operation, decode
 
 FAST = MemoryModel(bytes_per_cycle=16.0, latency_cycles=0, burst_bytes=128, outstanding=64)
 BOARD = MemoryModel.of(TINY)
@@ -113,6 +113,43 @@ def test_rows_that_follow_each_other_share_bursts() -> None:
     tight = replace(apart, dram_row_pitch=2)
     bursts = [cost_of(Operation(0, isa.Load(), {isa.LoadShape: shape}), TINY).bursts for shape in (apart, tight)]
     assert bursts == [4, 1]
+
+
+ESTIMATED = {
+    "load": load_words(200, 0),
+    "store": (*fill(200, 0), *store_words(200, 0)),
+    "weights": (isa.LoadConstants(memory=isa.Memory.WEIGHTS, count=100),),
+    "parameters": (isa.LoadConstants(memory=isa.Memory.PARAMETERS, count=8),),
+    "patches": (
+        isa.LoadPatchShape(20, 20, 3, 4, 3, 3, 1, 1),
+        isa.LoadPatchTarget(18, 18, 18, 18 * 18),
+        isa.LoadPatch(),
+    ),
+    "deep sum": conv(8, 8, 4, 2, 3),
+    "shallow sum": conv(8, 8, 1, 4),
+    "few pixels": conv(1, 3, 8, 4),
+    "depthwise": conv(12, 12, 1, 2, 3, depthwise=1),
+    "depthwise 5x5": conv(12, 12, 1, 2, 5, depthwise=1),
+    "copy": (isa.VecTarget(4 * BANK, 20, 400, 1, 20, 20), isa.Vec()),
+    "add": (isa.VecTarget(4 * BANK, 20, 400, 1, 20, 20), isa.Vec(operation=isa.VecOperation.ADD)),
+    "pool": (
+        isa.VecTarget(4 * BANK, 8, 64, 1, 8, 8),
+        isa.VecWindow(2, 2, 2, 2),
+        isa.Vec(operation=isa.VecOperation.MAXIMUM),
+    ),
+}
+
+
+@pytest.mark.parametrize("words", ESTIMATED.values(), ids=ESTIMATED)
+def test_what_the_instruction_set_estimates_is_near_the_model(words: tuple[isa.Instruction, ...]) -> None:
+    """The compiler weighs programs by estimates of single words; they are within a factor of two."""
+    *_, run = words
+    assert isinstance(run, isa.Run)
+    operation = decode(end(*words)).operations[-2]
+    estimate, cost = run.estimate_cycles(operation.registers, TINY), cost_of(operation, TINY)
+    traffic = cost.read_bytes + cost.write_bytes
+    modelled = max(cost.cycles, traffic / TINY.dram_bytes_per_cycle + (TINY.dram_latency_cycles if traffic else 0))
+    assert modelled / 2 <= estimate <= modelled * 2, (estimate, modelled)
 
 
 # ---- words beside each other

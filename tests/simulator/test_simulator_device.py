@@ -18,7 +18,7 @@ from intarsia.ir.integer import fixed_point
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.runtime.device import RegionFiles
 from intarsia.runtime.devices import choose_devices
-from intarsia_backends.overlay.region import CONSTANTS, PROGRAM
+from intarsia_backends.overlay.machine.region import CONSTANTS, PROGRAM
 from intarsia_backends.simulator import machine
 from intarsia_backends.simulator.device import SimulatorDevice
 

@@ -9,8 +9,8 @@ import pytest
 from assembled import BANK, SEGMENTS, chain, load_words, store_words
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.simulator.machine import load_program
 
 POINT = isa.ConvWindow(1, 1, 1, 1, 1, 1, 1, 1, 1, 4)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from generated_graphs import examples, graphs, layers, networks, random_inputs
 from intarsia.ir.graph import Graph
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import CONFIGS
-from intarsia_backends.overlay.layout import TensorLayout, pack_all, unpack_all
-from intarsia_backends.overlay.region import PROGRAM
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import CONFIGS
+from intarsia_backends.overlay.machine.layout import TensorLayout, pack_all, unpack_all
+from intarsia_backends.overlay.machine.region import PROGRAM
 from intarsia_backends.simulator.device import SimulatedRegion, SimulatorDevice
 from intarsia_backends.simulator.machine import Machine
 from intarsia_backends.simulator.order import legal_order

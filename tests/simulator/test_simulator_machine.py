@@ -8,8 +8,8 @@ from assembled import BANK, SEGMENTS, W, chain, load_words, store_words
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import requantize
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TINY
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TINY
 from intarsia_backends.simulator.machine import Machine, load_program
 
 

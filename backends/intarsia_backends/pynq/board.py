@@ -15,10 +15,10 @@ import pynq
 from pynq import DefaultIP, Overlay
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.driver import CoreDriver, CoreStuck, Figures, Job
-from intarsia_backends.overlay.isa import WORD_BYTES
-from intarsia_backends.overlay.parameters import VLNV
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.core_driver import CoreDriver, CoreStuck, Figures, Job
+from intarsia_backends.overlay.machine.isa import WORD_BYTES
+from intarsia_backends.overlay.machine.parameters import VLNV
 from intarsia_backends.pynq.design import INTERRUPT, find_bitstream
 from intarsia_backends.pynq.waiting import InterruptThread, poll
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine.config import OverlayConfig
 
 INTERRUPT = "interrupt"
 """The core's interrupt pin; pynq makes an attribute of this name where the design routes it to the processor."""

@@ -18,11 +18,11 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.overlay.driver import Job
-from intarsia_backends.overlay.isa import Segment
-from intarsia_backends.overlay.parameters import core_parameters
-from intarsia_backends.overlay.region import KIND, OverlayRegion, read_region
-from intarsia_backends.overlay.text import disassemble
+from intarsia_backends.overlay.machine.core_driver import Job
+from intarsia_backends.overlay.machine.disassembler import disassemble
+from intarsia_backends.overlay.machine.isa import Segment
+from intarsia_backends.overlay.machine.parameters import core_parameters
+from intarsia_backends.overlay.machine.region import KIND, OverlayRegion, read_region
 
 if TYPE_CHECKING:
     from intarsia_backends.pynq.board import Board
@@ -100,9 +100,11 @@ class PynqRegion(LoadedRegion):
         self._finalizer = weakref.finalize(self, give_back)
 
     def listing(self) -> str:
+        """The program, disassembled, with the names of its layers."""
         return disassemble(self._region.program, self._region.config, self._region.tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
+        """Execute the program on the board, one run at a time; counters are measured."""
         image = self._region.pack(inputs)
         with self._board.lock:
             if not self._segments:

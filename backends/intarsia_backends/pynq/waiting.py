@@ -31,7 +31,9 @@ def poll(finished: Callable[[], bool], seconds: float, clock: Callable[[], float
 class InterruptPin(Protocol):
     """pynq.Interrupt, as far as it is used."""
 
-    def wait(self) -> Awaitable[None]: ...
+    def wait(self) -> Awaitable[None]:
+        """Done at the next interrupt."""
+        ...
 
 
 class InterruptThread:

@@ -10,14 +10,16 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import WORD_BYTES, OverlayConfig
-from intarsia_backends.overlay.driver import CoreDriver, Figures, Job
-from intarsia_backends.overlay.isa import Queue, Segment
-from intarsia_backends.overlay.parameters import OUTSTANDING_BURSTS, core_parameters
-from intarsia_backends.overlay.region import OverlayRegion
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import WORD_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine.core_driver import CoreDriver, Figures, Job
+from intarsia_backends.overlay.machine.isa import Queue, Segment
+from intarsia_backends.overlay.machine.parameters import OUTSTANDING_BURSTS, core_parameters
+from intarsia_backends.overlay.machine.region import OverlayRegion
+from intarsia_backends.rtl.attachments import Dram, Trace
 from intarsia_backends.rtl.build import Design
-from intarsia_backends.rtl.model import Dram, Model, ModelError, Trace
+from intarsia_backends.rtl.model import Model
+from intarsia_backends.rtl.module import ModelError
 
 CYCLE_LIMIT = 2_000_000_000
 
@@ -52,7 +54,7 @@ class Core:
     ) -> None:
         """checks, fast  as in core_design
         seed          of what registers and memories hold before the first run
-        options       fields of model.DramOptions
+        options       fields of attachments.DramOptions
         """
         self.config = config
         self.model = Model(core_design(config, checks, fast), seed)

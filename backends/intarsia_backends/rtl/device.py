@@ -10,17 +10,17 @@ import intarsia_hw
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.driver import Figures
-from intarsia_backends.overlay.isa import Queue, Segment
-from intarsia_backends.overlay.region import KIND, OverlayRegion, read_region
-from intarsia_backends.overlay.text import disassemble
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.core_driver import Figures
+from intarsia_backends.overlay.machine.disassembler import disassemble
+from intarsia_backends.overlay.machine.isa import Queue, Segment
+from intarsia_backends.overlay.machine.region import KIND, OverlayRegion, read_region
 from intarsia_backends.rtl.core import Core, Image
 from intarsia_backends.rtl.tools import missing
 from intarsia_backends.simulator.costs import cost_of
 from intarsia_backends.simulator.cycles import Account, CycleReport, Layer, layers_of, model_cycles
+from intarsia_backends.simulator.decoded import Program
 from intarsia_backends.simulator.machine import load_program
-from intarsia_backends.simulator.program import Program
 from intarsia_backends.simulator.timeline import Timing
 
 
@@ -33,6 +33,7 @@ class RtlDevice(Device):
     measures = True
 
     def absent(self) -> str | None:
+        """Which tool or file is missing, if one is."""
         if not (intarsia_hw.RTL / "ia_core.sv").exists():
             return "the RTL is not part of this installation"
         return missing()
@@ -67,9 +68,11 @@ class RtlRegion(LoadedRegion):
         return self._modelled.to_counters(self._region.layers)
 
     def listing(self) -> str:
+        """The program, disassembled, with the names of its layers."""
         return disassemble(self._region.program, self._region.config, self._region.tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
+        """Execute the program on the Verilated core, one run at a time; counters are measured."""
         packed = self._region.pack(inputs)
         with self._lock:
             core = self._core

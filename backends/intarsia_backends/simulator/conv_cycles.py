@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.accesses import conv_window
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.simulator.decoded import Operation
 
-WEIGHT_BLOCK_CYCLES = 4
-"""A 16x16 weight block is four rows of 64 bytes; it loads into shadow registers while the block before is at work."""
+WEIGHT_BLOCK_CYCLES = isa.WEIGHT_BLOCK_ROWS
+"""A row of a weight block a cycle; it loads into shadow registers while the block before is at work."""
 
 SUM_DEPTH_CYCLES = 18
 """From the end of a tile's steps to its first word read by the epilogue: memory, array, adders, accumulators."""
@@ -56,7 +55,7 @@ def conv_cycles(operation: Operation, config: OverlayConfig) -> tuple[int, int]:
     word, shape = operation.word, operation.setup(isa.ConvWindow)
     assert isinstance(word, isa.Conv)
     if word.depthwise:
-        passes: Iterable[Pass] = list(_depthwise_passes(operation, config))
+        passes: Iterable[Pass] = list(_depthwise_passes(operation, word, config))
         array = WEIGHT_BLOCK_CYCLES + PLAN_CYCLES
     else:
         passes = list(_dense_passes(operation, config))
@@ -97,7 +96,7 @@ def _dense_passes(operation: Operation, config: OverlayConfig) -> Iterator[Pass]
         left -= outputs
 
 
-def _depthwise_passes(operation: Operation, config: OverlayConfig) -> Iterator[Pass]:
+def _depthwise_passes(operation: Operation, word: isa.Conv, config: OverlayConfig) -> Iterator[Pass]:
     """Passes over one block of channels: for strips of rows, tiles of columns, sub-windows of 3x3 taps.
 
     Two rows of outputs are made at once where their windows overlap. A column of the source takes a cycle for each pair
@@ -105,7 +104,8 @@ def _depthwise_passes(operation: Operation, config: OverlayConfig) -> Iterator[P
     padding take those two cycles as well.
     """
     shape = operation.setup(isa.ConvWindow)
-    vertical = conv_window(operation).vertical
+    window = word.source_window(operation.registers)
+    vertical = window.vertical
     pairs = shape.stride_y <= 2 and shape.dilation_y == 1
     known: dict[tuple[int, tuple[bool, ...]], list[Pass]] = {}
     row = 0
@@ -115,18 +115,18 @@ def _depthwise_passes(operation: Operation, config: OverlayConfig) -> Iterator[P
         reach = (rows - 1) * shape.stride_y + (shape.kernel_height - 1) * shape.dilation_y + 1
         exist = tuple(0 <= first + y < vertical.size for y in range(reach))
         if (rows, exist) not in known:
-            known[rows, exist] = list(_strip_passes(operation, config, rows, exist))
+            known[rows, exist] = list(_strip_passes(shape, window.horizontal, config, rows, exist))
         yield from known[rows, exist]
         row += rows
 
 
-def _strip_passes(operation: Operation, config: OverlayConfig, rows: int, exist: tuple[bool, ...]) -> Iterator[Pass]:
+def _strip_passes(
+    shape: isa.ConvWindow, horizontal: isa.Axis, config: OverlayConfig, rows: int, exist: tuple[bool, ...]
+) -> Iterator[Pass]:
     """Passes over one strip of `rows` rows of outputs.
 
     exist  of the rows of the source from the strip's first on, which there are
     """
-    shape = operation.setup(isa.ConvWindow)
-    horizontal = conv_window(operation).horizontal
     stride, dilation, width = shape.stride_x, shape.dilation_x, shape.kernel_width
     slides = dilation == 1 and stride <= 2
     follows = slides and width == 3 and shape.kernel_height <= 3

@@ -11,11 +11,11 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.integer import wrap_int32
 from intarsia.ir.products import matrix_product
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import LANES
-from intarsia_backends.simulator.accesses import conv_window, residual_rectangle, target_rectangle, weight_rows
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import LANES
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.state import State
+from intarsia_backends.simulator.window import bind_window
 
 Step = Callable[[], None]
 
@@ -48,7 +48,7 @@ class Parameters:
 def unpack_weights(operation: Operation, rows: Array) -> Weights:
     """Weights of a Conv.
 
-    rows  int8 [weight_rows(operation), 64]: rows of WGT from weight_row on
+    rows  int8 [Conv.weight_rows, 64]: rows of WGT from weight_row on
     """
     word, shape = operation.word, operation.setup(isa.ConvWindow)
     assert isinstance(word, isa.Conv)
@@ -93,11 +93,11 @@ def bind_conv(operation: Operation, state: State, weights: Weights | None, param
     word, shape, ending = operation.word, operation.setup(isa.ConvWindow), operation.setup(isa.ConvTarget)
     assert isinstance(word, isa.Conv)
     pixels = shape.rows * shape.columns
-    sum_up = _depthwise_sum(operation, state) if word.depthwise else _dense_sum(operation, state)
+    sum_up = _depthwise_sum(operation, word, state) if word.depthwise else _dense_sum(operation, word, state)
     group = slice(word.parameter_group, word.parameter_group + shape.output_blocks)
-    row = slice(word.weight_row, word.weight_row + weight_rows(operation))
-    target = target_rectangle(operation).view(state.act).transpose(1, 2, 0, 3) if word.finish else None
-    add = _residual(operation, state) if word.finish and word.residual else None
+    row = slice(word.weight_row, word.weight_row + word.weight_rows(operation.registers))
+    target = word.target_rectangle(operation.registers).view(state.act).transpose(1, 2, 0, 3) if word.finish else None
+    add = _residual(operation, word, state) if word.finish and word.residual else None
 
     def step() -> None:
         now = weights if weights is not None else unpack_weights(operation, state.wgt[row])
@@ -123,9 +123,9 @@ def bind_conv(operation: Operation, state: State, weights: Weights | None, param
     return step
 
 
-def _dense_sum(operation: Operation, state: State) -> Callable[[Weights], Array]:
+def _dense_sum(operation: Operation, word: isa.Conv, state: State) -> Callable[[Weights], Array]:
     """Sums of a dense Conv: float [pixels, outputs]."""
-    read = conv_window(operation).bind(state.act)
+    read = bind_window(word.source_window(operation.registers), state.act)
 
     def sum_up(weights: Weights) -> Array:
         window = read()
@@ -143,9 +143,9 @@ def _dense_sum(operation: Operation, state: State) -> Callable[[Weights], Array]
     return sum_up
 
 
-def _depthwise_sum(operation: Operation, state: State) -> Callable[[Weights], Array]:
+def _depthwise_sum(operation: Operation, word: isa.Conv, state: State) -> Callable[[Weights], Array]:
     """Sums of a depthwise Conv: float [pixels, channels]."""
-    read = conv_window(operation).bind(state.act)
+    read = bind_window(word.source_window(operation.registers), state.act)
 
     def sum_up(weights: Weights) -> Array:
         window = read()
@@ -160,10 +160,10 @@ def _depthwise_sum(operation: Operation, state: State) -> Callable[[Weights], Ar
     return sum_up
 
 
-def _residual(operation: Operation, state: State) -> Callable[[Array], Array]:
+def _residual(operation: Operation, word: isa.Conv, state: State) -> Callable[[Array], Array]:
     """The second step of the epilogue, on float64 [rows, columns, blocks, 16], in place."""
     add = operation.setup(isa.ConvAdd)
-    other = residual_rectangle(operation).view(state.act).transpose(1, 2, 0, 3)
+    other = word.residual_rectangle(operation.registers).view(state.act).transpose(1, 2, 0, 3)
     factor = 0.5**add.shift
 
     def second(values: Array) -> Array:

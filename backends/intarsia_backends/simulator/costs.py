@@ -10,18 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import LANES, OverlayConfig
-from intarsia_backends.simulator.accesses import (
-    accesses,
-    constants_transfer,
-    patch_image,
-    patch_window,
-    transfer,
-)
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
 from intarsia_backends.simulator.conv_cycles import EPILOGUE_DEPTH_CYCLES, SUM_DEPTH_CYCLES, conv_cycles
-from intarsia_backends.simulator.program import Operation
-from intarsia_backends.simulator.rectangles import Rectangle
+from intarsia_backends.simulator.decoded import Operation
 
 VECTOR_DEPTH_CYCLES = 9
 """From taking a Vec to its first word in ACT, where that is read and written as a whole: address, memory, write."""
@@ -29,17 +21,11 @@ VECTOR_DEPTH_CYCLES = 9
 VECTOR_TABLE_CYCLES = 2
 """More of them for LOOKUP."""
 
-VECTOR_PARTS = 4
-"""A word is scaled, and its lanes are moved, four lanes a cycle."""
-
 VECTOR_SCALE_CYCLES = 10
 """More than VECTOR_DEPTH_CYCLES to the last four lanes, where results are scaled: sum, multiply, round, clamp."""
 
 VECTOR_PRODUCT_CYCLES = 2
 """More of them for MULTIPLY: the product of its operands."""
-
-VECTOR_ONE_PASS_KERNEL = 16
-"""Sums over higher or wider windows, and over several words, pass the multipliers twice."""
 
 REQUEST_DEPTH_CYCLES = 6
 """From a Load or Store that begins to the address of its first burst."""
@@ -84,13 +70,13 @@ def cost_of(operation: Operation, config: OverlayConfig) -> Cost:
     """The cost of a run word; its fields have been checked."""
     word = operation.word
     if isinstance(word, (isa.Load, isa.Store)):
-        return _transfer_cost(operation, config)
+        return _transfer_cost(operation, word, config)
     if isinstance(word, isa.LoadConstants):
-        dram = constants_transfer(operation)[0]
+        dram = word.transfer(operation.registers)[0]
         cycles = dram.words * (TABLE_WORD_CYCLES if word.memory == isa.Memory.TABLES else 1)
         return Cost(cycles, read_bytes=dram.words * isa.WORD_BYTES, bursts=_bursts(dram, config))
     if isinstance(word, isa.LoadPatch):
-        return _patch_cost(operation, config)
+        return _patch_cost(operation, word, config)
     if isinstance(word, isa.Conv):
         return conv_cost(operation, config)
     if isinstance(word, isa.Vec):
@@ -98,16 +84,16 @@ def cost_of(operation: Operation, config: OverlayConfig) -> Cost:
     return Cost(1)
 
 
-def _transfer_cost(operation: Operation, config: OverlayConfig) -> Cost:
+def _transfer_cost(operation: Operation, word: isa.Load | isa.Store, config: OverlayConfig) -> Cost:
     """Load and Store: one word of ACT a cycle."""
-    dram, chip = transfer(operation)
+    dram, chip = word.transfer(operation.registers)
     traffic, bursts = dram.words * isa.WORD_BYTES, _bursts(dram, config)
-    if isinstance(operation.word, isa.Store):
+    if isinstance(word, isa.Store):
         return Cost(chip.words, write_bytes=traffic, bursts=bursts)
     return Cost(chip.words, read_bytes=traffic, bursts=bursts)
 
 
-def _bursts(dram: Rectangle, config: OverlayConfig) -> int:
+def _bursts(dram: isa.Rectangle, config: OverlayConfig) -> int:
     """Requests for a rectangle: a burst ends at every boundary of its size, and with its run of words.
 
     Runs that follow each other without a gap are one: rows when the row pitch is their length, then blocks. Segments
@@ -123,14 +109,14 @@ def _bursts(dram: Rectangle, config: OverlayConfig) -> int:
     return int((-(-(starts % words + run) // words)).sum())
 
 
-def _patch_cost(operation: Operation, config: OverlayConfig) -> Cost:
+def _patch_cost(operation: Operation, word: isa.LoadPatch, config: OverlayConfig) -> Cost:
     """LoadPatch: 16 bytes of a window's row in a cycle, once the rows of the first windows have come.
 
     A cycle more for each pixel whose last piece ends in another word than it begins in, where the next pixel's first
     piece is a whole word.
     """
     shape, target = operation.setup(isa.LoadPatchShape), operation.setup(isa.LoadPatchTarget)
-    image, vertical = patch_image(operation), patch_window(operation)[0]
+    image, vertical = word.image_rectangle(operation.registers), word.windows(operation.registers)[0]
     segment = shape.kernel_width * shape.channels
     pieces = -(-segment // isa.WORD_BYTES)
     last = segment - (pieces - 1) * isa.WORD_BYTES
@@ -164,30 +150,30 @@ def vector_cost(operation: Operation) -> Cost:
     word, source, target = operation.word, operation.setup(isa.VecSource), operation.setup(isa.VecTarget)
     assert isinstance(word, isa.Vec)
     each, depth, steps = 1, VECTOR_DEPTH_CYCLES, 0
-    if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM):
+    if word.operation in isa.WINDOWED:
         window = operation.setup(isa.VecWindow)
         each = window.kernel_height * window.kernel_width
         steps = target.blocks * (target.rows - 1) * (window.stride_y - 1)
-    if word.operation in (isa.VecOperation.MAXIMUM, isa.VecOperation.SUM, isa.VecOperation.COPY):
+    if word.operation in (*isa.WINDOWED, isa.VecOperation.COPY):
         steps += max(0, -source.pad_top)
     if word.operation == isa.VecOperation.SUM:
-        one_pass = max(window.kernel_height, window.kernel_width) <= VECTOR_ONE_PASS_KERNEL
+        one_pass = max(window.kernel_height, window.kernel_width) <= isa.ONE_PASS_KERNEL
         if one_pass and word.start and word.finish:
-            depth += VECTOR_SCALE_CYCLES + min(each, VECTOR_PARTS) - 1
-            each = max(each, VECTOR_PARTS)
+            depth += VECTOR_SCALE_CYCLES + min(each, isa.PARTS) - 1
+            each = max(each, isa.PARTS)
         else:
-            depth += VECTOR_SCALE_CYCLES + VECTOR_PARTS - 1
-            each += VECTOR_PARTS
-    elif word.operation in (isa.VecOperation.ADD, isa.VecOperation.MULTIPLY):
-        each = VECTOR_PARTS
+            depth += VECTOR_SCALE_CYCLES + isa.PARTS - 1
+            each += isa.PARTS
+    elif word.operation in isa.TWO_OPERANDS:
+        each = isa.PARTS
         depth += VECTOR_SCALE_CYCLES
         if word.operation == isa.VecOperation.MULTIPLY:
             depth += VECTOR_PRODUCT_CYCLES
     elif word.operation == isa.VecOperation.LOOKUP:
         depth += VECTOR_TABLE_CYCLES
     elif word.lane_from != word.lane_to:
-        each = VECTOR_PARTS
-        depth += VECTOR_PARTS - 1 + (word.lane_from > word.lane_to)
+        each = isa.PARTS
+        depth += isa.PARTS - 1 + (word.lane_from > word.lane_to)
     return Cost(target.blocks * target.rows * target.columns * each + steps + depth)
 
 
@@ -201,7 +187,7 @@ def may_follow_early(operation: Operation, before: Operation, config: OverlayCon
         return False
     mine, theirs = 0, 0
     for mask, item in ((0, operation), (1, before)):
-        for access in accesses(item):
+        for access in item.accesses:
             if access.place.memory != "ACT" or (access.role == ("write", "source")[mask]):
                 continue
             low, high = access.place.base // config.bank_words, access.place.last // config.bank_words

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.simulator.decoded import Program
 from intarsia_backends.simulator.dram import MemoryModel
-from intarsia_backends.simulator.program import Program
 from intarsia_backends.simulator.timeline import Timeline, Timing
 
 

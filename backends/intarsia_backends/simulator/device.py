@@ -9,8 +9,8 @@ from typing import Any
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.overlay.region import KIND, read_region
-from intarsia_backends.overlay.text import disassemble
+from intarsia_backends.overlay.machine.disassembler import disassemble
+from intarsia_backends.overlay.machine.region import KIND, read_region
 from intarsia_backends.simulator.cycles import model_cycles
 from intarsia_backends.simulator.machine import LoadedProgram, Machine, load_program
 
@@ -25,6 +25,7 @@ class SimulatorDevice(Device):
     priority = -10  # a board goes first
 
     def absent(self) -> str | None:
+        """None: NumPy is all that it needs."""
         return None
 
     def load(self, region: RegionFiles) -> LoadedRegion:
@@ -56,9 +57,11 @@ class SimulatedRegion(LoadedRegion):
         return self._counters
 
     def listing(self) -> str:
+        """The program, disassembled, with the names of its layers."""
         return disassemble(self._region.program, self._region.config, self._region.tags)
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
+        """Execute the program on a machine that no other thread uses; counters are those of the cycle model."""
         image = self._region.pack(inputs)
         with self._lock:
             machine = self._idle.pop() if self._idle else None

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine.config import OverlayConfig
 
 _DUST_BYTES = 1e-6
 

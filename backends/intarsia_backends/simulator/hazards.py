@@ -2,6 +2,10 @@
 
 Checked once, when a program is loaded, against what the semaphores guarantee: a program that passes gives the same
 result in every order that the hardware may take.
+
+What a word touches is said by the instruction set, and executed as it is said. Which words may meet is worked out a
+second time here, on purpose, from the semaphores in a program's bytes: the compiler's own account of it, in its
+`schedule`, is what this checks.
 """
 
 from __future__ import annotations
@@ -11,12 +15,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.text import word_text
-from intarsia_backends.simulator.accesses import Access, accesses
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.disassembler import word_text
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.order import Ordered
-from intarsia_backends.simulator.program import Operation
 
 _GIVEN = ("CONSTANTS", "INPUTS")
 """Memories that the host fills before the start; all others hold nothing."""
@@ -49,7 +52,7 @@ def check_hazards(order: Sequence[Ordered], config: OverlayConfig, sizes: Mappin
     for item in order:
         by_queue[item.operation.queue].append(item.operation)
     for item in order:
-        found = accesses(item.operation)
+        found = item.operation.accesses
         _check_own_banks(item.operation, found, config)
         for access in found:
             _check_banks(item, access, banks, by_queue, config)
@@ -58,14 +61,14 @@ def check_hazards(order: Sequence[Ordered], config: OverlayConfig, sizes: Mappin
             _note(item, access, tracks[access.place.memory], banks, config)
 
 
-def _banks_of(access: Access, config: OverlayConfig) -> slice:
+def _banks_of(access: isa.Access, config: OverlayConfig) -> slice:
     return slice(access.place.base // config.bank_words, access.place.last // config.bank_words + 1)
 
 
 _ROLES = ("source", "read", "write")
 
 
-def _check_own_banks(operation: Operation, found: Sequence[Access], config: OverlayConfig) -> None:
+def _check_own_banks(operation: Operation, found: Sequence[isa.Access], config: OverlayConfig) -> None:
     """The array takes both ports of its source's banks: the same Conv's residual and target must lie elsewhere."""
     for source in found:
         if source.role != "source":
@@ -81,7 +84,7 @@ def _check_own_banks(operation: Operation, found: Sequence[Access], config: Over
 
 
 def _check_banks(
-    item: Ordered, access: Access, banks: Array, by_queue: Sequence[Sequence[Operation]], config: OverlayConfig
+    item: Ordered, access: isa.Access, banks: Array, by_queue: Sequence[Sequence[Operation]], config: OverlayConfig
 ) -> None:
     if access.place.memory != "ACT":
         return
@@ -101,7 +104,7 @@ def _check_banks(
                 )
 
 
-def _check_words(item: Ordered, access: Access, track: _Track, by_queue: Sequence[Sequence[Operation]]) -> None:
+def _check_words(item: Ordered, access: isa.Access, track: _Track, by_queue: Sequence[Sequence[Operation]]) -> None:
     place = access.place
     for queue in isa.Queue:
         if queue == item.operation.queue:
@@ -126,7 +129,7 @@ def _verb(role: str) -> str:
     return "writes" if role == "write" else "reads"
 
 
-def _note(item: Ordered, access: Access, track: _Track, banks: Array, config: OverlayConfig) -> None:
+def _note(item: Ordered, access: isa.Access, track: _Track, banks: Array, config: OverlayConfig) -> None:
     queue, count = item.operation.queue, item.position + 1
     if access.place.memory == "ACT":
         banks[_ROLES.index(access.role), queue, _banks_of(access, config)] = count

@@ -14,14 +14,9 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.simulator.accesses import (
-    check_bounds,
-    constants_transfer,
-    memory_sizes,
-    weight_rows,
-)
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
 from intarsia_backends.simulator.convolution import (
     Parameters,
     Weights,
@@ -29,10 +24,10 @@ from intarsia_backends.simulator.convolution import (
     unpack_parameters,
     unpack_weights,
 )
+from intarsia_backends.simulator.decoded import REPORT, Operation, Program, decode
 from intarsia_backends.simulator.fields import check_fields
 from intarsia_backends.simulator.hazards import check_hazards
 from intarsia_backends.simulator.order import Ordered, legal_order
-from intarsia_backends.simulator.program import REPORT, Operation, Program, decode
 from intarsia_backends.simulator.state import State
 from intarsia_backends.simulator.transfers import bind_constants, bind_load, bind_patch, bind_store
 from intarsia_backends.simulator.vector import bind_vec
@@ -153,11 +148,11 @@ class _StaticConstants:
         for item in order:
             operation, word = item.operation, item.operation.word
             if isinstance(word, isa.LoadConstants):
-                if constants_transfer(operation)[1].memory != "TAB":
+                if word.memory != isa.Memory.TABLES:
                     bind_constants(operation, shadow)()
             elif isinstance(word, isa.Conv):
                 shape = operation.setup(isa.ConvWindow)
-                rows = shadow.wgt[word.weight_row : word.weight_row + weight_rows(operation)]
+                rows = shadow.wgt[word.weight_row : word.weight_row + word.weight_rows(operation.registers)]
                 kernel = (shape.kernel_height, shape.kernel_width, shape.input_blocks, shape.output_blocks)
                 key = (word.depthwise, kernel, rows.tobytes())
                 weights = known.get(key)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intarsia.errors import RunError
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
-from intarsia_backends.overlay.text import word_text
-from intarsia_backends.simulator.program import REPORT, Operation, Program, semaphores
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.disassembler import word_text
+from intarsia_backends.simulator.decoded import REPORT, Operation, Program, semaphores
 
 Clock = tuple[int, ...]
 """For each queue, how many of its run words have finished."""

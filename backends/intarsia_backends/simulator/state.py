@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import TABLE_BYTES, WEIGHT_ROW_BYTES, OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import TABLE_BYTES, WEIGHT_ROW_BYTES, OverlayConfig
 
 
 class State:

@@ -13,8 +13,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from intarsia_backends.overlay import isa
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.simulator.costs import (
     LOAD_DEPTH_CYCLES,
     REQUEST_DEPTH_CYCLES,
@@ -23,8 +23,8 @@ from intarsia_backends.simulator.costs import (
     cost_of,
     may_follow_early,
 )
+from intarsia_backends.simulator.decoded import Operation, Program, semaphores
 from intarsia_backends.simulator.dram import Dram, MemoryModel, Transfer
-from intarsia_backends.simulator.program import Operation, Program, semaphores
 
 _FETCH = len(isa.Queue)
 """The fetcher's port of the DRAM, after those of the queues (MAC and VEC have none, and use none)."""

@@ -7,15 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import isa
-from intarsia_backends.simulator.accesses import (
-    constants_transfer,
-    patch_image,
-    patch_target,
-    patch_window,
-    transfer,
-)
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.state import State
 
 Step = Callable[[], None]
@@ -25,7 +18,7 @@ def bind_load(operation: Operation, state: State) -> Step:
     """A function that executes a Load on a machine."""
     word = operation.word
     assert isinstance(word, isa.Load)
-    dram, chip = transfer(operation)
+    dram, chip = word.transfer(operation.registers)
     source, target = dram.view(state.segment(dram.memory)), chip.view(state.act)
 
     def step() -> None:
@@ -43,7 +36,9 @@ def bind_load(operation: Operation, state: State) -> Step:
 
 def bind_store(operation: Operation, state: State) -> Step:
     """A function that executes a Store on a machine."""
-    dram, chip = transfer(operation)
+    word = operation.word
+    assert isinstance(word, isa.Store)
+    dram, chip = word.transfer(operation.registers)
     source, target = chip.view(state.act), dram.view(state.segment(dram.memory))
 
     def step() -> None:
@@ -54,7 +49,9 @@ def bind_store(operation: Operation, state: State) -> Step:
 
 def bind_constants(operation: Operation, state: State) -> Step:
     """A function that executes a LoadConstants on a machine."""
-    dram, chip = constants_transfer(operation)
+    word = operation.word
+    assert isinstance(word, isa.LoadConstants)
+    dram, chip = word.transfer(operation.registers)
     memory = {"WGT": state.wgt, "PAR": state.par, "TAB": state.tab}[chip.memory]
     source = state.segment(dram.memory)[dram.base : dram.last + 1].reshape(chip.columns, -1)
     target = memory[chip.base : chip.last + 1]
@@ -67,10 +64,11 @@ def bind_constants(operation: Operation, state: State) -> Step:
 
 def bind_patch(operation: Operation, state: State) -> Step:
     """A function that executes a LoadPatch on a machine."""
-    shape = operation.setup(isa.LoadPatchShape)
-    vertical, horizontal = patch_window(operation)
-    target = patch_target(operation)
-    image = patch_image(operation)
+    word, shape = operation.word, operation.setup(isa.LoadPatchShape)
+    assert isinstance(word, isa.LoadPatch)
+    vertical, horizontal = word.windows(operation.registers)
+    target = word.target_rectangle(operation.registers)
+    image = word.image_rectangle(operation.registers)
     depth = shape.kernel_height * shape.kernel_width * shape.channels
     lanes = np.zeros((target.rows, target.columns, target.blocks * isa.WORD_BYTES), np.int8)
     padded = np.full((vertical.span, horizontal.span, shape.channels), shape.fill, np.int8)

@@ -8,10 +8,10 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import wrap_int32
-from intarsia_backends.overlay import isa
-from intarsia_backends.simulator.accesses import target_rectangle, vec_second, vec_window
-from intarsia_backends.simulator.program import Operation
+from intarsia_backends.overlay.machine import isa
+from intarsia_backends.simulator.decoded import Operation
 from intarsia_backends.simulator.state import State
+from intarsia_backends.simulator.window import Read, bind_window
 
 Step = Callable[[], None]
 Compute = Callable[[], Array]
@@ -24,8 +24,8 @@ def bind_vec(operation: Operation, state: State) -> Step:
     assert isinstance(word, isa.Vec)
     if word.operation == isa.VecOperation.SUM:
         return _bind_sum(operation, word, state)
-    target = target_rectangle(operation).view(state.act).transpose(1, 2, 0, 3)
-    compute = _COMPUTE[isa.VecOperation(word.operation)](operation, state)
+    target = word.target_rectangle(operation.registers).view(state.act).transpose(1, 2, 0, 3)
+    compute = _COMPUTE[isa.VecOperation(word.operation)](operation, word, state)
     if word.operation == isa.VecOperation.COPY:
         source, lanes = slice(word.lane_from, word.lane_from + word.lane_count), target[..., word.lane_to :]
         part = lanes[..., : word.lane_count]
@@ -41,15 +41,24 @@ def bind_vec(operation: Operation, state: State) -> Step:
     return step
 
 
-def _elementwise(operation: Operation, state: State) -> Callable[[], Array]:
-    read = vec_window(operation).bind(state.act)
+def _windows(operation: Operation, word: isa.Vec, state: State) -> Read:
+    """The windows over the first operand."""
+    return bind_window(word.source_window(operation.registers), state.act)
+
+
+def _second(operation: Operation, word: isa.Vec, state: State) -> Array:
+    """The second operand: a view [rows, columns, blocks, 16]."""
+    return word.second_rectangle(operation.registers).view(state.act).transpose(1, 2, 0, 3)
+
+
+def _elementwise(operation: Operation, word: isa.Vec, state: State) -> Callable[[], Array]:
+    read = _windows(operation, word, state)
     return lambda: read()[:, :, 0, 0]
 
 
-def _copy(operation: Operation, state: State) -> Compute:
-    word, target = operation.word, operation.setup(isa.VecTarget)
-    assert isinstance(word, isa.Vec)
-    read = _elementwise(operation, state)
+def _copy(operation: Operation, word: isa.Vec, state: State) -> Compute:
+    target = operation.setup(isa.VecTarget)
+    read = _elementwise(operation, word, state)
     if not word.upsample:
         # A copy on to itself with other lanes: NumPy must not read what it has just written.
         return lambda: read().copy()
@@ -57,9 +66,9 @@ def _copy(operation: Operation, state: State) -> Compute:
     return lambda: np.asarray(read()[rows][:, columns])
 
 
-def _add(operation: Operation, state: State) -> Compute:
-    scale, read = operation.setup(isa.VecScale), _elementwise(operation, state)
-    second = vec_second(operation).view(state.act).transpose(1, 2, 0, 3)
+def _add(operation: Operation, word: isa.Vec, state: State) -> Compute:
+    scale, read = operation.setup(isa.VecScale), _elementwise(operation, word, state)
+    second = _second(operation, word, state)
     factor = 0.5**scale.shift
 
     def compute() -> Array:
@@ -75,9 +84,9 @@ def _add(operation: Operation, state: State) -> Compute:
     return compute
 
 
-def _multiply(operation: Operation, state: State) -> Compute:
-    scale, read = operation.setup(isa.VecScale), _elementwise(operation, state)
-    second = vec_second(operation).view(state.act).transpose(1, 2, 0, 3)
+def _multiply(operation: Operation, word: isa.Vec, state: State) -> Compute:
+    scale, read = operation.setup(isa.VecScale), _elementwise(operation, word, state)
+    second = _second(operation, word, state)
     factor = scale.multiplier * 0.5**scale.shift
 
     def compute() -> Array:
@@ -96,8 +105,8 @@ def _finish(scaled: Array, scale: isa.VecScale) -> Array:
     return np.clip(scaled, scale.clamp_min, scale.clamp_max, out=scaled)
 
 
-def _maximum(operation: Operation, state: State) -> Compute:
-    read = vec_window(operation).bind(state.act)
+def _maximum(operation: Operation, word: isa.Vec, state: State) -> Compute:
+    read = _windows(operation, word, state)
 
     def compute() -> Array:
         window = read()
@@ -110,19 +119,18 @@ def _maximum(operation: Operation, state: State) -> Compute:
     return compute
 
 
-def _lookup(operation: Operation, state: State) -> Compute:
-    word, read = operation.word, _elementwise(operation, state)
-    assert isinstance(word, isa.Vec)
+def _lookup(operation: Operation, word: isa.Vec, state: State) -> Compute:
+    read = _elementwise(operation, word, state)
     table = state.tab[word.table]
     return lambda: np.asarray(table[read().view(np.uint8)])
 
 
-def _fill(operation: Operation, state: State) -> Compute:
+def _fill(operation: Operation, word: isa.Vec, state: State) -> Compute:
     value = np.int8(operation.setup(isa.VecSource).fill)
     return lambda: np.asarray(value)
 
 
-_COMPUTE: dict[isa.VecOperation, Callable[[Operation, State], Compute]] = {
+_COMPUTE: dict[isa.VecOperation, Callable[[Operation, isa.Vec, State], Compute]] = {
     isa.VecOperation.COPY: _copy,
     isa.VecOperation.ADD: _add,
     isa.VecOperation.MULTIPLY: _multiply,
@@ -133,8 +141,8 @@ _COMPUTE: dict[isa.VecOperation, Callable[[Operation, State], Compute]] = {
 
 
 def _bind_sum(operation: Operation, word: isa.Vec, state: State) -> Step:
-    scale, read = operation.setup(isa.VecScale), vec_window(operation).bind(state.act)
-    target = target_rectangle(operation).view(state.act).transpose(1, 2, 0, 3) if word.finish else None
+    scale, read = operation.setup(isa.VecScale), _windows(operation, word, state)
+    target = word.target_rectangle(operation.registers).view(state.act).transpose(1, 2, 0, 3) if word.finish else None
     factor = scale.multiplier * 0.5**scale.shift
 
     def step() -> None:

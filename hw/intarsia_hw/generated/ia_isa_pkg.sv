@@ -1,4 +1,4 @@
-// Generated from overlay/isa.py by `python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated`. Do not edit.
+// Generated from overlay/machine/isa by `python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated`. Do not edit.
 // A design need not use everything that a package offers.
 // verilator lint_off UNUSEDPARAM
 package ia_isa_pkg;
@@ -432,6 +432,44 @@ package ia_isa_pkg;
         is_malformed = 1'b1;
     endcase
   endfunction
+
+  // Setup words that hold counts have a bit each: those that read them stand behind them.
+  localparam int unsigned CountedSetups = 7;
+
+  // The bit of a setup word; none for other words.
+  function automatic logic [6:0] counted_setup(input logic [5:0] opcode);
+    case (opcode)
+      6'd1: counted_setup = 7'b0000001;  // LoadShape
+      6'd3: counted_setup = 7'b0000010;  // LoadPatchShape
+      6'd4: counted_setup = 7'b0000100;  // LoadPatchTarget
+      6'd18: counted_setup = 7'b0001000;  // ConvWindow
+      6'd35: counted_setup = 7'b0010000;  // VecTarget
+      6'd36: counted_setup = 7'b0100000;  // VecWindow
+      6'd49: counted_setup = 7'b1000000;  // StoreShape
+      default: counted_setup = 7'd0;
+    endcase
+  endfunction
+
+  // The bits of those that must stand before a word.
+  // verilator lint_off UNUSEDSIGNAL
+  function automatic logic [6:0] needed_setups(input logic [127:0] word);
+    case (word[5:0])
+      6'd2:  // Load
+        needed_setups = 7'b0000001;
+      6'd5:  // LoadPatch
+        needed_setups = 7'b0000010
+            | 7'b0000100;
+      6'd22:  // Conv
+        needed_setups = 7'b0001000;
+      6'd38:  // Vec
+        needed_setups = 7'b0010000
+            | (word[51:48] == 4'd3 || word[51:48] == 4'd4 ? 7'b0100000 : 7'd0);
+      6'd50:  // Store
+        needed_setups = 7'b1000000;
+      default: needed_setups = 7'd0;
+    endcase
+  endfunction
+  // verilator lint_on UNUSEDSIGNAL
 
 endpackage
 // verilator lint_on UNUSEDPARAM

@@ -1,4 +1,4 @@
-// Generated from overlay/registers.py by `python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated`. Do not edit.
+// Generated from overlay/machine/registers.py by `python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated`. Do not edit.
 // A design need not use everything that a package offers.
 // verilator lint_off UNUSEDPARAM
 package ia_registers_pkg;

@@ -1,4 +1,4 @@
-# Generated from overlay/parameters.py by `python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated`. Do not edit.
+# Generated from overlay/machine/parameters.py by `python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated`. Do not edit.
 set name kv260
 set part xck26-sfvc784-2LV-c
 set clock_mhz 300.0

@@ -1,4 +1,4 @@
-# Generated from overlay/parameters.py by `python -m intarsia_backends.overlay.generated hw/intarsia_hw/generated`. Do not edit.
+# Generated from overlay/machine/parameters.py by `python -m intarsia_backends.overlay.machine.generated hw/intarsia_hw/generated`. Do not edit.
 set name pynq-z2
 set part xc7z020clg400-1
 set clock_mhz 142.0

@@ -93,48 +93,21 @@ module ia_fetch #(
 
   // ---- looking at each word
 
-  // Words that hold the counts of run words: which of them have been seen.
-  typedef struct packed {
-    logic load, patch, patch_target, conv, vec, vec_window, store;
-  } shapes_t;
+  // Setup words that hold the counts of run words: which of them have been seen.
+  logic [ia_isa_pkg::CountedSetups-1:0] setups_q;
+  logic                                 setup_missing;
+  logic                                 word_valid_q, word_malformed_q;
+  logic [127:0]                         word_q;
 
-  shapes_t          shapes_q;
-  ia_isa_pkg::vec_t vec;
-  logic             shape_missing;
-  logic             word_valid_q, word_malformed_q;
-  logic [127:0]     word_q;
-
-  assign vec = data;
-
-  always_comb begin
-    case (vec.opcode)
-      ia_isa_pkg::OpLoad: shape_missing = !shapes_q.load;
-      ia_isa_pkg::OpLoadPatch: shape_missing = !shapes_q.patch || !shapes_q.patch_target;
-      ia_isa_pkg::OpConv: shape_missing = !shapes_q.conv;
-      ia_isa_pkg::OpVec:
-        shape_missing = !shapes_q.vec || (!shapes_q.vec_window
-            && (vec.operation == ia_isa_pkg::VecMaximum || vec.operation == ia_isa_pkg::VecSum));
-      ia_isa_pkg::OpStore: shape_missing = !shapes_q.store;
-      default: shape_missing = 1'b0;
-    endcase
-  end
+  assign setup_missing = |(ia_isa_pkg::needed_setups(data) & ~setups_q);
 
   assign data_ready = !word_valid_q || dealt;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      shapes_q <= '0;
+      setups_q <= '0;
     end else if (data_valid && data_ready) begin
-      case (vec.opcode)
-        ia_isa_pkg::OpLoadShape: shapes_q.load <= 1'b1;
-        ia_isa_pkg::OpLoadPatchShape: shapes_q.patch <= 1'b1;
-        ia_isa_pkg::OpLoadPatchTarget: shapes_q.patch_target <= 1'b1;
-        ia_isa_pkg::OpConvWindow: shapes_q.conv <= 1'b1;
-        ia_isa_pkg::OpVecTarget: shapes_q.vec <= 1'b1;
-        ia_isa_pkg::OpVecWindow: shapes_q.vec_window <= 1'b1;
-        ia_isa_pkg::OpStoreShape: shapes_q.store <= 1'b1;
-        default: ;
-      endcase
+      setups_q <= setups_q | ia_isa_pkg::counted_setup(data[ia_isa_pkg::OpcodeBits-1:0]);
     end
   end
 
@@ -146,7 +119,7 @@ module ia_fetch #(
   always_ff @(posedge clk_i) begin
     if (data_ready) begin
       word_q           <= data;
-      word_malformed_q <= ia_isa_pkg::is_malformed(data) || shape_missing;
+      word_malformed_q <= ia_isa_pkg::is_malformed(data) || setup_missing;
     end
   end
 
@@ -182,7 +155,7 @@ module ia_fetch #(
   assign missing_end_o = word_index_o == words_i && !ended_q;
 
   logic unused;
-  assign unused = &{1'b0, vec, word};
+  assign unused = &{1'b0, word};
 
   `CHECK(AtMostOneQueue, $onehot0(word_valid_o))
 

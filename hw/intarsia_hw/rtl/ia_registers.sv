@@ -1,6 +1,6 @@
 // The register file of the host: an AXI4-Lite slave with one write and one read under way at a time.
 //
-// Which register stands where is said in overlay/registers.py. Settings are locked while a program runs.
+// Which register stands where is said in overlay/machine/registers.py. Settings are locked while a program runs.
 `include "checks.svh"
 
 module ia_registers #(

@@ -1,4 +1,4 @@
-// Vector unit: executes Vec (overlay/isa.py defines what that is).
+// Vector unit: executes Vec (overlay/machine/isa defines what that is).
 //
 // ia_vector_walk sends a token a cycle through the stages below; the cycle n of a token is the one n cycles after its
 // address stood at vector_address_o. A word that is read is there in cycle 4; in cycle 5 it is x_q, with `fill` in its

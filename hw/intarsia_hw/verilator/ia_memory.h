@@ -26,7 +26,7 @@ class Memory final : public Attachment {
     uint64_t base, bytes;
     uint8_t* data;
   };
-  // Ports of one AXI master; null where the module has none. Order as in _READ and _WRITE of model.py.
+  // Ports of one AXI master; null where the module has none. Order as in _READ and _WRITE of rtl/attachments.py.
   struct ReadPins {
     Port *arvalid, *arready, *araddr, *arlen, *rvalid, *rready, *rdata, *rresp, *rlast;
   };

@@ -23,7 +23,7 @@ from pynq.pl_server.xclbin_parser import XclBin
 from pynq.ps import Clocks
 from pynqmetadata.frontends import Metadata
 
-from intarsia_backends.overlay import registers
+from intarsia_backends.overlay.machine import registers
 
 try:
     from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser

@@ -16,9 +16,9 @@ from fixture_hwh import write_hwh
 from register_model import RegisterModel
 
 from intarsia.runtime.device import LoadedRegion, RegionFiles
-from intarsia_backends.overlay.config import CONFIGS
-from intarsia_backends.overlay.parameters import VLNV
-from intarsia_backends.overlay.region import read_region
+from intarsia_backends.overlay.machine.config import CONFIGS
+from intarsia_backends.overlay.machine.parameters import VLNV
+from intarsia_backends.overlay.machine.region import read_region
 from intarsia_backends.pynq import board
 from intarsia_backends.pynq.device import PynqDevice
 

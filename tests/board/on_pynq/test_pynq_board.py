@@ -23,10 +23,10 @@ from register_model import CYCLES, Fault, RegisterModel
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion, RegionFiles
-from intarsia_backends.overlay import driver
-from intarsia_backends.overlay.config import KV260, PYNQ_Z2, TINY
-from intarsia_backends.overlay.parameters import VLNV
-from intarsia_backends.overlay.registers import Cause
+from intarsia_backends.overlay.machine import core_driver
+from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, TINY
+from intarsia_backends.overlay.machine.parameters import VLNV
+from intarsia_backends.overlay.machine.registers import Cause
 from intarsia_backends.pynq import board
 from intarsia_backends.pynq.device import PynqDevice
 
@@ -292,7 +292,7 @@ def test_time_out_that_is_no_time(text: str, load: Load, monkeypatch: pytest.Mon
 def test_memory_of_a_core_that_does_not_stop_is_never_given_away(
     machine: BenchDevice, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "RESET_READS", 10)
+    monkeypatch.setattr(core_driver, "RESET_READS", 10)
     monkeypatch.setenv("INTARSIA_PYNQ_TIMEOUT", "0.01")
     region = load(region_of(GRAPH))
     assert isinstance(machine.core, RegisterModel)

@@ -15,8 +15,8 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.devices import choose_devices
 from intarsia.runtime.vectors import verify_vectors
-from intarsia_backends.overlay.config import TINY
-from intarsia_backends.overlay.isa import Segment
+from intarsia_backends.overlay.machine.config import TINY
+from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.pynq.device import PynqDevice
 
 

@@ -17,8 +17,8 @@ from verilated_core import VerilatedCore
 import intarsia
 from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion, RegionFiles
-from intarsia_backends.overlay.config import PYNQ_Z2, TINY
-from intarsia_backends.overlay.region import PROGRAM
+from intarsia_backends.overlay.machine.config import PYNQ_Z2, TINY
+from intarsia_backends.overlay.machine.region import PROGRAM
 from intarsia_backends.pynq import board
 from intarsia_backends.pynq.device import PynqDevice
 from intarsia_backends.rtl.tools import missing

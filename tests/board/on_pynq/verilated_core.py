@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from intarsia.dtypes import Array
-from intarsia_backends.overlay import registers
-from intarsia_backends.overlay.config import OverlayConfig
+from intarsia_backends.overlay.machine import registers
+from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.rtl.core import Core
 
 CYCLES_A_LOOK = 500
