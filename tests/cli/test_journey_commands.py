@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from intarsia.cli.commands import intarsia
-from intarsia.cli.layers import compare_layers
+from intarsia.runtime.sqnr import compare_layers
 from intarsia.driver import Options, lower
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import Quantization, TensorType

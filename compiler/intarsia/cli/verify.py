@@ -91,7 +91,7 @@ def _rule(result: VectorResult) -> str:
 
 def _compare(session: Session, model: str, inputs: Sequence[str], data: dict[str, Any], as_json: bool) -> bool:
     """Against the integer reference (returns whether all outputs are right) and, layer by layer, the float model."""
-    from intarsia.cli.layers import compare_layers
+    from intarsia.runtime.sqnr import compare_layers
     from intarsia.driver import Options, lower
 
     contents = session.artifact.contents
