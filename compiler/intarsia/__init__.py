@@ -18,14 +18,20 @@ from intarsia.errors import CompileError, IntarsiaError, RunError
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import compile_model, explain
-    from intarsia.runtime.session import Session, load
+    from intarsia.runtime.limits import CancellationToken, RunCancelled, RunStopped, RunTimeout
+    from intarsia.runtime.session import RunResult, Session, load
     from intarsia.targets import available_targets
 
 __all__ = [
     "Artifact",
+    "CancellationToken",
     "CompileError",
     "IntarsiaError",
+    "RunCancelled",
     "RunError",
+    "RunResult",
+    "RunStopped",
+    "RunTimeout",
     "Session",
     "available_targets",
     "compile_model",
@@ -35,6 +41,11 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "intarsia.artifact",
+    "CancellationToken": "intarsia.runtime.limits",
+    "RunCancelled": "intarsia.runtime.limits",
+    "RunResult": "intarsia.runtime.result",
+    "RunStopped": "intarsia.runtime.limits",
+    "RunTimeout": "intarsia.runtime.limits",
     "Session": "intarsia.runtime.session",
     "available_targets": "intarsia.targets",
     "compile_model": "intarsia.driver",
