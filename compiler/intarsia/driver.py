@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.artifact import Artifact
-from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
+from intarsia.artifact.parts import EVALUATOR, WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.errors import CompileError, RunError
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
+from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph
 from intarsia.ir.verify import verify
 from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
-from intarsia.partition.placement import EVALUATOR, needs_onnx
 from intarsia.passes import fuse_passes, simplify_passes
 from intarsia.passes.base import Hook, Pass, run_passes
 from intarsia.passes.instruments import Compare, Dump, Hooks, VerifyEach
@@ -27,8 +27,6 @@ from intarsia.passes.quantize import assumed_ranges, calibrate, is_prequantized,
 from intarsia.passes.quantize.samples import read_samples
 from intarsia.targets import Blob, Progress, Target, find_target
 from intarsia.vectors import pick_inputs, tolerance_of, why_none
-
-STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
 
 Model = Any
 """A path (str or Path), the bytes of an ONNX file, or an onnx.ModelProto."""
@@ -154,7 +152,7 @@ def lower(
     """Take a model from ONNX to the graph that is partitioned.
 
     assume  assume activation ranges where there is nothing to measure them on (the graph must not be compiled then)
-    until   the last stage to reach, of STAGES up to "quantized"; "quantized" of a float32 compilation is "fused"
+    until   the last stage to reach, of `STAGES` up to "quantized"; "quantized" of a float32 compilation is "fused"
     """
     targets = targets_of(find_target(target))
     precision = _precision(targets[0], options)

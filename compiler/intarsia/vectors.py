@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
+from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.ops import INTEGER_OPS
-from intarsia.passes.simplify.fold import RANDOM
 
 FLOAT_TOLERANCE = 1e-4
 """Of the largest magnitude of an output: what compiled float code may differ from NumPy by, through another order of
@@ -24,7 +24,7 @@ def why_none(graph: Graph) -> str | None:
         if "(" in value.dtype:
             return f"'{value.name}' is {value.dtype}, not a tensor"
     for node in graph.nodes:
-        if node.op in RANDOM and "seed" not in node.attributes:
+        if is_random(node) and "seed" not in node.attributes:
             return f"{node.where} gives other numbers every time"
     return None
 

@@ -31,8 +31,8 @@ from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
 from intarsia_backends.cpu.link import PROFILE
 from intarsia_backends.cpu.lower.region import lower_region
-from intarsia_backends.cpu.program import Bounds, Call
 from intarsia_backends.cpu.target import CpuTarget
+from intarsia_backends.lowering.program import Bounds, Call
 
 
 class ProfiledTarget(CpuTarget):

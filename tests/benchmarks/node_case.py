@@ -14,8 +14,8 @@ from onnx import TensorProto, numpy_helper
 from onnx.backend.test.runner import Runner
 
 import intarsia
+from intarsia.artifact.parts import EVALUATOR
 from intarsia.errors import CompileError, RunError
-from intarsia.partition.placement import EVALUATOR
 
 PASSED = ("native", "partly", "evaluator", "folded")
 """How a case passes: all nodes in compiled code; some; none; or nothing was left to run."""

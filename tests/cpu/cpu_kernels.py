@@ -13,9 +13,9 @@ from emulated import processor, runs_here
 
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.emit.kernels import generate
-from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.link import c_compiler
 from intarsia_backends.cpu.machine import Machine, machine_name, this_machine
+from intarsia_backends.lowering.kernels import Kernel
 
 
 def machines() -> list[Machine]:

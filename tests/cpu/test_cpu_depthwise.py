@@ -14,10 +14,10 @@ from intarsia.dtypes import Array
 from intarsia.ir.integer import fixed_point, requantize
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.kernels import Kernel, nest
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.cpu.requantize import factors_of, largest_total, requantize_form, requantized
-from intarsia_backends.cpu.walks import Access, Expression
+from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.kernels import Kernel, nest
+from intarsia_backends.lowering.requantize import factors_of, largest_total, requantize_form, requantized
 
 LAYERS: list[dict[str, Any]] = [
     dict(channels=16, positions=(5, 7)),

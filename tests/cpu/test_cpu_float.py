@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cpu_regions import Layers
 
-from intarsia_backends.cpu.lower.activations import PLAIN
+from intarsia_backends.lowering.ops.activations import PLAIN
 
 CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 3, 9, 11), (16, 3, 3, 3), {"pads": (1, 1, 1, 1)}),

@@ -15,9 +15,9 @@ from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
-from intarsia_backends.cpu.kernels import Contraction, Kernel, Nest
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import this_machine
+from intarsia_backends.lowering.kernels import Contraction, Kernel, Nest
 
 
 class Images:

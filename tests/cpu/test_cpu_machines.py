@@ -30,10 +30,10 @@ from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
 from intarsia.targets import find_target
 from intarsia_backends.cpu.device import CpuDevice
-from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, machine_name, machine_of
 from intarsia_backends.cpu.target import CpuTarget
+from intarsia_backends.lowering.kernels import Kernel
 
 MODELS = Path(__file__).parents[1] / "models"
 INT8 = ("digits", "fmnist", "ic_resnet8_int8", "kws_dscnn_int8", "ad_ae_int8")

@@ -12,12 +12,12 @@ from cpu_regions import AVX2, AVX512, LEVELS, Layers, level_target, load
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
-from intarsia_backends.cpu.cuts import Cut, split_evenly
-from intarsia_backends.cpu.kernels import MatrixProduct
 from intarsia_backends.cpu.lower.panels import cut_product, pack_panels
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.cpu.walks import Access
+from intarsia_backends.cpu.tiling import Cut, split_evenly
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.kernels import MatrixProduct
 
 
 def relu() -> dict[str, Any]:

@@ -15,10 +15,10 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
-from intarsia_backends.cpu.kernels import Contraction, Kernel
 from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import machine_of
+from intarsia_backends.lowering.kernels import Contraction, Kernel
 
 VNNI = [
     pytest.param(level, marks=() if runs_here(machine_of("x86_64", level)) else pytest.mark.slow)

@@ -20,13 +20,13 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.device import CpuDevice
-from intarsia_backends.cpu.kernels import Nest, nest
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.cpu.plan import plan
-from intarsia_backends.cpu.program import Buffer, Call, Program
 from intarsia_backends.cpu.target import CpuTarget
-from intarsia_backends.cpu.walks import Access
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.kernels import Nest, nest
+from intarsia_backends.lowering.memory_plan import plan
+from intarsia_backends.lowering.program import Buffer, Call, Program
 
 CONV = {"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": 1}
 

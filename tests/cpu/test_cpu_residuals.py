@@ -12,12 +12,12 @@ from cpu_regions import load
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import Quantization, TensorType
-from intarsia_backends.cpu.emit.packed_ends import packed_end
-from intarsia_backends.cpu.kernels import Contraction
+from intarsia_backends.cpu.emit.packed_epilogues import packed_end
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.cpu.requantize import sum_ties
 from intarsia_backends.cpu.target import CpuTarget
+from intarsia_backends.lowering.kernels import Contraction
+from intarsia_backends.lowering.requantize import sum_ties
 
 
 class _Network:

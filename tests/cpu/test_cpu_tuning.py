@@ -17,12 +17,12 @@ from intarsia.targets import Target
 from intarsia_backends.cpu.blockings import CACHE, RULE, SEARCH, Asked, Question
 from intarsia_backends.cpu.link import c_compiler
 from intarsia_backends.cpu.machine import machine_of, this_machine
-from intarsia_backends.cpu.program import Buffer, Program
 from intarsia_backends.cpu.target import CpuTarget, armv7
 from intarsia_backends.cpu.tuning.cache import BlockingCache, Found, context_of
 from intarsia_backends.cpu.tuning.regions import tune_regions
 from intarsia_backends.cpu.tuning.search import Outcome, search
 from intarsia_backends.cpu.tuning.trial import TrialTimer
+from intarsia_backends.lowering.program import Buffer, Program
 
 CONTEXT = {"processor": "one", "threads": "1"}
 

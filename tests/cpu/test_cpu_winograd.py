@@ -15,9 +15,9 @@ from intarsia.ir.integer import fixed_point, requantize
 from intarsia_backends.cpu.emit.kernels import generate
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.cpu.requantize import factors_of, largest_total, requantize_form, requantized
-from intarsia_backends.cpu.walks import Access, Expression
 from intarsia_backends.cpu.winograd import is_exact, pack_bias, pack_weights, plan, winograd_pays, winograd_sizes
+from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.requantize import factors_of, largest_total, requantize_form, requantized
 
 LAYERS: list[dict[str, Any]] = [
     dict(channels=16, outputs=16, positions=(8, 8)),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 
 import numpy as np
+import onnx
 import pytest
 from onnx_models import model_of, noise
 
+from intarsia.dtypes import ELEMENT_TYPES
 from intarsia.errors import RunError
 from intarsia.importer import import_model
+from intarsia.importer.types import element_name, element_types
 from intarsia.ir import onnx_reference
-from intarsia.ir.onnx_reference import element_types, evaluate_with_onnx
+from intarsia.ir.onnx_reference import evaluate_with_onnx
 
 
 def test_optional_outputs_stay_in_their_places() -> None:
@@ -62,3 +65,8 @@ def test_element_types_are_all_named() -> None:
     names = element_types()
     assert names[1] == "float32" and names[11] == "float64" and names[8] == "string"
     assert {"int4", "bfloat16", "float8_e4m3fn", "float8_e5m2fnuz"} <= set(names.values())
+
+
+def test_numbers_of_element_types_are_those_of_onnx() -> None:
+    theirs = {number: element_name(name) for name, number in onnx.TensorProto.DataType.items()}
+    assert {number: theirs[number] for number in ELEMENT_TYPES} == ELEMENT_TYPES

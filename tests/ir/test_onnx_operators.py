@@ -15,8 +15,7 @@ from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS
-from intarsia.ir.types import TensorType
-from intarsia.ir.verify import agree
+from intarsia.ir.types import TensorType, agree
 
 EXCLUDED: dict[str, str] = {}
 """Case name to the reason why it may differ; none does."""

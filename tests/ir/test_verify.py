@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from generated_graphs import graphs
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
+from intarsia.ir.stages import STAGES
 from intarsia.ir.types import Quantization, TensorType
-from intarsia.ir.verify import STAGES, VerifyError, verify
+from intarsia.ir.verify import VerifyError, verify
 
 FLOAT = TensorType("float32", (1, 4))
 INT8 = TensorType("int8", (1, 4))

@@ -9,14 +9,14 @@ from pass_cases import apply, model, ops, reasons, refused
 
 from intarsia.ir.text import text
 from intarsia.passes.fuse import (
+    CanonicalizeActivation,
+    CanonicalizeBatchNorm,
+    CanonicalizeGlobalPool,
     FuseActivation,
     FuseBatchNorm,
     FuseBatchNormForward,
     FuseQuantizedBias,
     MakeDense,
-    SpellActivation,
-    SpellBatchNorm,
-    SpellGlobalPool,
 )
 
 # ---- batch norm and its kin
@@ -66,7 +66,7 @@ def test_batchnorm_of_run_time_numbers_takes_nothing_up():
 
 def test_batchnorm_that_stays_is_a_depthwise_conv(golden):
     graph = conv("c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) y = Relu (n)")
-    assert apply(graph, SpellBatchNorm()) == 1
+    assert apply(graph, CanonicalizeBatchNorm()) == 1
     golden(text(graph))
 
 
@@ -83,7 +83,7 @@ def test_batchnorm_that_is_no_conv_says_why(name):
         f"({x}, float[3] g, float[3] b) => ({x.replace('x', 'y')}) {{ y = BatchNormalization (x, g, b, b, g) }}",
         random="b",
     )
-    assert refused(SpellBatchNorm(), graph) == f"BatchNormalization 'y': {reason}"
+    assert refused(CanonicalizeBatchNorm(), graph) == f"BatchNormalization 'y': {reason}"
 
 
 def test_constant_minus_conv_turns_the_sign():
@@ -499,13 +499,13 @@ def spelled(body: str, outputs: str = "float[2,5] y") -> object:
 def test_spelled_out_activation_is_one_op(name):
     body, op = SPELLED[name]
     graph = spelled(body)
-    assert apply(graph, SpellActivation()) == 1
+    assert apply(graph, CanonicalizeActivation()) == 1
     assert ops(graph) == [op]
 
 
 def test_alpha_of_swish():
     graph = spelled(SPELLED["scaled swish"][0])
-    SpellActivation().run(graph)
+    CanonicalizeActivation().run(graph)
     assert graph.nodes[0].attributes == {"alpha": 2.0}
 
 
@@ -522,14 +522,14 @@ def test_alpha_of_swish():
 def test_what_only_looks_like_an_activation_stays(body):
     graph = spelled(body)
     before = ops(graph)
-    apply(graph, SpellActivation())
+    apply(graph, CanonicalizeActivation())
     assert "Gelu" not in ops(graph) and "HardSwish" not in ops(graph)
     assert "Swish" in ops(graph) or ops(graph) == before
 
 
 def test_shared_gate_stays():
     graph = spelled("s = Sigmoid (x) y = Mul (x, s) z = Neg (s)", "float[2,5] y, float[2,5] z")
-    assert refused(SpellActivation(), graph) == (
+    assert refused(CanonicalizeActivation(), graph) == (
         "Mul 'y': it is Swish, but Sigmoid 's' must stay: its value 's' is also read by Neg 'z'"
     )
 
@@ -541,17 +541,17 @@ def test_reduction_of_space_is_a_global_pool(op, pool, keep):
     graph = model(
         f"(float[2,3,4,5] x, int64[2] a) => (float[{shape}] y) {{ y = {op} <keepdims={keep}> (x, a) }}", a=[-1, 2]
     )
-    assert apply(graph, SpellGlobalPool()) == 1
+    assert apply(graph, CanonicalizeGlobalPool()) == 1
     assert ops(graph) == [pool] + ([] if keep else ["Reshape"])
 
 
 def test_reduction_of_other_axes_stays():
     graph = model("(float[2,3,4,5] x, int64[2] a) => (float[2,1,1,5] y) { y = ReduceMean (x, a) }", a=[1, 2])
-    assert refused(SpellGlobalPool(), graph) == (
+    assert refused(CanonicalizeGlobalPool(), graph) == (
         "ReduceMean 'y': it reduces the axes [1, 2], and a global pool reduces [2, 3]"
     )
 
 
 def test_reduction_of_axes_known_at_run_time_stays():
     graph = model("(float[2,3,4,5] x, int64[2] a) => (float[p,q,r,s] y) { y = ReduceMean (x, a) }")
-    assert refused(SpellGlobalPool(), graph) == "ReduceMean 'y': its axes are not constant"
+    assert refused(CanonicalizeGlobalPool(), graph) == "ReduceMean 'y': its axes are not constant"

@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Operand, Program
+from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.program import Operand, Program
 
 Blocking = Hashable
 """How work is cut up: a frozen dataclass that the kernel of the question knows. Its text is its name in caches."""

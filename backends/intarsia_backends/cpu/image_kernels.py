@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from intarsia_backends.cpu.walks import Access, Expression
+from intarsia_backends.lowering.access import Access, Expression
 
 
 @dataclass(frozen=True)

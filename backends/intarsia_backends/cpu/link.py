@@ -15,9 +15,9 @@ from pathlib import Path
 
 from intarsia.errors import CompileError
 from intarsia_backends.cpu.device import FIRST_BOUND
-from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Bounds, Operand, Part, Program, buffer_of
+from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.program import Bounds, Operand, Part, Program, buffer_of
 
 ENTRY = "intarsia_region_run"
 

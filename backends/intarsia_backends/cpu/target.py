@@ -14,12 +14,12 @@ from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, Progress, Support, Target, Tuned
 from intarsia_backends.cpu.blockings import CACHE, RULE, SEARCH, Blockings
 from intarsia_backends.cpu.device import INTERFACE, KIND
-from intarsia_backends.cpu.kernels import Kernel
 from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region, write_kernels
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
-from intarsia_backends.cpu.plan import plan
-from intarsia_backends.cpu.program import Bounds
+from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.memory_plan import plan
+from intarsia_backends.lowering.program import Bounds
 
 
 class CpuTarget(Target):

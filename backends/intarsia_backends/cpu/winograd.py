@@ -17,8 +17,8 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.cpu.kernels import PARALLEL_WORK
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.lowering.kernels import PARALLEL_WORK
 
 _G = {
     2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),

@@ -17,7 +17,8 @@ WHOLE_GRAPH = "graph"
 """Folder of the whole model's graph, for verification."""
 
 EVALUATOR = "evaluator"
-"""Kind of region that the session runs by itself, by the NumPy meaning of each op; its files are those of a graph."""
+"""Place of nodes that no code generator takes, and kind of the region that they make: the session runs it by itself, by
+the NumPy meaning of each op; its files are those of a graph."""
 
 
 def graph_files(graph: Graph) -> dict[str, bytes]:

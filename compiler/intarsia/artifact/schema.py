@@ -20,40 +20,47 @@ class Entry:
         self.rest = dict(data)
 
     def refuse(self, what: str) -> NoReturn:
+        """Raise the RunError that says what is wrong with the object."""
         raise RunError(
             where=self.where, what=what, help="the artifact was not written by intarsia; compile the model again"
         )
 
     def take(self, key: str) -> Any:
+        """A field that must be there, of any kind."""
         if key not in self.rest:
             self.refuse(f"the entry '{key}' is missing")
         return self.rest.pop(key)
 
     def text(self, key: str) -> str:
+        """A text that must be there."""
         value = self.take(key)
         if not isinstance(value, str):
             self.refuse(f"'{key}' is {_show(value)}, not text")
         return value
 
     def whole(self, key: str, low: int, high: int) -> int:
+        """A whole number from low to high that must be there."""
         value = self.take(key)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             self.refuse(f"'{key}' is {_show(value)}, not a whole number from {low} to {high}")
         return value
 
     def number(self, key: str, default: float) -> float:
+        """A number of 0 or more; the default where it is left out."""
         value = self.rest.pop(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
             self.refuse(f"'{key}' is {_show(value)}, not a number that is 0 or more")
         return float(value)
 
     def object(self, key: str) -> dict[str, Any]:
+        """An object; an empty one where it is left out."""
         value = self.rest.pop(key, {})
         if not isinstance(value, Mapping):
             self.refuse(f"'{key}' is {_show(value)}, not an object")
         return dict(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts that must be there."""
         values = self.sequence(key)
         for value in values:
             if not isinstance(value, str):
@@ -61,6 +68,7 @@ class Entry:
         return tuple(values)
 
     def objects(self, key: str) -> tuple[dict[str, Any], ...]:
+        """A list of objects that must be there."""
         values = self.sequence(key)
         for value in values:
             if not isinstance(value, Mapping):
@@ -68,15 +76,18 @@ class Entry:
         return tuple(dict(value) for value in values)
 
     def each(self, key: str, make: Callable[[Any, str], T]) -> tuple[T, ...]:
+        """A list that must be there, each entry made into something: make(entry, where)."""
         return tuple(make(value, f"{self.where}, {key}[{index}]") for index, value in enumerate(self.sequence(key)))
 
     def sequence(self, key: str) -> Sequence[Any]:
+        """A list of anything that must be there."""
         values = self.take(key)
         if not isinstance(values, (list, tuple)):
             self.refuse(f"'{key}' is {_show(values)}, not a list")
         return values
 
     def done(self) -> None:
+        """Refuse what is left over."""
         if self.rest:
             self.refuse(f"the entry '{sorted(map(str, self.rest))[0]}' is unknown in this format")
 

@@ -11,12 +11,11 @@ import click
 
 from intarsia.cli.output import Column, json_option, progress, write_json, write_table
 from intarsia.errors import CompileError
+from intarsia.ir.stages import STAGES
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import Options
-
-_STAGES = ("imported", "simplified", "fused", "quantized", "partitioned")
 
 
 def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, int]:
@@ -116,7 +115,7 @@ def model_options(command: Any) -> Any:
     callback=_seconds,
     help="Search for faster CPU code for so long (20s, 2m), by timing it here; what is found is kept.",
 )
-@click.option("--stop-after", type=click.Choice(_STAGES), help="Write the graph at that stage as text instead.")
+@click.option("--stop-after", type=click.Choice(STAGES[:-1]), help="Write the graph at that stage as text instead.")
 @json_option
 def command(
     model: str,

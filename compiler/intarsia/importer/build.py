@@ -33,12 +33,12 @@ from intarsia.importer.structure import (
 )
 from intarsia.importer.subgraphs import chosen_branch, embed
 from intarsia.importer.tensors import TensorReader
-from intarsia.importer.types import contradiction, merged, tensor_type
+from intarsia.importer.types import merged, tensor_type
 from intarsia.importer.upgrades import upgrade
 from intarsia.importer.weights import check_weights
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.onnx_reference import CAPTURED
-from intarsia.ir.types import TensorType
+from intarsia.ir.types import TensorType, agree
 
 _UNTYPED = TensorType("float32", None)
 
@@ -102,6 +102,7 @@ class Builder:
     # ---- what the graph starts from
 
     def add_constants(self, proto: onnx.GraphProto) -> None:
+        """Read a graph's initializers, sparse ones too."""
         for tensor in proto.initializer:
             self._initializer(tensor.name, self.reader.read(tensor, f"initializer '{tensor.name}'"))
         for sparse in proto.sparse_initializer:
@@ -114,6 +115,7 @@ class Builder:
         self.values[name] = self.constant(name, data)
 
     def add_inputs(self, bound: InputShapes) -> None:
+        """Make the graph's inputs, with the shapes and values that they are bound to."""
         constants = set(initializer_names(self.proto))
         inputs = [value for value in self.proto.input if value.name not in constants]
         for name, data in bound.constants(inputs).items():
@@ -237,7 +239,7 @@ class Builder:
     def _agree(self, value: Value, declared: TensorType, where: str) -> None:
         if not self.trust_declared_sizes:
             declared = TensorType(declared.dtype, None)
-        if contradiction(value.type, declared):
+        if not agree(value.type, declared):
             raise CompileError(
                 where=where,
                 what=f"it makes '{value.name}' as {value.type}, but the model declares {declared}",
@@ -249,6 +251,7 @@ class Builder:
     # ---- the end
 
     def add_outputs(self) -> None:
+        """Name the values that the graph gives; refused where it gives none."""
         if not self.proto.output:
             raise CompileError(
                 where=f"graph '{self.graph.name}'", what="it has no outputs", help="name the outputs when exporting"

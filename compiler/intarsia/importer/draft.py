@@ -24,9 +24,11 @@ class Draft:
 
     @property
     def where(self) -> str:
+        """The node, as errors name it."""
         return f"{self.op} '{self.name}'"
 
     def input(self, index: int) -> Value | None:
+        """An input, or None where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     def set_input(self, index: int, value: Value | None) -> None:
@@ -43,12 +45,18 @@ class Workshop(Protocol):
     """What an upgrade may use besides the draft itself."""
 
     @property
-    def inference(self) -> Known: ...
+    def inference(self) -> Known:
+        """What is known of values so far."""
 
-    def constant(self, wish: str, data: Array) -> Value: ...
+    def constant(self, wish: str, data: Array) -> Value:
+        """A new constant; its name is `wish`, or like it."""
 
-    def emit(self, draft: Draft) -> Value: ...
+    def emit(self, draft: Draft) -> Value:
+        """Add a node; returns its first output."""
 
 
 class Known(Protocol):
-    def elements(self, value: Value | None) -> Array | None: ...
+    """What is known of values at compile time."""
+
+    def elements(self, value: Value | None) -> Array | None:
+        """The elements of a value, or None where they are not known."""

@@ -17,11 +17,11 @@ from intarsia.errors import CompileError, RunError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.limits import Limits
 from intarsia.importer.tensors import MAX_RANK
-from intarsia.importer.types import tensor_type, type_proto
+from intarsia.importer.types import element_name, tensor_type, type_proto
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.onnx_reference import CAPTURED, element_name, node_proto, opset_imports
+from intarsia.ir.onnx_reference import CAPTURED, node_proto, opset_imports
 from intarsia.ir.types import TensorType
 
 KNOWN_ELEMENTS = 4096

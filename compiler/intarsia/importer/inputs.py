@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from intarsia.dtypes import Array, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.importer.names import listed, near
-from intarsia.importer.types import contradiction, tensor_type
-from intarsia.ir.types import TensorType
+from intarsia.importer.types import tensor_type
+from intarsia.ir.types import TensorType, agree
 
 
 class InputShapes:
@@ -58,7 +58,7 @@ class InputShapes:
                 raise CompileError(
                     where=where, what=f"it cannot be made {type}: {error}", help="give what the input takes"
                 ) from None
-            if contradiction(TensorType(type.dtype, data.shape), type):
+            if not agree(TensorType(type.dtype, data.shape), type):
                 raise CompileError(
                     where=where, what=f"its shape {list(data.shape)} is not that of {type}", help="give the whole input"
                 )

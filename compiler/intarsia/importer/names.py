@@ -14,6 +14,7 @@ def node_name(proto: onnx.NodeProto) -> str:
 
 
 def node_where(proto: onnx.NodeProto) -> str:
+    """The node, as errors name it."""
     return f"{proto.op_type} '{node_name(proto)}'"
 
 

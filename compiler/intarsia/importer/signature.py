@@ -11,8 +11,8 @@ import onnx
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.names import listed, node_where
+from intarsia.importer.types import element_name
 from intarsia.ir.graph import Value
-from intarsia.ir.onnx_reference import element_name
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
 
 
 def initializer_names(graph: onnx.GraphProto) -> list[str]:
+    """Names of a graph's initializers, sparse ones last."""
     return [item.name for item in graph.initializer] + [item.values.name for item in graph.sparse_initializer]
 
 

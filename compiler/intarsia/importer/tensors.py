@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from intarsia.dtypes import NATIVE, Array, itemsize_bytes, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.importer.limits import Limits
-from intarsia.ir.onnx_reference import element_types
+from intarsia.importer.types import element_type, element_types
 
 _AGAIN = "the file is damaged or its exporter wrong; export the model again"
 _BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}
@@ -125,7 +125,7 @@ class TensorReader:
             if dtype == "bool":  # NumPy has no meaning for other bytes
                 native = np.frombuffer(raw, np.uint8) != 0
             return np.asarray(native.reshape(dims))
-        whole = onnx.TensorProto(data_type=_number(dtype), dims=dims, raw_data=raw)
+        whole = onnx.TensorProto(data_type=element_type(dtype), dims=dims, raw_data=raw)
         return np.asarray(numpy_helper.to_array(whole))
 
     def _external(self, tensor: onnx.TensorProto, where: str) -> bytes:
@@ -225,7 +225,3 @@ def _whole_number(text: str, key: str, where: str) -> int:
     if not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 20):
         raise CompileError(where=where, what=f"the {key} of its external data is {text!r}, no number", help=_AGAIN)
     return int(text)
-
-
-def _number(dtype: str) -> int:
-    return {name: number for number, name in element_types().items()}[dtype]

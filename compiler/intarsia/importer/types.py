@@ -1,12 +1,42 @@
-"""Between onnx.TypeProto and TensorType."""
+"""Between onnx.TypeProto and TensorType, and onnx's names and numbers of element types."""
 
 from __future__ import annotations
 
+import functools
+
 import onnx
 
+from intarsia.dtypes import ELEMENT_TYPES
 from intarsia.errors import CompileError
-from intarsia.ir.onnx_reference import element_type, element_types
 from intarsia.ir.types import TensorType
+
+_RENAMED = {
+    "float": "float32",
+    "double": "float64",
+    "float8e4m3fn": "float8_e4m3fn",
+    "float8e4m3fnuz": "float8_e4m3fnuz",
+    "float8e5m2": "float8_e5m2",
+    "float8e5m2fnuz": "float8_e5m2fnuz",
+    "float8e8m0": "float8_e8m0fnu",
+    "float4e2m1": "float4_e2m1fn",
+}
+
+
+def element_name(onnx_name: str) -> str:
+    """Our name of an element type that onnx calls `onnx_name` ("FLOAT" in TensorProto, "float" in a schema)."""
+    lower = onnx_name.lower()
+    return _RENAMED.get(lower, lower)
+
+
+@functools.cache
+def element_types() -> dict[int, str]:
+    """From number to name, the element types that the installed onnx can read: an older one knows fewer of ours."""
+    return {number: ELEMENT_TYPES[number] for number in onnx.TensorProto.DataType.values() if number in ELEMENT_TYPES}
+
+
+def element_type(name: str) -> int:
+    """onnx's number of an element type; KeyError for a name that the installed onnx does not have."""
+    return {ours: number for number, ours in element_types().items()}[name]
 
 
 def tensor_type(proto: onnx.TypeProto, where: str) -> TensorType | None:
@@ -71,17 +101,6 @@ def _fill(proto: onnx.TypeProto, dtype: str, shape: tuple[int | None, ...] | Non
         _fill(proto.map_type.value_type, value, None)
     else:
         _fill((proto.sequence_type if container == "sequence" else proto.optional_type).elem_type, inner, None)
-
-
-def contradiction(found: TensorType, declared: TensorType) -> bool:
-    """True where two statements about one value cannot both hold; unknown sizes agree with everything."""
-    if found.dtype != declared.dtype:
-        return True
-    if found.shape is None or declared.shape is None:
-        return False
-    return len(found.shape) != len(declared.shape) or any(
-        a is not None and b is not None and a != b for a, b in zip(found.shape, declared.shape)
-    )
 
 
 def merged(found: TensorType, declared: TensorType) -> TensorType:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from intarsia.importer.draft import Draft
+from intarsia.ir.ops.recurrent import GATES
 from intarsia.ir.types import Dimension
-
-_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 Wanted = Mapping[int, tuple[str, tuple[Dimension, ...]]]
 """By input index: what the input is, and its shape; None for a size that may be anything."""
@@ -50,7 +49,7 @@ def _recurrent(draft: Draft, x: tuple[Dimension, ...]) -> Wanted:
     hidden = draft.attributes.get("hidden_size")
     if hidden is None and recurrence is not None and recurrence.type.shape is not None:
         hidden = recurrence.type.shape[-1] if len(recurrence.type.shape) == 3 else None
-    rows = None if hidden is None else _GATES[draft.op] * hidden
+    rows = None if hidden is None else GATES[draft.op] * hidden
     state: tuple[Dimension, ...] = (ways, batch, hidden) if steps_first else (batch, ways, hidden)
     wanted: dict[int, tuple[str, tuple[Dimension, ...]]] = {
         1: ("weight", (ways, rows, x[2])),
@@ -68,5 +67,5 @@ def _recurrent(draft: Draft, x: tuple[Dimension, ...]) -> Wanted:
 _RULES: dict[str, Callable[[Draft, tuple[Dimension, ...]], Wanted]] = {
     "BatchNormalization": _per_channel,
     "InstanceNormalization": _per_channel,
-    **dict.fromkeys(_GATES, _recurrent),
+    **dict.fromkeys(GATES, _recurrent),
 }

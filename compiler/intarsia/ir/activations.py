@@ -13,11 +13,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 
-OWN_ACTIVATION = frozenset({"CausalConvWithState"})
-"""ONNX ops with an attribute of their own that is called `activation`; nothing is fused into them."""
-
 _erf = np.frompyfunc(math.erf, 1, 1)
-_SELU = (1.67326319217681884765625, 1.05070102214813232421875)
 
 
 def erf(x: Array) -> Array:
@@ -45,11 +41,11 @@ def clip(x: Array, low: Any, high: Any) -> Array:
     return np.asarray(np.minimum(np.maximum(x, x.dtype.type(low)), x.dtype.type(high)))
 
 
-def _leaky_relu(x: Array, alpha: float = 0.01) -> Array:
+def _leaky_relu(x: Array, alpha: float) -> Array:
     return np.asarray(np.where(x < 0, x * x.dtype.type(alpha), x))
 
 
-def _hard_sigmoid(x: Array, alpha: float = 0.2, beta: float = 0.5) -> Array:
+def _hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:
     return clip(x * x.dtype.type(alpha) + x.dtype.type(beta), 0.0, 1.0)
 
 
@@ -62,20 +58,20 @@ def _exponential_below(x: Array) -> Array:
     return np.asarray(np.expm1(np.minimum(x, x.dtype.type(0))))
 
 
-def _elu(x: Array, alpha: float = 1.0) -> Array:
+def _elu(x: Array, alpha: float) -> Array:
     return np.asarray(np.where(x < 0, x.dtype.type(alpha) * _exponential_below(x), x))
 
 
-def _selu(x: Array, alpha: float = _SELU[0], gamma: float = _SELU[1]) -> Array:
+def _selu(x: Array, alpha: float, gamma: float) -> Array:
     return np.asarray(x.dtype.type(gamma) * _elu(x, alpha))
 
 
-def _celu(x: Array, alpha: float = 1.0) -> Array:
+def _celu(x: Array, alpha: float) -> Array:
     factor = x.dtype.type(alpha)
     return np.asarray(np.maximum(x, x.dtype.type(0)) + factor * _exponential_below(x / factor))
 
 
-def _thresholded_relu(x: Array, alpha: float = 1.0) -> Array:
+def _thresholded_relu(x: Array, alpha: float) -> Array:
     return np.asarray(np.where(x > x.dtype.type(alpha), x, x.dtype.type(0)))
 
 
@@ -91,11 +87,11 @@ def _mish(x: Array) -> Array:
     return np.asarray(x * np.tanh(_softplus(x)))
 
 
-def _swish(x: Array, alpha: float = 1.0) -> Array:
+def _swish(x: Array, alpha: float) -> Array:
     return np.asarray(x * sigmoid(x * x.dtype.type(alpha)))
 
 
-def _gelu(x: Array, approximate: float = 0.0) -> Array:
+def _gelu(x: Array, approximate: float) -> Array:
     """approximate  0 for the exact form with erf, 1 for the one with tanh"""
     kind = x.dtype.type
     if approximate:
@@ -104,28 +100,39 @@ def _gelu(x: Array, approximate: float = 0.0) -> Array:
     return np.asarray(kind(0.5) * x * (kind(1) + erf(x * kind(math.sqrt(0.5)))))
 
 
-_FUNCTIONS: dict[str, tuple[Callable[..., Array], int]] = {
-    "Relu": (_relu, 0),
-    "Clip": (clip, 2),
-    "LeakyRelu": (_leaky_relu, 1),
-    "Sigmoid": (sigmoid, 0),
-    "Tanh": (np.tanh, 0),
-    "HardSigmoid": (_hard_sigmoid, 2),
-    "HardSwish": (_hard_swish, 0),
-    "Elu": (_elu, 1),
-    "Selu": (_selu, 2),
-    "Celu": (_celu, 1),
-    "ThresholdedRelu": (_thresholded_relu, 1),
-    "Softplus": (_softplus, 0),
-    "Softsign": (_softsign, 0),
-    "Mish": (_mish, 0),
-    "Swish": (_swish, 1),
-    "Gelu": (_gelu, 1),
+_FUNCTIONS: dict[str, Callable[..., Array]] = {
+    "Relu": _relu,
+    "Clip": clip,
+    "LeakyRelu": _leaky_relu,
+    "Sigmoid": sigmoid,
+    "Tanh": np.tanh,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _hard_swish,
+    "Elu": _elu,
+    "Selu": _selu,
+    "Celu": _celu,
+    "ThresholdedRelu": _thresholded_relu,
+    "Softplus": _softplus,
+    "Softsign": _softsign,
+    "Mish": _mish,
+    "Swish": _swish,
+    "Gelu": _gelu,
 }
-"""Function and number of arguments, all of which have ONNX's defaults except Clip's."""
 
 ACTIVATIONS = frozenset(_FUNCTIONS)
 """Names that `apply_activation` knows."""
+
+ARGUMENTS: dict[str, dict[str, float]] = {
+    "LeakyRelu": {"alpha": 0.01},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+    "Elu": {"alpha": 1.0},
+    "Selu": {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+    "Celu": {"alpha": 1.0},
+    "ThresholdedRelu": {"alpha": 1.0},
+    "Swish": {"alpha": 1.0},
+    "Gelu": {"approximate": 0.0},
+}
+"""Arguments in their order, with ONNX's defaults, of the activations that have any; Clip has two without defaults."""
 
 
 def apply_activation(x: Array, name: str, arguments: Sequence[float] = ()) -> Array:
@@ -133,12 +140,13 @@ def apply_activation(x: Array, name: str, arguments: Sequence[float] = ()) -> Ar
 
     x          any shape; floating, or an integer type for Relu and Clip
     name       one of ACTIVATIONS
-    arguments  Clip (min, max), LeakyRelu, Elu, Celu, ThresholdedRelu, Swish (alpha,), HardSigmoid (alpha, beta),
-               Selu (alpha, gamma), Gelu (1.0 for the tanh form,); those left out have ONNX's defaults
+    arguments  those of ARGUMENTS, where Gelu's is 1.0 for the form with tanh; Clip's (min, max). Those left out have
+               ONNX's defaults
     returns    the shape and type of x
     """
     assert name in ACTIVATIONS, f"no activation is called {name!r}"
-    function, most = _FUNCTIONS[name]
+    defaults = tuple(ARGUMENTS.get(name, {}).values())
+    most = 2 if name == "Clip" else len(defaults)
     assert len(arguments) <= most, f"{name} takes {most} arguments, not {len(arguments)}"
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return np.asarray(function(x, *arguments)).astype(x.dtype, copy=False)
+        return np.asarray(_FUNCTIONS[name](x, *arguments, *defaults[len(arguments) :])).astype(x.dtype, copy=False)

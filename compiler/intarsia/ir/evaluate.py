@@ -9,9 +9,9 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia.ir.activations import OWN_ACTIVATION, apply_activation
+from intarsia.ir.activations import apply_activation
 from intarsia.ir.graph import Graph, Node, Value
-from intarsia.ir.ops import OPS
+from intarsia.ir.ops import op_of
 
 
 def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
@@ -20,7 +20,7 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     Ops without a row in the op table are given to onnx.reference. Raises RunError where the inputs' values, such as
     indices out of range, cannot be computed on.
     """
-    op = OPS.get(node.op) if node.domain == "" else None
+    op = op_of(node)
     if op is not None and op.evaluate is not None:
         try:
             results = op.evaluate(node, inputs)
@@ -35,7 +35,7 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
 
         results = evaluate_with_onnx(node, inputs)
     activation = node.attributes.get("activation")
-    if activation is not None and node.domain == "" and node.op not in OWN_ACTIVATION:
+    if activation is not None and op is not None and op.carries_activation:
         results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
     return results
 

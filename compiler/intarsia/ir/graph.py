@@ -45,6 +45,7 @@ class Value:
 
     @property
     def dtype(self) -> str:
+        """The element type."""
         return self.type.dtype
 
     def __repr__(self) -> str:
@@ -82,6 +83,7 @@ class Node:
 
     @property
     def inputs(self) -> tuple[Value | None, ...]:
+        """What the node reads, in order; None for an input that is left out."""
         return tuple(self._inputs)
 
     @property
@@ -145,6 +147,7 @@ class Graph:
     # ---- building
 
     def add_input(self, name: str, type: TensorType, quantization: Quantization | None = None) -> Value:
+        """A new input behind those that are there."""
         value = self._new_value(name, type)
         value.quantization = quantization
         self.inputs.append(value)
@@ -194,6 +197,7 @@ class Graph:
         return _fresh(wish, self._names)
 
     def fresh_node_name(self, wish: str) -> str:
+        """Like `fresh_name`, for nodes."""
         name = _fresh(wish, self._node_names)
         self._node_names.add(name)
         return name
@@ -240,6 +244,7 @@ class Graph:
         raise KeyError(name)
 
     def is_output(self, value: Value) -> bool:
+        """Whether the graph gives the value."""
         return any(output is value for output in self.outputs)
 
     # ---- changing

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
-from intarsia.ir.ops import OPS
+from intarsia.ir.ops import op_of
 from intarsia.ir.types import TensorType
 
 
@@ -17,8 +17,8 @@ def infer_node(node: Node, known: Sequence[Array | None] | None = None) -> list[
 
     Raises CompileError, naming the node, where its inputs and attributes do not fit each other.
     """
-    op = OPS.get(node.op) if node.domain == "" else None
-    if op is None:
+    op = op_of(node)
+    if op is None or op.infer is None:
         return None
     types = [None if value is None else value.type for value in node.inputs]
     if known is None:

@@ -21,6 +21,7 @@ MULTIPLIER_BITS = 21
 SHIFT_MAX = 47
 SCALE_LIMIT = 1 << MULTIPLIER_BITS - 1
 INT8_MIN, INT8_MAX = -128, 127
+INT8_RANGE = (INT8_MIN, INT8_MAX)
 WEIGHT_MIN, WEIGHT_MAX = -127, 127
 """Weights leave out -128: two products share one DSP48E1 only then."""
 

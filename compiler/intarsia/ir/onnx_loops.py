@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from intarsia.dtypes import Array, numpy_dtype
-from intarsia.ir.onnx_reference import element_types
+from intarsia.dtypes import ELEMENT_TYPES, Array, numpy_dtype
 
 
 class Loop(OpRun):  # type: ignore[misc]  # onnx has no types
@@ -108,4 +107,4 @@ def _stacked(items: Sequence[Array], body: Any, output: int) -> Array:
         return np.stack(items)
     declared = body.output_types[output].tensor_type
     sizes = [size.dim_value for size in declared.shape.dim]
-    return np.empty((0, *sizes), numpy_dtype(element_types()[declared.elem_type]))
+    return np.empty((0, *sizes), numpy_dtype(ELEMENT_TYPES[declared.elem_type]))

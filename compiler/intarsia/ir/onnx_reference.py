@@ -6,14 +6,13 @@ model that puts such an op on the CPU.
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import EXTENDED, NATIVE, Array, dtype_name
+from intarsia.dtypes import ELEMENT_TYPES, Array, dtype_name
 from intarsia.errors import RunError
 from intarsia.ir.graph import Attribute, Node
 
@@ -22,6 +21,8 @@ CAPTURED = "captured"
 
 ML_OPSET = 5
 """Opset of ai.onnx.ml and the preview domains given to nodes of the standard domain, whose subgraphs may use them."""
+
+_NUMBERS = {name: number for number, name in ELEMENT_TYPES.items()}
 
 _evaluators: weakref.WeakKeyDictionary[Node, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -95,40 +96,7 @@ def _type_of(value: Any) -> Any:
         return helper.make_sequence_type_proto(element)
     if not isinstance(value, np.ndarray):
         return TypeProto()
-    return helper.make_tensor_type_proto(element_type(dtype_name(value.dtype)), value.shape)
-
-
-_RENAMED = {
-    "float": "float32",
-    "double": "float64",
-    "float8e4m3fn": "float8_e4m3fn",
-    "float8e4m3fnuz": "float8_e4m3fnuz",
-    "float8e5m2": "float8_e5m2",
-    "float8e5m2fnuz": "float8_e5m2fnuz",
-    "float8e8m0": "float8_e8m0fnu",
-    "float4e2m1": "float4_e2m1fn",
-}
-
-
-def element_name(onnx_name: str) -> str:
-    """Our name of an element type that onnx calls `onnx_name` ("FLOAT" in TensorProto, "float" in a schema)."""
-    lower = onnx_name.lower()
-    return _RENAMED.get(lower, lower)
-
-
-@functools.cache
-def element_types() -> dict[int, str]:
-    """From onnx's number of an element type to our name of it, as far as we have one."""
-    from onnx import TensorProto
-
-    ours = {*NATIVE, *EXTENDED, "string"}
-    names = {number: element_name(name) for name, number in TensorProto.DataType.items()}
-    return {number: name for number, name in names.items() if name in ours}
-
-
-def element_type(name: str) -> int:
-    """onnx's number of an element type; KeyError for a name that onnx does not have."""
-    return {ours: number for number, ours in element_types().items()}[name]
+    return helper.make_tensor_type_proto(_NUMBERS[dtype_name(value.dtype)], value.shape)
 
 
 def opset_imports(node: Node) -> list[Any]:

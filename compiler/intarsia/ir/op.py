@@ -1,10 +1,10 @@
-"""What the graph knows of an op: its attributes, its shape rule and its meaning. The table of all ops is `ir.ops`."""
+"""What the graph knows of an op: attributes, shape rule, meaning, facts. The table of all ops is `ir.ops`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
@@ -17,25 +17,66 @@ Known = Sequence[Array | None]
 Infer = Callable[[Node, Sequence[TensorType | None], Known], list[TensorType]]
 Evaluate = Callable[[Node, Sequence[Array | None]], list[Array]]
 
+Work = Literal["compute", "movement", "conversion"]
+"""What an op does, as partition and reports count it: calculate, move elements, or write them in another type."""
+
+
+def never(node: Node) -> bool:
+    """The answer of facts that hold for no node of an op."""
+    return False
+
+
+def always(node: Node) -> bool:
+    """The answer of facts that hold for every node of an op."""
+    return True
+
+
+def no_macs(node: Node) -> int:
+    """Multiply-accumulates of an op that is no sum of products."""
+    return 0
+
 
 @dataclass(frozen=True)
 class Op:
     """One row of the op table.
 
     name        as nodes spell it
-    infer       types of the outputs from types of the inputs; raises CompileError through `refuse` for a broken node
+    infer       types of the outputs from types of the inputs; raises CompileError through `refuse` for a broken node;
+                None where onnx's own rule is asked
     evaluate    the meaning, in NumPy; None where the meaning is onnx.reference's
     attributes  names it may carry, with defaults; `required` marks those that must be given
     integer     True for our own ops on quantized integers
     rare        tells the forms of the op for which `evaluate` itself asks onnx.reference (`needs_onnx` asks it)
+
+    Facts, which passes, partition and code generators ask for (`ir.facts` asks them of a node):
+
+    work                what reports count it as
+    macs                multiply-accumulates of one run of a node whose shapes are all known
+    carries_activation  it may apply an activation: attributes `activation` and `activation_arguments`
+    keeps_scale         it moves quantized integers as they are: its outputs have scale and zero point of its inputs
+    keeps_range         no element of its outputs is below the least, or above the largest, of its first input (of all
+                        inputs of Concat; zeros of padding that AveragePool was told to count are inputs too)
+    nonnegative         no element of its output is below 0
+    random              tells the nodes that may give other numbers every time
+    grows               it may make much of little: the size of an output can depend on an input's elements
+    optional_outputs    its outputs behind the first may be left out
     """
 
     name: str
-    infer: Infer
+    infer: Infer | None
     evaluate: Evaluate | None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     integer: bool = False
-    rare: Callable[[Node], bool] = lambda node: False
+    rare: Callable[[Node], bool] = never
+    work: Work = "compute"
+    macs: Callable[[Node], int] = no_macs
+    carries_activation: bool = False
+    keeps_scale: bool = False
+    keeps_range: bool = False
+    nonnegative: bool = False
+    random: Callable[[Node], bool] = never
+    grows: bool = False
+    optional_outputs: bool = False
 
     def needs_onnx(self, node: Node) -> bool:
         """Whether this node can be evaluated only where the package onnx is, so not on a board."""

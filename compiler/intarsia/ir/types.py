@@ -69,3 +69,14 @@ class Quantization:
 
     def __str__(self) -> str:
         return f"q({self.scale:.9g},{self.zero_point})"
+
+
+def agree(first: TensorType, second: TensorType) -> bool:
+    """Whether two types may be of one value: equal, but for sizes that one of them does not know."""
+    if first.dtype != second.dtype:
+        return False
+    if first.shape is None or second.shape is None:
+        return True
+    return len(first.shape) == len(second.shape) and all(
+        a == b or a is None or b is None for a, b in zip(first.shape, second.shape)
+    )

@@ -8,31 +8,13 @@ import numpy as np
 
 from intarsia.dtypes import dtype_name
 from intarsia.errors import CompileError
-from intarsia.ir.activations import ACTIVATIONS, OWN_ACTIVATION
+from intarsia.ir.activations import ACTIVATIONS
+from intarsia.ir.facts import carries_activation, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.ops import OPS
-from intarsia.ir.types import TensorType
-
-STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
-_FUSED = STAGES[2:]
-_INTEGER = STAGES[3:]
-
-FUSABLE = frozenset(
-    [
-        *("Conv", "ConvTranspose", "dense", "Gemm", "MatMul", "Add", "Mul", "Sub"),
-        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"),
-    ]
-)
-"""Ops that may carry a fused activation."""
-
-MOVEMENT = frozenset(
-    [
-        *("MaxPool", "Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"),
-        *("Resize", "Identity", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"),
-    ]
-)
-"""Ops that move quantized integers without computing on them: scale and zero point pass through."""
+from intarsia.ir.ops import OPS, op_of
+from intarsia.ir.stages import FUSED_STAGES, INTEGER_STAGES, STAGES
+from intarsia.ir.types import TensorType, agree
 
 
 class VerifyError(AssertionError):
@@ -42,7 +24,7 @@ class VerifyError(AssertionError):
 def verify(graph: Graph, stage: str) -> None:
     """Check names, order, users, types, ops and scales.
 
-    stage   one of STAGES: which ops and attributes may stand in the graph
+    stage   one of ir.stages.STAGES: which ops and attributes may stand in the graph
     Raises VerifyError, or CompileError where the imported model itself breaks an op's shape rule.
     """
     assert stage in STAGES, f"no stage is called {stage!r}"
@@ -52,7 +34,7 @@ def verify(graph: Graph, stage: str) -> None:
     for node in graph.nodes:
         _check_op(node, stage)
         _check_types(node, stage)
-        if stage in _INTEGER:
+        if stage in INTEGER_STAGES:
             _check_scales(node)
 
 
@@ -133,17 +115,17 @@ def _check_op(node: Node, stage: str) -> None:
     ours = node.domain == "" and node.op[:1].islower()
     if ours and node.op not in OPS:
         raise _fail("no such op", node)
-    if ours and OPS[node.op].integer and stage not in _INTEGER:
+    if ours and OPS[node.op].integer and stage not in INTEGER_STAGES:
         raise _fail(f"integer op in a graph that is only {stage}", node)
-    if node.op == "dense" and stage not in _FUSED:
+    if node.op == "dense" and stage not in FUSED_STAGES:
         raise _fail(f"dense in a graph that is only {stage}", node)
     if not ours and node.opset < 1:
         raise _fail("an ONNX op without opset", node)
-    activation = node.attributes.get("activation")
-    if activation is None or node.domain != "" or node.op in OWN_ACTIVATION:
+    activation, op = node.attributes.get("activation"), op_of(node)
+    if activation is None or node.domain or (op is not None and "activation" in op.attributes):
         return
     arguments = node.attributes.get("activation_arguments", ())
-    if stage not in _FUSED or node.op not in FUSABLE:
+    if stage not in FUSED_STAGES or not carries_activation(node):
         raise _fail(f"fused activation {activation} in a graph that is {stage}", node)
     if activation not in ACTIVATIONS or not all(isinstance(item, float) for item in arguments):
         raise _fail(f"activation {activation!r} with arguments {arguments!r}", node)
@@ -172,17 +154,6 @@ def _check_types(node: Node, stage: str) -> None:
             raise _fail(f"its output {value.name!r} says {value.type}; by the rule it is {expected}", node)
 
 
-def agree(first: TensorType, second: TensorType) -> bool:
-    """Whether two types may be of one value: equal, but for sizes that one of them does not know."""
-    if first.dtype != second.dtype:
-        return False
-    if first.shape is None or second.shape is None:
-        return True
-    return len(first.shape) == len(second.shape) and all(
-        a == b or a is None or b is None for a, b in zip(first.shape, second.shape)
-    )
-
-
 # ---- scales
 
 
@@ -190,14 +161,14 @@ def _check_scales(node: Node) -> None:
     """Integers of quantized graphs carry scale and zero point, and nodes mean the same zero points."""
     if node.domain:
         return
-    if node.op in MOVEMENT:
+    if keeps_scale(node):
         source = node.optional_input(0)
         if source is not None and source.quantization is not None:
             for value in node.outputs:
                 if value is not None and value.dtype == source.dtype and value.quantization != source.quantization:
                     raise _fail(f"{source.quantization} becomes {value.quantization} on the way", node)
         return
-    op = OPS.get(node.op)
+    op = op_of(node)
     if op is None or not op.integer:
         return
     for value in (*node.inputs, *node.outputs):

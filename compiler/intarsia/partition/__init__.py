@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from intarsia.artifact.parts import EVALUATOR
 from intarsia.ir.graph import Graph, Node
 from intarsia.partition.placement import Placement, place_nodes
 from intarsia.partition.regions import Region, extract, group_nodes
@@ -58,4 +59,4 @@ def _demoted(placement: Placement, targets: tuple[Target, ...]) -> Placement:
     for target in targets[1:]:
         if target.supports(placement.node).ok:
             return replace(placement, place=target.name, refused=((targets[0].name, answer),))
-    return replace(placement, place="evaluator", refused=((targets[0].name, answer),))
+    return replace(placement, place=EVALUATOR, refused=((targets[0].name, answer),))

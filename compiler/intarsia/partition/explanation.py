@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from intarsia.artifact.parts import EVALUATOR
+from intarsia.ir.facts import needs_onnx
 from intarsia.partition import Partition
-from intarsia.partition.placement import Placement, needs_onnx
+from intarsia.partition.placement import Placement
 from intarsia.targets import Target
 
 HOST_MACS_PER_SECOND = 0.8e9
@@ -116,7 +118,7 @@ def _row(placement: Placement, targets: Mapping[str, Target], wanted: str) -> Ro
         bytes=placement.bytes,
         cycles=0 if cost is None else cost.cycles,
         fallback_seconds=seconds,
-        needs_onnx=placement.place == "evaluator" and needs_onnx(node),
+        needs_onnx=placement.place == EVALUATOR and needs_onnx(node),
         reasons=tuple(
             Reason(name, answer.rule, answer.reason, answer.fix)
             for name, answer in placement.refused

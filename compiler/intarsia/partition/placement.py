@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from intarsia.artifact.parts import EVALUATOR
+from intarsia.ir.facts import is_compute, macs, moved_bytes
 from intarsia.ir.graph import Graph, Node
-from intarsia.partition.work import is_compute, macs, moved_bytes
 from intarsia.targets import Support, Target
-
-EVALUATOR = "evaluator"
-"""The place of nodes that no code generator takes: the NumPy meaning itself runs them."""
 
 
 @dataclass(frozen=True)
 class Placement:
     """Where one node runs.
 
-    place    the name of the target whose code runs it, or EVALUATOR
+    place    the name of the target whose code runs it, or EVALUATOR for what no code generator takes
     compute  False for data movement and changes of number format
     macs     multiply-accumulates of one run
     bytes    bytes that it reads and writes
@@ -46,11 +44,3 @@ def _place(node: Node, targets: tuple[Target, ...]) -> Placement:
             break
         refused.append((target.name, answer))
     return Placement(node, place, is_compute(node), macs(node), moved_bytes(node), tuple(refused))
-
-
-def needs_onnx(node: Node) -> bool:
-    """True where the evaluator hands the node to onnx.reference, which a board does not have."""
-    from intarsia.ir.ops import OPS
-
-    op = OPS.get(node.op) if node.domain == "" else None
-    return op is None or op.needs_onnx(node)

@@ -8,10 +8,9 @@ __all__ = ["Hook", "Pass", "Refusal", "all_passes", "fuse_passes", "run_passes",
 
 
 def all_passes() -> tuple[type[Pass], ...]:
-    """Every pass that a pipeline may name."""
-    from intarsia.passes import fuse, simplify
-
-    return (*simplify.PASSES, *fuse.PASSES)
+    """Every pass that a pipeline may name: those of the pipelines with everything switched on."""
+    steps = (*simplify_passes(prequantized=True), *fuse_passes(prequantized=True, integer=True))
+    return tuple(dict.fromkeys(type(step) for step in steps))
 
 
 def simplify_passes(prequantized: bool = False) -> tuple[Pass, ...]:

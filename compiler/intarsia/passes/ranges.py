@@ -5,17 +5,9 @@ from __future__ import annotations
 import math
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.ops import OPS, op_of
 from intarsia.passes.matching import scalar
 
-_NONNEGATIVE = frozenset(
-    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2")
-)
-_KEEPING = frozenset(
-    (
-        *("Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Identity", "Expand"),
-        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "Gather", "Tile"),
-    )
-)
 _DEPTH = 16
 
 
@@ -32,20 +24,22 @@ def lower_bound(value: Value, depth: int = _DEPTH) -> float:
     if activation is None:
         return own
     arguments = node.attributes.get("activation_arguments", ())
-    if activation in _NONNEGATIVE:
+    if OPS[activation].nonnegative:
         return max(own, 0.0)
     return float(arguments[0]) if activation == "Clip" else -math.inf
 
 
 def _own_bound(node: Node, depth: int) -> float:
-    if node.op in _NONNEGATIVE:
+    op = op_of(node)
+    if op is not None and op.nonnegative:
         return 0.0
     if node.op == "Clip":
         low = scalar(node.optional_input(1))
         return -math.inf if low is None else low
-    if node.op in _KEEPING:
+    if op is not None and op.keeps_range:
         data = node.inputs if node.op == "Concat" else node.inputs[:1]
-        return min(lower_bound(value, depth - 1) for value in data if value is not None)
+        least = min(lower_bound(value, depth - 1) for value in data if value is not None)
+        return min(least, 0.0) if node.attributes.get("count_include_pad", 0) else least
     if node.op == "Add" and all(value is not None for value in node.inputs):
         return lower_bound(node.input(0), depth - 1) + lower_bound(node.input(1), depth - 1)
     return -math.inf

@@ -18,11 +18,14 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes
-from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
-from intarsia_backends.cpu.emit.packed_ends import packed_end
-from intarsia_backends.cpu.emit.vectors import (
+from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.lower.tiles import balanced_tiles
+from intarsia_backends.lowering.access import row_major
+from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, Contraction
+from intarsia_backends.tir.expressions import Term, over_lanes
+from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored
+from intarsia_backends.tir.vectors import (
     LINE_BYTES,
     Register,
     add_quads,
@@ -32,9 +35,6 @@ from intarsia_backends.cpu.emit.vectors import (
     prefetch,
     store,
 )
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
-from intarsia_backends.cpu.lower.tiles import balanced_tiles
-from intarsia_backends.cpu.walks import row_major
 
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""

@@ -14,11 +14,12 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes
-from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import address, finished, loaded, loops, span, stored
-from intarsia_backends.cpu.emit.packed_ends import packed_end
-from intarsia_backends.cpu.emit.vectors import (
+from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
+from intarsia_backends.tir.expressions import Term, over_lanes
+from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored
+from intarsia_backends.tir.vectors import (
     Register,
     broadcast,
     gathered,
@@ -29,7 +30,6 @@ from intarsia_backends.cpu.emit.vectors import (
     store,
     widened_products,
 )
-from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 
 _Sums = list[list[Register]]
 """The sums of one column of an output: by row, then by part of the unit of channels."""

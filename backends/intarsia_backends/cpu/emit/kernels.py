@@ -9,16 +9,12 @@ from typing import Any
 
 from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.depthwise import emit_depthwise
-from intarsia_backends.cpu.emit.nests import emit_nest
 from intarsia_backends.cpu.emit.objects import write_object
-from intarsia_backends.cpu.emit.picking import emit_extreme, emit_running, emit_scatter, emit_top
 from intarsia_backends.cpu.emit.products import emit_product
-from intarsia_backends.cpu.emit.recurrent import emit_recurrent
-from intarsia_backends.cpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
-from intarsia_backends.cpu.emit.surround import emit_surround
 from intarsia_backends.cpu.emit.winograd import emit_winograd
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
-from intarsia_backends.cpu.kernels import (
+from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.lowering.kernels import (
     Contraction,
     Extreme,
     IntegerSoftmax,
@@ -33,7 +29,11 @@ from intarsia_backends.cpu.kernels import (
     Surround,
     Top,
 )
-from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.tir.indexing import emit_extreme, emit_running, emit_scatter, emit_top
+from intarsia_backends.tir.nests import emit_nest
+from intarsia_backends.tir.recurrent import emit_recurrent
+from intarsia_backends.tir.rows import emit_integer_softmax, emit_normalize, emit_softmax
+from intarsia_backends.tir.surround import emit_surround
 
 _EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
     Contraction: emit_contraction,

@@ -18,11 +18,13 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.cuts import split_evenly, sum_chains
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes, term
-from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import address, loaded, loops, span, stored
-from intarsia_backends.cpu.emit.vectors import (
+from intarsia_backends.cpu.tiling import split_evenly, sum_chains
+from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, MatrixProduct
+from intarsia_backends.tir.expressions import Term, over_lanes, term
+from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.nests import address, loaded, loops, span, stored
+from intarsia_backends.tir.vectors import (
     LINE_BYTES,
     add_quads,
     load,
@@ -32,8 +34,6 @@ from intarsia_backends.cpu.emit.vectors import (
     store,
     transposed,
 )
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, MatrixProduct
-from intarsia_backends.cpu.walks import Expression
 
 _REUSES = 3
 """Row tiles from which on a panel that is made at run time is laid out before it is used."""

@@ -17,10 +17,12 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.expressions import Term, over_lanes
-from intarsia_backends.cpu.emit.functions import function, parameter
-from intarsia_backends.cpu.emit.nests import finished, loaded, span, stored
-from intarsia_backends.cpu.emit.vectors import (
+from intarsia_backends.cpu.image_kernels import Winograd
+from intarsia_backends.lowering.kernels import PARALLEL_WORK
+from intarsia_backends.tir.expressions import Term, over_lanes
+from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.nests import finished, loaded, span, stored
+from intarsia_backends.tir.vectors import (
     LINE_BYTES,
     Register,
     broadcast,
@@ -32,8 +34,6 @@ from intarsia_backends.cpu.emit.vectors import (
     widened_products,
     wrapped,
 )
-from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.cpu.kernels import PARALLEL_WORK
 
 _UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
 """More of them, LLVM reorders sums of integers until the registers run out."""

@@ -11,18 +11,18 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia.targets import Support
-from intarsia_backends.cpu import requantize
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Contraction, nest
-from intarsia_backends.cpu.lower.activations import activated
-from intarsia_backends.cpu.lower.geometry import Window, check_window, window_of
 from intarsia_backends.cpu.lower.images import convolve_images, takes_images
 from intarsia_backends.cpu.lower.packing import channel_weight, pack, pad_outputs
-from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused, sequence
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Buffer
-from intarsia_backends.cpu.walks import Access, Expression, row_major
+from intarsia_backends.lowering import requantize
+from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.kernels import Contraction, nest
+from intarsia_backends.lowering.ops.activations import activated
+from intarsia_backends.lowering.ops.geometry import Window, check_window, window_of
+from intarsia_backends.lowering.ops.table import Lowering, attribute, elements, refused, sequence
+from intarsia_backends.lowering.program import Buffer
 
 # ---- lowering of a window: padding, then sums of products
 
@@ -282,7 +282,7 @@ def centred(zero_point: int) -> Expression:
 def requantized(total: Expression, factor: Expression, node: Node, form: str = "float64") -> Expression:
     """`intarsia.ir.integer.requantize` of an int32 with the zero point and the clamp of a node.
 
-    form  of the arithmetic, and type of the factor: see `intarsia_backends.cpu.requantize`
+    form  of the arithmetic, and type of the factor: see `intarsia_backends.lowering.requantize`
     """
     zero = int(attribute(node, "output_zero_point", 0))
     low, high = int(attribute(node, "clamp_min", -128)), int(attribute(node, "clamp_max", 127))

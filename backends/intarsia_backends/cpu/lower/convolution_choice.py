@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from intarsia_backends.cpu.blockings import Question
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
 from intarsia_backends.cpu.lower.tiles import choose_tile, ranked_tiles, row_splits
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.winograd import Plan, other_plans, plan, winograd_pays
+from intarsia_backends.lowering.kernels import SHARES, WEIGHTS
 
 _CACHED_BYTES = 192 << 10
 """Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of

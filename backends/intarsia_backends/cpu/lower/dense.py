@@ -7,17 +7,17 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.builder import Builder, element
-from intarsia_backends.cpu.kernels import SHARES, nest
-from intarsia_backends.cpu.lower.activations import activated, knows_activation
 from intarsia_backends.cpu.lower.convolution import centred, channel_factors, requantized
-from intarsia_backends.cpu.lower.products import Product
 from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
-from intarsia_backends.cpu.lower.table import Lowering, attribute, elements, refused
 from intarsia_backends.cpu.lower.tiles import products_for
-from intarsia_backends.cpu.program import Buffer
-from intarsia_backends.cpu.views import View
-from intarsia_backends.cpu.walks import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.builder import Builder, element
+from intarsia_backends.lowering.kernels import SHARES, nest
+from intarsia_backends.lowering.ops.activations import activated, knows_activation
+from intarsia_backends.lowering.ops.products import Product
+from intarsia_backends.lowering.ops.table import Lowering, attribute, elements, refused
+from intarsia_backends.lowering.program import Buffer
+from intarsia_backends.lowering.views import View
 
 
 def _dense(builder: Builder, node: Node, weights: Array, bias: Array | None) -> None:

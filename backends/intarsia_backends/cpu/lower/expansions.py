@@ -9,7 +9,7 @@ import numpy as np
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.lower import fourier
 from intarsia_backends.cpu.lower.parts import Expansion, Parts
-from intarsia_backends.cpu.lower.table import attribute, axis_of, integers
+from intarsia_backends.lowering.ops.table import attribute, axis_of, integers
 
 
 def _reduce_log_sum_exp(parts: Parts) -> Sequence[Value]:

@@ -9,7 +9,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
 from intarsia_backends.cpu.lower.parts import Expansion, Parts
-from intarsia_backends.cpu.lower.table import attribute, integers
+from intarsia_backends.lowering.ops.table import attribute, integers
 
 
 def _tables(given: int, length: int, bins: int) -> tuple[Array, Array]:

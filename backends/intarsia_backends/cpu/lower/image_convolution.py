@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.fusion import stored
-from intarsia_backends.cpu.layouts import channels_last, images_result
-from intarsia_backends.cpu.lower.geometry import Window, first_tap
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Operand
-from intarsia_backends.cpu.views import Halo, Images, View
-from intarsia_backends.cpu.walks import Access, Expression
+from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.fusion import stored
+from intarsia_backends.lowering.layouts import channels_last, images_result
+from intarsia_backends.lowering.ops.geometry import Window, first_tap
+from intarsia_backends.lowering.program import Operand
+from intarsia_backends.lowering.views import Halo, Images, View
 
 Placed = tuple[Operand, Images, View, Expression]
 """The first tap of the input, how the input lies, where the output goes, and its element as stored there."""

@@ -8,17 +8,12 @@ from dataclasses import replace
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.builder import Builder, Pending
 from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction, Kernel, nest
-from intarsia_backends.cpu.layouts import BYTES, HALOS, wanted_halo
 from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
-from intarsia_backends.cpu.lower.geometry import Window, window_halo, window_of
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
 from intarsia_backends.cpu.lower.quads import quads_bias, takes_quads
-from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.lower.winograd import (
     convolution_question,
@@ -27,10 +22,15 @@ from intarsia_backends.cpu.lower.winograd import (
     winograd_sizes_of,
 )
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Operand
-from intarsia_backends.cpu.views import Halo, Images, View
-from intarsia_backends.cpu.walks import Access, Expression
 from intarsia_backends.cpu.winograd import Plan
+from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.builder import Builder, Pending
+from intarsia_backends.lowering.kernels import SHARES, STORED, Contraction, Kernel, nest
+from intarsia_backends.lowering.layouts import BYTES, HALOS, wanted_halo
+from intarsia_backends.lowering.ops.geometry import Window, window_halo, window_of
+from intarsia_backends.lowering.ops.table import elements
+from intarsia_backends.lowering.program import Operand
+from intarsia_backends.lowering.views import Halo, Images, View
 
 _PICKED_OUTPUTS = 64
 """Outputs from on which a 1x1 convolution with strides is worth a copy of what it reads."""

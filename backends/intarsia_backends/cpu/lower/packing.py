@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.cuts import interleaving_order
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
-from intarsia_backends.cpu.program import Buffer
+from intarsia_backends.cpu.tiling import interleaving_order
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.kernels import SHARES, WEIGHTS
+from intarsia_backends.lowering.program import Buffer
 
 
 def pack(

@@ -9,10 +9,10 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.blockings import Question
-from intarsia_backends.cpu.cuts import Cut, split_evenly, sum_chains
-from intarsia_backends.cpu.kernels import PARALLEL_WORK, SHARES, WEIGHTS
 from intarsia_backends.cpu.lower.tiles import PAIR_VECTORS_MAX, step_cycles
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.tiling import Cut, split_evenly, sum_chains
+from intarsia_backends.lowering.kernels import PARALLEL_WORK, SHARES, WEIGHTS
 
 _LATENCY_STEPS = 4.0
 """Cycles until a multiply-add that waits for the one before it can start."""

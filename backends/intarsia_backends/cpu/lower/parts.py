@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.dtypes import ELEMENT_TYPES
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.ops.rules import ELEMENT_TYPES
 from intarsia.ir.types import TensorType
 from intarsia.targets import Support
-from intarsia_backends.cpu.lower.table import refused
+from intarsia_backends.lowering.ops.table import refused
 
 OPSET = 21
 """Opset of the nodes that parts are made of; the ops used mean the same in the canonical form of an import."""

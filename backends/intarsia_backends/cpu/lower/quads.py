@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.layouts import BYTE_ZERO
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.lowering.layouts import BYTE_ZERO
 
 OFFSET = -BYTE_ZERO
 """What is added to an int8 where it is stored as a uint8."""

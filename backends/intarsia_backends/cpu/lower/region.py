@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import YES, Support, no
 from intarsia_backends.cpu.blockings import Blockings
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.lower import (
+from intarsia_backends.cpu.lower import convolution, dense
+from intarsia_backends.cpu.lower.expansions import EXPANSIONS
+from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
+from intarsia_backends.cpu.lower.half import expand_half, is_half
+from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
+from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.ops import (
     arithmetic,
-    convolution,
-    dense,
     einsum,
     elementwise,
+    indexing,
     integer,
     movement,
-    picking,
     pooling,
     quantized,
     recurrent,
@@ -27,19 +31,14 @@ from intarsia_backends.cpu.lower import (
     sampling,
     windows,
 )
-from intarsia_backends.cpu.lower.expansions import EXPANSIONS
-from intarsia_backends.cpu.lower.functions import FUNCTIONS, expand_function
-from intarsia_backends.cpu.lower.half import expand_half, is_half
-from intarsia_backends.cpu.lower.parts import Expanded, NotMade, expand
-from intarsia_backends.cpu.lower.table import Lowering, has_sizes, makes_nothing, supports
-from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Program
+from intarsia_backends.lowering.ops.table import Lowering, has_sizes, makes_nothing, supports
+from intarsia_backends.lowering.program import Program
 
 LOWERINGS: dict[str, Lowering] = {
     **elementwise.LOWERINGS,
     **arithmetic.LOWERINGS,
     **movement.LOWERINGS,
-    **picking.LOWERINGS,
+    **indexing.LOWERINGS,
     **recurrent.LOWERINGS,
     **resize.LOWERINGS,
     **sampling.LOWERINGS,
@@ -140,17 +139,3 @@ def _lower(builder: Builder, node: Node) -> None:
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
     """One row a node for reports."""
     return tuple({"name": node.name, "op": node.op, "macs": macs(node)} for node in graph.nodes)
-
-
-def macs(node: Node) -> int:
-    """Multiply-accumulate operations of a node; 0 for those that are no sums of products."""
-    if node.op in ("Conv", "qconv", "ConvInteger", "QLinearConv"):
-        weights = node.input(3 if node.op == "QLinearConv" else 1)
-        return node.output.type.elements * math.prod(weights.shape[1:])
-    if node.op == "ConvTranspose":
-        return node.input(0).type.elements * math.prod(node.input(1).shape[1:])
-    if node.op in ("dense", "qmatmul", "MatMul", "MatMulInteger", "QLinearMatMul"):
-        return node.output.type.elements * node.input(0).shape[-1]
-    if node.op == "Gemm":
-        return node.output.type.elements * node.input(0).shape[0 if node.attributes.get("transA") else 1]
-    return 0

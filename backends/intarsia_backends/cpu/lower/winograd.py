@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Node
-from intarsia_backends.cpu.builder import Builder
 from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.cpu.kernels import SHARES, Kernel
 from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion
-from intarsia_backends.cpu.lower.geometry import Window, window_halo
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
 from intarsia_backends.cpu.lower.quads import takes_quads
-from intarsia_backends.cpu.lower.table import elements
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Operand
-from intarsia_backends.cpu.views import Halo
 from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.kernels import SHARES, Kernel
+from intarsia_backends.lowering.ops.geometry import Window, window_halo
+from intarsia_backends.lowering.ops.table import elements
+from intarsia_backends.lowering.program import Operand
+from intarsia_backends.lowering.views import Halo
 
 FLOAT_VARIABLE = "INTARSIA_FLOAT"
 """Environment variable: "strict" keeps float32 convolutions to plain sums, whose errors are some ten times smaller."""

@@ -23,12 +23,12 @@ from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
 from intarsia_backends.cpu.blockings import Asked, Blocking
-from intarsia_backends.cpu.builder import Builder
-from intarsia_backends.cpu.kernels import Contraction, Kernel, MatrixProduct
 from intarsia_backends.cpu.link import link_region, write_kernels
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.program import Buffer, Operand, Part, Program, buffer_of
-from intarsia_backends.cpu.walks import Access
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.kernels import Contraction, Kernel, MatrixProduct
+from intarsia_backends.lowering.program import Buffer, Operand, Part, Program, buffer_of
 
 _COLD_BYTES_MAX = 48 << 20
 """More weights than the last cache of most processors holds."""

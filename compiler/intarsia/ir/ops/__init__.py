@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from intarsia.ir.graph import Node
 from intarsia.ir.op import Op
 from intarsia.ir.ops import (
     activation,
     convolution,
+    creation,
     elementwise,
-    joining,
+    indexing,
     linear,
+    long_tail,
     normalization,
-    picking,
     pooling,
     qlinear,
     quantized,
@@ -18,27 +20,41 @@ from intarsia.ir.ops import (
     reduction,
     resize,
     scaling,
+    scans,
     shaping,
+    slicing,
 )
 
-_FAMILIES = (
-    activation.OPS,
-    convolution.OPS,
-    elementwise.OPS,
-    joining.OPS,
-    linear.OPS,
-    normalization.OPS,
-    picking.OPS,
-    pooling.OPS,
-    qlinear.OPS,
-    quantized.OPS,
-    recurrent.OPS,
-    reduction.OPS,
-    resize.OPS,
-    scaling.OPS,
-    shaping.OPS,
-)
+FAMILIES: dict[str, tuple[Op, ...]] = {
+    "activation": activation.OPS,
+    "convolution": convolution.OPS,
+    "creation": creation.OPS,
+    "elementwise": elementwise.OPS,
+    "indexing": indexing.OPS,
+    "linear": linear.OPS,
+    "normalization": normalization.OPS,
+    "pooling": pooling.OPS,
+    "qlinear": qlinear.OPS,
+    "quantized": quantized.OPS,
+    "recurrent": recurrent.OPS,
+    "reduction": reduction.OPS,
+    "resize": resize.OPS,
+    "scaling": scaling.OPS,
+    "scans": scans.OPS,
+    "shaping": shaping.OPS,
+    "slicing": slicing.OPS,
+}
+"""Rows by the name of their module."""
 
-OPS: dict[str, Op] = {op.name: op for family in _FAMILIES for op in family}
+OPS: dict[str, Op] = {op.name: op for family in FAMILIES.values() for op in family}
+"""Ops with a shape rule of ours."""
+
+LONG_TAIL: dict[str, Op] = {op.name: op for op in long_tail.OPS}
+"""Rows that tell facts alone: shape rule and meaning are onnx's."""
 
 INTEGER_OPS = tuple(name for name, op in OPS.items() if op.integer)
+
+
+def op_of(node: Node) -> Op | None:
+    """The row of a node's op; None where nothing is known of it but what onnx says."""
+    return None if node.domain else OPS.get(node.op) or LONG_TAIL.get(node.op)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from intarsia.dtypes import FLOATING, Array
-from intarsia.ir.activations import apply_activation
+from intarsia.ir.activations import ARGUMENTS, apply_activation
 from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, attribute, refuse
-from intarsia.ir.ops.rules import BAD_MODEL, NUMERIC, Types, broadcast, given, same_dtype, tensor
+from intarsia.ir.ops.rules import BAD_MODEL, NUMERIC, SIGNED, Types, broadcast, given, same_dtype, tensor
 from intarsia.ir.types import TensorType
 
-_SIGNED = tuple(name for name in NUMERIC if not name.startswith("u"))
 
-
-def _row(name: str, attributes: dict[str, Any], dtypes: Sequence[str] = FLOATING) -> Op:
+def _row(name: str, dtypes: Sequence[str] = FLOATING) -> Op:
     """A row whose attributes, in order, are the arguments of the activation."""
+    attributes = ARGUMENTS.get(name, {})
 
     def infer(node: Node, types: Types, known: Known) -> list[TensorType]:
         return [tensor(node, types, 0, dtypes)]
@@ -27,7 +25,8 @@ def _row(name: str, attributes: dict[str, Any], dtypes: Sequence[str] = FLOATING
         arguments = [node.attributes.get(key, default) for key, default in attributes.items()]
         return [apply_activation(given(inputs, 0), name, arguments)]
 
-    return Op(name, infer, evaluate, attributes)
+    nonnegative = name in ("Relu", "Sigmoid", "HardSigmoid", "Softplus")
+    return Op(name, infer, evaluate, attributes, nonnegative=nonnegative)
 
 
 def _infer_gelu(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -59,20 +58,20 @@ def _evaluate_prelu(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 
 
 OPS = (
-    _row("Relu", {}, _SIGNED),
-    _row("LeakyRelu", {"alpha": 0.01}),
-    _row("Sigmoid", {}),
-    _row("Tanh", {}),
-    _row("HardSigmoid", {"alpha": 0.2, "beta": 0.5}),
-    _row("HardSwish", {}),
-    _row("Elu", {"alpha": 1.0}),
-    _row("Selu", {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
-    _row("Celu", {"alpha": 1.0}),
-    _row("ThresholdedRelu", {"alpha": 1.0}),
-    _row("Softplus", {}),
-    _row("Softsign", {}),
-    _row("Mish", {}),
-    _row("Swish", {"alpha": 1.0}),
+    _row("Relu", SIGNED),
+    _row("LeakyRelu"),
+    _row("Sigmoid"),
+    _row("Tanh"),
+    _row("HardSigmoid"),
+    _row("HardSwish"),
+    _row("Elu"),
+    _row("Selu"),
+    _row("Celu"),
+    _row("ThresholdedRelu"),
+    _row("Softplus"),
+    _row("Softsign"),
+    _row("Mish"),
+    _row("Swish"),
     GELU,
     Op("PRelu", _infer_prelu, _evaluate_prelu),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -174,7 +174,15 @@ def _evaluate_conv(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 
 _WINDOW = {"kernel_shape": (), "strides": (), "pads": (), "dilations": (), "auto_pad": "NOTSET"}
 
-CONV = Op("Conv", _infer_conv, _evaluate_conv, {**_WINDOW, "group": 1})
+
+def conv_macs(weight: int) -> Callable[[Node], int]:
+    """For the row of a convolution with its weight, [M, C / group, ...], at that input: a filter an output element."""
+    return lambda node: node.output.type.elements * math.prod(node.input(weight).shape[1:])
+
+
+CONV = Op(
+    "Conv", _infer_conv, _evaluate_conv, {**_WINDOW, "group": 1}, macs=conv_macs(weight=1), carries_activation=True
+)
 
 
 # ---- ConvTranspose
@@ -261,7 +269,19 @@ def _evaluate_conv_transpose(node: Node, inputs: Sequence[Array | None]) -> list
     return [np.ascontiguousarray(result).astype(x.dtype, copy=False)]
 
 
-CONV_TRANSPOSE = Op("ConvTranspose", _infer_conv_transpose, _evaluate_conv_transpose, {**_WINDOW, "group": 1})
+def _conv_transpose_macs(node: Node) -> int:
+    """Each input element goes once through its filter of the weight, [C, M / group, ...]."""
+    return node.input(0).type.elements * math.prod(node.input(1).shape[1:])
+
+
+CONV_TRANSPOSE = Op(
+    "ConvTranspose",
+    _infer_conv_transpose,
+    _evaluate_conv_transpose,
+    {**_WINDOW, "group": 1},
+    macs=_conv_transpose_macs,
+    carries_activation=True,
+)
 
 
 OPS = (CONV, CONV_TRANSPOSE)

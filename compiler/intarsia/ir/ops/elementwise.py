@@ -1,4 +1,4 @@
-"""Ops on one element at a time: arithmetic, comparison, logic, conversion. Operands broadcast like NumPy's."""
+"""Ops on one element at a time: arithmetic, comparison, logic, conversion, Dropout. Operands broadcast like NumPy's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from intarsia.ir.op import Known, Op, attribute, refuse, required
 from intarsia.ir.ops.rules import (
     BAD_MODEL,
     NUMERIC,
+    SIGNED,
     Types,
     broadcast,
     element_type_of,
@@ -27,9 +28,6 @@ from intarsia.ir.ops.rules import (
     tensor,
 )
 from intarsia.ir.types import TensorType
-
-_UNSIGNED = tuple(name for name in INTEGER if name.startswith("u"))
-_SIGNED = tuple(name for name in NUMERIC if name not in _UNSIGNED)
 
 # ---- one operand
 
@@ -46,7 +44,7 @@ def _unary(name: str, function: Callable[[Array], Any], dtypes: Sequence[str], r
         with np.errstate(all="ignore"):
             return [np.asarray(function(x)).astype(numpy_dtype(result) if result else x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate)
+    return Op(name, infer, evaluate, nonnegative=name in ("Abs", "Exp", "Sqrt"))
 
 
 _FLOAT_FUNCTIONS: dict[str, Callable[[Array], Any]] = {
@@ -74,7 +72,7 @@ _UNARY = (
     *(_unary(name, function, FLOATING) for name, function in _FLOAT_FUNCTIONS.items()),
     _unary("Erf", erf, NUMERIC),
     _unary("Abs", np.abs, NUMERIC),
-    _unary("Neg", np.negative, _SIGNED),
+    _unary("Neg", np.negative, SIGNED),
     _unary("Sign", np.sign, NUMERIC),
     _unary("Not", np.logical_not, ("bool",)),
     _unary("BitwiseNot", np.bitwise_not, INTEGER),
@@ -164,7 +162,7 @@ def _binary(
         with np.errstate(all="ignore"):
             return [np.asarray(function(node, a, b)).astype(numpy_dtype(result) if result else a.dtype, copy=False)]
 
-    return Op(name, infer, evaluate, attributes or {})
+    return Op(name, infer, evaluate, attributes or {}, carries_activation=name in ("Add", "Sub", "Mul"))
 
 
 def _check_attributes(node: Node, a: TensorType) -> None:
@@ -299,7 +297,7 @@ def _is_rare_cast(node: Node) -> bool:
     return node.input(0).dtype not in _PLAIN or to not in _PLAIN
 
 
-CAST = Op("Cast", _infer_cast, _evaluate_cast, {"to": required, **_SATURATION}, rare=_is_rare_cast)
+CAST = Op("Cast", _infer_cast, _evaluate_cast, {"to": required, **_SATURATION}, rare=_is_rare_cast, work="conversion")
 
 
 def _infer_cast_like(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -314,4 +312,27 @@ def _evaluate_cast_like(node: Node, inputs: Sequence[Array | None]) -> list[Arra
 CAST_LIKE = Op("CastLike", _infer_cast_like, _evaluate_cast_like, _SATURATION, rare=_is_rare_cast)
 
 
-OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE)
+# ---- Dropout
+
+
+def _infer_dropout(node: Node, types: Types, known: Known) -> list[TensorType]:
+    x = tensor(node, types, 0)
+    return [x, TensorType("bool", x.shape)][: max(len(node.outputs), 1)]
+
+
+def _evaluate_dropout(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    x, training = given(inputs, 0), given_or_none(inputs, 2)
+    if training is not None and bool(training.reshape(-1)[0]):
+        return fallback(node, inputs)
+    return [x, np.ones(x.shape, np.bool_)][: max(len(node.outputs), 1)]
+
+
+def _may_train(node: Node) -> bool:
+    training = node.optional_input(2)
+    return training is not None and (training.data is None or bool(training.data.reshape(-1)[0]))
+
+
+DROPOUT = Op("Dropout", _infer_dropout, _evaluate_dropout, rare=_may_train, random=_may_train, optional_outputs=True)
+
+
+OPS = (*_UNARY, IS_INF, *_BINARY, *_VARIADIC, WHERE, CLIP, CAST, CAST_LIKE, DROPOUT)

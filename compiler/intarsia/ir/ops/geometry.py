@@ -29,6 +29,7 @@ class Window:
 
     @property
     def rank(self) -> int:
+        """The number of spatial axes."""
         return len(self.kernel)
 
     def reach(self, axis: int) -> int:

@@ -54,7 +54,12 @@ def _evaluate_matmul(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.asarray(np.matmul(wide(a), wide(b))).astype(a.dtype, copy=False)]
 
 
-MATMUL = Op("MatMul", _infer_matmul, _evaluate_matmul)
+def matmul_macs(node: Node) -> int:
+    """Each output element sums along the last axis of the first input."""
+    return node.output.type.elements * node.input(0).shape[-1]
+
+
+MATMUL = Op("MatMul", _infer_matmul, _evaluate_matmul, macs=matmul_macs, carries_activation=True)
 
 
 def _infer_gemm(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -97,7 +102,18 @@ def _factor(number: float, like: Array) -> Array:
     return np.asarray(number, like.dtype if like.dtype.kind == "f" else np.float64)
 
 
-GEMM = Op("Gemm", _infer_gemm, _evaluate_gemm, {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0})
+def _gemm_macs(node: Node) -> int:
+    return node.output.type.elements * node.input(0).shape[0 if node.attributes.get("transA") else -1]
+
+
+GEMM = Op(
+    "Gemm",
+    _infer_gemm,
+    _evaluate_gemm,
+    {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
+    macs=_gemm_macs,
+    carries_activation=True,
+)
 
 
 def _infer_dense(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -121,7 +137,7 @@ def _evaluate_dense(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [np.asarray(total).astype(x.dtype, copy=False)]
 
 
-DENSE = Op("dense", _infer_dense, _evaluate_dense)
+DENSE = Op("dense", _infer_dense, _evaluate_dense, macs=matmul_macs, carries_activation=True)
 """Inputs x [...,K], weight [K,M], optional bias [M], all of one floating type: x @ weight + bias, [...,M]."""
 
 

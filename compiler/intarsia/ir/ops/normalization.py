@@ -71,6 +71,8 @@ BATCH = Op(
     _evaluate_batch,
     {"epsilon": 1e-5, "momentum": 0.9, "training_mode": 0},
     rare=lambda node: bool(node.attributes.get("training_mode", 0)),
+    carries_activation=True,
+    optional_outputs=True,
 )
 
 
@@ -116,7 +118,13 @@ def _evaluate_layer(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     return [result.astype(x.dtype, copy=False), mean, inverse][: max(len(node.outputs), 1)]
 
 
-LAYER = Op("LayerNormalization", _infer_layer, _evaluate_layer, {"axis": -1, "epsilon": 1e-5, "stash_type": 1})
+LAYER = Op(
+    "LayerNormalization",
+    _infer_layer,
+    _evaluate_layer,
+    {"axis": -1, "epsilon": 1e-5, "stash_type": 1},
+    optional_outputs=True,
+)
 
 
 def _infer_rms(node: Node, types: Types, known: Known) -> list[TensorType]:

@@ -87,7 +87,16 @@ def _max_with_indices(node: Node, x: Array, padded: Array, window: Window, posit
     return [best, where]
 
 
-MAX_POOL = Op("MaxPool", _infer_max_pool, _evaluate_max_pool, {**_WINDOW, "storage_order": 0})
+MAX_POOL = Op(
+    "MaxPool",
+    _infer_max_pool,
+    _evaluate_max_pool,
+    {**_WINDOW, "storage_order": 0},
+    carries_activation=True,
+    keeps_scale=True,
+    keeps_range=True,
+    optional_outputs=True,
+)
 
 
 # ---- AveragePool
@@ -121,7 +130,14 @@ def _sum_taps(x: Array, window: Window) -> Array:
     return total
 
 
-AVERAGE_POOL = Op("AveragePool", _infer_average_pool, _evaluate_average_pool, {**_WINDOW, "count_include_pad": 0})
+AVERAGE_POOL = Op(
+    "AveragePool",
+    _infer_average_pool,
+    _evaluate_average_pool,
+    {**_WINDOW, "count_include_pad": 0},
+    carries_activation=True,
+    keeps_range=True,
+)
 
 
 # ---- whole images
@@ -138,7 +154,7 @@ def _global(name: str, function: Callable[..., Any]) -> Op:
         result = function(wide(x), axis=tuple(range(2, x.ndim)), keepdims=True)
         return [np.asarray(result).astype(x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate)
+    return Op(name, infer, evaluate, carries_activation=True, keeps_range=True)
 
 
 def _infer_global_lp(node: Node, types: Types, known: Known) -> list[TensorType]:

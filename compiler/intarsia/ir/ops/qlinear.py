@@ -14,9 +14,9 @@ from intarsia.dtypes import FLOATING, Array
 from intarsia.ir.graph import Node
 from intarsia.ir.integer import exact_type, integer_matmul, wrap_int32
 from intarsia.ir.op import Known, Op, refuse
-from intarsia.ir.ops.convolution import along_channels, check_conv, sum_windows
+from intarsia.ir.ops.convolution import along_channels, check_conv, conv_macs, sum_windows
 from intarsia.ir.ops.geometry import window_of
-from intarsia.ir.ops.linear import matmul_shape
+from intarsia.ir.ops.linear import matmul_macs, matmul_shape
 from intarsia.ir.ops.rules import BAD_MODEL, Types, fitting, given, given_or_none, optional, same_dtype, tensor
 from intarsia.ir.ops.windows import pad_spatial
 from intarsia.ir.types import TensorType
@@ -58,7 +58,7 @@ def _evaluate_conv_integer(node: Node, inputs: Sequence[Array | None]) -> list[A
     return [_sum_conv(node, given(inputs, 0), given_or_none(inputs, 2), given(inputs, 1), given_or_none(inputs, 3))]
 
 
-CONV_INTEGER = Op("ConvInteger", _infer_conv_integer, _evaluate_conv_integer, _WINDOW)
+CONV_INTEGER = Op("ConvInteger", _infer_conv_integer, _evaluate_conv_integer, _WINDOW, macs=conv_macs(weight=1))
 
 
 def _check_quantized(node: Node, types: Types, data: int, channels: int | None) -> TensorType:
@@ -91,7 +91,7 @@ def _evaluate_qlinear_conv(node: Node, inputs: Sequence[Array | None]) -> list[A
     return [_scaled(total, factor, y_zero)]
 
 
-QLINEAR_CONV = Op("QLinearConv", _infer_qlinear_conv, _evaluate_qlinear_conv, _WINDOW)
+QLINEAR_CONV = Op("QLinearConv", _infer_qlinear_conv, _evaluate_qlinear_conv, _WINDOW, macs=conv_macs(weight=3))
 
 
 # ---- matrix products
@@ -127,7 +127,7 @@ def _evaluate_matmul_integer(node: Node, inputs: Sequence[Array | None]) -> list
     return [_sum_matmul(given(inputs, 0), given_or_none(inputs, 2), given(inputs, 1), given_or_none(inputs, 3))]
 
 
-MATMUL_INTEGER = Op("MatMulInteger", _infer_matmul_integer, _evaluate_matmul_integer)
+MATMUL_INTEGER = Op("MatMulInteger", _infer_matmul_integer, _evaluate_matmul_integer, macs=matmul_macs)
 
 
 def _infer_qlinear_matmul(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -145,7 +145,7 @@ def _evaluate_qlinear_matmul(node: Node, inputs: Sequence[Array | None]) -> list
     return [_scaled(_sum_matmul(a, a_zero, b, b_zero), np.asarray(factor), y_zero)]
 
 
-QLINEAR_MATMUL = Op("QLinearMatMul", _infer_qlinear_matmul, _evaluate_qlinear_matmul)
+QLINEAR_MATMUL = Op("QLinearMatMul", _infer_qlinear_matmul, _evaluate_qlinear_matmul, macs=matmul_macs)
 
 
 OPS = (CONV_INTEGER, QLINEAR_CONV, MATMUL_INTEGER, QLINEAR_MATMUL)

@@ -28,7 +28,8 @@ from intarsia.ir.integer import (
     wrap_int32,
 )
 from intarsia.ir.op import Known, Op, attribute, refuse, required
-from intarsia.ir.ops.convolution import sum_windows
+from intarsia.ir.ops.convolution import conv_macs, sum_windows
+from intarsia.ir.ops.linear import matmul_macs
 from intarsia.ir.ops.windows import output_size, pad_spatial, windows
 from intarsia.ir.types import TensorType
 
@@ -145,6 +146,7 @@ QCONV = Op(
         **_CLAMP,
     },
     integer=True,
+    macs=conv_macs(weight=1),
 )
 """Inputs x int8 [N,C,*S], weight int8 [M,C/group,*K], bias int32 [M], multiplier int32 [M], shift int32 [M].
 
@@ -178,6 +180,7 @@ QMATMUL = Op(
     _evaluate_qmatmul,
     {"input_zero_point": required, "output_zero_point": required, **_CLAMP},
     integer=True,
+    macs=matmul_macs,
 )
 """Inputs x int8 [...,K], weight int8 [K,M], bias int32 [M], multiplier int32 [M], shift int32 [M]; like qconv."""
 
@@ -346,7 +349,12 @@ def _evaluate_quantize(node: Node, inputs: Sequence[Array | None]) -> list[Array
 
 
 QUANTIZE = Op(
-    "quantize", _infer_quantize, _evaluate_quantize, {"scale": required, "zero_point": required}, integer=True
+    "quantize",
+    _infer_quantize,
+    _evaluate_quantize,
+    {"scale": required, "zero_point": required},
+    integer=True,
+    work="conversion",
 )
 """Input x float32, any shape: rint(x / scale) + zero_point, saturated to int8 (float32 division, half to even)."""
 
@@ -362,7 +370,12 @@ def _evaluate_dequantize(node: Node, inputs: Sequence[Array | None]) -> list[Arr
 
 
 DEQUANTIZE = Op(
-    "dequantize", _infer_dequantize, _evaluate_dequantize, {"scale": required, "zero_point": required}, integer=True
+    "dequantize",
+    _infer_dequantize,
+    _evaluate_dequantize,
+    {"scale": required, "zero_point": required},
+    integer=True,
+    work="conversion",
 )
 """Input x int8, any shape: (x - zero_point) * scale in float32."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import FLOATING, Array
-from intarsia.ir.activations import ACTIVATIONS, apply_activation
+from intarsia.ir.activations import ACTIVATIONS, ARGUMENTS, apply_activation
 from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, refuse
 from intarsia.ir.ops.rules import (
@@ -27,15 +27,17 @@ from intarsia.ir.types import Dimension, TensorType
 
 Function = Callable[[Array], Array]
 
-_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+"""Rows of weights that each unit has, by op."""
+
 _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 _ARGUMENTS: dict[str, tuple[float | None, float | None]] = {
     "Affine": (1.0, 0.0),
     "ScaledTanh": (1.0, 1.0),
-    "HardSigmoid": (0.2, 0.5),
-    "LeakyRelu": (0.01, None),
-    "ThresholdedRelu": (1.0, None),
-    "Elu": (1.0, None),
+    **{
+        name: (ARGUMENTS[name]["alpha"], ARGUMENTS[name].get("beta"))
+        for name in ("HardSigmoid", "LeakyRelu", "ThresholdedRelu", "Elu")
+    },
 }
 """Defaults of alpha and beta, for the activations that have them."""
 
@@ -53,7 +55,7 @@ def _directions(node: Node) -> int:
 def _infer(node: Node, types: Types, known: Known) -> list[TensorType]:
     x, w, r = (tensor(node, types, index, FLOATING) for index in range(3))
     same_dtype(node, x, w, r)
-    gates, directions, batch_first = _GATES[node.op], _directions(node), bool(node.attributes.get("layout", 0))
+    gates, directions, batch_first = GATES[node.op], _directions(node), bool(node.attributes.get("layout", 0))
     _functions(node)
     for type in (x, w, r):
         of_rank(node, type, 3, 3)
@@ -195,7 +197,7 @@ def _reversed(x: Array, lengths: Array) -> Array:
 
 def _evaluate(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, w, r = wide(given(inputs, 0)), wide(given(inputs, 1)), wide(given(inputs, 2))
-    batch_first, gates, directions = bool(node.attributes.get("layout", 0)), _GATES[node.op], _directions(node)
+    batch_first, gates, directions = bool(node.attributes.get("layout", 0)), GATES[node.op], _directions(node)
     x = x.swapaxes(0, 1) if batch_first else x
     batch, hidden = x.shape[1], r.shape[2]
     given_lengths = given_or_none(inputs, 4)
@@ -231,4 +233,4 @@ def _or_zeros(data: Array | None, shape: tuple[int, ...], like: Array) -> Array:
     return np.zeros(shape, like.dtype) if data is None else data.astype(like.dtype, copy=False)
 
 
-OPS = tuple(Op(name, _infer, _evaluate, {"direction": "forward", "layout": 0}) for name in _GATES)
+OPS = tuple(Op(name, _infer, _evaluate, {"direction": "forward", "layout": 0}, optional_outputs=True) for name in GATES)

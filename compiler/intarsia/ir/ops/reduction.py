@@ -104,7 +104,14 @@ def _reduction(name: str, function: Callable[..., Any], dtypes: Sequence[str]) -
                 result = function(wide(x), axis=axes, keepdims=keep)
         return [np.asarray(result).astype(x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate, _ATTRIBUTES)
+    return Op(
+        name,
+        infer,
+        evaluate,
+        _ATTRIBUTES,
+        keeps_range=name in ("ReduceMean", "ReduceMax"),
+        nonnegative=name in ("ReduceL1", "ReduceL2"),
+    )
 
 
 _REDUCE = tuple(
@@ -135,21 +142,23 @@ def _hardmax(x: Array, axis: int) -> Array:
     return result
 
 
+def normalized_axis(node: Node, rank: int) -> int:
+    """The axis of Softmax and its kin, from 0; before opset 13 it is 1 by default."""
+    return axis_in(node, node.attributes.get("axis", -1 if node.opset >= 13 else 1), max(rank, 1))
+
+
 def _normalizer(name: str, function: Callable[[Array, int], Array]) -> Op:
     """Softmax and its kin. Before opset 13 they see the input as a matrix, cut at the axis, which is 1 by default."""
-
-    def axis_of(node: Node, rank: int) -> int:
-        return axis_in(node, node.attributes.get("axis", -1 if node.opset >= 13 else 1), max(rank, 1))
 
     def infer(node: Node, types: Types, known: Known) -> list[TensorType]:
         x = tensor(node, types, 0, FLOATING)
         if x.shape is not None:
-            axis_of(node, len(x.shape))
+            normalized_axis(node, len(x.shape))
         return [x]
 
     def evaluate(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
         x = given(inputs, 0)
-        axis, source = axis_of(node, x.ndim), wide(x)
+        axis, source = normalized_axis(node, x.ndim), wide(x)
         if x.size == 0:
             return [x]
         if node.opset < 13:
@@ -157,7 +166,7 @@ def _normalizer(name: str, function: Callable[[Array, int], Array]) -> Op:
             return [function(source.reshape(rows, -1), 1).reshape(x.shape).astype(x.dtype, copy=False)]
         return [function(source, axis).astype(x.dtype, copy=False)]
 
-    return Op(name, infer, evaluate, {"axis": -1})
+    return Op(name, infer, evaluate, {"axis": -1}, nonnegative=name == "Softmax")
 
 
 _NORMALIZERS = (

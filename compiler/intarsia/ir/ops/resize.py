@@ -198,6 +198,9 @@ RESIZE = Op(
         "axes": None,
     },
     rare=lambda node: is_rare(node) or node.input(0).dtype not in NATIVE,
+    work="movement",
+    grows=True,
+    keeps_scale=True,  # by the nearest element, the one way that integers are resized in
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import FLOATING, INTEGER, Array
+from intarsia.dtypes import ELEMENT_TYPES, FLOATING, INTEGER, Array
 from intarsia.errors import RunError
 from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, refuse
@@ -18,37 +18,11 @@ Shape = tuple[Dimension, ...] | None
 """None where even the rank depends on data."""
 
 NUMERIC = FLOATING + INTEGER
-BAD_MODEL = "the model breaks ONNX's rules here; check it with onnx.checker and export it again"
+SIGNED = tuple(name for name in NUMERIC if not name.startswith("u"))
+WHOLE = ("int64", "int32")
+"""Types of axes, shapes and indices."""
 
-ELEMENT_TYPES = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    8: "string",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    14: "complex64",
-    15: "complex128",
-    16: "bfloat16",
-    17: "float8_e4m3fn",
-    18: "float8_e4m3fnuz",
-    19: "float8_e5m2",
-    20: "float8_e5m2fnuz",
-    21: "uint4",
-    22: "int4",
-    23: "float4_e2m1fn",
-    24: "float8_e8m0fnu",
-    25: "uint2",
-    26: "int2",
-}
-"""ONNX's numbers of element types, as attributes such as Cast's `to` hold them."""
+BAD_MODEL = "the model breaks ONNX's rules here; check it with onnx.checker and export it again"
 
 
 def element_type_of(node: Node, number: Any) -> str:

@@ -6,7 +6,6 @@ Our integer ops (`ir.ops.quantized`) are made of these by the quantizer; here th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -124,6 +123,7 @@ QUANTIZE_LINEAR = Op(
     _evaluate_quantize_linear,
     {"axis": 1, "block_size": 0, "output_dtype": 0, "precision": 0, "saturate": 1},
     rare=_quantizes_rarely,
+    work="conversion",
 )
 
 
@@ -166,6 +166,7 @@ DEQUANTIZE_LINEAR = Op(
     _evaluate_dequantize_linear,
     {"axis": 1, "block_size": 0, "output_dtype": 0},
     rare=lambda node: _is_rare_dequantize(node.input(0).dtype, _real_dtype(node, node.input(1).dtype)),
+    work="conversion",
 )
 
 
@@ -189,4 +190,4 @@ def _evaluate_dynamic(node: Node, inputs: Sequence[Array | None]) -> list[Array]
 DYNAMIC_QUANTIZE_LINEAR = Op("DynamicQuantizeLinear", _infer_dynamic, _evaluate_dynamic)
 
 
-OPS: tuple[Any, ...] = (QUANTIZE_LINEAR, DEQUANTIZE_LINEAR, DYNAMIC_QUANTIZE_LINEAR)
+OPS = (QUANTIZE_LINEAR, DEQUANTIZE_LINEAR, DYNAMIC_QUANTIZE_LINEAR)

@@ -12,6 +12,7 @@ from intarsia.ir.graph import Node
 from intarsia.ir.op import Known, Op, attribute, refuse
 from intarsia.ir.ops.rules import (
     BAD_MODEL,
+    WHOLE,
     Types,
     axes_in,
     axis_in,
@@ -26,8 +27,6 @@ from intarsia.ir.ops.rules import (
 )
 from intarsia.ir.types import Dimension, TensorType
 
-_WHOLE = ("int64", "int32")
-
 
 def _infer_identity(node: Node, types: Types, known: Known) -> list[TensorType]:
     return [tensor(node, types, 0)]
@@ -37,7 +36,7 @@ def _evaluate_identity(node: Node, inputs: Sequence[Array | None]) -> list[Array
     return [given(inputs, 0)]
 
 
-IDENTITY = Op("Identity", _infer_identity, _evaluate_identity)
+IDENTITY = Op("Identity", _infer_identity, _evaluate_identity, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Reshape, Flatten
@@ -80,7 +79,7 @@ def _cannot(node: Node, x: TensorType, wish: Sequence[int]) -> Exception:
 
 def _infer_reshape(node: Node, types: Types, known: Known) -> list[TensorType]:
     x = tensor(node, types, 0)
-    tensor(node, types, 1, _WHOLE)
+    tensor(node, types, 1, WHOLE)
     wish = known_ints(known, 1)
     if wish is None:
         length = known_length(types, 1)
@@ -95,7 +94,9 @@ def _evaluate_reshape(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [x.reshape([size for size in sizes if size is not None])]
 
 
-RESHAPE = Op("Reshape", _infer_reshape, _evaluate_reshape, {"allowzero": 0})
+RESHAPE = Op(
+    "Reshape", _infer_reshape, _evaluate_reshape, {"allowzero": 0}, work="movement", keeps_scale=True, keeps_range=True
+)
 
 
 def _split_axis(node: Node, rank: int) -> int:
@@ -117,7 +118,9 @@ def _evaluate_flatten(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))]
 
 
-FLATTEN = Op("Flatten", _infer_flatten, _evaluate_flatten, {"axis": 1})
+FLATTEN = Op(
+    "Flatten", _infer_flatten, _evaluate_flatten, {"axis": 1}, work="movement", keeps_scale=True, keeps_range=True
+)
 
 
 # ---- Transpose
@@ -139,7 +142,7 @@ def _evaluate_transpose(node: Node, inputs: Sequence[Array | None]) -> list[Arra
     return [np.ascontiguousarray(np.transpose(given(inputs, 0), node.attributes.get("perm")))]
 
 
-TRANSPOSE = Op("Transpose", _infer_transpose, _evaluate_transpose)
+TRANSPOSE = Op("Transpose", _infer_transpose, _evaluate_transpose, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- Squeeze, Unsqueeze
@@ -170,7 +173,7 @@ def _evaluate_squeeze(node: Node, inputs: Sequence[Array | None]) -> list[Array]
     return [np.squeeze(x, axis=None if axes is None else axes_in(node, axes, x.ndim))]
 
 
-SQUEEZE = Op("Squeeze", _infer_squeeze, _evaluate_squeeze)
+SQUEEZE = Op("Squeeze", _infer_squeeze, _evaluate_squeeze, work="movement", keeps_scale=True, keeps_range=True)
 
 
 def _infer_unsqueeze(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -193,7 +196,7 @@ def _evaluate_unsqueeze(node: Node, inputs: Sequence[Array | None]) -> list[Arra
     return [np.expand_dims(x, axes_in(node, axes, x.ndim + len(axes)))]
 
 
-UNSQUEEZE = Op("Unsqueeze", _infer_unsqueeze, _evaluate_unsqueeze)
+UNSQUEEZE = Op("Unsqueeze", _infer_unsqueeze, _evaluate_unsqueeze, work="movement", keeps_scale=True, keeps_range=True)
 
 
 # ---- blocks of pixels
@@ -239,7 +242,15 @@ def _evaluate_depth_to_space(node: Node, inputs: Sequence[Array | None]) -> list
     return [split.reshape(batch, deep, height * block, width * block)]
 
 
-DEPTH_TO_SPACE = Op("DepthToSpace", _infer_depth_to_space, _evaluate_depth_to_space, {"blocksize": 0, "mode": "DCR"})
+DEPTH_TO_SPACE = Op(
+    "DepthToSpace",
+    _infer_depth_to_space,
+    _evaluate_depth_to_space,
+    {"blocksize": 0, "mode": "DCR"},
+    work="movement",
+    keeps_scale=True,
+    keeps_range=True,
+)
 
 
 def _infer_space_to_depth(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -262,7 +273,15 @@ def _evaluate_space_to_depth(node: Node, inputs: Sequence[Array | None]) -> list
     return [split.reshape(batch, channels * block**2, height // block, width // block)]
 
 
-SPACE_TO_DEPTH = Op("SpaceToDepth", _infer_space_to_depth, _evaluate_space_to_depth, {"blocksize": 0, "mode": "DCR"})
+SPACE_TO_DEPTH = Op(
+    "SpaceToDepth",
+    _infer_space_to_depth,
+    _evaluate_space_to_depth,
+    {"blocksize": 0, "mode": "DCR"},
+    work="movement",
+    keeps_scale=True,
+    keeps_range=True,
+)
 
 
 # ---- shapes as data

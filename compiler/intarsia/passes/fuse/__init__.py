@@ -5,37 +5,26 @@ from __future__ import annotations
 from intarsia.passes.base import Pass
 from intarsia.passes.fuse.activation import FuseActivation
 from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
-from intarsia.passes.fuse.batchnorm import SpellBatchNorm
+from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
+from intarsia.passes.fuse.canonicalize import CanonicalizeActivation, CanonicalizeGlobalPool
 from intarsia.passes.fuse.dense import MakeDense
-from intarsia.passes.fuse.spelling import SpellActivation, SpellGlobalPool
-from intarsia.passes.simplify.fold import DropDead
-
-PASSES: tuple[type[Pass], ...] = (
-    SpellActivation,
-    SpellGlobalPool,
-    MakeDense,
-    FuseQuantizedBias,
-    FuseBatchNorm,
-    FuseBatchNormForward,
-    SpellBatchNorm,
-    FuseActivation,
-)
+from intarsia.passes.simplify.dead_code import EliminateDeadCode
 
 
 def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
     """The order in which they run.
 
     prequantized  the model has scales of its own
-    integer       the graph will be quantized: what has an integer form in another spelling is said that way
+    integer       the graph will be quantized: what has an integer form in another form is said that way
     """
     return (
-        SpellActivation(),
-        SpellGlobalPool(),
+        CanonicalizeActivation(),
+        CanonicalizeGlobalPool(),
         MakeDense(),
         *((FuseQuantizedBias(),) if prequantized else ()),
         FuseBatchNorm(),
         FuseBatchNormForward(),
-        *((SpellBatchNorm(),) if integer else ()),
+        *((CanonicalizeBatchNorm(),) if integer else ()),
         FuseActivation(),
-        DropDead(),
+        EliminateDeadCode(),
     )

@@ -6,29 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from intarsia.ir.facts import carries_activation
 from intarsia.ir.graph import Node
+from intarsia.ir.op import attribute
+from intarsia.ir.ops import OPS
 from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse
 from intarsia.passes.clips import bounds_of
 from intarsia.passes.matching import is_floating, why_shared
 
-CARRIERS = frozenset(
-    (
-        *("Conv", "ConvTranspose", "dense", "Gemm", "MatMul", "Add", "Mul", "Sub", "BatchNormalization"),
-        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
-    )
-)
-"""Ops that may carry an activation in the attributes `activation` and `activation_arguments`."""
 
-
-def _none(node: Node) -> tuple[float, ...] | None:
-    return ()
-
-
-def _attributes(*defaults: tuple[str, float]) -> Callable[[Node], tuple[float, ...] | None]:
-    def arguments(node: Node) -> tuple[float, ...] | None:
-        return tuple(float(node.attributes.get(name, default)) for name, default in defaults)
-
-    return arguments
+def _attributes(node: Node) -> tuple[float, ...] | None:
+    """All attributes of the activation's row, which are its arguments in order."""
+    row = OPS[node.op]
+    return tuple(float(attribute(node, row, name)) for name in row.attributes)
 
 
 def _clip(node: Node) -> tuple[float, ...] | None:
@@ -46,14 +36,14 @@ def _gelu(node: Node) -> tuple[float, ...] | None:
 
 
 _ARGUMENTS: dict[str, Callable[[Node], tuple[float, ...] | None]] = {
-    "Relu": _none,
+    "Relu": _attributes,
     "Clip": _clip,
-    "LeakyRelu": _attributes(("alpha", 0.01)),
-    "Sigmoid": _none,
-    "Tanh": _none,
-    "HardSigmoid": _attributes(("alpha", 0.2), ("beta", 0.5)),
-    "HardSwish": _none,
-    "Elu": _attributes(("alpha", 1.0)),
+    "LeakyRelu": _attributes,
+    "Sigmoid": _attributes,
+    "Tanh": _attributes,
+    "HardSigmoid": _attributes,
+    "HardSwish": _attributes,
+    "Elu": _attributes,
     "Swish": _swish,
     "Gelu": _gelu,
 }
@@ -70,7 +60,7 @@ class FuseActivation(Rewrite):
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         x = node.input(0)
         producer = x.producer
-        if producer is None or producer.domain or producer.op not in CARRIERS or not is_floating(x):
+        if producer is None or not carries_activation(producer) or not is_floating(x):
             return None
         if "activation" in producer.attributes:
             return refuse(f"{producer.where} applies {producer.attributes['activation']} already")

@@ -16,10 +16,10 @@ _CONV_OPSET = 11
 
 
 @dataclass(frozen=True)
-class SpellBatchNorm(Rewrite):
+class CanonicalizeBatchNorm(Rewrite):
     """Say BatchNormalization as a depthwise Conv of one tap, which every integer engine has."""
 
-    name: ClassVar[str] = "spell-batchnorm"
+    name: ClassVar[str] = "canonicalize-batchnorm"
     tolerance: ClassVar[float] = 1e-5
     ops: ClassVar[tuple[str, ...]] = ("BatchNormalization",)
 

@@ -9,7 +9,8 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Node, Value
-from intarsia.ir.integer import quantize_linear
+from intarsia.ir.integer import INT8_RANGE, quantize_linear
+from intarsia.ir.ops.reduction import normalized_axis
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize.constants import constant_of, data_inputs, operand_of
@@ -45,6 +46,7 @@ TABLED = (
 
 
 def check_binary(node: Node) -> Refused | None:
+    """Add, Sub, Mul: at least one operand is an activation, and constants are finite."""
     if not data_inputs(node):
         return refuse("all of its inputs are constants")
     for value in node.inputs:
@@ -75,6 +77,7 @@ def _is_unary(node: Node) -> bool:
 
 
 def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """A table where one operand is a single number, a qconv where it is one for each channel, else qadd."""
     if _is_unary(node):
         return emit_table(emitter, node, sources, target)
     affine = channels_of(node)
@@ -85,6 +88,7 @@ def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qua
 
 
 def emit_sub(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """Like `emit_add`, with the second operand negated, which loses nothing."""
     if _is_unary(node):
         return emit_table(emitter, node, sources, target)
     affine = channels_of(node)
@@ -113,6 +117,7 @@ def _sum(emitter: Emitter, node: Node, first: Value, second: Value, target: Quan
 
 
 def emit_mul(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """A table where one operand is a single number, a qconv where it is one for each channel, else qmul."""
     if _is_unary(node):
         return emit_table(emitter, node, sources, target)
     affine = channels_of(node)
@@ -127,10 +132,12 @@ def emit_mul(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qua
 
 
 def check_div(node: Node) -> Refused | None:
+    """Div: by a constant for each channel, or by or of a single number."""
     return None if channels_of(node) is not None else check_table(node)
 
 
 def emit_div(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """A qconv where the divisor is one number for each channel, else a table."""
     affine = channels_of(node)
     if affine is not None:
         return emit_channels(emitter, node, sources[0], affine, target)
@@ -177,12 +184,14 @@ def _bounds(node: Node) -> tuple[float, float] | None:
 
 
 def check_clamp(node: Node) -> Refused | None:
+    """Relu and Clip: the bounds are constants."""
     if node.op == "Clip" and _bounds(node) is None:
         return refuse("its bounds are computed at run time")
     return None
 
 
 def emit_clamp(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """A requantize that clamps."""
     bounds = (0.0, np.inf) if node.op == "Relu" else _bounds(node)
     assert bounds is not None
     result = emitter.requantized(sources[0], target, node, clamp_of("Clip", bounds, target))
@@ -193,12 +202,14 @@ def emit_clamp(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
 
 
 def check_table(node: Node) -> Refused | None:
+    """Every input but one activation is a single number, so that 256 entries hold the whole function."""
     if not _is_unary(node):
         return refuse("it combines tensors in a way that no integer op does")
     return None
 
 
 def emit_table(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """A lookup in the op's float meaning on all 256 integers, int8 [256]."""
     return [emitter.looked_up(sources[0], _tabulated(node, quantization(sources[0]), target), target, node)]
 
 
@@ -234,6 +245,7 @@ def useful_range(node: Node, low: float, high: float, step: float) -> tuple[floa
 
 
 def check_prelu(node: Node) -> Refused | None:
+    """PRelu: one constant slope for all channels."""
     slope = constant_of(node.input(1))
     if slope is None:
         return refuse("its slope is computed at run time")
@@ -243,6 +255,7 @@ def check_prelu(node: Node) -> Refused | None:
 
 
 def emit_prelu(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """A lookup, int8 [256]."""
     slope = constant_of(node.input(1))
     assert slope is not None
     x = all_int8(quantization(sources[0]))
@@ -256,20 +269,21 @@ def emit_prelu(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
 def _softmax_axis(node: Node) -> int | None:
     """The one axis that a Softmax works along, or None for the old form that flattens several axes to one."""
     rank, shape = node.input(0).type.rank, node.input(0).shape
-    axis = int(node.attributes.get("axis", -1 if node.opset >= 13 else 1))
-    axis += rank if axis < 0 else 0
+    axis = normalized_axis(node, rank)
     if node.opset >= 13 or axis == rank - 1 or all(size == 1 for size in shape[axis + 1 :]):
         return axis
     return None
 
 
 def check_softmax(node: Node) -> Refused | None:
+    """Softmax: along one axis."""
     if _softmax_axis(node) is None:
         return refuse("it runs along several axes at once, the meaning before opset 13")
     return None
 
 
 def emit_softmax(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """qsoftmax with a table of exponentials, int32 [256]; a requantize unless the scale is SOFTMAX_OUTPUT."""
     source = sources[0]
     distances = np.arange(256, dtype=np.float64)
     table = np.rint(2.0**23 * np.exp(-distances * quantization(source).scale)).astype(np.int32)
@@ -278,5 +292,5 @@ def emit_softmax(emitter: Emitter, node: Node, sources: Sequence[Value], target:
     result = emitter.add("qsoftmax", [source, constant], node.output.shape, SOFTMAX_OUTPUT, attributes, node)
     if target == SOFTMAX_OUTPUT:
         return [result]
-    scaled = emitter.requantized(result, target, node, (-128, 127))
+    scaled = emitter.requantized(result, target, node, INT8_RANGE)
     return scaled if isinstance(scaled, Refused) else [scaled]

@@ -44,6 +44,7 @@ class Emitter:
         return node.output
 
     def constant(self, wish: str, data: Array, quantization: Quantization | None = None) -> Value:
+        """A new constant; its name is `wish`, or like it."""
         value = self.graph.add_constant(self.graph.fresh_name(wish), data)
         value.quantization = quantization
         return value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.ops import OPS
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize import elementwise, moves, pools, sums
@@ -33,7 +34,9 @@ class Form:
 
 
 def _table() -> dict[str, Form]:
-    forms = {
+    forms = {name: Form(moves.check_move, moves.emit_move, keeps=True) for name, op in OPS.items() if op.keeps_scale}
+    forms.update({op: Form(elementwise.check_table, elementwise.emit_table) for op in elementwise.TABLED})
+    own = {
         "Conv": Form(sums.check_conv, sums.emit_conv),
         "dense": Form(sums.check_dense, sums.emit_dense),
         "BatchNormalization": Form(sums.check_batch_norm, sums.emit_batch_norm),
@@ -54,9 +57,7 @@ def _table() -> dict[str, Form]:
         "Pad": Form(moves.check_pad, moves.emit_pad, keeps=True),
         "Resize": Form(moves.check_resize, moves.emit_move, keeps=True),
     }
-    forms.update({op: Form(elementwise.check_table, elementwise.emit_table) for op in elementwise.TABLED})
-    forms.update({op: Form(moves.check_move, moves.emit_move, keeps=True) for op in moves.MOVES})
-    return forms
+    return {**forms, **own}
 
 
 FORMS = _table()

@@ -7,25 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize.constants import constant_of, data_inputs
 from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.scales import steps
 
-MOVES = (
-    *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity"),
-    *("Expand", "Tile", "DepthToSpace", "SpaceToDepth"),
-)
-
 
 def check_move(node: Node) -> Refused | None:
+    """What is moved is the first input, and an activation."""
     if data_inputs(node) != (0,):
         return refuse("what it moves is not one activation")
     return None
 
 
 def emit_move(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """The same node on int8, with the scale of its input."""
     return move(emitter, node, [sources[0], *node.inputs[1:]])
 
 
@@ -44,6 +42,7 @@ def move(emitter: Emitter, node: Node, inputs: Sequence[Value | None]) -> list[V
 
 
 def check_pad(node: Node) -> Refused | None:
+    """Pad: the fill value is a constant."""
     value = node.optional_input(2)
     if value is not None and constant_of(value) is None:
         return refuse("its fill value is computed at run time")
@@ -51,6 +50,7 @@ def check_pad(node: Node) -> Refused | None:
 
 
 def emit_pad(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """Pad on int8; the fill value becomes its integer at the input's scale."""
     inputs: list[Value | None] = [sources[0], *node.inputs[1:]]
     if node.attributes.get("mode", "constant") == "constant":
         fill = node.optional_input(2)
@@ -63,6 +63,7 @@ def emit_pad(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qua
 
 
 def check_resize(node: Node) -> Refused | None:
+    """Resize: by the nearest element, with nothing cropped."""
     mode = node.attributes.get("mode", "nearest")
     if mode != "nearest":
         return refuse(f"it interpolates ({mode}); only nearest has an integer form")
@@ -74,17 +75,19 @@ def check_resize(node: Node) -> Refused | None:
 
 
 def check_concat(node: Node) -> Refused | None:
+    """Concat: of activations alone."""
     if len(data_inputs(node)) != len(node.inputs):
         return refuse("one of its inputs is a constant")
     return None
 
 
 def emit_concat(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """Concat on int8; inputs of another scale than the output's are requantized first."""
     inputs = []
     for source in sources:
         scaled: Value | Refused = source
         if source.quantization != target:
-            scaled = emitter.requantized(source, target, node, (-128, 127))
+            scaled = emitter.requantized(source, target, node, INT8_RANGE)
         if isinstance(scaled, Refused):
             return scaled
         inputs.append(scaled)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.ops.windows import output_size
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
@@ -20,6 +21,7 @@ _SUM_LIMIT = (1 << 31) // 255
 
 
 def check_average_pool(node: Node) -> Refused | None:
+    """AveragePool: one divisor for all windows, and sums that fit 32 bits."""
     kernel, spatial = tuple(node.attributes["kernel_shape"]), len(node.attributes["kernel_shape"])
     pads, strides = _pads(node), _strides(node)
     if any(dilation != 1 for dilation in node.attributes.get("dilations", ())):
@@ -48,6 +50,7 @@ def _strides(node: Node) -> tuple[int, ...]:
 def emit_average_pool(
     emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
 ) -> list[Value] | Refused:
+    """qaveragepool, which divides and scales in one step."""
     kernel = tuple(node.attributes["kernel_shape"])
     return _average(emitter, node, sources[0], target, kernel, _strides(node), _pads(node))
 
@@ -83,6 +86,7 @@ def _average(
 
 
 def check_global_pool(node: Node) -> Refused | None:
+    """A pool over all spatial axes: there is one, and the sum fits 32 bits."""
     if node.input(0).type.rank < 3:
         return refuse("its input has no spatial axis")
     return _check_count(math.prod(node.input(0).shape[2:]))
@@ -91,6 +95,7 @@ def check_global_pool(node: Node) -> Refused | None:
 def emit_global_average_pool(
     emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
 ) -> list[Value] | Refused:
+    """qaveragepool whose window is the whole image."""
     kernel = sources[0].shape[2:]
     return _average(emitter, node, sources[0], target, kernel, (1,) * len(kernel), (0,) * 2 * len(kernel))
 
@@ -107,6 +112,7 @@ def _mean_axes(node: Node) -> tuple[int, ...] | None:
 
 
 def check_reduce_mean(node: Node) -> Refused | None:
+    """ReduceMean: over all spatial axes and no other."""
     rank = node.input(0).type.rank
     if rank < 3 or _mean_axes(node) != tuple(range(2, rank)):
         return refuse("it does not run over all spatial axes and no other")
@@ -116,6 +122,7 @@ def check_reduce_mean(node: Node) -> Refused | None:
 def emit_reduce_mean(
     emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
 ) -> list[Value] | Refused:
+    """qaveragepool whose window is the whole image, and a Reshape where the axes go."""
     result = emit_global_average_pool(emitter, node, sources, target)
     if isinstance(result, Refused) or result[0].shape == node.output.shape:
         return result
@@ -124,6 +131,7 @@ def emit_reduce_mean(
 
 
 def check_max_pool(node: Node) -> Refused | None:
+    """MaxPool: without the indices of its maxima."""
     if len(node.outputs) > 1 and node.outputs[1] is not None:
         return refuse("it also gives the indices of its maxima")
     return None
@@ -132,6 +140,7 @@ def check_max_pool(node: Node) -> Refused | None:
 def emit_max_pool(
     emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
 ) -> list[Value] | Refused:
+    """MaxPool on int8, and a requantize where its activation clamps."""
     attributes = {name: value for name, value in node.attributes.items() if not name.startswith("activation")}
     return _maximum(emitter, node, sources[0], attributes)
 
@@ -141,7 +150,7 @@ def _maximum(emitter: Emitter, node: Node, source: Value, attributes: dict[str, 
     opset = max(node.opset, 12)
     result = emitter.add("MaxPool", [source], node.output.shape, of, attributes, node, opset)
     clamp = fused_clamp(node, of)
-    if clamp == (-128, 127):
+    if clamp == INT8_RANGE:
         return [result]
     clamped = emitter.requantized(result, of, node, clamp)
     return clamped if isinstance(clamped, Refused) else [clamped]
@@ -150,6 +159,7 @@ def _maximum(emitter: Emitter, node: Node, source: Value, attributes: dict[str, 
 def emit_global_max_pool(
     emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
 ) -> list[Value] | Refused:
+    """MaxPool on int8 whose window is the whole image."""
     kernel = sources[0].shape[2:]
     ones = (1,) * len(kernel)
     attributes = {

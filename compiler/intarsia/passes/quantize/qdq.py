@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from intarsia.ir.facts import keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import Pass, Refusal, Refused, refuse
 from intarsia.passes.matching import quantized_constant
@@ -15,12 +17,8 @@ from intarsia.passes.quantize.constants import data_inputs, dequantized, scalar_
 from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.forms import form_of
 from intarsia.passes.quantize.lower import Outcome, add_quantize, finish, settle
-from intarsia.passes.quantize.moves import MOVES
 from intarsia.passes.quantize.qlinear import expand_qlinear
 from intarsia.passes.quantize.split import CLAMPS
-
-_BYTE_MOVES = (*MOVES, "MaxPool", "Concat", "Pad", "Resize")
-"""Ops that may stand between a QuantizeLinear and a DequantizeLinear, on the integers themselves."""
 
 _SCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul")
 
@@ -83,7 +81,7 @@ class _Lowering:
                 self._dequantize(node)
             elif node.op == "QuantizeLinear":
                 self._quantize(node)
-            elif node.op in _BYTE_MOVES and node.outputs[0] is not None and node.output.dtype in ("int8", "uint8"):
+            elif keeps_scale(node) and node.outputs[0] is not None and node.output.dtype in ("int8", "uint8"):
                 self._move_bytes(node)
             elif data_inputs(node):
                 self._lower(node)
@@ -138,7 +136,7 @@ class _Lowering:
         twin = self.emitter.integer[source]
         if twin.quantization == target:
             return twin
-        return self.emitter.requantized(twin, target, node, (-128, 127))
+        return self.emitter.requantized(twin, target, node, INT8_RANGE)
 
     def _as_signed(self, value: Value) -> Value:
         """The int8 twin of a uint8 value; a table moves its bytes where nothing made the twin yet."""
@@ -253,7 +251,7 @@ def _mark(value: Value, of: Quantization) -> None:
     """Note the scale of an int8 value and of what it was moved from."""
     value.quantization = of
     node = value.producer
-    while node is not None and node.op in _BYTE_MOVES and node.op != "Concat":
+    while node is not None and keeps_scale(node) and node.op != "Concat":
         value = node.input(0)
         if value.quantization is not None or value.dtype != "int8" or value.is_constant:
             return
@@ -269,6 +267,6 @@ def _reaches_scale(node: Node) -> bool:
             for user in () if value is None else value.users:
                 if user.op == "DequantizeLinear":
                     return True
-                if user.op in _BYTE_MOVES:
+                if keeps_scale(user):
                     stack.append(user)
     return False

@@ -19,10 +19,12 @@ _WINDOW = ("strides", "pads", "dilations", "group")
 
 
 def check_conv(node: Node) -> Refused | None:
+    """Conv: weights and bias are finite constants, and the input is none."""
     return _check_constants(node)
 
 
 def check_dense(node: Node) -> Refused | None:
+    """dense: like Conv, with an input of two axes at least."""
     if node.input(0).type.rank < 2:
         return refuse("its input has one axis; qmatmul needs two")
     return _check_constants(node)
@@ -44,6 +46,7 @@ def _check_constants(node: Node) -> Refused | None:
 
 
 def emit_conv(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """qconv: weight int8 [M, C / group, *K], bias, multiplier and shift int32 [M]."""
     source = sources[0]
     scaling = _scaling(emitter, node, 0, quantization(source), target)
     if isinstance(scaling, Refused):
@@ -53,6 +56,7 @@ def emit_conv(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qu
 
 
 def emit_dense(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
+    """qmatmul: weight int8 [K, M], bias, multiplier and shift int32 [M]."""
     source = sources[0]
     scaling = _scaling(emitter, node, 1, quantization(source), target)
     if isinstance(scaling, Refused):
@@ -76,6 +80,7 @@ def channels_of(node: Node) -> Affine | None:
 
 
 def check_batch_norm(node: Node) -> Refused | None:
+    """BatchNormalization: on images, with finite constants."""
     if node.input(0).type.rank < 3:
         return refuse("its input has no spatial axis")
     return None if channels_of(node) else refuse("its scale and shift are no finite constants")
@@ -84,6 +89,7 @@ def check_batch_norm(node: Node) -> Refused | None:
 def emit_batch_norm(
     emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization
 ) -> list[Value] | Refused:
+    """A depthwise qconv of one tap."""
     affine = channels_of(node)
     assert affine is not None
     return emit_channels(emitter, node, sources[0], affine, target)

@@ -1,26 +1,20 @@
-"""Constants: what can be computed now is computed now; what nobody reads goes; what is equal is made once."""
+"""Constant folding: what can be computed now is computed now."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate_node
-from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.facts import is_random
+from intarsia.ir.graph import Node
 from intarsia.ir.infer import infer_node
-from intarsia.passes.base import CHANGED, Answer, Pass, Rewrite, Rewriter, refuse
-
-RANDOM = frozenset(
-    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
-)
-_GROWING = frozenset(
-    ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Loop", "Scan")
-)
+from intarsia.ir.ops import op_of
+from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse
 
 
 @dataclass(frozen=True)
@@ -47,12 +41,13 @@ class FoldConstants(Rewrite):
             return _retype(node)
         if self.keep_dequantize and node.op == "DequantizeLinear":
             return None
-        if node.op in RANDOM or (node.op == "Dropout" and _trains(node)):
+        if is_random(node):
             return refuse("its result is random")
         if any(value is not None and "(" in value.dtype for value in node.outputs):
             return refuse("its result is not a tensor")
         _retype(node)
-        if node.op in _GROWING and not all(value is None or value.type.is_static for value in node.outputs):
+        op = op_of(node)
+        if op is not None and op.grows and not all(value is None or value.type.is_static for value in node.outputs):
             return refuse("the size of its result is not known")
         static = [value.type for value in node.outputs if value is not None and value.type.is_static]
         grown = sum(type.elements for type in static) - sum(value.type.elements for value in inputs)
@@ -79,11 +74,6 @@ class FoldConstants(Rewrite):
         return CHANGED
 
 
-def _trains(node: Node) -> bool:
-    mode = node.optional_input(2)
-    return mode is not None and (mode.data is None or bool(mode.data))
-
-
 def _retype(node: Node) -> Answer:
     """Give outputs the static types that follow from what is known by now."""
     if all(value is None or value.type.is_static for value in node.outputs):
@@ -95,85 +85,3 @@ def _retype(node: Node) -> Answer:
             value.type = type
             changed = True
     return CHANGED if changed else None
-
-
-@dataclass(frozen=True)
-class DropDead(Pass):
-    """Take out nodes that no output depends on, and optional outputs at a node's end that nobody reads."""
-
-    name: ClassVar[str] = "drop-dead"
-
-    def run(self, graph: Graph) -> int:
-        outputs = {id(value) for value in graph.outputs}
-        alive: set[Node] = set()
-        dead: list[Node] = []
-        for node in reversed(graph.nodes):
-            if any(
-                value is not None and (id(value) in outputs or any(user in alive for user in value.users))
-                for value in node.outputs
-            ):
-                alive.add(node)
-            else:
-                dead.append(node)
-        graph.erase_all(dead)
-        trimmed = 0
-        for node in graph.nodes:
-            while node.op in _TRIMMED and len(node.outputs) > 1:
-                last = node.outputs[-1]
-                if last is not None and (last.users or id(last) in outputs):
-                    break
-                node.outputs.pop()
-                trimmed += 1
-        return len(dead) + trimmed
-
-
-_TRIMMED = frozenset(("MaxPool", "Dropout", "BatchNormalization", "LayerNormalization", "LSTM", "GRU", "RNN"))
-
-
-@dataclass(frozen=True)
-class MergeEqual(Pass):
-    """Compute once what several nodes compute alike from the same values; hold equal small constants once.
-
-    limit_elements  constants with more elements are told apart without looking inside
-    """
-
-    name: ClassVar[str] = "merge-equal"
-    limit_elements: int = 64
-
-    def run(self, graph: Graph) -> int:
-        rewriter = Rewriter(graph)
-        made: dict[Hashable, Node] = {}
-        changes = 0
-        for node in list(graph.nodes):
-            if node.op in RANDOM or (node.op == "Dropout" and _trains(node)) or "seed" in node.attributes:
-                continue
-            key = self._key(node)
-            twin = made.setdefault(key, node)
-            if twin is node or any(value is not None and graph.is_output(value) for value in node.outputs):
-                continue
-            for old, new in zip(node.outputs, twin.outputs):
-                if old is not None and new is not None:
-                    graph.replace_uses(old, new)
-            rewriter.drop(node)
-            changes += 1
-        if changes:
-            rewriter.finish()
-        return changes
-
-    def _key(self, node: Node) -> Hashable:
-        attributes = tuple(sorted((name, _hashable(value)) for name, value in node.attributes.items()))
-        present = tuple(value is not None for value in node.outputs)
-        inputs = tuple(self._identity(value) for value in node.inputs)
-        return node.op, node.domain, node.opset, attributes, inputs, present
-
-    def _identity(self, value: Value | None) -> Hashable:
-        if value is None or value.data is None or value.data.size > self.limit_elements:
-            return id(value)
-        return _hashable(value.data)
-
-
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, np.ndarray):
-        content = repr(value.tolist()) if value.dtype.kind in "OUS" else value.tobytes()
-        return "array", str(value.dtype), value.shape, content
-    return type(value).__name__, repr(value)

@@ -1,4 +1,4 @@
-"""Reshape as the one spelling of every change of shape that moves no element."""
+"""Reshape as the canonical form of every change of shape that moves no element."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _AVERAGES = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 
 
 @dataclass(frozen=True)
-class SpellReshape(Rewrite):
+class CanonicalizeReshape(Rewrite):
     """Say Flatten, Squeeze, Unsqueeze, Reshapes by computed shapes and means of one element as Reshape.
 
     transposes  also a Transpose that moves only axes of size 1; better once Transposes had a chance to cancel
     """
 
-    name: ClassVar[str] = "spell-reshape"
+    name: ClassVar[str] = "canonicalize-reshape"
     ops: ClassVar[tuple[str, ...]] = ("Flatten", "Squeeze", "Unsqueeze", "Reshape", "Transpose", *_AVERAGES)
     transposes: bool = True
 

@@ -1,4 +1,4 @@
-"""Sum as Add."""
+"""Add as the canonical form of Sum."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from intarsia.passes.matching import OPSET
 
 
 @dataclass(frozen=True)
-class SpellSum(Rewrite):
+class CanonicalizeSum(Rewrite):
     """Say Sum of two or more values as Add."""
 
-    name: ClassVar[str] = "spell-sum"
+    name: ClassVar[str] = "canonicalize-sum"
     tolerance: ClassVar[float] = 1e-6
     ops: ClassVar[tuple[str, ...]] = ("Sum",)
 

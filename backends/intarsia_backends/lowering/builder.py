@@ -1,0 +1,200 @@
+"""What lowering writes to: memory for values, and the kernel calls of a region in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia_backends.cpu.blockings import Asked, Blockings, Make, Question
+from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.kernels import Kernel, nest
+from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Buffer, Call, Operand, Program
+from intarsia_backends.lowering.views import Images, View
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A value whose kernel is not called yet, so that elementwise ops after it can become the kernel's end.
+
+    shape       of the value
+    expression  the element, over ("acc",) where the kernel has an accumulator, and ("in", k)
+    operands    views over the axes of the value
+    takes       whether the kernel can read one more operand
+    emit        calls the kernel; gets the value to be made, the expression and the operands
+    """
+
+    shape: tuple[int, ...]
+    expression: Expression
+    operands: tuple[View, ...]
+    takes: Callable[[View], bool]
+    emit: Callable[[Value, Expression, Sequence[View]], None]
+
+
+class Builder:
+    """Hands out memory for values and collects calls while a region is lowered.
+
+    blockings       answers how work is cut up
+    winograd_sizes  by convolution, the tiles by which it may be made
+    """
+
+    def __init__(self, graph: Graph, machine: Machine, blockings: Blockings | None = None) -> None:
+        self.machine = machine
+        self.blockings = blockings or Blockings()
+        self.program = Program()
+        self.winograd_sizes: dict[Node, tuple[int, ...]] = {}
+        self._kept = set(graph.outputs)
+        self._views: dict[Value, View] = {}
+        self._images: dict[Value, list[tuple[View, Images]]] = {}
+        self._plain: dict[Value, Buffer] = {}
+        self._pending: dict[Value, Pending] = {}
+        self._weights: dict[tuple[str, bytes], Buffer] = {}
+        for index, value in enumerate(graph.inputs):
+            self.share(value, Buffer("input", value.type.size_bytes, index))
+
+    # ---- where values lie
+
+    def view(self, value: Value) -> View:
+        """Where a value lies, however that is. A pending one is made now."""
+        pending = self._pending.pop(value, None)
+        if pending is not None:
+            pending.emit(value, pending.expression, pending.operands)
+        if value not in self._views and value.data is not None:
+            self.share(value, self.weight(value.data))
+        return self._views[value]
+
+    def read(self, value: Value) -> Buffer:
+        """Where a value stands in C order; a copy where it lies in another way."""
+        view = self.view(value)
+        if view.is_plain(value.shape):
+            return view.buffer
+        if value not in self._plain:
+            buffer = self._plain[value] = Buffer("arena", value.type.size_bytes)
+            target = Access(value.dtype, row_major(value.shape))
+            self.call(nest(value.shape, [view.access], target, element(view, 0)), [view.buffer], buffer)
+        return self._plain[value]
+
+    def images(self, value: Value) -> Sequence[tuple[View, Images]]:
+        """The channels-last places where a value lies."""
+        self.view(value)
+        return self._images.get(value, ())
+
+    def result(self, value: Value) -> Buffer:
+        """Fresh memory, in C order, for a value that a node makes."""
+        buffer = Buffer("arena", value.type.size_bytes)
+        self.share(value, buffer)
+        return buffer
+
+    def share(self, value: Value, buffer: Buffer) -> None:
+        """`value` stands in that memory, in C order."""
+        self._views[value] = View(buffer, value.dtype, row_major(value.shape))
+
+    def lie(self, value: Value, view: View) -> None:
+        """`value` lies in the memory of another one."""
+        self._views[value] = view
+
+    def place(self, value: Value, view: View, images: Images) -> None:
+        """`value` lies there too, channels last; that is its only place where it has no other."""
+        self._views.setdefault(value, view)
+        self._images.setdefault(value, []).append((view, images))
+
+    def alias(self, value: Value, source: Value) -> None:
+        """`value` has the elements of `source` in C order, under another shape."""
+        alone = source not in self._kept and len(source.users) <= 1
+        if value.type == source.type and source in self._pending and alone:
+            self._pending[value] = self._pending.pop(source)
+        elif value.type == source.type:
+            self._views[value] = self.view(source)
+            if source in self._images:
+                self._images[value] = self._images[source]
+        else:
+            self.share(value, self.read(source))
+
+    def constant(self, value: Value, data: Array) -> None:
+        """`value` is known at compile time."""
+        assert value.type.elements == data.size and value.dtype == str(data.dtype)
+        self.share(value, self.weight(data))
+
+    # ---- values that are still to be made
+
+    def keep(self, values: Sequence[Value]) -> None:
+        """These have readers besides the nodes that their users tell of."""
+        self._kept.update(values)
+
+    def defer(self, value: Value, pending: Pending) -> None:
+        """Make `value` when it is first read."""
+        self._pending[value] = pending
+
+    def pending(self, value: Value) -> Pending | None:
+        """How a value will be made, if that may still change: one node alone reads it."""
+        if value in self._kept or len(value.users) != 1:
+            return None
+        return self._pending.get(value)
+
+    # ---- memory and calls
+
+    def scratch(self, elements: int, dtype: str) -> Buffer:
+        """Memory between two calls of one node."""
+        return Buffer("arena", elements * np.dtype(dtype).itemsize)
+
+    def weight(self, data: Array) -> Buffer:
+        """Constant memory; equal contents are held once."""
+        content = np.ascontiguousarray(data).tobytes()
+        key = (str(data.dtype), content)
+        if key not in self._weights:
+            weights = self.program.weights
+            weights.extend(bytes(-len(weights) % ALIGNMENT_BYTES))
+            self._weights[key] = Buffer("weight", len(content), offset=len(weights))
+            weights.extend(content)
+        return self._weights[key]
+
+    @property
+    def weights(self) -> Collection[Buffer]:
+        """Constant memory that was asked for."""
+        return self._weights.values()
+
+    def call(self, kernel: Kernel, operands: Sequence[Operand], *outputs: Operand) -> None:
+        """Append a call; what it writes goes last."""
+        self.program.calls.append(Call(kernel, (*operands, *outputs)))
+
+    def call_blocked(self, question: Question, make: Make, output: Operand) -> None:
+        """Append the call of a kernel whose work is cut up as the answer to a question says."""
+        answer = self.blockings.answer(question)
+        kernel, operands = make(self, answer.blocking)
+        self.blockings.note(Asked(question, make, output, self.program, getattr(kernel, "work", 0)))
+        self.program.sources[answer.source] += 1
+        self.call(kernel, operands, output)
+
+    def guard(self, value: Value, low: int, high: int, where: str) -> None:
+        """End the run, with a reason, where a whole number of a value that is made at run time is outside low..high."""
+        if value.data is None:
+            self.guard_buffer(
+                self.read(value), value.dtype, value.type.elements, low, high, f"{where}: an element of '{value.name}'"
+            )
+
+    def guard_buffer(self, buffer: Buffer, dtype: str, count: int, low: int, high: int, what: str) -> None:
+        """The same for memory between two calls."""
+        bounds = Bounds(dtype, count, low, high, f"{what} is outside of {low} to {high}")
+        self.program.calls.append(Call(bounds, (buffer,)))
+
+    def finish(self, graph: Graph) -> Program:
+        """Write the region's outputs in place where one buffer serves one output, else by a copy at the end."""
+        for index, value in enumerate(graph.outputs):
+            buffer = self.read(value)
+            if buffer.kind == "arena" and buffer.size == value.type.size_bytes:
+                buffer.kind, buffer.index = "output", index
+            elif (buffer.kind, buffer.index) != ("output", index):
+                output = Buffer("output", value.type.size_bytes, index)
+                self.program.calls.append(Call(None, (buffer, output)))
+        return self.program
+
+
+def element(view: View, index: int) -> Expression:
+    """The element of a value that is operand `index`. An int8 that is stored as another type becomes one again."""
+    if view.zero is None:
+        return ("in", index)
+    return ("cast", "int8", ("add", ("cast", "int32", ("in", index)), ("const", "int32", view.zero)))

@@ -1,0 +1,111 @@
+"""Unary functions as expressions: ops of their own, and the activations that other ops carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from intarsia.ir.graph import Node
+from intarsia_backends.lowering.access import Expression
+
+PLAIN = {
+    "Abs": "abs",
+    "Neg": "neg",
+    "Sqrt": "sqrt",
+    "Exp": "exp",
+    "Log": "log",
+    "Sin": "sin",
+    "Cos": "cos",
+    "Tan": "tan",
+    "Asin": "asin",
+    "Acos": "acos",
+    "Atan": "atan",
+    "Sinh": "sinh",
+    "Cosh": "cosh",
+    "Asinh": "asinh",
+    "Acosh": "acosh",
+    "Atanh": "atanh",
+    "Erf": "erf",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Sign": "sign",
+    "Floor": "floor",
+    "Ceil": "ceil",
+    "Round": "rint",
+    "HardSwish": "hard_swish",
+    "Mish": "mish",
+}
+"""Functions of one argument and no attribute."""
+
+_ATTRIBUTES: dict[str, tuple[tuple[str, Any], ...]] = {
+    "LeakyRelu": (("alpha", 0.01),),
+    "Elu": (("alpha", 1.0),),
+    "Celu": (("alpha", 1.0),),
+    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "Selu": (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)),
+    "ThresholdedRelu": (("alpha", 1.0),),
+    "Swish": (("alpha", 1.0),),
+    "Gelu": (("approximate", "none"),),
+}
+"""Attributes of the others, in the order of activation arguments."""
+
+UNARY = (*PLAIN, *_ATTRIBUTES, "Relu", "Reciprocal")
+"""Ops of one float input that `unary` knows."""
+
+
+def unary(name: str, arguments: Sequence[Any], x: Expression, dtype: str) -> Expression | None:
+    """The expression of ONNX op `name` on x; None where there is no such function here."""
+    numbers: list[Expression] = [
+        ("const", dtype, float(argument)) for argument in arguments if not isinstance(argument, (str, bytes))
+    ]
+    zero: Expression = ("const", dtype, 0.0)
+    if name in PLAIN:
+        return (PLAIN[name], x)
+    if name == "Relu":
+        return ("floor_at", x, zero)
+    if name == "Reciprocal":
+        return ("div", ("const", dtype, 1.0), x)
+    if name == "Clip":
+        low, high = (float(argument) for argument in arguments)
+        if not math.isinf(low):
+            x = ("floor_at", x, ("const", dtype, low))
+        return x if math.isinf(high) else ("ceil_at", x, ("const", dtype, high))
+    if name not in _ATTRIBUTES:
+        return None
+    numbers += [("const", dtype, default) for _, default in _ATTRIBUTES[name][len(arguments) :] if default != "none"]
+    if name == "LeakyRelu":
+        return ("leaky", x, *numbers)
+    if name == "Selu":
+        return ("mul", numbers[1], ("elu", x, numbers[0]))
+    if name == "ThresholdedRelu":
+        return ("select", ("gt", x, *numbers), x, zero)
+    if name == "HardSigmoid":
+        return ("hard_sigmoid", x, *numbers)
+    if name == "Gelu":
+        return ("gelu_tanh" if arguments and arguments[0] in ("tanh", b"tanh", 1.0) else "gelu", x)
+    return (name.lower(), x, *numbers)
+
+
+def attribute_arguments(node: Node) -> tuple[Any, ...]:
+    """The attributes of a unary op as activation arguments."""
+    return tuple(node.attributes.get(key, default) for key, default in _ATTRIBUTES.get(node.op, ()))
+
+
+def activated(node: Node, x: Expression, dtype: str = "float32") -> Expression:
+    """x after the activation that a node carries."""
+    name = node.attributes.get("activation")
+    if not name:
+        return x
+    result = unary(str(name), node.attributes.get("activation_arguments", ()), x, dtype)
+    assert result is not None, f"{node.where} carries the activation {name}, which its check refuses"
+    return result
+
+
+def knows_activation(node: Node) -> bool:
+    """Whether the activation that a node carries, if any, can be made."""
+    name = node.attributes.get("activation")
+    arguments = node.attributes.get("activation_arguments", ())
+    return not name or unary(str(name), arguments, ("acc",), "float32") is not None

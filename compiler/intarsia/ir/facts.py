@@ -1,0 +1,49 @@
+"""What is known of a node by the row of its op in the op table, and how much work it is. Ops without a row compute."""
+
+from __future__ import annotations
+
+from intarsia.ir.graph import Node
+from intarsia.ir.ops import op_of
+
+
+def is_compute(node: Node) -> bool:
+    """True for ops that calculate: neither data movement nor a change of number format."""
+    op = op_of(node)
+    return op is None or op.work == "compute"
+
+
+def macs(node: Node) -> int:
+    """Multiply-accumulates of one run; 0 for ops that are not made of them, or whose shapes depend on data."""
+    op = op_of(node)
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+    return op.macs(node) if op is not None and all(value.type.is_static for value in values) else 0
+
+
+def moved_bytes(node: Node) -> int:
+    """Bytes that the node reads and writes, constants included; values of unknown size count nothing."""
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+    return sum(value.type.size_bytes for value in values if value.type.is_static and value.dtype != "string")
+
+
+def carries_activation(node: Node) -> bool:
+    """Whether an activation may be fused into the node."""
+    op = op_of(node)
+    return op is not None and op.carries_activation
+
+
+def keeps_scale(node: Node) -> bool:
+    """Whether the node moves quantized integers as they are, so that scale and zero point pass through."""
+    op = op_of(node)
+    return op is not None and op.keeps_scale
+
+
+def is_random(node: Node) -> bool:
+    """Whether the node may give other numbers every time."""
+    op = op_of(node)
+    return op is not None and op.random(node)
+
+
+def needs_onnx(node: Node) -> bool:
+    """Whether the node is given to onnx.reference, which a board does not have."""
+    op = op_of(node)
+    return op is None or op.needs_onnx(node)
