@@ -20,7 +20,7 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import TensorType
 from intarsia.partition import partition
 from intarsia.partition.explanation import Explanation, explain_partition
-from intarsia.partition.pictures import SUFFIXES, svg
+from intarsia.partition.pictures import SUFFIXES, save_picture, svg
 from intarsia.partition.pictures.layout import lay_out
 from intarsia.partition.pictures.scene import MANY_IN_A_REGION, MANY_OPS, Scene, make_scene
 from intarsia.targets import YES, Blob, Support, Target, no
@@ -112,7 +112,7 @@ def hostile() -> Explanation:
 
 def drawn(explanation: Explanation, folder: Path, suffix: str) -> str:
     path = folder / f"new folder/picture{suffix}"
-    explanation.save_picture(path)
+    save_picture(explanation, path)
     return path.read_bytes().decode()
 
 
@@ -309,7 +309,7 @@ def test_other_endings_are_refused_before_any_work(name: str, tmp_path: Path) ->
     told = call("explain", str(tmp_path / "no such model.onnx"), "--target", "cpu", "--graph", name, code=2)
     assert "no picture can be made with the ending" in told and ".svg, .html or .dot" in told
     with pytest.raises(CompileError, match="no picture can be made"):
-        detour().save_picture(name)
+        save_picture(detour(), name)
 
 
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def command(
         return
     explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
     if picture is not None:
-        explanation.save_picture(picture)
+        from intarsia.partition.pictures import save_picture
+
+        save_picture(explanation, picture)
     if as_json:
         write_json(explanation.to_dict())
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from intarsia.artifact.parts import EVALUATOR
@@ -125,7 +124,7 @@ class Explanation:
         return {**asdict(self), "summary": self.summary}
 
     def to_networkx(self) -> networkx.MultiDiGraph:
-        """The model as a graph of networkx, which is imported here and nowhere before.
+        """The model as a graph of networkx, which is imported here and nowhere before; `pictures` draws it.
 
         nodes  ("op", name), ("input", name), ("output", name), with an attribute `kind` of these and the fields of
                `Row`, where an op's `reasons` are text, one a line
@@ -146,18 +145,6 @@ class Explanation:
             facts = {"value": link.value, "dtype": link.dtype, "shape": sizes, "type": link.type}
             graph.add_edge(link.source, link.target, key=link.value, **facts)
         return graph
-
-    def save_picture(self, path: str | PathLike[str]) -> None:
-        """Draw the model: ops coloured by place, region by region in the order of running, reasons as tooltips.
-
-        path  a name that ends with .svg, .html (with a table of all ops) or .dot (for Graphviz). Equal explanations
-              give equal bytes. Models of many ops are drawn in SVG with a box for each large region
-
-        Raises CompileError where the name has another ending or the file cannot be written.
-        """
-        from intarsia.partition.pictures import save_picture
-
-        save_picture(self, path)
 
 
 def explain_partition(

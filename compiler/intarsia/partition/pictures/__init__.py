@@ -24,7 +24,13 @@ SUFFIXES = tuple(_WRITERS)
 
 
 def save_picture(explanation: Explanation, path: str | PathLike[str]) -> None:
-    """Write a picture of the kind that the name's ending says. CompileError where it is none, or cannot be written."""
+    """Draw a model: ops coloured by place, region by region in the order of running, reasons as tooltips.
+
+    path  a name that ends with .svg, .html (with a table of all ops) or .dot (for Graphviz, with every op). Equal
+          explanations give equal bytes. In SVG, models of many ops have one box for each large region
+
+    Raises CompileError where the name has another ending or the file cannot be written.
+    """
     place = check_name(path)
     render: Callable[[Explanation], str] = import_module(_WRITERS[place.suffix]).render
     content = render(explanation).encode()
