@@ -14,10 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from intarsia.errors import CompileError, IntarsiaError, RunError
+from intarsia.version import __version__
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import compile_model, explain
+    from intarsia.passes.calibration import Ranges
+    from intarsia.passes.quantize.images import ImageOptions
     from intarsia.runtime.limits import CancellationToken, RunCancelled, RunStopped, RunTimeout
     from intarsia.runtime.session import RunResult, Session, load
     from intarsia.targets import available_targets
@@ -26,13 +29,16 @@ __all__ = [
     "Artifact",
     "CancellationToken",
     "CompileError",
+    "ImageOptions",
     "IntarsiaError",
+    "Ranges",
     "RunCancelled",
     "RunError",
     "RunResult",
     "RunStopped",
     "RunTimeout",
     "Session",
+    "__version__",
     "available_targets",
     "compile_model",
     "explain",
@@ -42,6 +48,8 @@ __all__ = [
 _HOMES = {
     "Artifact": "intarsia.artifact",
     "CancellationToken": "intarsia.runtime.limits",
+    "ImageOptions": "intarsia.passes.quantize.images",
+    "Ranges": "intarsia.passes.calibration",
     "RunCancelled": "intarsia.runtime.limits",
     "RunResult": "intarsia.runtime.result",
     "RunStopped": "intarsia.runtime.limits",

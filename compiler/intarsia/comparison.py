@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from intarsia.artifact.parts import whole_graph
-from intarsia.driver import Model, Options, lower
+from intarsia.driver import Model, lower
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.session import Session
@@ -47,8 +47,9 @@ def compare_with_model(
     Raises RunError where the model has other inputs, CompileError where it cannot be read.
     """
     contents = session.artifact.contents
-    options = Options(precision=contents.precision, batch=contents.batch)
-    reference = lower(model, contents.target, options, until="fused").graph
+    reference = lower(
+        model, target=contents.target, precision=contents.precision, batch=contents.batch, until="fused"
+    ).graph
     if [value.name for value in reference.inputs] != [info.name for info in session.inputs]:
         raise RunError(
             where=f"model {model if isinstance(model, str) else reference.name}",

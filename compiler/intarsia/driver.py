@@ -2,89 +2,83 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from intarsia.artifact import Artifact
-from intarsia.artifact.parts import EVALUATOR, WHOLE_GRAPH, constant_output, graph_files, tensor, vector
-from intarsia.errors import CompileError, RunError
-from intarsia.importer import import_model
-from intarsia.ir.evaluate import evaluate
+from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
+from intarsia.artifact.parts import EVALUATOR, graph_files
+from intarsia.errors import CompileError
+from intarsia.importer import Bodies, function_body, import_model
 from intarsia.ir.facts import needs_onnx
-from intarsia.ir.graph import Graph
+from intarsia.ir.graph import Graph, Node
+from intarsia.ir.stages import STAGES
 from intarsia.ir.verify import verify
 from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
-from intarsia.passes import fuse_passes, simplify_passes
-from intarsia.passes.base import Hook, Pass, run_passes
-from intarsia.passes.instruments import Compare, Dump, Hooks, VerifyEach
-from intarsia.passes.quantize import assumed_ranges, calibrate, is_prequantized, lower_qdq, quantize, require_measured
-from intarsia.passes.quantize.samples import read_samples
-from intarsia.targets import Blob, Progress, Target, find_target
-from intarsia.vectors import pick_inputs, tolerance_of, why_none
+from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
+from intarsia.passes.base import Hook, Outcome, Pass, run_passes
+from intarsia.passes.calibration import Calibration, Ranges, measured_before, unwritable
+from intarsia.passes.context import Context
+from intarsia.passes.decompose import Advice, Decompose, Kept
+from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach
+from intarsia.passes.instruments import replay as replay_pass
+from intarsia.passes.pipeline import parse_pipeline
+from intarsia.passes.quantize import Calibrate, ImageOptions, is_prequantized, read_samples, require_measured
+from intarsia.targets import Blob, Progress, Support, Target, find_target, no
+from intarsia.vectors import Vector, make_vectors, pick_inputs
 
-Model = Any
-"""A path (str or Path), the bytes of an ONNX file, or an onnx.ModelProto."""
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import ArrayLike
 
-Calibration = Any
-"""Whatever `passes.quantize.samples` reads: an array [N, ...], a mapping from input name to array, an iterable of such
-mappings, or the path of a .npy or .npz file or of a folder of images."""
+_LOG = logging.getLogger("intarsia.driver")
 
+Model: TypeAlias = "str | PathLike[str] | bytes | onnx.ModelProto"
+"""The path of an ONNX file, its bytes, or what onnx makes of it."""
 
-@dataclass(frozen=True)
-class Options:
-    """Everything that decides what a compilation makes, save the model and the target.
-
-    precision    "float32" or "int8"; None takes the target's first
-    batch        size bound to symbolic first axes
-    dimensions   sizes for other symbolic axes, by name
-    shapes       whole shapes for inputs, by name, in place of those that the model declares
-    values       elements for inputs, by name, that are fixed for ever: branches that they decide are chosen
-    calibrator   "minmax" or "percentile" (with `percentile` in per cent)
-    images       how a folder of images becomes samples; see `passes.quantize.samples.ImageOptions`
-    dump         folder for the graph after every pass that changed something
-    compare      evaluate after every pass on this machine and fail at the first value that drifts
-    tune         seconds to search for faster code by timing it on this machine; None takes what the targets' rules say
-    """
-
-    precision: str | None = None
-    batch: int = 1
-    dimensions: Mapping[str, int] = field(default_factory=dict)
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
-    calibrator: str = "minmax"
-    percentile: float = 99.99
-    images: Any = None
-    dump: Path | None = None
-    compare: bool = False
-    tune: float | None = None
-    progress: Progress | None = None
+VECTORS = 2
+"""Test vectors in an artifact."""
 
 
 @dataclass(frozen=True)
 class Lowered:
     """A graph on its way, and what the stages so far have to tell.
 
-    outputs  public names of the outputs: passes may make several the same value, or an input, or a constant
-    stage    the stage that it stands at
-    targets  the target and the hosts beside it, in the order in which they are asked
-    notes    (node, text) pairs for the user
-    assumed  True when activation ranges were assumed instead of measured: never compiled
+    outputs      public names of the outputs: passes may make several the same value, or an input, or a constant
+    stage        the stage that it stands at
+    passes       the whole pipeline, whether it has run or not
+    targets      the target and the hosts beside it, in the order in which they are asked
+    batch        size bound to symbolic first axes
+    calibration  as it was given; real inputs become those of test vectors too
+    images       how a folder of images becomes samples
+    notes        (node, text) pairs for the user
+    assumed      True when activation ranges were assumed instead of measured: never compiled
+    meaning      the graph before ops were taken apart, where some were: what test vectors are evaluated on
+    kept         by name of a node, why it is not made of parts that the targets take
     """
 
     model: str
     graph: Graph
     outputs: tuple[str, ...]
     stage: str
+    passes: tuple[Pass, ...]
     targets: tuple[Target, ...]
     precision: str
+    batch: int = 1
+    calibration: Calibration | None = None
+    images: ImageOptions | None = None
     notes: tuple[tuple[str, str], ...] = ()
     assumed: bool = False
+    meaning: Graph | None = None
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
 
 def compile_model(
@@ -94,38 +88,101 @@ def compile_model(
     calibration: Calibration | None = None,
     precision: str | None = None,
     batch: int = 1,
-    **options: Any,
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, ArrayLike] | None = None,
+    calibrator: str = "minmax",
+    percentile: float = 99.99,
+    images: ImageOptions | None = None,
+    save_calibration: str | PathLike[str] | None = None,
+    pipeline: str | Sequence[Pass] | None = None,
+    tune: float | None = None,
+    dump: str | PathLike[str] | None = None,
+    compare: bool = False,
+    progress: Progress | None = None,
+    hook: Hook | None = None,
 ) -> Artifact:
     """Compile a model for a target.
 
-    model        path, bytes or ModelProto of an ONNX model, opsets 7 to 23
-    target       a name of `available_targets()`
-    calibration  real inputs, for int8: an array [N, ...] for a model with one input, a mapping from input name to
-                 array, an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images
-    precision    "float32" or "int8"; by default what the target needs
-    batch        size bound to symbolic first axes
-    options      further fields of `Options`
+    model             path, bytes or ModelProto of an ONNX model, opsets 7 to 23
+    target            one of `available_targets()`, with options and a host where these are chosen: "pynq-z2",
+                      "cpu{strict=true}", "pynq-z2+cpu-armv7"
+    calibration       real inputs, for int8: an array [N, ...] for a model with one input, a mapping from input name to
+                      array, an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images;
+                      or ranges measured before, as they are or as the path of their .json file. Of real inputs, the
+                      first become test vectors; with ranges these have pseudo-random inputs
+    precision         "float32" or "int8"; by default what the target needs
+    batch             size bound to symbolic first axes
+    dimensions        sizes for other symbolic axes, by name
+    shapes            whole shapes for inputs, by name, in place of those that the model declares
+    values            elements for inputs, by name, that are fixed for ever: branches that they decide are chosen
+    calibrator        how ranges are chosen from what is seen: "minmax", or "percentile"
+    percentile        per cent of the numbers that stay inside, for that one
+    images            how a folder of images becomes samples
+    save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
+    pipeline          passes to run in place of `default_passes`: as text, or as they are
+    tune              seconds to search for faster code by timing it on this machine; None takes what rules say
+    dump              folder for the graph after every pass that changed something
+    compare           evaluate after every pass on this machine and fail at the first value that drifts
+    progress          called with (what, done, total)
+    hook              called between passes, such as `passes.instruments.Timing`
 
     Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings.
     """
-    chosen = Options(precision=precision, batch=batch, **options)
-    if chosen.tune is not None and not 0 < chosen.tune < math.inf:
+    if tune is not None and not 0 < tune < math.inf:
         raise CompileError(
-            where=f"tune {chosen.tune!r}", what="it is no number of seconds above 0", help="give a budget such as 20.0"
+            where=f"tune {tune!r}", what="it is no number of seconds above 0", help="give a budget such as 20.0"
         )
-    return emit(lower(model, target, chosen, calibration=calibration), chosen, calibration)
+    lowered = lower(
+        model,
+        target=target,
+        calibration=calibration,
+        precision=precision,
+        batch=batch,
+        dimensions=dimensions,
+        shapes=shapes,
+        values=values,
+        calibrator=calibrator,
+        percentile=percentile,
+        images=images,
+        save_calibration=save_calibration,
+        pipeline=pipeline,
+        dump=dump,
+        compare=compare,
+        progress=progress,
+        hook=hook,
+    )
+    return emit(lowered, tune=tune, progress=progress, hook=hook)
 
 
-def explain(model: Model, *, target: str, precision: str | None = None, batch: int = 1, **options: Any) -> Explanation:
+def explain(
+    model: Model,
+    *,
+    target: str,
+    precision: str | None = None,
+    batch: int = 1,
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, ArrayLike] | None = None,
+    hook: Hook | None = None,
+) -> Explanation:
     """Where every op would run, and why not on the accelerator, without generating code.
 
     No calibration data is needed: where a model has no scales of its own, ranges are assumed, since places depend on
     structure alone. Arguments and errors are those of `compile_model`.
     """
-    chosen = Options(precision=precision, batch=batch, **options)
-    lowered = lower(model, target, chosen, assume=True)
-    parts = partition(lowered.graph, lowered.targets)
-    return explain_lowered(lowered, parts)
+    lowered = lower(
+        model,
+        target=target,
+        precision=precision,
+        batch=batch,
+        dimensions=dimensions,
+        shapes=shapes,
+        values=values,
+        hook=hook,
+        assume=True,
+    )
+    return explain_lowered(lowered, partition(lowered.graph, lowered.targets))
 
 
 def explain_lowered(lowered: Lowered, parts: Partition) -> Explanation:
@@ -138,59 +195,99 @@ def explain_lowered(lowered: Lowered, parts: Partition) -> Explanation:
         notes=lowered.notes,
         assumed=lowered.assumed,
         outputs=lowered.outputs,
+        kept=lowered.kept,
+    )
+
+
+# ---- from ONNX to the graph that is partitioned
+
+
+def default_passes(
+    precision: str,
+    *,
+    prequantized: bool = False,
+    calibrate: Calibrate | None = None,
+    targets: Sequence[str] = (),
+) -> tuple[Pass, ...]:
+    """The order of the passes, which stands nowhere else.
+
+    precision     "float32" or "int8"
+    prequantized  the model is compiled to int8 with scales that it brings
+    calibrate     how ranges of activations are measured, where they are; None where they are assumed
+    targets       names of those that are asked what they take before an op is made of simpler ones
+    """
+    integer = precision == "int8"
+    return (
+        *simplify_passes(prequantized),
+        *fuse_passes(prequantized, integer=integer),
+        *(quantize_passes(prequantized, calibrate) if integer else ()),
+        Decompose(tuple(targets)),
     )
 
 
 def lower(
     model: Model,
-    target: str,
-    options: Options,
     *,
+    target: str,
     calibration: Calibration | None = None,
+    precision: str | None = None,
+    batch: int = 1,
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, ArrayLike] | None = None,
+    calibrator: str = "minmax",
+    percentile: float = 99.99,
+    images: ImageOptions | None = None,
+    save_calibration: str | PathLike[str] | None = None,
+    pipeline: str | Sequence[Pass] | None = None,
+    dump: str | PathLike[str] | None = None,
+    compare: bool = False,
+    progress: Progress | None = None,
+    hook: Hook | None = None,
     assume: bool = False,
-    until: str = "quantized",
+    until: str = "decomposed",
 ) -> Lowered:
-    """Take a model from ONNX to the graph that is partitioned.
+    """Take a model from ONNX to the graph that is partitioned. Arguments and errors are those of `compile_model`, and
 
     assume  assume activation ranges where there is nothing to measure them on (the graph must not be compiled then)
-    until   the last stage to reach, of `STAGES` up to "quantized"; "quantized" of a float32 compilation is "fused"
+    until   the last stage to reach, of STAGES up to "decomposed"; a float32 compilation is never "quantized"
     """
     targets = targets_of(find_target(target))
-    precision = _precision(targets[0], options)
-    graph = import_model(
-        model,
-        batch=options.batch,
-        dimensions=options.dimensions,
-        shapes=options.shapes,
-        values=options.values,
-    )
+    chosen = _precision(targets[0], precision)
+    given = measured_before(calibration) or calibration
+    watching = hook or Hook()
+    with _step("import", watching):
+        graph = import_model(model, batch=batch, dimensions=dimensions, shapes=shapes, values=values)
     public = tuple(value.name for value in graph.outputs)
-    lowered = Lowered(_model_name(model, graph), graph, public, "imported", targets, precision)
-    if lowered.stage == until:
-        return lowered
-    prequantized = precision == "int8" and is_prequantized(graph)
-    if precision == "int8" and until == "quantized" and not (prequantized or assume) and calibration is None:
-        raise CompileError(
-            where="int8",
-            what="the model has no scales of its own, and no calibration data was given",
-            help="give 100 or more real inputs: --calibration images.npz, or calibration=array in Python; "
-            "intarsia never calibrates on random numbers",
-        )
-    hooks = _hooks(graph, options)
-    fusing = fuse_passes(prequantized, integer=precision == "int8")
-    for stage, passes in (("simplified", simplify_passes(prequantized)), ("fused", fusing)):
-        _run(graph, passes, stage, hooks)
-        lowered = replace(lowered, stage=stage)
-        if stage == until:
-            return lowered
-    if precision == "int8":
-        lowered = _quantized(lowered, options, calibration, assume, prequantized, hooks)
-    verify(graph, lowered.stage)
-    return lowered
+    passes = _passes(graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile))
+    lowered = Lowered(
+        _model_name(model, graph), graph, public, "imported", passes, targets, chosen, batch, given, images
+    )
+    context = Context(lowered.model, given, images, progress)
+    kept: dict[str, Kept] = {}
+    asking = [advised(step, targets, kept.__setitem__) for step in passes]
+    staged = [(stage, steps) for stage, steps in _staged(asking) if STAGES.index(stage) <= STAGES.index(until)]
+    whole = STAGES.index(until) >= STAGES.index("quantized")
+    _check(staged, context, chosen if whole and pipeline is not None else None, save_calibration)
+    instruments = _instruments(graph, context, dump, compare)
+    checking = bool(instruments)
+    if _LOG.isEnabledFor(logging.INFO):
+        instruments.append(Log())
+    for stage, steps in staged:
+        before = graph.copy() if stage == "decomposed" else None
+        outcome = _run(graph, steps, stage, Hooks(*instruments, watching), checking, context)
+        lowered = replace(lowered, stage=stage, notes=(*lowered.notes, *outcome.notes))
+        if outcome.changes:
+            lowered = replace(lowered, meaning=before)
+    if context.ranges is not None and not assume:
+        require_measured(context.ranges)
+        if save_calibration is not None:
+            context.ranges.save(save_calibration)
+    return replace(lowered, kept=kept, assumed=context.ranges is not None and context.ranges.assumed)
 
 
-def _precision(target: Target, options: Options) -> str:
-    precision = options.precision or target.precisions[0]
+def _precision(target: Target, wish: str | None) -> str:
+    precision = wish or target.precisions[0]
     if precision not in target.precisions:
         raise CompileError(
             where=f"precision '{precision}'",
@@ -206,102 +303,188 @@ def _model_name(model: Model, graph: Graph) -> str:
     return graph.name or "model"
 
 
-def _hooks(graph: Graph, options: Options) -> list[Hook]:
+def _passes(
+    graph: Graph,
+    precision: str,
+    targets: Sequence[Target],
+    pipeline: str | Sequence[Pass] | None,
+    calibrate: Calibrate | None,
+) -> tuple[Pass, ...]:
+    """What will run on an imported graph."""
+    if isinstance(pipeline, str):
+        return parse_pipeline(pipeline)
+    if pipeline is not None:
+        return tuple(pipeline)
+    prequantized = precision == "int8" and is_prequantized(graph)
+    names = [target.name for target in targets]
+    return default_passes(precision, prequantized=prequantized, calibrate=calibrate, targets=names)
+
+
+def _staged(passes: Sequence[Pass]) -> list[tuple[str, list[Pass]]]:
+    """Passes by the stage at which the graph stands after them: the last one of which any pass up to there is.
+
+    A pass of none of the rooms leaves the graph at the stage that it finds.
+    """
+    stage_of = {kind: stage for stage, kinds in stage_passes().items() for kind in kinds}
+    groups: list[tuple[str, list[Pass]]] = []
+    stage = next(iter(stage_passes()))
+    for step in passes:
+        stage = max(stage, stage_of.get(type(step), stage), key=STAGES.index)
+        if not groups or groups[-1][0] != stage:
+            groups.append((stage, []))
+        groups[-1][1].append(step)
+    return groups
+
+
+def _check(
+    staged: Sequence[tuple[str, Sequence[Pass]]],
+    context: Context,
+    precision: str | None,
+    save_calibration: str | PathLike[str] | None,
+) -> None:
+    """Raise CompileError, before anything runs, for what cannot come to a good end.
+
+    precision  what a pipeline that the user wrote must come to; None where that is known
+    """
+    steps = [step for _, passes in staged for step in passes]
+    for step in steps:
+        step.check(context)
+    quantizes = any(stage == "quantized" for stage, _ in staged)
+    if precision is not None and quantizes != (precision == "int8"):
+        raise CompileError(
+            where="pipeline",
+            what=f"it {'makes integers' if quantizes else 'leaves all in float32'}, and the precision is {precision}",
+            help="end it with calibrate, quantize for int8, and with neither for float32; --precision chooses",
+        )
+    if save_calibration is not None and not any(isinstance(step, Calibrate) for step in steps):
+        raise CompileError(
+            where=f"calibration file {fspath(save_calibration)}",
+            what="nothing is calibrated: the model stays in float32, or brings scales of its own",
+            help="leave --save-calibration out, or choose --precision int8",
+        )
+    if save_calibration is not None and not Path(save_calibration).parent.is_dir():
+        raise unwritable(save_calibration, "there is no such folder")  # before anybody waits for the measurement
+
+
+def _instruments(graph: Graph, context: Context, dump: str | PathLike[str] | None, compare: bool) -> list[Hook]:
     hooks: list[Hook] = []
-    if options.dump is not None:
-        hooks.append(Dump(options.dump))
-    if options.compare:
+    if dump is not None:
+        hooks.append(Dump(fspath(dump), context=context))
+    if compare:
         hooks.append(Compare(pick_inputs(graph, None, 1)[0]))
     return hooks
 
 
-def _run(graph: Graph, passes: Sequence[Pass], stage: str, hooks: Sequence[Hook]) -> None:
-    run_passes(graph, passes, hook=Hooks(*hooks, VerifyEach(stage)) if hooks else None)
-    verify(graph, stage)
+def _run(graph: Graph, passes: Sequence[Pass], stage: str, hooks: Hooks, checking: bool, context: Context) -> Outcome:
+    """Run the passes of a stage.
 
-
-def _quantized(
-    lowered: Lowered,
-    options: Options,
-    calibration: Calibration | None,
-    assume: bool,
-    prequantized: bool,
-    hooks: Sequence[Hook],
-) -> Lowered:
-    graph = lowered.graph
-    if prequantized:
-        outcome, assumed = lower_qdq(graph), False
-    else:
-        if calibration is None:
-            ranges = assumed_ranges(graph)
-        else:
-            samples = read_samples(graph, calibration, options.images)
-            step = None if options.progress is None else _counting(options.progress, "calibrating", samples.total)
-            ranges = calibrate(graph, samples, method=options.calibrator, percentile=options.percentile, progress=step)
-        if not assume:
-            require_measured(ranges)
-        outcome, assumed = quantize(graph, ranges), ranges.assumed
-    for hook in hooks:
-        if isinstance(hook, Dump):
-            hook.write("quantized", graph)
-    reasons = tuple((refusal.node.name, f"stays float: {refusal.reason}") for refusal in outcome.refusals)
-    return replace(lowered, stage="quantized", notes=(*outcome.notes, *reasons), assumed=assumed)
-
-
-def _counting(progress: Progress, what: str, total: int) -> Callable[[int], None]:
-    return lambda done: progress(what, done, total)
-
-
-# ---- from regions to an artifact
-
-
-def emit(lowered: Lowered, options: Options, calibration: Calibration | None = None) -> Artifact:
-    """Compile every region and put the artifact together.
-
-    calibration  the first samples become inputs of the artifact's test vectors; without them they are pseudo-random
+    checking  check the graph after every pass, not only at the end
     """
+    hook = Hooks(hooks, VerifyEach(stage)) if checking else hooks
+    outcome = run_passes(graph, passes, hook=hook, context=context)
+    verify(graph, stage)
+    return outcome
+
+
+def advised(
+    step: Pass, targets: Sequence[Target] | None = None, told: Callable[[str, Kept], None] | None = None
+) -> Pass:
+    """A pass that asks what targets take, with their answers; any other as it is.
+
+    targets  those to ask; by default those that the pass names
+    told     see `passes.decompose.Advice`
+    """
+    if not isinstance(step, Decompose):
+        return step
+    asked = [find_target(name) for name in step.targets] if targets is None else targets
+    bodies: Bodies = {}
+
+    def taken(node: Node) -> Support:
+        answer = no("target", "there is none", "name one")
+        for target in asked:
+            answer = target.supports(node)
+            if answer.ok:
+                break
+        return answer
+
+    def function(node: Node) -> Graph:
+        body = function_body(node, bodies)
+        run_passes(body, simplify_passes())
+        return body
+
+    return replace(step, advice=Advice(taken, function, told or (lambda name, why: None)))
+
+
+def replay(folder: str | PathLike[str], *, calibration: Calibration | None = None, hook: Hook | None = None) -> Graph:
+    """Run the pass that failed again; see `passes.instruments.replay`. Passes that ask targets find them by name."""
+    return replay_pass(fspath(folder), calibration=calibration, hook=hook, prepare=advised)
+
+
+@contextmanager
+def _step(what: str, hook: Hook) -> Iterator[None]:
+    """A step of the journey that is no pass: its time is told when it ends well."""
+    started = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - started
+    hook.did(what, seconds)
+    Log().did(what, seconds)
+
+
+# ---- from the graph to an artifact
+
+
+def emit(
+    lowered: Lowered, *, tune: float | None = None, progress: Progress | None = None, hook: Hook | None = None
+) -> Artifact:
+    """Partition a graph, compile every region and put the artifact together. Arguments are those of `compile_model`."""
     assert not lowered.assumed, "assumed ranges tell places and are never compiled"
-    parts = partition(lowered.graph, lowered.targets)
+    watching = hook or Hook()
+    with _step("partition", watching):
+        parts = partition(lowered.graph, lowered.targets)
+    _LOG.info("%d regions: %s", len(parts.regions), ", ".join(region.name for region in parts.regions) or "none")
     _refuse_onnx_on_boards(lowered, parts)
-    by_name, tuning_notes = _tuned(lowered, parts, options)
-    files: dict[str, bytes] = {}
+    by_name, tuning_notes = _tuned(lowered, parts, tune, progress, watching)
     regions = []
     for index, region in enumerate(parts.regions):
-        if options.progress is not None:
-            options.progress("compiling", index, len(parts.regions))
-        blob = _compile(region, by_name)
-        files.update({f"regions/{region.name}/{name}": data for name, data in blob.files.items()})
-        regions.append(_region_entry(region, blob))
-    if options.progress is not None:
-        options.progress("compiling", len(parts.regions), len(parts.regions))
-    files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(lowered.graph).items()})
-    outputs = _outputs(lowered, files)
-    vectors, absence = _vectors(lowered, options, calibration, files)
-    notes = [
-        *lowered.notes,
-        *(("tune", text) for text in tuning_notes),
-        *([("test vectors", f"none: {absence}")] if absence else []),
-    ]
-    explanation = explain_lowered(lowered, parts)
-    owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
-    placements = [{**row, "region": owner[row["name"]]} for row in explanation.to_dict()["rows"]]
-    manifest = {
-        "model_name": lowered.model,
-        "target": lowered.targets[0].name,
-        "precision": lowered.precision,
-        "batch": options.batch,
-        "inputs": [tensor(value) for value in lowered.graph.inputs],
-        "outputs": outputs,
-        "regions": regions,
-        "placements": placements,
-        "vectors": vectors,
-        "metadata": {
-            "facts": dict(lowered.targets[0].facts()),
-            "notes": [list(note) for note in notes],
-            "host_code": {"target": lowered.targets[-1].name, **lowered.targets[-1].facts()},
-        },
-    }
-    return Artifact(manifest, files)
+        if progress is not None:
+            progress("compiling", index, len(parts.regions))
+        with _step(f"compile region {region.name}", watching):
+            blob = _compile(region, by_name)
+        size = sum(map(len, blob.files.values()))
+        _LOG.info(
+            "region %s: %d nodes, %d files, %d bytes", region.name, len(region.graph.nodes), len(blob.files), size
+        )
+        regions.append(CompiledRegion(region.name, blob.device, region.graph, blob.files, blob.metadata, blob.layers))
+    if progress is not None:
+        progress("compiling", len(parts.regions), len(parts.regions))
+    with _step("make test vectors", watching):
+        vectors, absence = _vectors(lowered)
+    target, code = lowered.targets[0], lowered.targets[-1]
+    made = Compilation(
+        model=lowered.model,
+        target=target.name,
+        precision=lowered.precision,
+        batch=lowered.batch,
+        graph=lowered.graph,
+        outputs=lowered.outputs,
+        regions=regions,
+        placements=explain_lowered(lowered, parts).to_dict()["rows"],
+        vectors=vectors,
+        notes=[
+            *lowered.notes,
+            *(("tune", text) for text in tuning_notes),
+            *([("test vectors", f"none: {absence}")] if absence else []),
+        ],
+        facts=_facts(target),
+        host_code={"target": code.name, **_facts(code)},
+    )
+    with _step("assemble", watching):
+        return assemble(made)
+
+
+def _facts(target: Target) -> dict[str, object]:
+    """What a target says of itself, and the options that were chosen, where it has any."""
+    return {**target.facts(), **({"options": target.settings} if target.options else {})}
 
 
 def _refuse_onnx_on_boards(lowered: Lowered, parts: Partition) -> None:
@@ -319,19 +502,26 @@ def _refuse_onnx_on_boards(lowered: Lowered, parts: Partition) -> None:
         )
 
 
-def _tuned(lowered: Lowered, parts: Partition, options: Options) -> tuple[dict[str, Target], list[str]]:
+def _tuned(
+    lowered: Lowered, parts: Partition, tune: float | None, progress: Progress | None, hook: Hook
+) -> tuple[dict[str, Target], list[str]]:
     """The targets by name, those that found something faster in the place of those that were asked, and notes."""
     by_name = {target.name: target for target in lowered.targets}
-    if options.tune is None:
+    if tune is None:
         return by_name, []
     notes: list[str] = []
-    end = time.monotonic() + options.tune
+    end = time.monotonic() + tune
     for name, target in by_name.items():
         regions = [region.graph for region in parts.regions if region.place == name]
-        found = target.tuned(regions, end - time.monotonic(), options.progress) if regions else None
+        if not regions:
+            continue
+        with _step(f"tune {name}", hook):
+            found = target.tuned(regions, end - time.monotonic(), progress)
         if found is not None:
             by_name[name] = found.target
             notes += found.notes
+    for note in notes:
+        _LOG.info("tune: %s", note)
     return by_name, notes or ["no part of the model runs on a target that has something to time on this machine"]
 
 
@@ -343,53 +533,11 @@ def _compile(region: Region, targets: Mapping[str, Target]) -> Blob:
     return Blob(EVALUATOR, graph_files(region.graph), {"needs_onnx": helpless}, layers)
 
 
-def _region_entry(region: Region, blob: Blob) -> dict[str, Any]:
-    return {
-        "name": region.name,
-        "kind": blob.device,
-        "inputs": [tensor(value) for value in region.graph.inputs],
-        "outputs": [tensor(value) for value in region.graph.outputs],
-        "files": sorted(blob.files),
-        "metadata": dict(blob.metadata),
-        "layers": [dict(layer) for layer in blob.layers],
-    }
-
-
-def _outputs(lowered: Lowered, files: dict[str, bytes]) -> list[dict[str, Any]]:
-    entries = []
-    for index, (name, value) in enumerate(zip(lowered.outputs, lowered.graph.outputs)):
-        if value.data is None:
-            entries.append(tensor(value, name))
-            continue
-        entry, more = constant_output(name, index, value.data)
-        entries.append(entry)
-        files.update(more)
-    return entries
-
-
-def _vectors(
-    lowered: Lowered, options: Options, calibration: Calibration | None, files: dict[str, bytes]
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Inputs and expected outputs, as `evaluate` gives them, for `intarsia verify`; or none, and why not."""
-    reason = why_none(lowered.graph)
-    if reason is not None:
-        return [], reason
-    entries = []
-    samples = None
-    if calibration is not None and not hasattr(calibration, "__next__"):  # an iterator is used up by calibration
-        samples = read_samples(lowered.graph, calibration, options.images)
-    for index, inputs in enumerate(pick_inputs(lowered.graph, samples, 2)):
-        try:
-            outputs = evaluate(lowered.graph, inputs)
-        except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
-            return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
-        entry, more = vector(
-            index,
-            [inputs[value.name] for value in lowered.graph.inputs],
-            outputs,
-            absolute_tolerance=tolerance_of(lowered.graph, outputs),
-        )
-        entries.append((entry, more))
-    for _, more in entries:
-        files.update(more)
-    return [entry for entry, _ in entries], None
+def _vectors(lowered: Lowered) -> tuple[list[Vector], str | None]:
+    """Test vectors, on the first samples where real inputs were given; or none, and why not."""
+    samples, graph = None, lowered.meaning or lowered.graph
+    given = lowered.calibration
+    # An iterator is used up by calibration, and ranges hold no inputs.
+    if given is not None and not isinstance(given, Ranges) and not hasattr(given, "__next__"):
+        samples = read_samples(graph, given, lowered.images)
+    return make_vectors(graph, samples, VECTORS)

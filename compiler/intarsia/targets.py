@@ -8,6 +8,7 @@ artifact. Targets arrive by the entry point group `intarsia.targets`; each entry
 from __future__ import annotations
 
 import copy
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,50 @@ class Tuned:
     notes: tuple[str, ...]
 
 
+OptionValue = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class TargetOption:
+    """Something that may be chosen about a target, spelled on it: `--target 'cpu{strict=true}'`.
+
+    name     as it is spelled
+    default  its value where nothing is said; its type is that of all values
+    doc      one line for `intarsia targets`
+    choices  the values that there are; () for every value of the type
+    """
+
+    name: str
+    default: OptionValue
+    doc: str
+    choices: tuple[OptionValue, ...] = ()
+
+    @property
+    def takes(self) -> str:
+        """What may be chosen, in words."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        if self.choices:
+            return " or ".join(map(spelled, self.choices))
+        return {int: "a whole number", float: "a number"}.get(type(self.default), "a word")
+
+    def read(self, text: str) -> OptionValue:
+        """The value that a text spells; ValueError where it spells none."""
+        value: OptionValue = text
+        if isinstance(self.default, bool):
+            value = {"true": True, "false": False}.get(text.lower(), text)
+        elif isinstance(self.default, (int, float)):
+            value = type(self.default)(text)
+        if type(value) is not type(self.default) or (self.choices and value not in self.choices):
+            raise ValueError(text)
+        return value
+
+
+def spelled(value: OptionValue) -> str:
+    """The value of an option as text."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 class Target(ABC):
     """A system that runs regions.
 
@@ -95,16 +140,34 @@ class Target(ABC):
     host        name of the target that takes what this one refuses, on the same board; None for a CPU. Whoever
                 compiles may name another (`find_target`)
     precisions  those that it can compile, the default first
+    options     what may be chosen about it
+    chosen      the options that are not at their defaults
     """
 
     name: str
     description: str
     host: str | None = None
     precisions: tuple[str, ...] = ("float32", "int8")
+    options: tuple[TargetOption, ...] = ()
+    chosen: Mapping[str, OptionValue] = {}
+
+    def with_options(self, chosen: Mapping[str, OptionValue]) -> Target:
+        """A target like this one, with other values for some of its options; a target that has any reads them here."""
+        made = copy.copy(self)
+        made.chosen = {**self.chosen, **chosen}
+        return made
+
+    @property
+    def settings(self) -> dict[str, OptionValue]:
+        """The value of every option."""
+        return {option.name: self.chosen.get(option.name, option.default) for option in self.options}
 
     @abstractmethod
     def supports(self, node: Node) -> Support:
-        """Whether a node of the partitioned stage can run here. It may look at its neighbours."""
+        """Whether a node can run here as it is. It may look at its neighbours.
+
+        Asked when the graph is cut up, and before about ops that might be made of simpler ones, and about their parts.
+        """
 
     @abstractmethod
     def compile(self, region: Graph) -> Blob:
@@ -135,15 +198,26 @@ def available_targets() -> tuple[str, ...]:
     return tuple(sorted(_entries()))
 
 
+_SPELLING = re.compile(r"(?P<name>[^{}+]*)(?:\{(?P<options>[^{}]*)\})?(?:\+(?P<host>.*))?")
+
+
 def find_target(name: str) -> Target:
     """The target of that name; CompileError with the names that exist where there is none.
 
-    name  one of `available_targets()`, or two with a plus between, such as "pynq-z2+cpu-armv7": the first, which leaves
-          to the second what it would leave to its host
+    name  one of `available_targets()`, with the options that were chosen, such as "cpu{level=portable, strict=true}";
+          or two with a plus between, such as "pynq-z2+cpu-armv7": the first, which leaves to the second what it would
+          leave to its host
     """
-    first, plus, host = name.partition("+")
-    target = _installed(first, name)
-    if not plus:
+    match = _SPELLING.fullmatch(name)
+    if match is None:
+        raise CompileError(
+            where=f"target '{name}'",
+            what="its options are not spelled as options are",
+            help="write NAME{option=value, ...}, and +NAME{option=value, ...} behind it for its host",
+        )
+    first, host = match["name"], match["host"]
+    target = _configured(_installed(first, name), match["options"], name)
+    if host is None:
         return target
     if target.host is None:
         raise CompileError(
@@ -151,7 +225,10 @@ def find_target(name: str) -> Target:
             what=f"'{first}' takes everything or leaves it to no other target",
             help=f"leave out '+{host}'",
         )
-    beside = _installed(host, name)
+    match = _SPELLING.fullmatch(host)
+    if match is None or match["host"] is not None:
+        raise _unknown(host, name)
+    beside = _configured(_installed(match["name"], name), match["options"], name)
     if beside.host is not None:
         raise CompileError(
             where=f"target '{name}'",
@@ -163,14 +240,45 @@ def find_target(name: str) -> Target:
     return target
 
 
+def _configured(target: Target, text: str | None, asked: str) -> Target:
+    """The target with the options that a text spells; as it is for None."""
+    if text is None:
+        return target
+    options = {option.name: option for option in target.options}
+    told = "; ".join(f"{option.name} ({option.takes}): {option.doc}" for option in target.options)
+    help = f"its options: {told}" if told else "it has no options: leave out the braces"
+    chosen: dict[str, OptionValue] = {}
+    for part in text.split(",") if text.strip() else ():
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        what = None
+        if not equals or not name:
+            what = f"{part.strip()!r} is not option=value"
+        elif name not in options:
+            what = f"'{target.name}' has no option '{name}'"
+        elif name in chosen:
+            what = f"option '{name}' is given twice"
+        else:
+            try:
+                chosen[name] = options[name].read(value)
+            except ValueError:
+                what = f"option '{name}' takes {options[name].takes}, not {value!r}"
+        if what is not None:
+            raise CompileError(where=f"target '{asked}'", what=what, help=help)
+    return target.with_options(chosen)
+
+
 def _installed(name: str, asked: str) -> Target:
     entries = _entries()
     if name not in entries:
-        raise CompileError(
-            where=f"target '{asked}'",
-            what="no installed backend offers " + ("it" if name == asked else f"'{name}'"),
-            help=f"targets here: {', '.join(sorted(entries)) or 'none'}",
-        )
+        raise _unknown(name, asked)
     target = entries[name].load()()
     assert isinstance(target, Target)
     return target
+
+
+def _unknown(name: str, asked: str) -> CompileError:
+    return CompileError(
+        where=f"target '{asked}'",
+        what="no installed backend offers " + ("it" if name == asked else f"'{name}'"),
+        help=f"targets here: {', '.join(available_targets()) or 'none'}",
+    )

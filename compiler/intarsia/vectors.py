@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
+from intarsia.errors import CompileError, RunError
+from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.ops import INTEGER_OPS
@@ -16,6 +19,17 @@ from intarsia.ir.ops import INTEGER_OPS
 FLOAT_TOLERANCE = 1e-4
 """Of the largest magnitude of an output: what compiled float code may differ from NumPy by, through another order of
 sums. Integer graphs have no tolerance."""
+
+
+class Vector(NamedTuple):
+    """A test vector: an array for each input and output of the model, in order.
+
+    tolerance  absolute, of every output; 0 for equal bytes
+    """
+
+    inputs: Sequence[Array]
+    outputs: Sequence[Array]
+    tolerance: float
 
 
 def why_none(graph: Graph) -> str | None:
@@ -27,6 +41,27 @@ def why_none(graph: Graph) -> str | None:
         if is_random(node) and "seed" not in node.attributes:
             return f"{node.where} gives other numbers every time"
     return None
+
+
+def make_vectors(
+    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int
+) -> tuple[list[Vector], str | None]:
+    """Inputs and the outputs that `evaluate` gives for them; or none, and why not.
+
+    samples  real inputs to take first, as for `pick_inputs`
+    """
+    reason = why_none(graph)
+    if reason is not None:
+        return [], reason
+    vectors = []
+    for inputs in pick_inputs(graph, samples, count):
+        try:
+            outputs = evaluate(graph, inputs)
+        except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
+            return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
+        tolerance = tolerance_of(graph, outputs)
+        vectors.append(Vector([inputs[value.name] for value in graph.inputs], outputs, tolerance))
+    return vectors, None
 
 
 def pick_inputs(graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int) -> list[dict[str, Array]]:

@@ -26,12 +26,13 @@ from network_files import PRECISIONS, cache_folder, given_file, network_file, ra
 from network_models import NETWORKS
 
 from intarsia.cli.compile import seconds_of
-from intarsia.driver import Options, emit, lower
+from intarsia.driver import emit, lower
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
 from intarsia_backends.cpu.link import PROFILE
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.target import CpuTarget
+from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Gather
 from intarsia_backends.lowering.program import Bounds, Call
 
 
@@ -43,7 +44,7 @@ class ProfiledTarget(CpuTarget):
         self.calls: dict[str, list[Call]] = {}
 
     def compile(self, region: Graph) -> Blob:
-        self.calls[region.name] = lower_region(region, self.machine, self.blockings).calls
+        self.calls[region.name] = lower_region(region, self.machine, self.configs).calls
         return super().compile(region)
 
 
@@ -62,7 +63,7 @@ def operations(call: Call) -> int:
     products = getattr(call.kernel, "products", None)
     if products is None:
         return work
-    return work * (4 if products == "pairs" else 2)
+    return work * (4 if products == "dot2" else 2)
 
 
 def sizes(call: Call) -> str:
@@ -74,9 +75,9 @@ def sizes(call: Call) -> str:
         value = getattr(kernel, field.name)
         if field.name.startswith(("x_", "y_")) or "stride" in field.name:
             continue
-        if isinstance(value, tuple) and value and isinstance(value[0], str):
-            functions = [name for name in _functions(value) if name not in ("acc", "in", "const")]
-            words += [f"{field.name}={'+'.join(dict.fromkeys(functions))}"] if functions else []
+        if isinstance(value, Expression):
+            functions = list(dict.fromkeys(_functions(value)))
+            words += [f"{field.name}={'+'.join(functions)}"] if functions else []
         elif isinstance(value, (int, str)) and value not in ("", 0, False):
             words.append(f"{field.name}={value}")
         elif isinstance(value, tuple) and value and all(isinstance(item, int) for item in value):
@@ -84,18 +85,22 @@ def sizes(call: Call) -> str:
     return " ".join(words)
 
 
-def _functions(expression: Any) -> Iterator[str]:
-    if isinstance(expression, tuple) and expression and isinstance(expression[0], str):
-        yield expression[0]
-        for part in expression[1:]:
-            yield from _functions(part)
+def _functions(expression: Expression) -> Iterator[str]:
+    for part in expression.walk():
+        match part:
+            case Apply(name):
+                yield name
+            case Cast():
+                yield "cast"
+            case Gather():
+                yield "gather"
 
 
 def profiled(model: Path, precision: str, threads: int, seconds: float, tune: float | None = None) -> dict[str, Any]:
     """A row for each call, in order: region, name (where calls have one), kind, microseconds, operations, sizes."""
-    target, options = ProfiledTarget(), Options(precision=precision, tune=tune)
-    lowered = dataclasses.replace(lower(model, "cpu", options), targets=(target,))
-    session = intarsia_session(emit(lowered, options), threads)
+    target = ProfiledTarget()
+    lowered = dataclasses.replace(lower(model, target="cpu", precision=precision), targets=(target,))
+    session = intarsia_session(emit(lowered, tune=tune), threads)
     inputs, tables = random_inputs(model, 0), {}
     given = [inputs[info.name] for info in session.inputs]
     for step in session._steps or ():

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ def test_targets() -> None:
     assert "pynq-z2" in text and "simulator" in text
     data = as_json("targets")
     assert {"cpu", "pynq-z2", "kv260", "tiny"} <= {row["name"] for row in data["targets"]}
+    options = {row["name"]: {option["name"]: option for option in row["options"]} for row in data["targets"]}
+    assert options["tiny"] == {} and options["cpu"]["level"]["choices"] == ["native", "portable"]
+    assert options["cpu-armv7"]["strict"]["default"] is False and re.search(r"cpu +strict +true or false +false", text)
     simulator = next(row for row in data["devices"] if row["name"] == "simulator")
     assert simulator["absent"] is None and simulator["kinds"] == ["overlay"]
 
@@ -232,6 +236,10 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program + check], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_program_says_its_version() -> None:
+    assert call("--version").stdout == f"intarsia {version('intarsia')}\n"
 
 
 def test_without_click_the_program_says_so() -> None:

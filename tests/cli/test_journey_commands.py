@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from intarsia.cli.commands import intarsia
-from intarsia.driver import Options, lower
+from intarsia.driver import lower
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.runtime.sqnr import compare_layers
@@ -80,7 +80,7 @@ def test_verify_against_the_float_model(compiled: Path) -> None:
 
 
 def test_a_float_model_has_no_noise_against_itself() -> None:
-    graph = lower(MODEL, "cpu", Options(precision="float32"), until="fused").graph
+    graph = lower(MODEL, target="cpu", precision="float32", until="fused").graph
     sample = {graph.inputs[0].name: np.ones(graph.inputs[0].shape, np.float32)}
     layers = compare_layers(graph, graph.copy(), [sample], lambda what, done, total: None)
     assert len(layers) == len(graph.nodes) and all(layer.sqnr == float("inf") for layer in layers)
@@ -155,3 +155,62 @@ def test_explain_a_pass_that_did_not_fire(tmp_path: Path) -> None:
 def test_demo_tells_the_whole_journey() -> None:
     data = json.loads(call("demo", "--images", "8", "--json"))
     assert data["accuracy"] >= 0.5 and data["report"]["summary"]["cycles"] > 0
+
+
+def test_a_pipeline_is_printed_and_taken(compiled: Path, tmp_path: Path) -> None:
+    calibration = ("--calibration", str(compiled / "calibration.npy"))
+    printed = call("compile", MODEL, "--target", "pynq-z2", "--calibrator", "percentile", "--pipeline")
+    assert printed.splitlines()[-3:] == [
+        "calibrate{method='percentile', percentile=99.99},",
+        "quantize,",
+        "decompose{targets=('pynq-z2', 'cpu')}",
+    ]
+    data = json.loads(call("compile", MODEL, "--target", "pynq-z2", "--json", "--pipeline"))
+    assert ",\n".join(data["pipeline"]) + "\n" == printed.replace("percentile'", "minmax'")
+    place = tmp_path / "again.intarsia"
+    usual = call("compile", MODEL, "--target", "pynq-z2", "--pipeline")
+    call("compile", MODEL, "--target", "pynq-z2", *calibration, "--pipeline", usual, "-o", str(place))
+    assert place.read_bytes() == (compiled / "digits.intarsia").read_bytes()
+    result = CliRunner().invoke(intarsia, ["compile", MODEL, "--target", "cpu", "--pipeline", "fuse-everything"])
+    assert result.exit_code == 2 and "no pass is called 'fuse-everything'" in result.stderr
+
+
+def test_steps_are_timed(compiled: Path, tmp_path: Path) -> None:
+    place = str(tmp_path / "timed.intarsia")
+    arguments = ("compile", MODEL, "--target", "tiny", "--calibration", str(compiled / "calibration.npy"), "-o", place)
+    steps = json.loads(call(*arguments, "--time-passes", "--json"))["steps"]
+    names = [row["step"] for row in steps]
+    assert names[0] == "import" and names[-1] == "assemble" and "quantize" in names and "partition" in names
+    assert any(name.startswith("compile region ") for name in names)
+    assert all(row["seconds"] >= 0 for row in steps)
+    lines = call(*arguments, "--time-passes").splitlines()
+    head = next(index for index, line in enumerate(lines) if line.startswith("step "))
+    assert len(lines) == head + 1 + len(names) + 1 and lines[-1].startswith("all ")
+    assert "steps" not in json.loads(call(*arguments, "--json"))
+    stopped = json.loads(call("compile", MODEL, "--target", "cpu", "--stop-after", "fused", "--time-passes", "--json"))
+    assert stopped["steps"][0]["step"] == "import" and stopped["text"].startswith("graph ")
+    assert "fuse-activation" in call("compile", MODEL, "--target", "cpu", "--stop-after", "fused", "--time-passes")
+
+
+def test_measured_ranges_are_kept_and_used_again(compiled: Path, tmp_path: Path) -> None:
+    ranges, data = str(tmp_path / "ranges.json"), str(compiled / "calibration.npy")
+    options = ("--target", "pynq-z2", "--stop-after", "quantized")
+    first = call("compile", MODEL, *options, "--calibration", data, "--save-calibration", ranges)
+    assert call("compile", MODEL, *options, "--calibration", ranges) == first
+    result = CliRunner().invoke(intarsia, ["compile", MODEL, *options, "--calibration", ranges, "--batch", "2"])
+    assert result.exit_code == 2 and "measured on another graph" in result.stderr
+
+
+def test_what_goes_on_is_told_when_asked_for(tmp_path: Path) -> None:
+    place = str(tmp_path / "digits.intarsia")
+    compiling = ("compile", MODEL, "--target", "cpu", "-o", place)
+    for arguments in ((*compiling, "-v"), ("-v", *compiling), ("-v", *compiling, "-v")):
+        told = CliRunner().invoke(intarsia, arguments).stderr.splitlines()
+        assert sum("intarsia.driver: import: " in line for line in told) == 1
+        assert not any("move-transposes" in line for line in told)
+    assert "0 changes" in CliRunner().invoke(intarsia, (*compiling, "-vv")).stderr
+    assert CliRunner().invoke(intarsia, compiling).stderr == ""
+
+
+def test_explain_a_quantizer() -> None:
+    assert "left alone" in call("explain", MODEL, "--target", "pynq-z2", "--pass", "quantize")

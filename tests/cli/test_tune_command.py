@@ -55,8 +55,8 @@ def test_what_was_tried_is_told(cached: Path) -> None:
     (text,) = (text for topic, text in told["notes"] if topic == "tune")
     assert "different layers" in text and "the budget ended" in text
     report = CliRunner().invoke(intarsia, ["report", str(cached / "digits.intarsia"), "--json"])
-    blockings = json.loads(report.stdout)["blockings"]
-    assert blockings["rule"] > 0 and blockings["search"] == blockings["cache"] == 0
+    configs = json.loads(report.stdout)["blockings"]
+    assert configs["rule"] > 0 and configs["search"] == configs["cache"] == 0
 
 
 def test_found_blockings_are_in_the_report(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +68,8 @@ def test_found_blockings_are_in_the_report(cached: Path, monkeypatch: pytest.Mon
         def __init__(self, *facts: Any) -> None:
             pass
 
-        def __call__(self, asked: Any, blockings: Any) -> list[float]:
-            return [1.0, 0.5, *[1.0] * (len(blockings) - 2)]
+        def __call__(self, asked: Any, configs: Any) -> list[float]:
+            return [1.0, 0.5, *[1.0] * (len(configs) - 2)]
 
     monkeypatch.setattr(regions, "TrialTimer", SecondIsFastest)
     for source, words in (
@@ -78,8 +78,8 @@ def test_found_blockings_are_in_the_report(cached: Path, monkeypatch: pytest.Mon
     ):
         told_by_compiling(cached, "--target", "cpu", "--precision", "float32", "--tune", "20s")
         report = CliRunner().invoke(intarsia, ["report", str(cached / "digits.intarsia"), "--json"])
-        blockings = json.loads(report.stdout)["blockings"]
-        assert blockings[source] == sum(blockings.values()) > 0
+        configs = json.loads(report.stdout)["blockings"]
+        assert configs[source] == sum(configs.values()) > 0
         assert words in CliRunner().invoke(intarsia, ["report", str(cached / "digits.intarsia")]).stdout
 
 

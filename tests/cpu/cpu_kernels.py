@@ -15,7 +15,7 @@ from intarsia.dtypes import Array
 from intarsia_backends.cpu.emit.kernels import generate
 from intarsia_backends.cpu.link import c_compiler
 from intarsia_backends.cpu.machine import Machine, machine_name, this_machine
-from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.kernel import Kernel
 
 
 def machines() -> list[Machine]:
@@ -37,7 +37,7 @@ def other_machines() -> list[Machine]:
 
 def products_of(machine: Machine) -> str:
     """How a machine multiplies int16."""
-    return "pairs" if machine.name == "x86_64" else "int16"
+    return "dot2" if machine.name == "x86_64" else "int16"
 
 
 class Library:

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from intarsia.driver import advised
 from intarsia.dtypes import Array, dtype_name
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import TensorType
+from intarsia.ir.verify import verify
+from intarsia.passes.decompose import Decompose
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
 from intarsia.targets import Blob
 from intarsia_backends.cpu.device import CpuDevice
@@ -30,9 +33,18 @@ def region_files(graph: Graph, blob: Blob) -> RegionFiles:
     )
 
 
+def decomposed(graph: Graph, target: CpuTarget) -> Graph:
+    """A copy of a graph, with ops taken apart that the target does not take whole."""
+    graph = graph.copy()
+    if advised(Decompose((target.name,)), [target]).run(graph):
+        verify(graph, "decomposed")
+    return graph
+
+
 def load(graph: Graph, target: CpuTarget | None = None) -> LoadedRegion:
-    """Compile a region and open it."""
+    """Compile a region and open it; ops that are not taken whole are taken apart before."""
     target = target or CpuTarget()
+    graph = decomposed(graph, target)
     for node in graph.nodes:
         answer = target.supports(node)
         assert answer.ok, f"{node.where}: {answer}"

@@ -15,8 +15,10 @@ from intarsia.ir.integer import fixed_point, requantize
 from intarsia_backends.cpu.depthwise import pack_bias, pack_weights, tile
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.lowering.access import Access, Expression
-from intarsia_backends.lowering.kernels import Kernel, nest
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.requantize import factors_of, largest_total, requantize_form, requantized
 
 LAYERS: list[dict[str, Any]] = [
@@ -85,14 +87,14 @@ class _Layer:
                     :channels,
                 ]
                 total += part.astype(np.float64) * weights[:, row, column]
-        finish: Expression
+        epilogue: Expression
         further: list[tuple[Access, Array]] = []
         if real:
             # A residual and a Relu.
             other = random.standard_normal((batch, *positions, pitch)).astype(np.float32)
             steps = (positions[0] * positions[1] * pitch, 1, positions[1] * pitch, pitch)
             further.append((Access("float32", steps), other))
-            finish = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
+            epilogue = apply("floor_at", (Accumulator() + Input(0)), Constant("float32", 0.0))
             self.expected = np.maximum(total + other[..., :channels], 0)
         else:
             pairs = [fixed_point(float(scale)) for scale in random.uniform(1e-4, 1e-2, channels)]
@@ -102,28 +104,28 @@ class _Layer:
             table = np.zeros(pitch, form)
             table[:channels] = factors
             further.append((Access(form, (0, 1, 0, 0)), table))
-            finish = requantized(("acc",), ("in", 0), form, 3, -128, 100, centred=True)
+            epilogue = requantized(Accumulator(), Input(0), form, 3, -128, 100, centred=True)
             self.expected = requantize(total.astype(np.int64), multiplier, shift, 3, -128, 100).astype(np.int16) - 3
         chosen = tile(products, kernel, strides[1], dilations[1], positions)
         # y lies inside a halo, which must stay as it is.
         self.y = np.full((batch, positions[0] + 2, positions[1] + 2, pitch), 77, np.float32 if real else np.int16)
         row_step = (positions[1] + 2) * pitch
         self.kernel = Depthwise(
-            products,
-            batch,
-            pitch,
-            kernel,
-            strides,
-            dilations,
-            positions,
-            (size[0] * size[1] * pitch, size[1] * pitch, pitch),
-            str(self.y.dtype),
-            ((positions[0] + 2) * row_step, row_step, pitch),
-            tuple(access for access, _ in further),
-            finish,
-            rows or chosen[0],
-            chosen[1],
-            machine.lanes,
+            products=products,
+            batch=batch,
+            channels=pitch,
+            kernel=kernel,
+            strides=strides,
+            dilations=dilations,
+            positions=positions,
+            x_steps=(size[0] * size[1] * pitch, size[1] * pitch, pitch),
+            y_dtype=str(self.y.dtype),
+            y_steps=((positions[0] + 2) * row_step, row_step, pitch),
+            further=tuple(access for access, _ in further),
+            epilogue=epilogue,
+            rows=rows or chosen[0],
+            columns=chosen[1],
+            lanes=machine.lanes,
         )
         inner = self.y.reshape(-1)[row_step + pitch :]
         self.operands = [x, pack_weights(self.kernel, weights), pack_bias(self.kernel, bias)]
@@ -153,9 +155,9 @@ def _layers(machine: Machine, products: str) -> list[_Layer]:
 
 
 @pytest.mark.parametrize("machine", machines(), ids=lambda machine: machine.level)
-@pytest.mark.parametrize("products", ["float32", "pairs", "int16"])
+@pytest.mark.parametrize("products", ["float32", "dot2", "int16"])
 def test_depthwise_layers(machine: Machine, products: str, tmp_path: Path) -> None:
-    if products == "pairs" and products_of(machine) != "pairs":
+    if products == "dot2" and products_of(machine) != "dot2":
         pytest.skip("x86 alone multiplies and adds pairs")
     layers = _layers(machine, products)
     library = Library({f"k{index}": layer.kernel for index, layer in enumerate(layers)}, machine, tmp_path)
@@ -210,7 +212,7 @@ def test_both_forms_of_requantizing_give_the_same_bytes(tmp_path: Path) -> None:
     random, machine = np.random.default_rng(3), this_machine()
 
     def kernel(form: str, zero: int) -> Kernel:
-        body = requantized(("in", 0), ("in", 1), form, zero, -128, 127, centred=False)
+        body = requantized(Input(0), Input(1), form, zero, -128, 127, centred=False)
         accesses = [Access("int32", (1,)), Access(form, (0,))]
         return nest((_COUNT,), accesses, Access("int8", (1,)), body)
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pytest
 from cpu_regions import load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
+from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import this_machine
-from intarsia_backends.lowering.kernels import Contraction, Kernel, Nest
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import Nest
 
 
 class Images:
@@ -59,10 +61,10 @@ class Images:
     def constant(self, data: Array) -> Value:
         return self.graph.add_constant(self.graph.fresh_name("c"), np.asarray(data, np.float32))
 
-    def kernels(self, *outputs: Value) -> list[Kernel]:
+    def kernels(self, *outputs: Value, strict: bool = False) -> list[Kernel]:
         """What is called for the network."""
         self.graph.outputs = list(outputs)
-        calls = lower_region(self.graph, this_machine()).calls
+        calls = lower_region(self.graph, replace(this_machine(), strict=strict)).calls
         return [call.kernel for call in calls if call.kernel is not None]  # type: ignore[misc]
 
     def check(self, *outputs: Value) -> None:
@@ -132,14 +134,10 @@ def test_nothing_is_done_between_convolutions() -> None:
     assert len([kernel for kernel in kernels if isinstance(kernel, Nest)]) == 2
 
 
-def test_strict_float_has_no_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kinds() -> set[type[Kernel]]:
+def test_strict_float_has_no_winograd() -> None:
+    def kinds(strict: bool) -> set[type[Kernel]]:
         images = Images(0, 1, 64, 28, 28)
-        return {type(kernel) for kernel in images.kernels(images.conv(images.input, 64, 3, pad=1))}
+        return {type(kernel) for kernel in images.kernels(images.conv(images.input, 64, 3, pad=1), strict=strict)}
 
-    assert Winograd in kinds()
-    monkeypatch.setenv("INTARSIA_FLOAT", "strict")
-    assert Winograd not in kinds()
-    monkeypatch.setenv("INTARSIA_FLOAT", "loose")
-    with pytest.raises(CompileError, match="INTARSIA_FLOAT"):
-        kinds()
+    assert Winograd in kinds(strict=False)
+    assert Winograd not in kinds(strict=True)

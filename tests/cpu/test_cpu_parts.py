@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from cpu_regions import Layers
-
-from intarsia.ir.graph import Graph
-from intarsia.ir.types import TensorType
-from intarsia_backends.cpu.lower.region import EXPANSIONS, LOWERINGS, supported
 
 
 def test_reductions_and_norms() -> None:
@@ -108,21 +103,3 @@ def test_fourier_transforms() -> None:
     made.add("STFT", [signal, np.array(8), window], {"onesided": 1}, constants=(1, 2), opset=17)
     made.add("STFT", [signal, np.array(5), None, np.array(12)], {"onesided": 0}, constants=(1, 3), opset=17)
     made.check()
-
-
-@pytest.mark.parametrize("op", sorted(EXPANSIONS))
-def test_expansions_refuse_dynamic_shapes(op: str) -> None:
-    graph = Graph("dynamic")
-    x = graph.add_input("x", TensorType("float32", (None, 3)))
-    answer = supported(graph.add_node(op, [x], [x.type], opset=18))
-    assert not answer.ok and answer.rule == "static-shape"
-    assert op in LOWERINGS or answer.fix
-
-
-def test_a_part_that_is_refused_is_named() -> None:
-    graph = Graph("sparse")
-    x = graph.add_input("x", TensorType("float64", (2, 3, 4, 4)))
-    scale = graph.add_input("scale", TensorType("float64", (3,)))
-    node = graph.add_node("GroupNormalization", [x, scale, scale], [x.type], {"num_groups": 3}, opset=21)
-    answer = supported(node)
-    assert answer.ok or answer.reason.startswith("its part "), answer

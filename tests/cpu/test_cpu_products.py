@@ -12,12 +12,13 @@ from cpu_regions import AVX2, AVX512, LEVELS, Layers, level_target, load
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
-from intarsia_backends.cpu.lower.panels import cut_product, pack_panels
+from intarsia_backends.cpu.kernels import MatrixProduct
+from intarsia_backends.cpu.lower.panels import pack_panels, tile_product
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, this_machine
-from intarsia_backends.cpu.tiling import Cut, split_evenly
+from intarsia_backends.cpu.tiling import ProductTiling, split_evenly
 from intarsia_backends.lowering.access import Access
-from intarsia_backends.lowering.kernels import MatrixProduct
+from intarsia_backends.lowering.expressions import Accumulator, Input, apply
 
 
 def relu() -> dict[str, Any]:
@@ -35,6 +36,7 @@ def test_products_with_constant_weights(level: str) -> None:
         layers.add("dense", [layers.floats(rows, 9), layers.floats(9, 50)], constants=(1,))
     layers.add("dense", [layers.floats(40, 700), layers.floats(700, 41), layers.floats(41)], constants=(1, 2))
     layers.add("dense", [layers.floats(3, 40, 300), layers.floats(300, 100)], constants=(1,))
+    layers.add("MatMul", [layers.floats(30), layers.floats(30, 20)], constants=(1,))
     layers.check(tolerance=1e-5, target=level_target(level))
 
 
@@ -93,7 +95,7 @@ def test_einsum_as_a_product() -> None:
 
 
 def attention(heads: int, steps: int, size: int) -> Graph:
-    """Scores, their softmax, and the sum of values, with heads cut out of rows by walks alone."""
+    """Scores, their softmax, and the sum of values, with heads tiling out of rows by walks alone."""
     graph, width = Graph("attention"), heads * size
     x = [graph.add_input(name, TensorType("float32", (1, steps, width))) for name in "qkv"]
     parted = graph.add_constant("parted", np.array([1, steps, heads, size]))
@@ -136,35 +138,47 @@ def test_code_is_made_for_every_machine(name: str, tmp_path: Path) -> None:
     machine = Machine(name, *levels[name])
     kernels = {}
     for index, (rows, depth, columns) in enumerate([(1, 20, 70), (33, 300, 50), (7, 5, 3)]):
-        cut = cut_product(machine, 1, rows, depth, columns, "float32", 4, True)
-        kernels[f"k{index}"] = product(cut, rows, depth, columns)
+        tiling = tile_product(machine, 1, rows, depth, columns, "float32", 4, True)
+        kernels[f"k{index}"] = product(tiling, rows, depth, columns)
     generate(kernels, machine, tmp_path / "kernels.o")
     assert (tmp_path / "kernels.o").stat().st_size > 0
 
 
-def product(cut: Cut, rows: int, depth: int, columns: int) -> MatrixProduct:
+def product(tiling: ProductTiling, rows: int, depth: int, columns: int) -> MatrixProduct:
     """x times packed weights, plus a matrix, through erf."""
-    finish = ("erf", ("add", ("acc",), ("in", 0)))
+    epilogue = apply("erf", (Accumulator() + Input(0)))
     further = (Access("float32", (columns, 1)),)
     x, y = Access("float32", (depth, 1)), Access("float32", (columns, 1))
     return MatrixProduct(
-        "float32", (), rows, depth, columns, x, Access("float32", ()), True, True, further, y, cut, finish
+        products="float32",
+        batch=(),
+        rows=rows,
+        depth=depth,
+        columns=columns,
+        x=x,
+        w=Access("float32", ()),
+        packed=True,
+        bias=True,
+        further=further,
+        y=y,
+        tiling=tiling,
+        epilogue=epilogue,
     )
 
 
-def test_cuts_cover_everything() -> None:
+def test_tilings_cover_everything() -> None:
     for machine in (
         Machine("x86_64", "avx2", AVX2),
         Machine("x86_64", "avx512", AVX512),
         Machine("aarch64", "baseline", ()),
     ):
         for rows, depth, columns in [(1, 640, 128), (128, 384, 384), (127, 383, 381), (5, 1, 1), (2000, 3000, 77)]:
-            cut = cut_product(machine, 1, rows, depth, columns, "float32", 4, True)
-            assert cut.vectors == -(-columns // machine.lanes)
-            assert 0 < cut.wide_panels <= cut.panels and cut.chunks <= cut.panels
-            size = -(-cut.panels // cut.chunks)
-            assert (cut.chunks - 1) * size < cut.panels <= cut.chunks * size
-            assert cut.wide * min(rows, cut.tiles[0]) < machine.registers
+            tiling = tile_product(machine, 1, rows, depth, columns, "float32", 4, True)
+            assert tiling.vectors == -(-columns // machine.lanes)
+            assert 0 < tiling.wide_panels <= tiling.panels and tiling.chunks <= tiling.panels
+            size = -(-tiling.panels // tiling.chunks)
+            assert (tiling.chunks - 1) * size < tiling.panels <= tiling.chunks * size
+            assert tiling.wide * min(rows, tiling.tiles[0]) < machine.registers
     for total in range(1, 60):
         for largest in range(1, 20):
             parts, size, count = split_evenly(total, largest)
@@ -172,11 +186,13 @@ def test_cuts_cover_everything() -> None:
 
 
 def test_packed_panels_lie_one_after_the_other() -> None:
-    cut = Cut(4, 2, 1, 2, (2, 2), 3, 1, 1)  # a panel of two vectors, then one of one
+    tiling = ProductTiling(
+        lanes=4, wide=2, wide_panels=1, panels=2, tiles=(2, 2), depth_block=3, row_blocks=1, chunks=1
+    )  # a panel of two vectors, then one of one
     weights = np.arange(3 * 11, dtype=np.float32).reshape(3, 11)
-    packed = pack_panels(weights, cut, "float32")
+    packed = pack_panels(weights, tiling, "float32")
     assert np.array_equal(packed[:24].reshape(3, 8), weights[:, :8])
     assert np.array_equal(packed[24:].reshape(3, 4), np.pad(weights[:, 8:], ((0, 0), (0, 1))))
-    pairs = pack_panels(weights.astype(np.int8), cut, "pairs")
+    pairs = pack_panels(weights.astype(np.int8), tiling, "dot2")
     assert np.array_equal(pairs[:16].reshape(8, 2), weights[:2, :8].T)
     assert np.array_equal(pairs[16:32].reshape(8, 2)[:, 0], weights[2, :8]) and not pairs[17:32:2].any()

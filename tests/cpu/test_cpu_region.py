@@ -19,11 +19,13 @@ from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
+from intarsia.targets import find_target
 from intarsia_backends.cpu.device import CpuDevice
 from intarsia_backends.cpu.lower.tiles import choose_tile, split_row
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.target import CpuTarget
 from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Input
 from intarsia_backends.lowering.kernels import Nest, nest
 from intarsia_backends.lowering.memory_plan import plan
 from intarsia_backends.lowering.program import Buffer, Call, Program
@@ -176,10 +178,9 @@ np.save(here / "y.npy", first)
     assert np.allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-4)
 
 
-def test_a_portable_build_uses_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INTARSIA_CPU", "portable")
-    target = CpuTarget()
-    assert target.machine.features == ()
+def test_a_portable_build_uses_no_extension() -> None:
+    target = find_target("cpu{level=portable}")
+    assert isinstance(target, CpuTarget) and target.machine.features == ()
     graph = network()
     x = image(graph)
     (logits, *_) = load(graph, target).run([x]).outputs
@@ -260,7 +261,7 @@ def test_refusals(golden: Callable[[str], None]) -> None:
 
 def test_buffers_that_live_at_once_do_not_share_memory() -> None:
     random = np.random.default_rng(0)
-    kernel = nest((1,), [], Access("int8", (1,)), ("const", "int8", 0))
+    kernel = nest((1,), [], Access("int8", (1,)), Constant("int8", 0))
     buffers = [Buffer("arena", int(size)) for size in random.integers(1, 5000, 60)]
     calls = [
         Call(kernel, (*(buffers[max(0, index - int(reach))] for reach in random.integers(0, 6, 3)), buffer))
@@ -279,9 +280,10 @@ def test_buffers_that_live_at_once_do_not_share_memory() -> None:
 
 
 def test_loops_join_where_every_walk_allows_it() -> None:
-    whole = nest((2, 3, 4), [Access("float32", (12, 4, 1))], Access("float32", (12, 4, 1)), ("in", 0))
-    assert whole == Nest((24,), (), (Access("float32", (1,)),), Access("float32", (1,)), "", (), ("in", 0), ("acc",))
-    turned = nest((2, 3, 4), [Access("float32", (1, 8, 2))], Access("float32", (12, 4, 1)), ("in", 0))
+    whole = nest((2, 3, 4), [Access("float32", (12, 4, 1))], Access("float32", (12, 4, 1)), Input(0))
+    flat = Access("float32", (1,))
+    assert whole == Nest((24,), (), (flat,), flat, "", Accumulator(), Input(0), Accumulator())
+    turned = nest((2, 3, 4), [Access("float32", (1, 8, 2))], Access("float32", (12, 4, 1)), Input(0))
     assert turned.kept == (2, 12) and turned.operands[0].strides == (1, 2)
 
 

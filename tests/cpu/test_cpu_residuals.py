@@ -12,11 +12,11 @@ from cpu_regions import load
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import Quantization, TensorType
-from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.emit.packed_epilogues import packed_epilogue
+from intarsia_backends.cpu.kernels import Contraction
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.target import CpuTarget
-from intarsia_backends.lowering.kernels import Contraction
 from intarsia_backends.lowering.requantize import sum_ties
 
 
@@ -120,7 +120,7 @@ def test_the_addition_is_part_of_the_packed_end() -> None:
     for multipliers, shift, low in SUMS[1:3]:
         graph.outputs.append(network.addition(network.convolution(x, 32, 1, 1), other, multipliers, shift, low))
     calls = [call.kernel for call in lower_region(graph, machine).calls]
-    ends = [packed_end(kernel.finish, kernel.operands) for kernel in calls if isinstance(kernel, Contraction)]
+    ends = [packed_epilogue(kernel.epilogue, kernel.operands) for kernel in calls if isinstance(kernel, Contraction)]
     additions = [end.addition for end in ends if end is not None and end.addition is not None]
     assert sorted(addition.tied for addition in additions) == [False, True]
 

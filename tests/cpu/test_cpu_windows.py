@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from cpu_regions import Layers
+from cpu_regions import Layers, load
 from test_cpu_float import CONVOLUTIONS, full
+
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph
+from intarsia.ir.types import TensorType
 
 
 def test_convolutions_with_weights_made_at_run_time() -> None:
@@ -17,6 +21,19 @@ def test_convolutions_with_weights_made_at_run_time() -> None:
         "Conv", [np.float64(layers.floats(1, 2, 5, 5)), np.float64(layers.floats(3, 2, 3, 3))], full((3, 2, 3, 3), {})
     )
     layers.check()
+
+
+def test_convolutions_with_weights_made_at_run_time_read_what_others_make() -> None:
+    graph, facts = Graph("images"), full((16, 16, 3, 3), {"pads": (1, 1, 1, 1)})
+    random, type = np.random.default_rng(0), TensorType("float32", (1, 16, 8, 8))
+    x, w = graph.add_input("x", type), graph.add_input("w", TensorType("float32", (16, 16, 3, 3)))
+    weights = graph.add_constant("c", random.standard_normal((16, 16, 3, 3)).astype(np.float32))
+    first = graph.add_node("Conv", [x, weights], [type], facts, opset=18)
+    graph.outputs = [graph.add_node("Conv", [first.output, w], [type], facts, opset=18).output]
+    inputs = {value.name: random.standard_normal(value.shape).astype(np.float32) for value in graph.inputs}
+    (expected,) = evaluate(graph, inputs)
+    (actual,) = load(graph).run([inputs["x"], inputs["w"]]).outputs
+    assert np.allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_transposed_convolutions_with_weights_made_at_run_time() -> None:

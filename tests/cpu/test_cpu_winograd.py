@@ -16,7 +16,8 @@ from intarsia_backends.cpu.emit.kernels import generate
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.winograd import is_exact, pack_bias, pack_weights, plan, winograd_pays, winograd_sizes
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
 from intarsia_backends.lowering.requantize import factors_of, largest_total, requantize_form, requantized
 
 LAYERS: list[dict[str, Any]] = [
@@ -91,13 +92,13 @@ class _Layer:
             (batch, positions[0] + 3, positions[1] + 2, y_pitch), 77, np.float32 if self.real else np.int16
         )
         row_step = (positions[1] + 2) * y_pitch
-        finish: Expression
+        epilogue: Expression
         further: list[tuple[Access, Array]] = []
         if self.real:
             other = random.standard_normal((batch, *positions, y_pitch)).astype(np.float32)
             steps = (positions[0] * positions[1] * y_pitch, 1, positions[1] * y_pitch, y_pitch)
             further.append((Access("float32", steps), other))
-            finish = ("floor_at", ("add", ("acc",), ("in", 0)), ("const", "float32", 0.0))
+            epilogue = apply("floor_at", (Accumulator() + Input(0)), Constant("float32", 0.0))
             self.expected = np.maximum(total + other[..., :outputs], 0)
         else:
             pairs = [fixed_point(float(scale)) for scale in random.uniform(1e-5, 1e-3, outputs)]
@@ -107,27 +108,27 @@ class _Layer:
             table = np.zeros(y_pitch, form)
             table[:outputs] = factors
             further.append((Access(form, (0, 1, 0, 0)), table))
-            finish = requantized(("acc",), ("in", 0), form, -5, -128, 120, centred=True)
+            epilogue = requantized(Accumulator(), Input(0), form, -5, -128, 120, centred=True)
             self.expected = requantize(total.astype(np.int64), multiplier, shift, -5, -128, 120).astype(np.int16) + 5
         chosen = plan(machine, batch, x_pitch, y_pitch, positions, size, products)
         self.kernel = Winograd(
-            products,
-            size,
-            batch,
-            x_pitch,
-            y_pitch,
-            positions,
-            (height * width * x_pitch, width * x_pitch, x_pitch),
-            str(self.y.dtype),
-            ((positions[0] + 3) * row_step, row_step, y_pitch),
-            tuple(access for access, _ in further),
-            finish,
-            tiles or chosen.tiles,
-            tasks,
-            parts or chosen.parts,
-            register[0] or chosen.rows,
-            register[1] or chosen.vectors,
-            machine.lanes,
+            products=products,
+            size=size,
+            batch=batch,
+            channels=x_pitch,
+            outputs=y_pitch,
+            positions=positions,
+            x_steps=(height * width * x_pitch, width * x_pitch, x_pitch),
+            y_dtype=str(self.y.dtype),
+            y_steps=((positions[0] + 3) * row_step, row_step, y_pitch),
+            further=tuple(access for access, _ in further),
+            epilogue=epilogue,
+            tiles=tiles or chosen.tiles,
+            tasks=tasks,
+            parts=parts or chosen.parts,
+            rows=register[0] or chosen.rows,
+            vectors=register[1] or chosen.vectors,
+            lanes=machine.lanes,
         )
         inner = self.y.reshape(-1)[row_step + y_pitch :]
         self.operands = [x, pack_weights(self.kernel, weights), pack_bias(self.kernel, bias)]
@@ -159,10 +160,10 @@ def _layers(machine: Machine, products: str, size: int) -> list[_Layer]:
 
 
 @pytest.mark.parametrize("machine", machines(), ids=lambda machine: machine.level)
-@pytest.mark.parametrize("products", ["float32", "pairs", "int16"])
+@pytest.mark.parametrize("products", ["float32", "dot2", "int16"])
 @pytest.mark.parametrize("size", [2, 4])
 def test_winograd_layers(machine: Machine, products: str, size: int, tmp_path: Path) -> None:
-    if products == "pairs" and products_of(machine) != "pairs":
+    if products == "dot2" and products_of(machine) != "dot2":
         pytest.skip("x86 alone multiplies and adds pairs")
     layers = _layers(machine, products, size)
     library = Library({f"k{index}": layer.kernel for index, layer in enumerate(layers)}, machine, tmp_path)
@@ -188,7 +189,7 @@ def test_integers_are_exact_up_to_the_bound(size: int, tmp_path: Path) -> None:
     weights = np.full((16, channels, 3, 3), weight)
     weights[1::2] *= -1
     assert is_exact(size, weights)
-    kernel = replace(layer.kernel, y_dtype="int32", further=(), finish=("acc",))
+    kernel = replace(layer.kernel, y_dtype="int32", further=(), epilogue=Accumulator())
     x = layer.operands[0]
     x[...] = random.choice([-255, 255], (*x.shape[:3], 1))
     x[:, :4] = 255
@@ -210,12 +211,12 @@ def test_bound_of_exact_integers() -> None:
 def test_where_winograd_pays() -> None:
     machine = Machine("x86_64", "avx2", ("avx2", "f16c", "fma", "sse4_1"))
     assert winograd_pays(machine, 1, 64, 64, (56, 56), "float32") == 4
-    assert winograd_pays(machine, 1, 64, 64, (56, 56), "pairs") == 4
+    assert winograd_pays(machine, 1, 64, 64, (56, 56), "dot2") == 4
     assert winograd_pays(machine, 1, 512, 512, (7, 7), "float32") == 2
     assert winograd_sizes(64, 64, "float32") == (2, 4)
     assert winograd_sizes(64, 64, "float32", strict=True) == ()
     assert winograd_sizes(8, 32, "float32") == ()
-    assert winograd_sizes(128, 64, "pairs", weights=np.full((64, 128, 3, 3), 128)) == (2,)
+    assert winograd_sizes(128, 64, "dot2", weights=np.full((64, 128, 3, 3), 128)) == (2,)
     assert winograd_pays(machine, 1, 64, 64, (1, 1), "float32") == 0
 
 

@@ -53,6 +53,14 @@ def test_the_wheel_carries_the_hardware(wheel: Path) -> None:
     assert {"intarsia_hw/__init__.py", "intarsia_hw/rtl/ia_core.sv", "intarsia_backends/rtl/device.py"} <= names
 
 
+def test_the_wheel_carries_types_and_the_version(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        assert {f"{name}/py.typed" for name in ("intarsia", "intarsia_backends", "intarsia_hw")} <= set(
+            opened.namelist()
+        )
+    assert wheel.name.split("-")[1] == intarsia.__version__
+
+
 @pytest.mark.slow
 @pytest.mark.rtl
 @needs_verilator

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,12 +12,16 @@ import numpy as np
 import pytest
 from pass_cases import model, random_inputs
 
+from intarsia.driver import default_passes
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
 from intarsia.passes import Hook, Pass, all_passes, fuse_passes, run_passes, simplify_passes
-from intarsia.passes.base import CHANGED, Rewrite, refuse
-from intarsia.passes.instruments import Compare, Dump, Hooks, Timing, VerifyEach, relative_drift, replay
+from intarsia.passes.base import CHANGED, DataPass, Outcome, Refusal, Rewrite, refuse
+from intarsia.passes.calibration import read_ranges
+from intarsia.passes.context import Context
+from intarsia.passes.instruments import Compare, Dump, Hooks, Log, Timing, VerifyEach, relative_drift, replay
 from intarsia.passes.pipeline import parse_pipeline, pipeline_text
+from intarsia.passes.quantize import Calibrate, Quantize
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,12 @@ def test_a_pass_prints_its_options():
 
 
 def test_every_pipeline_parses_back():
-    for passes in ((*simplify_passes(), *fuse_passes()), (*simplify_passes(True), *fuse_passes(True))):
-        assert parse_pipeline(pipeline_text(passes)) == passes
+    for precision in ("float32", "int8"):
+        for prequantized in (False, True):
+            for calibrate in (None, Calibrate("percentile", 99.5)):
+                passes = default_passes(precision, prequantized=prequantized, calibrate=calibrate)
+                assert parse_pipeline(pipeline_text(passes)) == passes
+                assert parse_pipeline(",\n".join(map(str, passes)) + "\n") == passes
 
 
 def test_options_of_every_kind_parse_back():
@@ -81,11 +91,22 @@ def test_options_of_every_kind_parse_back():
 
 def test_options_left_out_keep_their_defaults():
     assert parse_pipeline("sample, sample{count=2}", [Sample]) == (Sample(), Sample(count=2))
+    assert parse_pipeline("sample{ratio=1}", [Sample]) == (Sample(ratio=1.0),)
     assert parse_pipeline("  ", [Sample]) == ()
 
 
 @pytest.mark.parametrize(
-    "text", ["smaple", "sample{size=1}", "sample{count=}", "sample{count=x}", "sample sample", "{}"]
+    "text",
+    [
+        "smaple",
+        "sample{size=1}",
+        "sample{count=}",
+        "sample{count=x}",
+        "sample sample",
+        "{}",
+        "sample{count=0.5}",
+        "sample{on=1}",
+    ],
 )
 def test_wrong_pipelines_are_refused(text, golden):
     with pytest.raises(CompileError) as caught:
@@ -178,6 +199,8 @@ def test_timing_has_a_row_for_every_pass():
     assert [row.step for row in timing.rows] == [str(step) for step in passes]
     assert sum(row.changes for row in timing.rows) == 1
     assert timing.table().count("\n") == len(passes)
+    timing.did("import", 2.0)
+    assert timing.rows[-1].changes is None and timing.table().splitlines()[0] == f"{2000:9.1f} ms {'':14}  import"
 
 
 def test_verify_finds_a_broken_graph():
@@ -225,9 +248,118 @@ def test_a_hook_hears_everything_in_order():
         def failed(self, step, graph, error):
             heard.append(f"failed {step.name} {error}")
 
+        def did(self, what, seconds):
+            heard.append(what)
+
+    Hooks(Ear(), Timing()).did("import", 0.5)
+    assert heard.pop() == "import"
     with pytest.raises(RuntimeError):
         run_passes(two_relus(), [Sample(), Fall()], hook=Hooks(Ear()))
     assert heard == ["start", "before sample", "after sample 0", "before fall", "failed fall fell"]
+
+
+def test_what_was_done_is_logged_for_those_who_ask(caplog):
+    with caplog.at_level(logging.INFO, "intarsia"):
+        run_passes(two_relus(), [Sample(), *simplify_passes()], hook=Hooks(Log()))
+        Log().did("import", 0.25)
+    assert [record.name for record in caplog.records] == ["intarsia.passes", "intarsia.driver"]
+    assert re.fullmatch(r"remove-noops: 1 changes, 2 nodes, [0-9.]+ ms", caplog.messages[0])
+    assert caplog.messages[1] == "import: 250.0 ms"
+
+
+# ---- passes that take or leave data
+
+
+@dataclass(frozen=True)
+class Teller(DataPass):
+    """Changes nothing and has something to say of it."""
+
+    name: ClassVar[str] = "teller"
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        return Outcome(0, (Refusal(graph.nodes[0], "not this one"),), ((graph.nodes[0].name, f"in {context.model}"),))
+
+
+def float_net() -> Graph:
+    graph = model("(float[2,4] x, float[4,5] w) => (float[2,5] y) { a = MatMul (x, w) y = Relu (a) }", random="w")
+    run_passes(graph, (*simplify_passes(), *fuse_passes()))
+    return graph
+
+
+def test_what_passes_tell_is_collected():
+    graph = two_relus()
+    outcome = run_passes(graph, [Teller(), *simplify_passes(), Teller()], context=Context("net"))
+    assert outcome.changes == 1 and len(outcome.refusals) == 2
+    assert outcome.notes == ((graph.nodes[0].name, "in net"),) * 2
+    assert Teller().run(graph) == 0
+
+
+def test_quantizers_are_passes_like_all_others(tmp_path):
+    graph = float_net()
+    inputs = random_inputs(graph)
+    context = Context("net", [inputs])
+    timing, compare = Timing(), Compare(inputs)
+    hook = Hooks(timing, compare, Dump(tmp_path, "fused", context), VerifyEach("quantized"))
+    run_passes(graph, [Calibrate(), Quantize(), Sample()], hook=hook, context=context)
+    assert [row.step for row in timing.rows] == [str(Calibrate()), "quantize", str(Sample())]
+    assert timing.rows[1].changes == 1
+    assert compare.drifts == {}, "float and int8 have no common measure"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00_fused.txt", "01_quantize.txt", "ranges.json"]
+    assert read_ranges(tmp_path / "ranges.json") == context.ranges
+    assert context.ranges is not None and context.ranges.model == "net" and context.ranges.samples == 1
+
+
+def test_passes_after_the_quantizer_are_compared_with_what_it_made():
+    graph = float_net()
+    inputs = random_inputs(graph)
+
+    @dataclass(frozen=True)
+    class Invert(Pass):
+        """Breaks the meaning of integers."""
+
+        name: ClassVar[str] = "invert"
+
+        def run(self, graph: Graph) -> int:
+            (node,) = (node for node in graph.nodes if node.op == "qmatmul")
+            weights = node.input(1)
+            node.replace_input(weights, graph.add_constant("inverted", ~weights.data))
+            return 1
+
+    context = Context("net", [inputs])
+    with pytest.raises(CompileError, match="after pass invert"):
+        run_passes(graph, [Calibrate(), Quantize(), Invert()], hook=Compare(inputs), context=context)
+
+
+def test_a_failed_quantizer_replays(tmp_path, monkeypatch):
+    graph = float_net()
+    context = Context("net", [random_inputs(graph)])
+    with monkeypatch.context() as broken:
+        broken.setattr("intarsia.passes.quantize.lower.make_plan", lambda graph, ranges: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            run_passes(graph, [Calibrate(), Quantize()], hook=Dump(tmp_path, context=context), context=context)
+    crash = tmp_path / "crash"
+    assert (crash / "pass.txt").read_text() == "quantize\n"
+    assert read_ranges(crash / "ranges.json") == context.ranges
+    assert "qmatmul" in [node.op for node in replay(crash).nodes]
+
+
+def test_a_failed_calibration_replays_with_its_data(tmp_path):
+    graph = float_net()
+    inputs = random_inputs(graph)
+    broken = {"x": np.full_like(inputs["x"], np.inf)}
+    context = Context("net", [broken])
+    with pytest.raises(CompileError, match="NaN or infinity"):
+        run_passes(graph, [Calibrate()], hook=Dump(tmp_path, context=context), context=context)
+    with pytest.raises(CompileError, match="no calibration data was given"):
+        replay(tmp_path / "crash")
+    assert len(replay(tmp_path / "crash", calibration=[inputs]).nodes) == len(graph.nodes)
+
+
+def test_ranges_must_come_from_somewhere(golden):
+    with pytest.raises(CompileError) as caught:
+        run_passes(float_net(), [Quantize()])
+    golden(str(caught.value) + "\n")
+    assert Quantize().refusals(float_net()) == []
 
 
 # ---- drift

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.blockings import Question
 from intarsia_backends.cpu.image_kernels import Depthwise
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.tuning_tasks import TuningTask
 
 
 def pack_weights(kernel: Depthwise, weights: Array) -> Array:
     """Weights as the kernel reads them.
 
     weights  [channels, rows, columns], real channels alone
-    returns  float32 or int16 [units, taps, unit]; for "pairs" [units, rows of a tile, pairs of rows, columns, unit, 2]
+    returns  float32 or int16 [units, taps, unit]; for "dot2" [units, rows of a tile, pairs of rows, columns, unit, 2]
              where the weight is 0 for a row of x that a row of the output does not read (where the last row of x
              stands alone, its taps two by two, by `column_pair`), and the channels of each half
              of a unit stand as they are interleaved
@@ -26,7 +26,7 @@ def pack_weights(kernel: Depthwise, weights: Array) -> Array:
     full = np.zeros((kernel.channels, rows, columns), dtype)
     full[:real] = weights
     units = np.stack([full[start : start + kernel.unit] for start in kernel.starts])
-    if kernel.products != "pairs":
+    if kernel.products != "dot2":
         return np.ascontiguousarray(units.transpose(0, 2, 3, 1))
     pairs, tile = kernel.row_pairs, kernel.rows
     packed = np.zeros((len(units), tile, len(pairs), columns, kernel.unit, 2), dtype)
@@ -52,7 +52,7 @@ def pack_bias(kernel: Depthwise, bias: Array) -> Array:
     full = np.zeros(kernel.channels, np.float32 if kernel.products == "float32" else np.int32)
     full[: len(bias)] = bias
     units = np.stack([full[start : start + kernel.unit] for start in kernel.starts])
-    return np.ascontiguousarray(units[:, _interleaved(kernel)] if kernel.products == "pairs" else units)
+    return np.ascontiguousarray(units[:, _interleaved(kernel)] if kernel.products == "dot2" else units)
 
 
 def _interleaved(kernel: Depthwise) -> Array:
@@ -64,10 +64,10 @@ def _interleaved(kernel: Depthwise) -> Array:
     return np.concatenate([segments[:, 0].ravel(), segments[:, 1].ravel()])
 
 
-_COLUMNS = {"float32": 14, "pairs": 56, "int16": 14}
+_COLUMNS = {"float32": 14, "dot2": 56, "int16": 14}
 """Columns at once: what two units of channels share then stays in the first cache, some 100 lines of 64 bytes."""
 
-_ROWS = {"float32": 2, "pairs": 1, "int16": 2}
+_ROWS = {"float32": 2, "dot2": 1, "int16": 2}
 """Rows at once: two share half of what they read; pairs of rows are shared better by one alone."""
 
 _ROWS_MAX = 3
@@ -100,7 +100,7 @@ def _widths(kernel: tuple[int, int], stride: int, dilation: int, width: int) -> 
 
 
 @dataclass(frozen=True)
-class DepthwiseBlocking:
+class DepthwiseTiling:
     """`rows` and `columns` of a Depthwise."""
 
     rows: int
@@ -108,7 +108,7 @@ class DepthwiseBlocking:
 
 
 @dataclass(frozen=True)
-class DepthwiseQuestion(Question):
+class DepthwiseTask(TuningTask):
     """How to cut up a depthwise convolution; fields as in `Depthwise`."""
 
     machine: Machine
@@ -126,22 +126,23 @@ class DepthwiseQuestion(Question):
         sizes = f"{self.batch}x{self.channels} of {self.positions[0]}x{self.positions[1]}"
         return f"depthwise {self.products} {sizes}, {', '.join(words)}"
 
-    def rule(self) -> DepthwiseBlocking:
-        return DepthwiseBlocking(*tile(self.products, self.kernel, *self._columns, self.positions))
+    def heuristic(self) -> DepthwiseTiling:
+        return DepthwiseTiling(*tile(self.products, self.kernel, *self._columns, self.positions))
 
     @property
     def _columns(self) -> tuple[int, int]:
         return self.strides[1], self.dilations[1]
 
-    def alternatives(self) -> list[DepthwiseBlocking]:
-        """Another number of rows, whole rows, parts of about half and twice the rule's columns."""
-        rule, width = self.rule(), self.positions[1]
+    def alternatives(self) -> list[DepthwiseTiling]:
+        """Another number of rows, whole rows, parts of about half and twice the heuristic's columns."""
+        heuristic, width = self.heuristic(), self.positions[1]
         widths = _widths(self.kernel, *self._columns, width) or [width]
         near = [
-            min(widths, key=lambda columns: abs(columns - wanted)) for wanted in (rule.columns / 2, rule.columns * 2)
+            min(widths, key=lambda columns: abs(columns - wanted))
+            for wanted in (heuristic.columns / 2, heuristic.columns * 2)
         ]
         heights = [rows for rows in range(1, min(_ROWS_MAX, self.positions[0]) + 1) if self.kernel[0] <= 3 or rows == 1]
-        found = [DepthwiseBlocking(rows, rule.columns) for rows in heights]
-        found += [DepthwiseBlocking(rule.rows, columns) for columns in (*near, width)]
-        found += [DepthwiseBlocking(rows, columns) for rows in heights for columns in (*near, width)]
-        return [blocking for blocking in dict.fromkeys(found) if blocking != rule]
+        found = [DepthwiseTiling(rows, heuristic.columns) for rows in heights]
+        found += [DepthwiseTiling(heuristic.rows, columns) for columns in (*near, width)]
+        found += [DepthwiseTiling(rows, columns) for rows in heights for columns in (*near, width)]
+        return [config for config in dict.fromkeys(found) if config != heuristic]

@@ -18,7 +18,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
-from intarsia_backends.cpu.machine import machine_features, machine_name, spin_microseconds, thread_count
+from intarsia_backends.cpu.machine import machine_features, machine_name
 
 KIND = "cpu"
 INTERFACE = 2
@@ -48,6 +48,22 @@ class CpuDevice(Device):
         return _CpuRegion(region, self.processors)
 
 
+def _thread_count() -> int:
+    """Threads that a region may use: INTARSIA_THREADS where it is set, else the processors this process may use."""
+    wish = os.environ.get("INTARSIA_THREADS", "")
+    if wish.isdigit() and int(wish) > 0:
+        return int(wish)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _spin_microseconds() -> int:
+    """How long an idle thread looks for work before it sleeps: INTARSIA_SPIN_MICROSECONDS where it is set, else 200."""
+    wish = os.environ.get("INTARSIA_SPIN_MICROSECONDS", "")
+    return int(wish) if wish.isdigit() else 200
+
+
 def _check(region: RegionFiles) -> None:
     facts = region.metadata
     where = f"region '{region.name}'"
@@ -69,7 +85,7 @@ def _check(region: RegionFiles) -> None:
         raise RunError(
             where=where,
             what=f"its code uses {', '.join(missing)}, which this processor does not have",
-            help="compile with INTARSIA_CPU=portable, which uses only what every such processor has",
+            help="compile for 'cpu{level=portable}', which uses only what every such processor has",
         )
 
 
@@ -106,7 +122,7 @@ class _Pools:
         pin = processors.pin or ()
         for processor in pin:
             _check_processor(processor)
-        threads = processors.threads or (len(pin) + 1 if pin else thread_count())
+        threads = processors.threads or (len(pin) + 1 if pin else _thread_count())
         with self._lock:
             if self._home is None:
                 self._home = library
@@ -114,7 +130,7 @@ class _Pools:
                 self._launcher = ctypes.cast(library.intarsia_region_launch, ctypes.c_void_p).value
             if pin not in self._made:
                 numbers = (ctypes.c_int * len(pin))(*pin)
-                made = self._home.intarsia_region_pool(numbers, len(pin), spin_microseconds())
+                made = self._home.intarsia_region_pool(numbers, len(pin), _spin_microseconds())
                 if made is None:
                     raise MemoryError("no memory for a thread pool")
                 self._made[pin] = made

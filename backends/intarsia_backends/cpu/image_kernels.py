@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Expression
+from intarsia_backends.lowering.kernel import Kernel, sum_dtype
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(Kernel):
     """A convolution in which every channel has a window of its own, channels side by side in x and y.
 
-    products   "float32"; "pairs" (int16, two taps at once, x86); "int16"
+    products   "float32"; "dot2" (int16, two taps at once, x86); "int16"
     channels   rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
     kernel     taps (rows, columns), with `strides` and `dilations`
     positions  of the output (rows, columns)
     x_steps, y_steps
                elements from image to image, row to row, position to position
-    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    further    operands that `epilogue` reads, after the kernel's own: walks over (batch, channel, *positions)
+    epilogue   expression over `Accumulator()`, float32 or int32, and `Input(k)` for further operand k
     rows, columns
                of the output made one behind the other for one unit of channels: rows share what they read
 
@@ -38,10 +40,14 @@ class Depthwise:
     y_dtype: str
     y_steps: tuple[int, int, int]
     further: tuple[Access, ...]
-    finish: Expression
+    epilogue: Expression
     rows: int
     columns: int
     lanes: int
+
+    def __post_init__(self) -> None:
+        total = sum_dtype(self.products)
+        self.expect("epilogue", self.epilogue, self.y_dtype, reads=self.further, accumulator=total)
 
     @property
     def unit(self) -> int:
@@ -62,7 +68,7 @@ class Depthwise:
     @property
     def pairs_columns(self) -> bool:
         """Whether the row of x that has no other beside it is multiplied by two columns at once."""
-        alone = self.products == "pairs" and self.row_pairs[-1][1] < 0
+        alone = self.products == "dot2" and self.row_pairs[-1][1] < 0
         return alone and self.kernel[1] > 1 and self.dilations[1] == 1 and self.strides[1] <= 2
 
     def column_pair(self, age: int) -> tuple[int, int]:
@@ -81,7 +87,7 @@ class Depthwise:
     def unit_weights(self) -> int:
         """Weights of a unit."""
         taps = math.prod(self.kernel)
-        if self.products == "pairs":
+        if self.products == "dot2":
             taps = self.rows * len(self.row_pairs) * self.kernel[1] * 2
         return taps * self.unit
 
@@ -104,22 +110,22 @@ def paired_rows(rows: int, kernel: Depthwise) -> tuple[tuple[int, int], ...]:
 
 
 @dataclass(frozen=True)
-class Winograd:
+class Winograd(Kernel):
     """A 3x3 convolution with stride 1 by Winograd's algorithm, channels side by side in x and y.
 
     The windows of a tile of y, `size` rows and columns, lie in `size + 2` rows and columns of x. Transformed tiles of x
     times transformed weights, summed over the channels, are one product of matrices for each point of a tile;
     transformed back they are tiles of y. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
-    products   "float32"; "pairs" (int16, two channels at once, x86); "int16": with integers every step is exact
+    products   "float32"; "dot2" (int16, two channels at once, x86); "int16": with integers every step is exact
     size       2 or 4: 2.25 or 4 times fewer products
     channels, outputs
                rounded up to whole vectors of `lanes`: x and y have that many, weights beyond the real ones are 0
     positions  of the output (rows, columns)
     x_steps, y_steps
                elements from image to image, row to row, position to position
-    further    operands that `finish` reads, after the kernel's own: walks over (batch, channel, *positions)
-    finish     expression over ("acc",), float32 or int32, and ("in", k) for further operand k
+    further    operands that `epilogue` reads, after the kernel's own: walks over (batch, channel, *positions)
+    epilogue   expression over `Accumulator()`, float32 or int32, and `Input(k)` for further operand k
     tiles      of y made behind one another by one thread: their transforms lie in the scratch, and pass through the
                weights together
     tasks      parts of the blocks of tiles that threads may take
@@ -143,13 +149,17 @@ class Winograd:
     y_dtype: str
     y_steps: tuple[int, int, int]
     further: tuple[Access, ...]
-    finish: Expression
+    epilogue: Expression
     tiles: int
     tasks: int
     parts: int
     rows: int
     vectors: int
     lanes: int
+
+    def __post_init__(self) -> None:
+        total = sum_dtype(self.products)
+        self.expect("epilogue", self.epilogue, self.y_dtype, reads=self.further, accumulator=total)
 
     @property
     def points(self) -> int:
@@ -169,7 +179,7 @@ class Winograd:
     @property
     def steps(self) -> int:
         """Steps of the sum over channels."""
-        return self.channels // 2 if self.products == "pairs" else self.channels
+        return self.channels // 2 if self.products == "dot2" else self.channels
 
     @property
     def output_blocks(self) -> tuple[int, ...]:
@@ -190,7 +200,7 @@ class Winograd:
     @property
     def scratch(self) -> tuple[tuple[str, int], tuple[str, int]]:
         """Element type and number of elements of the scratches: transformed x, and sums."""
-        transforms = {"float32": "float32", "pairs": "int32", "int16": "int16"}[self.products]
+        transforms = {"float32": "float32", "dot2": "int32", "int16": "int16"}[self.products]
         sums = "float32" if self.products == "float32" else "int32"
         slices = self.tasks * self.parts * self.points
         return (transforms, slices * self.transform_step), (sums, slices * self.sum_step)

@@ -16,7 +16,7 @@ from pathlib import Path
 from intarsia.errors import CompileError
 from intarsia_backends.cpu.device import FIRST_BOUND
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.program import Bounds, Operand, Part, Program, buffer_of
 
 ENTRY = "intarsia_region_run"

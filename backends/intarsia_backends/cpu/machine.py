@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +35,13 @@ class Machine:
     name      as `platform.machine()` says it: "x86_64", "aarch64", "armv7l"
     level     set of instructions: "avx512vnni", "avx512", "avxvnni", "avx2", "neon" or "baseline"
     features  what the level needs, in the spelling of /proc/cpuinfo
+    strict    keep float32 convolutions to plain sums, whose errors are some ten times smaller than Winograd's
     """
 
     name: str
     level: str
     features: tuple[str, ...]
+    strict: bool = False
 
     @property
     def lanes(self) -> int:
@@ -100,19 +101,3 @@ def this_machine(*, portable: bool = False) -> Machine:
 def machine_of(name: str, level: str) -> Machine:
     """A kind of processor by family and level, whatever this machine is."""
     return Machine(name, level, dict(_LEVELS[name])[level])
-
-
-def thread_count() -> int:
-    """Threads that a region may use: INTARSIA_THREADS where it is set, else the processors this process may use."""
-    wish = os.environ.get("INTARSIA_THREADS", "")
-    if wish.isdigit() and int(wish) > 0:
-        return int(wish)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def spin_microseconds() -> int:
-    """How long an idle thread looks for work before it sleeps: INTARSIA_SPIN_MICROSECONDS where it is set, else 200."""
-    wish = os.environ.get("INTARSIA_SPIN_MICROSECONDS", "")
-    return int(wish) if wish.isdigit() else 200

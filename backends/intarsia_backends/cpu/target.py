@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import copy
-import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node
-from intarsia.targets import Blob, Progress, Support, Target, Tuned
-from intarsia_backends.cpu.blockings import CACHE, RULE, SEARCH, Blockings
+from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
 from intarsia_backends.cpu.device import INTERFACE, KIND
 from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region, write_kernels
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
-from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.cpu.tuning_tasks import CACHE, HEURISTIC, SEARCH, Configs
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.memory_plan import plan
 from intarsia_backends.lowering.program import Bounds
+
+_LEVEL = TargetOption(
+    "level",
+    "native",
+    "code with all that this processor has, or with what all of its family have",
+    ("native", "portable"),
+)
+_STRICT = TargetOption(
+    "strict",
+    False,
+    "float32 convolutions without Winograd's algorithm, whose errors are up to 1e-5 of the largest output",
+)
 
 
 class CpuTarget(Target):
     """Code by TVM for the processor of the building machine.
 
-    machine  what to make code for; this machine with all that it has, or, where the environment says
-             INTARSIA_CPU=portable, with what every processor of the family has
+    machine  what to make code for; this machine with all that it has where none is named
     profile  whether regions note how long each of their calls takes; see `link.PROFILE`
 
-    blockings  answers how the work of kernels is cut up: the rule alone, before `tuned` found others
+    configs  answers how the work of kernels is cut up: the heuristic alone, before `tuned` found others
     """
 
     name = "cpu"
@@ -37,11 +47,19 @@ class CpuTarget(Target):
     system = platform.system()
     host = None
     precisions = ("float32", "int8")
+    options: tuple[TargetOption, ...] = (_LEVEL, _STRICT)
 
     def __init__(self, machine: Machine | None = None, *, profile: bool = False) -> None:
-        self.machine = machine or this_machine(portable=_portable())
+        self.machine = machine or this_machine()
         self.profile = profile
-        self.blockings = Blockings()
+        self.configs = Configs()
+
+    def with_options(self, chosen: Mapping[str, OptionValue]) -> CpuTarget:
+        made = copy.copy(self)
+        made.chosen = {**self.chosen, **chosen}
+        machine = this_machine(portable=chosen["level"] == "portable") if "level" in chosen else self.machine
+        made.machine = replace(machine, strict=bool(made.settings["strict"]))
+        return made
 
     def compiler(self) -> list[str]:
         """The command that compiles C for the machine. CompileError where there is none."""
@@ -55,7 +73,7 @@ class CpuTarget(Target):
 
         Raises CompileError where there is no C compiler, or no TVM for this machine.
         """
-        program = lower_region(region, self.machine, self.blockings)
+        program = lower_region(region, self.machine, self.configs)
         plan(program)
         symbols: dict[Kernel, str] = {}
         for call in program.calls:
@@ -77,7 +95,7 @@ class CpuTarget(Target):
             "machine": self.machine.name,
             "level": self.machine.level,
             "features": list(self.machine.features),
-            "blockings": {source: program.sources[source] for source in (RULE, SEARCH, CACHE)},
+            "blockings": {source: program.sources[source] for source in (HEURISTIC, SEARCH, CACHE)},
             "threads": "as many as load() is asked for, else INTARSIA_THREADS, else one a processor",
         }
         files = {"region.so": library, "weights.bin": bytes(program.weights)}
@@ -89,7 +107,7 @@ class CpuTarget(Target):
 
         found = tune_regions(regions, self.machine, self.compiler(), seconds, progress=progress)
         target = copy.copy(self)
-        target.blockings = found.blockings
+        target.configs = found.configs
         return Tuned(target, found.notes)
 
     def facts(self) -> Mapping[str, Any]:
@@ -100,6 +118,7 @@ class CrossTarget(CpuTarget):
     """Code for a processor of another kind, whatever the building machine is."""
 
     system = "Linux"
+    options = (_STRICT,)
 
     def __init__(self, name: str, description: str, machine: Machine) -> None:
         super().__init__(machine)
@@ -124,14 +143,3 @@ def armv7() -> CrossTarget:
 def aarch64() -> CrossTarget:
     """The processor of the KV260 and its like."""
     return CrossTarget("cpu-aarch64", "64-bit ARM under Linux, as in the Kria K26", machine_of("aarch64", "baseline"))
-
-
-def _portable() -> bool:
-    wish = os.environ.get("INTARSIA_CPU", "")
-    if wish not in ("", "native", "portable"):
-        raise CompileError(
-            where="environment variable INTARSIA_CPU",
-            what=f"{wish!r} is neither 'native' nor 'portable'",
-            help="unset it for code that uses all of this processor, or set it to 'portable'",
-        )
-    return wish == "portable"

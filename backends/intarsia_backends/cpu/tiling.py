@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PARALLEL_WORK = 250_000
+"""Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
+take it up within a microsecond or two."""
+
 
 @dataclass(frozen=True)
-class Cut:
+class ProductTiling:
     """How a matrix product is cut up so that every level of memory holds what is read again.
 
     lanes        columns in a vector

@@ -18,7 +18,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.kernels import PARALLEL_WORK
+from intarsia_backends.cpu.tiling import PARALLEL_WORK
 
 _G = {
     2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
@@ -49,7 +49,7 @@ def pack_weights(kernel: Winograd, weights: Array) -> Array:
 
     weights  [outputs, channels, 3, 3], real ones alone; integers of 8 bits for int16
     returns  float32 or int16, one after the other for each block of outputs: [points, channels, outputs of the block],
-             for "pairs" [points, channels / 2, outputs of the block, 2]
+             for "dot2" [points, channels / 2, outputs of the block, 2]
     """
     real = kernel.products == "float32"
     g = _G[kernel.size] if real else _WHOLE_G[kernel.size]
@@ -61,7 +61,7 @@ def pack_weights(kernel: Winograd, weights: Array) -> Array:
     parts, start = [], 0
     for vectors in kernel.output_blocks:
         part = full[:, :, start : start + vectors * kernel.lanes]
-        if kernel.products == "pairs":
+        if kernel.products == "dot2":
             part = part.reshape(kernel.points, kernel.steps, 2, -1).transpose(0, 1, 3, 2)
         parts.append(part.ravel())
         start += vectors * kernel.lanes
@@ -85,7 +85,7 @@ def is_exact(size: int, weights: Array, largest: int = 255) -> bool:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WinogradTiling:
     """Sizes of a `Winograd` that a shape may be given, and what it costs.
 
     size, tiles, tasks, parts, rows, vectors
@@ -124,14 +124,14 @@ _BYTES_PER_CYCLE = 8.0
 
 def plan(
     machine: Machine, batch: int, channels: int, outputs: int, positions: tuple[int, int], size: int, products: str
-) -> Plan:
+) -> WinogradTiling:
     """How to cut a layer, by the model."""
     return _cheapest(plans(machine, batch, channels, outputs, positions, size, products, _REGISTERS))
 
 
 def other_plans(
     machine: Machine, batch: int, channels: int, outputs: int, positions: tuple[int, int], size: int, products: str
-) -> list[Plan]:
+) -> list[WinogradTiling]:
     """How else a layer may be cut: other registers, about half or twice as many tiles; cheapest first by the model.
 
     None that would leave all but one of `THREADS` threads idle where the cheapest does not.
@@ -149,7 +149,7 @@ def other_plans(
     return sorted(kept, key=lambda item: item.cycles)
 
 
-def _cheapest(found: Sequence[Plan]) -> Plan:
+def _cheapest(found: Sequence[WinogradTiling]) -> WinogradTiling:
     best = found[0]
     for item in found:
         if item.cycles < best.cycles * 0.995:
@@ -166,7 +166,7 @@ def plans(
     size: int,
     products: str,
     registers: Sequence[tuple[int, int]],
-) -> list[Plan]:
+) -> list[WinogradTiling]:
     """Every way to cut a layer. A coarse model: multiply-adds, transforms, and weights that pass once for each block.
 
     registers  pairs of rows and vectors that may be held at once
@@ -191,14 +191,18 @@ def plans(
             alone, together = blocks * parts * turn, -(-blocks * parts // THREADS) * turn
             cycles = (alone / THREADS + together) / 2
             tasks, held_vectors = min(blocks, 2 * THREADS), min(vectors, outputs // lanes)
-            found.append(Plan(size, tiles, tasks, parts, rows, held_vectors, cycles))
+            found.append(
+                WinogradTiling(
+                    size=size, tiles=tiles, tasks=tasks, parts=parts, rows=rows, vectors=held_vectors, cycles=cycles
+                )
+            )
     return found
 
 
 def _rate(machine: Machine, products: str) -> float:
     """Products in a lane and a cycle."""
     pairs = 4.0 if machine.adds_products else 3.2
-    return {"float32": 2.0, "pairs": pairs, "quads": 8.0, "int16": 1.0}[products]
+    return {"float32": 2.0, "dot2": pairs, "dot4": 8.0, "int16": 1.0}[products]
 
 
 def _transform_cycles(size: int, products: str) -> float:
@@ -235,8 +239,8 @@ def winograd_pays(
 
     channels, outputs  rounded up to whole vectors
     """
-    summed = "quads" if machine.adds_products and products != "float32" else products
-    bytes_each = {"float32": 4, "quads": 1}.get(summed, 2)
+    summed = "dot4" if machine.adds_products and products != "float32" else products
+    bytes_each = {"float32": 4, "dot4": 1}.get(summed, 2)
     direct = batch * positions[0] * positions[1] * 9 * channels * outputs / (_rate(machine, summed) * machine.lanes)
     streamed = 9 * channels * outputs * bytes_each / _BYTES_PER_CYCLE
     best, chosen = (max(direct, streamed) + streamed / 4) / THREADS, 0

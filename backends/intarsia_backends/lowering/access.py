@@ -1,27 +1,14 @@
-"""How loops walk over buffers, and what they compute there.
-
-An expression is a nested tuple, the head being its kind:
-
-    ("in", k)            operand k at the place of the loop
-    ("gather", k, e)     operand k, e elements after the place of the loop
-    ("acc",)             the accumulator of a reduction
-    ("const", dtype, x)  a number
-    ("cast", dtype, e)   e at another element type
-    (name, e, ...)       a function of `intarsia_backends.tir.expressions`
-"""
+"""Access patterns: how loops walk over buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-Expression = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Access:
-    """How a nest of loops walks over a buffer.
+    """A strided access pattern: how a nest of loops walks over a buffer.
 
     dtype    element type
     strides  elements from one step of each loop to the next, kept loops first, then reduced ones

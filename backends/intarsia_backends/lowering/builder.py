@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Node, Value
-from intarsia_backends.cpu.blockings import Asked, Blockings, Make, Question
-from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.access import Access, Expression, row_major
-from intarsia_backends.lowering.kernels import Kernel, nest
+from intarsia_backends.lowering.access import Access, row_major
+from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Input
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import nest
+from intarsia_backends.lowering.machine import Machine
+from intarsia_backends.lowering.multiplication import Multiplication
 from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Buffer, Call, Operand, Program
-from intarsia_backends.lowering.views import Images, View
+from intarsia_backends.lowering.views import Halo, Images, View
+
+B = TypeVar("B", bound="Builder", contravariant=True)
+"""The builder of a target: what is written for any builder serves every target."""
+
+
+def _never(builder: Builder, node: Node) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class ImageReader(Generic[B]):
+    """How an op reads its first input where that lies with its channels last.
+
+    halo         what a node wants around it
+    takes_bytes  whether a node wants an int8 as bytes, not as int16
+    """
+
+    halo: Callable[[B, Node], Halo]
+    takes_bytes: Callable[[B, Node], bool] = _never
 
 
 @dataclass(frozen=True)
@@ -22,7 +44,7 @@ class Pending:
     """A value whose kernel is not called yet, so that elementwise ops after it can become the kernel's end.
 
     shape       of the value
-    expression  the element, over ("acc",) where the kernel has an accumulator, and ("in", k)
+    expression  the element, over `Accumulator()` where the kernel has an accumulator, and `Input(k)`
     operands    views over the axes of the value
     takes       whether the kernel can read one more operand
     emit        calls the kernel; gets the value to be made, the expression and the operands
@@ -38,15 +60,14 @@ class Pending:
 class Builder:
     """Hands out memory for values and collects calls while a region is lowered.
 
-    blockings       answers how work is cut up
-    winograd_sizes  by convolution, the tiles by which it may be made
+    machine  what code is made for
+    readers  by op, how it reads values whose channels lie last; other ops read all values in C order
     """
 
-    def __init__(self, graph: Graph, machine: Machine, blockings: Blockings | None = None) -> None:
+    def __init__(self, graph: Graph, machine: Machine, readers: Mapping[str, ImageReader[Any]]) -> None:
         self.machine = machine
-        self.blockings = blockings or Blockings()
+        self.readers = readers
         self.program = Program()
-        self.winograd_sizes: dict[Node, tuple[int, ...]] = {}
         self._kept = set(graph.outputs)
         self._views: dict[Value, View] = {}
         self._images: dict[Value, list[tuple[View, Images]]] = {}
@@ -121,10 +142,6 @@ class Builder:
 
     # ---- values that are still to be made
 
-    def keep(self, values: Sequence[Value]) -> None:
-        """These have readers besides the nodes that their users tell of."""
-        self._kept.update(values)
-
     def defer(self, value: Value, pending: Pending) -> None:
         """Make `value` when it is first read."""
         self._pending[value] = pending
@@ -161,13 +178,10 @@ class Builder:
         """Append a call; what it writes goes last."""
         self.program.calls.append(Call(kernel, (*operands, *outputs)))
 
-    def call_blocked(self, question: Question, make: Make, output: Operand) -> None:
-        """Append the call of a kernel whose work is cut up as the answer to a question says."""
-        answer = self.blockings.answer(question)
-        kernel, operands = make(self, answer.blocking)
-        self.blockings.note(Asked(question, make, output, self.program, getattr(kernel, "work", 0)))
-        self.program.sources[answer.source] += 1
-        self.call(kernel, operands, output)
+    def multiply(self, product: Multiplication) -> None:
+        """Call a matrix product: by plain loops here; a target that has kernels for it calls those."""
+        kernel, operands = product.as_nest(self.weight)
+        self.call(kernel, operands, product.y.buffer)
 
     def guard(self, value: Value, low: int, high: int, where: str) -> None:
         """End the run, with a reason, where a whole number of a value that is made at run time is outside low..high."""
@@ -196,5 +210,5 @@ class Builder:
 def element(view: View, index: int) -> Expression:
     """The element of a value that is operand `index`. An int8 that is stored as another type becomes one again."""
     if view.zero is None:
-        return ("in", index)
-    return ("cast", "int8", ("add", ("cast", "int32", ("in", index)), ("const", "int32", view.zero)))
+        return Input(index)
+    return Cast("int8", Cast("int32", Input(index)) + Constant("int32", view.zero))

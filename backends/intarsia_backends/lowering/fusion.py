@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from intarsia.ir.graph import Value
-from intarsia_backends.lowering.access import Expression
 from intarsia_backends.lowering.builder import Builder, Pending, element
+from intarsia_backends.lowering.expressions import (
+    Apply,
+    Cast,
+    Constant,
+    Expression,
+    Input,
+)
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.layouts import images_result
 from intarsia_backends.lowering.requantize import is_clamped
@@ -21,9 +27,9 @@ _OPERANDS_MAX = 8
 def map_values(
     builder: Builder, values: Sequence[Value], output: Value, body: Expression, tables: Sequence[View] = ()
 ) -> None:
-    """`output` is `body` for every element; the inputs, ("in", k), broadcast to it.
+    """`output` is `body` for every element; the inputs, `Input(k)`, broadcast to it.
 
-    tables  further operands, whose walks stand still; `body` reads them by ("gather", k, ..)
+    tables  further operands, whose walks stand still; `body` reads them by `Gather(k, ..)`
     """
     host = _host(builder, values, output)
     if host is not None and _joins(builder, host, values, output, body, tables):
@@ -32,8 +38,13 @@ def map_values(
         builder.view(host)
     operands: list[View] = []
     views = [*(_operand(builder, value, output) for value in values), *tables]
-    expression = replaced(body, {index: _added(operands, view) for index, view in enumerate(views)})
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), anything, _emit_map(builder)))
+    expression = body.substituted({index: _added(operands, view) for index, view in enumerate(views)}, _simplified)
+    builder.defer(
+        output,
+        Pending(
+            shape=output.shape, expression=expression, operands=tuple(operands), takes=anything, emit=_emit_map(builder)
+        ),
+    )
 
 
 def _joins(
@@ -54,10 +65,15 @@ def _joins(
     replacements = {index: pending.expression for index in range(len(values))}
     for index, view in (*others.items(), *enumerate(tables, len(values))):
         replacements[index] = _added(operands, view)
-    expression = replaced(body, replacements)
-    if size(expression) > _SIZE_MAX or len(operands) > _OPERANDS_MAX:
+    expression = body.substituted(replacements, _simplified)
+    if expression.size > _SIZE_MAX or len(operands) > _OPERANDS_MAX:
         return False
-    builder.defer(output, Pending(output.shape, expression, tuple(operands), pending.takes, pending.emit))
+    builder.defer(
+        output,
+        Pending(
+            shape=output.shape, expression=expression, operands=tuple(operands), takes=pending.takes, emit=pending.emit
+        ),
+    )
     return True
 
 
@@ -83,7 +99,7 @@ def _host(builder: Builder, values: Sequence[Value], output: Value) -> Value | N
 
 def _has_accumulator(builder: Builder, value: Value) -> bool:
     pending = builder.pending(value)
-    return pending is not None and ("acc",) in parts(pending.expression)
+    return pending is not None and pending.expression.accumulates
 
 
 def _operand(builder: Builder, value: Value, output: Value) -> View:
@@ -124,59 +140,38 @@ def stored(expression: Expression, target: View) -> Expression:
 
 def stored_number(expression: Expression, zero: int, dtype: str = "int16") -> Expression:
     """An int8 as the number of another type that is stored: without its zero point, or what stands for that."""
-    return ("cast", dtype, _difference(whole(expression), zero))
+    return Cast(dtype, _difference(whole(expression), Constant("int32", zero)))
 
 
 def whole(expression: Expression) -> Expression:
     """An int8 element as an int32, without the way through eight bits where its number is known to fit."""
-    inner: Expression = expression[-1]
-    if expression[0] == "cast" and expression[1] == "int8" and _fits_eight_bits(inner):
-        return inner
-    return ("cast", "int32", expression)
+    match expression:
+        case Cast("int8", inner) if _fits_eight_bits(inner):
+            return inner
+    return Cast("int32", expression)
 
 
 def _fits_eight_bits(expression: Expression) -> bool:
-    if expression[0] != "add" or expression[2][0] != "const":
-        return False
-    inner: Expression = expression[1]
-    return is_clamped(inner) or (inner[:2] == ("cast", "int32") and inner[2][0] == "in")
+    match expression:
+        case Apply("add", (Cast("int32", Input()), Constant())):
+            return True
+        case Apply("add", (first, Constant())):
+            return is_clamped(first)
+    return False
 
 
-def _difference(expression: Expression, zero: int) -> Expression:
-    first: Expression = expression[1]
-    if expression[0] == "add" and expression[2] == ("const", "int32", zero):
-        return first
-    return ("sub", expression, ("const", "int32", zero))
+def _difference(expression: Expression, zero: Constant) -> Expression:
+    match expression:
+        case Apply("add", (first, second)) if second == zero:
+            return first
+    return expression - zero
 
 
-def replaced(body: Expression, replacements: dict[int, Expression]) -> Expression:
-    """The body with other expressions in place of its operands."""
-    head = body[0]
-    if head == "in":
-        return replacements[body[1]]
-    if head == "gather":
-        inner = replacements[body[1]]
-        assert inner[0] == "in", "a table is no value that is still to be made"
-        return ("gather", inner[1], replaced(body[2], replacements))
-    if head in ("acc", "const"):
-        return body
-    if head == "cast":
-        inner = replaced(body[2], replacements)
-        return whole(inner) if body[1] == "int32" and inner[0] == "cast" else ("cast", body[1], inner)
-    changed = (head, *(replaced(part, replacements) for part in body[1:]))
-    if head == "sub" and changed[2][0] == "const" and changed[2][1] == "int32":
-        return _difference(changed[1], changed[2][2])
-    return changed
-
-
-def parts(expression: Expression) -> list[Expression]:
-    """An expression and all that it is made of."""
-    found = [expression]
-    for part in expression[1:]:
-        if isinstance(part, tuple):
-            found.extend(parts(part))
-    return found
-
-
-def size(expression: Expression) -> int:
-    return len(parts(expression))
+def _simplified(expression: Expression) -> Expression:
+    """Numbers of eight bits stay in an int32 from one function to the next, and zero points cancel out."""
+    match expression:
+        case Cast("int32", Cast() as inner):
+            return whole(inner)
+        case Apply("sub", (first, Constant("int32") as zero)):
+            return _difference(first, zero)
+    return expression

@@ -6,36 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
-from intarsia_backends.cpu.tiling import Cut
-from intarsia_backends.lowering.access import Access, Expression, joined_loops
-
-PARALLEL_WORK = 250_000
-"""Elementary operations (some 5 microseconds of them) from which on a job for several threads pays: those that spin
-take it up within a microsecond or two."""
-
-SHARES = {"float32": 1, "pairs": 2, "quads": 4, "int16": 1}
-"""By what a kernel calls its `products`: how many of them one step of the sum adds for each output."""
-
-WEIGHTS = {"float32": "float32", "pairs": "int16", "quads": "int8", "int16": "int16"}
-"""By the same: the type of the weights."""
-
-STORED = {"float32": "float32", "pairs": "int16", "quads": "uint8", "int16": "int16"}
-"""By the same: the type of what they are multiplied with."""
+from intarsia_backends.lowering.access import Access, joined_loops
+from intarsia_backends.lowering.expressions import Accumulator, Expression, apply
+from intarsia_backends.lowering.kernel import Kernel
 
 
 @dataclass(frozen=True)
-class Nest:
+class Nest(Kernel):
     """A nest of loops that stores one element for each step of the kept loops.
 
     kept      extents of the outer loops
     reduced   extents of the inner loops; () for a plain map
-    operands  what is read; `finish` reads with the kept strides alone
+    operands  what is read; `epilogue` reads with the kept strides alone
     output    what is written (strides of the kept loops)
     combine   "add", "mul", "max", "min": how `body` joins the accumulator; "" for a plain map
     initial   accumulator to begin with: an expression over operands at the kept loops
     body      the element of one step
-    finish    the element that is stored, over ("acc",); for a plain map it is not used
+    epilogue  the element that is stored, over `Accumulator()`; for a plain map it is not used
 
     Called with the operands in order, then the output.
     """
@@ -47,7 +34,24 @@ class Nest:
     combine: str
     initial: Expression
     body: Expression
-    finish: Expression
+    epilogue: Expression
+
+    def __post_init__(self) -> None:
+        if not self.combine:
+            self.expect("body", self.body, self.output.dtype, reads=self.operands)
+            return
+        total = self.accumulator_dtype
+        self.expect("step", self.step, total, reads=self.operands, accumulator=total)
+        self.expect("epilogue", self.epilogue, self.output.dtype, reads=self.operands, accumulator=total)
+
+    @property
+    def accumulator_dtype(self) -> str:
+        return self.expect("initial", self.initial, reads=self.operands)
+
+    @property
+    def step(self) -> Expression:
+        """The accumulator after one more element."""
+        return apply(self.combine, Accumulator(), self.body)
 
     @property
     def work(self) -> int:
@@ -55,79 +59,7 @@ class Nest:
 
 
 @dataclass(frozen=True)
-class Contraction:
-    """Sums of products with weights known at compile time or packed before: convolution and matrix product.
-
-    products    "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four
-                uint8 in an int32, times int8); "int16"
-    batch       images or matrices: extent, and steps in x and y
-    groups      the same for the groups of channels
-    outputs     output channels of one group
-    positions   extents of the output positions, the last one in tiles
-    reduction   extents of the sum: channels (or pairs or quads of them), then the window
-    x_batch, x_group, x_positions, x_reduction
-                elements from step to step in x
-    y_batch, y_group, y_channel, y_positions
-                elements from step to step in y
-    tile        positions held in registers at most
-    flat        whether tiles go on from row to row; for few positions, as each tile is written out
-    vectors     vectors of output channels held in registers at once
-    lanes       channels in a vector
-    operands    what `finish` reads beside the accumulator: walks over [batch, channel, *positions]
-    padded      whether y, and the operands, have room for the channels of whole vectors
-    chunked     whether one step of the reduction's first axis is taken for all positions before the next
-    rows_first  whether the blocks of output channels are the inner loop, so that x stays near
-    finish      expression over ("acc",) and ("in", k); gives the element of y
-
-    Called with x, weights [groups][blocks][reduction][vectors * lanes] (pairs: [..][2], quads: [..][4]; the last block
-    has the vectors that it needs), bias [groups][blocks][vectors * lanes] of the accumulator's type, the operands, and
-    y. Where the channels are `interleaved`, two vectors of a block hold theirs in `interleaving_order`.
-    """
-
-    products: str
-    batch: int
-    groups: int
-    outputs: int
-    positions: tuple[int, ...]
-    reduction: tuple[int, ...]
-    x_batch: int
-    x_group: int
-    x_positions: tuple[int, ...]
-    x_reduction: tuple[int, ...]
-    y_dtype: str
-    y_batch: int
-    y_group: int
-    y_channel: int
-    y_positions: tuple[int, ...]
-    tile: int
-    flat: bool
-    vectors: int
-    lanes: int
-    operands: tuple[Access, ...]
-    padded: bool
-    chunked: bool
-    rows_first: bool
-    finish: Expression
-
-    @property
-    def interleaved(self) -> bool:
-        """Whether channels stand as x86 packs two vectors of sums into one of int16."""
-        packs = self.products == "pairs" or (self.products == "quads" and self.y_dtype == "int16")
-        return packs and self.y_channel == 1 and self.padded
-
-    @property
-    def group_vectors(self) -> int:
-        """Vectors of output channels in a group."""
-        return -(-self.outputs // self.lanes)
-
-    @property
-    def work(self) -> int:
-        positions = math.prod(self.positions)
-        return self.batch * self.groups * self.outputs * positions * math.prod(self.reduction)
-
-
-@dataclass(frozen=True)
-class Surround:
+class Surround(Kernel):
     """A number around images [batch, height, width, pitch] that lie inside of a border. Called with the memory."""
 
     dtype: str
@@ -143,45 +75,7 @@ class Surround:
 
 
 @dataclass(frozen=True)
-class MatrixProduct:
-    """y[batch.., rows, columns] = finish(bias + x times w), for any strides of x, w and y.
-
-    products  "float32"; "pairs" (int16 pairs in an int32, multiplied and added by one instruction); "quads" (four uint8
-              in an int32, times packed int8); "int16"
-    batch     extents of the outer axes
-    x         walk over (batch.., rows, depth); "pairs", "quads": int32, depth in pairs or quads
-    w         walk over (batch.., depth, columns); packed: over (batch..) alone, of [panels][depth][panel] (pairs:
-              [..][2], quads: [..][4]) with the panels as `cut` has them, absent columns zero
-    packed    whether w was laid out before
-    bias      whether the sums begin with a row of numbers of the accumulator's type, one for each column of all panels
-    further   walks over (batch.., rows, columns) of what else `finish` reads
-    y         walk over (batch.., rows, columns)
-    finish    expression over ("acc",) and ("in", k), k counting `further`; gives the element of y
-
-    Called with x, w, bias where there is one, the further operands, and y.
-    """
-
-    products: str
-    batch: tuple[int, ...]
-    rows: int
-    depth: int
-    columns: int
-    x: Access
-    w: Access
-    packed: bool
-    bias: bool
-    further: tuple[Access, ...]
-    y: Access
-    cut: Cut
-    finish: Expression
-
-    @property
-    def work(self) -> int:
-        return math.prod(self.batch) * self.rows * self.depth * self.columns
-
-
-@dataclass(frozen=True)
-class Softmax:
+class Softmax(Kernel):
     """Softmax along the middle axis of float32 [outer, axis, inner]; `log` for its logarithm. Called with x, y."""
 
     outer: int
@@ -195,7 +89,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class IntegerSoftmax:
+class IntegerSoftmax(Kernel):
     """`qsoftmax` along the middle axis of int8 [outer, axis, inner]. Called with x, table int32 [256], y."""
 
     outer: int
@@ -208,7 +102,7 @@ class IntegerSoftmax:
 
 
 @dataclass(frozen=True)
-class Normalize:
+class Normalize(Kernel):
     """(x - mean) / sqrt(variance + epsilon) over the last axis of float32 [outer, axis], scaled and shifted.
 
     period  outer steps after which scale and shift repeat: 0 where they run along the axis (layer normalization),
@@ -229,7 +123,7 @@ class Normalize:
 
 
 @dataclass(frozen=True)
-class Scatter:
+class Scatter(Kernel):
     """A nest of loops that stores at computed places, one after the other.
 
     kept      extents of the loops
@@ -251,9 +145,17 @@ class Scatter:
     body: Expression
     combine: str
 
+    def __post_init__(self) -> None:
+        dtype = self.output.dtype
+        self.expect("place", self.place, "int32", reads=self.operands)
+        self.expect("body", self.body, dtype, reads=self.operands)
+        if self.combine:
+            step = apply(self.combine, Accumulator(), self.body)
+            self.expect("step", step, dtype, reads=self.operands, accumulator=dtype)
+
 
 @dataclass(frozen=True)
-class Running:
+class Scan(Kernel):
     """Running sums or products ("add", "mul") along the middle axis of [outer, axis, inner]. Called with x, y."""
 
     outer: int
@@ -266,7 +168,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Extreme:
+class ArgReduce(Kernel):
     """Where along the middle axis of [outer, axis, inner] the largest (or smallest) element stands; NaN counts as such.
 
     last  the last among equals instead of the first
@@ -286,7 +188,7 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Top:
+class TopK(Kernel):
     """The `count` largest (or smallest) along the middle axis of [outer, axis, inner], in order.
 
     Among equals the earlier comes first; NaN counts as larger than all.
@@ -306,10 +208,10 @@ class Top:
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(Kernel):
     """The steps of one direction of an RNN, GRU or LSTM over float32 [steps, batch, ..].
 
-    functions    of the gates, in ONNX's order: expressions over ("acc",)
+    functions    of the gates, in ONNX's order: expressions over `Accumulator()`
     clip         limit of what the functions see; 0 for none
     linear       GRU: the reset gate multiplies what the recurrent weights give (`linear_before_reset`)
     coupled      LSTM: the forget gate is 1 - input gate
@@ -338,27 +240,16 @@ class Recurrent:
     y: Access
     elements: int
 
+    def __post_init__(self) -> None:
+        for function in self.functions:
+            self.expect("function", function, "float32", reads=(), accumulator="float32")
+
     @property
     def gates(self) -> int:
         return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
 
 
-Kernel = (
-    Nest
-    | Contraction
-    | Depthwise
-    | MatrixProduct
-    | Surround
-    | Softmax
-    | IntegerSoftmax
-    | Normalize
-    | Scatter
-    | Running
-    | Extreme
-    | Top
-    | Recurrent
-    | Winograd
-)
+_ACCUMULATOR = Accumulator()
 
 
 def nest(
@@ -369,8 +260,8 @@ def nest(
     *,
     reduced: Sequence[int] = (),
     combine: str = "",
-    initial: Expression = (),
-    finish: Expression = ("acc",),
+    initial: Expression = _ACCUMULATOR,
+    epilogue: Expression = _ACCUMULATOR,
 ) -> Nest:
     """A nest with loops in the order of the output's elements, without those of one step, neighbours joined where every
     walk allows it."""
@@ -390,4 +281,13 @@ def nest(
         Access(access.dtype, strides + (inner[1][index] if index < len(operands) else ()), access.offset)
         for index, (access, strides) in enumerate(zip(accesses, outer[1]))
     ]
-    return Nest(outer[0], inner[0], tuple(joined[:-1]), joined[-1], combine, initial, body, finish)
+    return Nest(
+        kept=outer[0],
+        reduced=inner[0],
+        operands=tuple(joined[:-1]),
+        output=joined[-1],
+        combine=combine,
+        initial=initial,
+        body=body,
+        epilogue=epilogue,
+    )

@@ -8,19 +8,17 @@ read it want bytes, it is stored as a uint8, 128 more than the int8, and the hal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+
+from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.lowering.builder import Builder, element
+from intarsia_backends.lowering.builder import Builder, ImageReader, element
+from intarsia_backends.lowering.expressions import Cast, Constant, Input
 from intarsia_backends.lowering.kernels import Surround, nest
+from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import Halo, Images, View
-
-HALOS: dict[str, Callable[[Node, Builder], Halo]] = {}
-"""By op, the halo that a node wants around its first input."""
-
-
-BYTES: dict[str, Callable[[Node, Builder], bool]] = {}
-"""By op, whether a node wants its first input, an int8, as bytes; ops that are not here want it as int16."""
 
 BYTE_ZERO = -128
 """`zero` of an int8 that is stored as a uint8."""
@@ -29,16 +27,21 @@ BYTE_ZERO = -128
 def wanted_halo(value: Value, builder: Builder) -> Halo:
     """Wide enough for every node that reads the value as an image."""
     halo = Halo()
-    for node in value.users:
-        if node.op in HALOS and node.inputs[0] is value:
-            halo = halo.joined(HALOS[node.op](node, builder))
+    for node, reader in _readers(value, builder):
+        halo = halo.joined(reader.halo(builder, node))
     return halo
 
 
 def _wants_bytes(value: Value, builder: Builder) -> bool:
     """Whether all nodes that read the value as an image want bytes."""
-    readers = [node for node in value.users if node.op in HALOS and node.inputs[0] is value]
-    return bool(readers) and all(node.op in BYTES and BYTES[node.op](node, builder) for node in readers)
+    readers = _readers(value, builder)
+    return bool(readers) and all(reader.takes_bytes(builder, node) for node, reader in readers)
+
+
+def _readers(value: Value, builder: Builder) -> list[tuple[Node, ImageReader[Any]]]:
+    """The nodes that read the value as an image, and how."""
+    nodes = [node for node in value.users if node.op in builder.readers and node.inputs[0] is value]
+    return [(node, builder.readers[node.op]) for node in nodes]
 
 
 def zero_point(value: Value) -> int:
@@ -90,10 +93,10 @@ def channels_last(
     if taken is None:
         body = element(source, 0)
     else:
-        whole = ("cast", "int32", element(source, 0))
-        body = ("cast", target.dtype, ("sub", whole, ("const", "int32", taken)))
+        whole = Cast("int32", element(source, 0))
+        body = Cast(target.dtype, whole - Constant("int32", taken))
         if source.zero == taken and source.dtype == target.dtype:
-            body = ("in", 0)
+            body = Input(0)
     builder.call(nest(value.shape, [source.access], target.access, body), [source.buffer], target.buffer)
     return builder.images(value)[-1]
 
@@ -106,11 +109,35 @@ def _allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int 
         dtype, zero = stored, zero_point(value) if zero is None else zero
         if stored == "uint8":
             fill, zero = zero - BYTE_ZERO, BYTE_ZERO
-    images = Images(batch, channels, height, width, -(-channels // step) * step, halo, fill)
+    images = Images(
+        batch=batch,
+        channels=channels,
+        height=height,
+        width=width,
+        pitch=-(-channels // step) * step,
+        halo=halo,
+        fill=fill,
+    )
     buffer = builder.scratch(images.elements, dtype)
     view = images.view(buffer, dtype, zero)
     if halo != Halo():
-        sides = (halo.top, halo.left, halo.bottom, halo.right)
-        builder.call(Surround(dtype, batch, height, width, images.pitch, *sides, fill), [], buffer)
+        surround = Surround(
+            dtype=dtype,
+            batch=batch,
+            height=height,
+            width=width,
+            pitch=images.pitch,
+            top=halo.top,
+            left=halo.left,
+            bottom=halo.bottom,
+            right=halo.right,
+            fill=fill,
+        )
+        builder.call(surround, [], buffer)
     builder.place(value, view, images)
     return view
+
+
+def channel_weight(builder: Builder, numbers: Array) -> Buffer:
+    """A number for each channel, read by whole vectors: zeros follow."""
+    return builder.weight(np.concatenate([numbers, np.zeros(builder.machine.lanes, numbers.dtype)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.kernel import Kernel
 
 ALIGNMENT_BYTES = 64
 
@@ -77,7 +77,7 @@ class Program:
     calls    in order
     weights  contents of the file of weights
     arena    bytes of scratch memory; set by the planner
-    sources  how many kernels are cut up by which kind of answer, as `blockings` has them
+    sources  how many kernels could be made in several ways, by who chose the one; empty where a target has no choice
     """
 
     calls: list[Call] = field(default_factory=list)

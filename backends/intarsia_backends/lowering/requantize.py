@@ -17,8 +17,8 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.integer import INT8_MAX, INT8_MIN
-from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.expressions import Apply, Cast, Constant, Expression, apply, maximum, minimum
+from intarsia_backends.lowering.machine import Machine
 
 _EXACT = 2.0**24
 _REACH = 2.0**22
@@ -62,10 +62,10 @@ def single_factor(
     ties     whether a result may lie half-way between two numbers
     """
     if multiplier == 1 and 1 <= shift <= 30 and largest + (1 << shift) < 1 << 31:
-        return "int32" if ties else "half_up", ("const", "int32", shift)
+        return "int32" if ties else "half_up", Constant("int32", shift)
     factors = factors_of(np.array([multiplier]), np.array([shift]))
     form = requantize_form(machine, np.array([largest]), factors, zero_point)
-    return form, ("const", form, float(factors[0]))
+    return form, Constant(form, float(factors[0]))
 
 
 def sum_ties(multipliers: tuple[int, int], zero_points: tuple[int, int], shift: int) -> bool:
@@ -83,7 +83,9 @@ _SHIFTS = {"int32": "rounded_shift", "half_up": "half_up_shift"}
 def is_clamped(whole: Expression) -> bool:
     """Whether an int32 is one that `requantized` has clamped, so that it and the zero point fit in eight bits."""
     match whole:
-        case ("small_rint", _) | ("min", ("max", ("scaled_rint" | "rounded_shift" | "half_up_shift", _, _), _), _):
+        case Apply("small_rint"):
+            return True
+        case Apply("min", (Apply("max", (Apply("scaled_rint" | "rounded_shift" | "half_up_shift"), _)), _)):
             return True
     return False
 
@@ -99,15 +101,14 @@ def requantized(
     centred  int16 without the zero point, else int8
     """
     first, last = low - zero_point, high - zero_point
-    whole: Expression
     if form == "float32" or form in _SHIFTS:
-        rounded: Expression = (_SHIFTS.get(form, "scaled_rint"), total, factor)
-        whole = ("min", ("max", rounded, ("const", "int32", first)), ("const", "int32", last))
+        rounded = apply(_SHIFTS.get(form, "scaled_rint"), total, factor)
+        whole = minimum(maximum(rounded, Constant("int32", first)), Constant("int32", last))
     else:
         # The clamp goes before the rounding, at whole numbers, which changes nothing and keeps the rest in 32 bits.
-        scaled: Expression = ("mul", ("cast", "float64", total), factor)
-        floored: Expression = ("at_least", scaled, ("const", "float64", float(first)))
-        whole = ("small_rint", ("at_most", floored, ("const", "float64", float(last))))
+        scaled = Cast("float64", total) * factor
+        floored = apply("at_least", scaled, Constant("float64", float(first)))
+        whole = apply("small_rint", apply("at_most", floored, Constant("float64", float(last))))
     if centred:
-        return ("cast", "int16", whole)
-    return ("cast", "int8", ("add", whole, ("const", "int32", zero_point)))
+        return Cast("int16", whole)
+    return Cast("int8", whole + Constant("int32", zero_point))

@@ -10,7 +10,15 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.expressions import (
+    Accumulator,
+    Apply,
+    Cast,
+    Constant,
+    Expression,
+    Gather,
+    Input,
+)
 from intarsia_backends.tir.half import float_of_half, half_of_float
 from intarsia_backends.tir.requantize import half_up_shift, rounded_shift, scaled_rint
 
@@ -435,28 +443,30 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "half_up_shift": half_up_shift,
     "rounded_shift": lambda total, places: shared(total, lambda value: rounded_shift(value, places)),
 }
-"""Functions that an expression may name."""
+"""What functions mean that an expression may name; `intarsia_backends.lowering.expression_types` has their types."""
 
 
 def term(expression: Expression, load: Callable[[int, Term | None], Term], accumulator: Term = None) -> Term:
     """The TIR of an expression.
 
     load         gives operand k at the place of the loops, some elements further where that is not None
-    accumulator  what ("acc",) stands for
+    accumulator  what `Accumulator()` stands for
     """
-    head = expression[0]
-    if head == "in":
-        return load(expression[1], None)
-    if head == "gather":
-        return load(expression[1], term(expression[2], load, accumulator))
-    if head == "acc":
-        assert accumulator is not None
-        return accumulator
-    if head == "const":
-        return constant(expression[1], expression[2])
-    if head == "cast":
-        return tirx.Cast(expression[1], term(expression[2], load, accumulator))
-    return FUNCTIONS[head](*(term(part, load, accumulator) for part in expression[1:]))
+    match expression:
+        case Input(operand):
+            return load(operand, None)
+        case Gather(operand, place):
+            return load(operand, term(place, load, accumulator))
+        case Accumulator():
+            assert accumulator is not None
+            return accumulator
+        case Constant(dtype, value):
+            return constant(dtype, value)
+        case Cast(dtype, value):
+            return tirx.Cast(dtype, term(value, load, accumulator))
+        case Apply(name, arguments):
+            return FUNCTIONS[name](*(term(argument, load, accumulator) for argument in arguments))
+    raise TypeError(f"{expression!r} is no kind of expression")
 
 
 __all__ = ["FUNCTIONS", "Term", "constant", "exponential", "term"]

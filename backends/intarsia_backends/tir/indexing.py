@@ -8,13 +8,14 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.kernels import Extreme, Running, Scatter, Top
+from intarsia_backends.lowering.kernels import ArgReduce, Scan, Scatter, TopK
 from intarsia_backends.tir.expressions import FUNCTIONS, Term, constant, is_nan, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, loops, span, stored
+from intarsia_backends.tir.nests import address, span, stored
+from intarsia_backends.tir.schedule import Schedule, ordered_loops
 
 
-def emit_scatter(kernel: Scatter) -> Any:
+def emit_scatter(kernel: Scatter, schedule: Schedule) -> Any:
     """Loops in order, so that of several updates of one place the last one counts."""
 
     def body() -> None:
@@ -24,7 +25,7 @@ def emit_scatter(kernel: Scatter) -> Any:
         ]
         y = parameter("y", kernel.elements, stored(kernel.output.dtype))
         with ExitStack() as stack:
-            places = loops(stack, kernel.kept, 0)
+            places = ordered_loops(stack, kernel.kept)
 
             def load(index: int, further: Term | None) -> Term:
                 access = kernel.operands[index]
@@ -43,14 +44,14 @@ def emit_scatter(kernel: Scatter) -> Any:
     return function(body)
 
 
-def emit_running(kernel: Running) -> Any:
+def emit_scan(kernel: Scan, schedule: Schedule) -> Any:
     """One pass along the axis; the accumulator has the element type, as ONNX has it."""
     size = kernel.outer * kernel.axis * kernel.inner
 
     def body() -> None:
         x, y = (parameter(name, size, kernel.dtype) for name in "xy")
         with ExitStack() as stack:
-            outer, inner = loops(stack, (kernel.outer, kernel.inner), 0)
+            outer, inner = ordered_loops(stack, (kernel.outer, kernel.inner))
             start = outer * (kernel.axis * kernel.inner) + inner
             total = T.alloc_buffer((1,), kernel.dtype)
             T.buffer_store(total, constant(kernel.dtype, 0 if kernel.combine == "add" else 1), [0])
@@ -82,7 +83,7 @@ def _level(a: Term, b: Term, dtype: str) -> Term:
     return tirx.Or(tirx.EQ(a, b), tirx.And(is_nan(a), is_nan(b)))
 
 
-def emit_extreme(kernel: Extreme) -> Any:
+def emit_arg_reduce(kernel: ArgReduce, schedule: Schedule) -> Any:
     """NumPy's argmax and argmin: a NaN is what is looked for, in both."""
     size = kernel.outer * kernel.axis * kernel.inner
 
@@ -101,7 +102,7 @@ def emit_extreme(kernel: Extreme) -> Any:
         x = parameter("x", size, kernel.dtype)
         y = parameter("y", kernel.outer * kernel.inner, "int64")
         with ExitStack() as stack:
-            outer, inner = loops(stack, (kernel.outer, kernel.inner), kernel.work)
+            outer, inner = schedule.loops(stack, (kernel.outer, kernel.inner), kernel.work)
             start = outer * (kernel.axis * kernel.inner) + inner
             best, where = T.alloc_buffer((1,), kernel.dtype), T.alloc_buffer((1,), "int64")
             T.buffer_store(best, x[start], [0])
@@ -116,7 +117,7 @@ def emit_extreme(kernel: Extreme) -> Any:
     return function(body)
 
 
-def emit_top(kernel: Top) -> Any:
+def emit_top_k(kernel: TopK, schedule: Schedule) -> Any:
     """One round for each element wanted: the best of those that come after the one found before."""
     size, found = kernel.outer * kernel.axis * kernel.inner, kernel.outer * kernel.count * kernel.inner
 
@@ -124,7 +125,7 @@ def emit_top(kernel: Top) -> Any:
         x = parameter("x", size, kernel.dtype)
         values, places = parameter("v", found, kernel.dtype), parameter("p", found, "int64")
         with ExitStack() as stack:
-            outer, inner = loops(stack, (kernel.outer, kernel.inner), kernel.work)
+            outer, inner = schedule.loops(stack, (kernel.outer, kernel.inner), kernel.work)
             start = outer * (kernel.axis * kernel.inner) + inner
             result = outer * (kernel.count * kernel.inner) + inner
             best, last = (T.alloc_buffer((1,), "int32") for _ in range(2))

@@ -15,14 +15,15 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.access import Access, Expression
-from intarsia_backends.lowering.kernels import PARALLEL_WORK, Nest
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Expression, Input, apply
+from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.schedule import Schedule, ordered_loops
 from intarsia_backends.tir.vectors import load, store, transposed
 
 _UNROLL_TAPS = 32
-_PARALLEL_STEPS = 64
 _PARTS = 4
 """Vectors of partial results, so that one step need not wait for the one before."""
 
@@ -32,8 +33,8 @@ def span(access: Access, extents: Sequence[int]) -> int:
     return 1 + access.offset + sum(max(0, stride * (extent - 1)) for stride, extent in zip(access.strides, extents))
 
 
-def emit_nest(kernel: Nest, lanes: int) -> Any:
-    """The PrimFunc of a nest."""
+def emit_nest(kernel: Nest, schedule: Schedule) -> Any:
+    """The PrimFunc of a nest; without vectors, plain loops."""
     extents = (*kernel.kept, *kernel.reduced)
 
     def body() -> None:
@@ -42,7 +43,7 @@ def emit_nest(kernel: Nest, lanes: int) -> Any:
             for index, access in enumerate(kernel.operands)
         ]
         output = parameter("y", span(kernel.output, kernel.kept), stored(kernel.output.dtype))
-        _Loops(kernel, buffers, output, lanes).emit()
+        _Loops(kernel, buffers, output, schedule).emit()
 
     return function(body)
 
@@ -52,41 +53,23 @@ def stored(dtype: str) -> str:
     return {"bool": "uint8", "float16": "uint16"}.get(dtype, dtype)
 
 
-def loops(stack: ExitStack, extents: Sequence[int], work: int, joined: int = 0) -> list[Term]:
-    """Open loops over all extents; the outermost ones as one parallel loop where the work is worth it.
-
-    joined  outer loops to join at least
-    """
-    parallel = work >= PARALLEL_WORK
-    while parallel and joined < len(extents) and math.prod(extents[:joined]) < _PARALLEL_STEPS:
-        joined += 1
-    indices: list[Term] = []
-    if joined:
-        rest = math.prod(extents[:joined])
-        fused = stack.enter_context(T.parallel(0, rest) if parallel else T.serial(0, rest))
-        for extent in extents[:joined]:
-            rest //= extent
-            index = tirx.floordiv(fused, rest) if rest > 1 else fused
-            indices.append(tirx.floormod(index, extent) if indices else index)
-    for extent in extents[joined:]:
-        indices.append(stack.enter_context(T.serial(0, extent)) if extent > 1 else tirx.const(0, "int32"))
-    return indices
-
-
 class _Loops:
-    def __init__(self, kernel: Nest, buffers: list[Any], output: Any, lanes: int) -> None:
-        self.kernel, self.buffers, self.output, self.lanes = kernel, buffers, output, lanes
+    def __init__(self, kernel: Nest, buffers: list[Any], output: Any, schedule: Schedule) -> None:
+        self.kernel, self.buffers, self.output, self.schedule = kernel, buffers, output, schedule
+        self.lanes = schedule.lanes
 
     def emit(self) -> None:
         kernel = self.kernel
-        turned = None if kernel.combine else self.turned()
+        turned = None if kernel.combine or self.lanes == 1 else self.turned()
         if turned is not None:
             self.emit_turned(turned)
         elif not kernel.combine:
             # Nested loops of few steps over a row would be unrolled by LLVM, all of them, and take seconds.
             with ExitStack() as stack:
-                places = loops(stack, kernel.kept, kernel.work, len(kernel.kept) - 1)
+                places = self.schedule.loops(stack, kernel.kept, kernel.work, len(kernel.kept) - 1)
                 self.store(places, kernel.body, None)
+        elif self.lanes == 1:
+            self.emit_scalar()
         elif self.steps(len(kernel.kept) - 1) <= {0, 1} and kernel.kept[-1] >= self.lanes and self.writes_rows():
             self.emit_along_kept()
         elif kernel.reduced and self.steps(-1) <= {0, 1} and kernel.reduced[-1] >= 2 * self.lanes:
@@ -105,12 +88,12 @@ class _Loops:
     def emit_scalar(self) -> None:
         kernel = self.kernel
         with ExitStack() as stack:
-            kept = loops(stack, kernel.kept, kernel.work)
+            kept = self.schedule.loops(stack, kernel.kept, kernel.work)
             accumulator = self.accumulator(1)
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
             for reduced in self.reduced_places():
                 T.buffer_store(accumulator, self.grown(accumulator[0], kept, reduced), [0])
-            self.store(kept, kernel.finish, accumulator[0])
+            self.store(kept, kernel.epilogue, accumulator[0])
 
     def emit_along_kept(self) -> None:
         """Vectors of neighbouring outputs, several at once; the last ones of a row overlap those before them."""
@@ -119,7 +102,7 @@ class _Loops:
         count = self.vectors_along(row)
         block = count * lanes
         with ExitStack() as stack:
-            kept = loops(stack, (*kernel.kept[:-1], -(-row // block)), kernel.work)
+            kept = self.schedule.loops(stack, (*kernel.kept[:-1], -(-row // block)), kernel.work)
             start = kept[-1] * block if row % block == 0 else tirx.min(kept[-1] * block, row - block)
             accumulators = [self.accumulator(lanes) for _ in range(count)]
 
@@ -134,7 +117,7 @@ class _Loops:
                 over_vectors(lambda place, total: self.grown(total, place, reduced))  # noqa: B023
             for index, accumulator in enumerate(accumulators):
                 with over_lanes(lanes) as lane:
-                    self.store([*kept[:-1], start + (index * lanes + lane)], kernel.finish, accumulator[lane])
+                    self.store([*kept[:-1], start + (index * lanes + lane)], kernel.epilogue, accumulator[lane])
 
     def vectors_along(self, row: int) -> int:
         """Vectors to go on with at once: those that make the fewest in all, and of these the most."""
@@ -151,15 +134,15 @@ class _Loops:
         vectors = row // lanes
         count = min(_PARTS, vectors)
         with ExitStack() as stack:
-            kept = loops(stack, kernel.kept, kernel.work)
+            kept = self.schedule.loops(stack, kernel.kept, kernel.work)
             partials, accumulator = [self.accumulator(lanes) for _ in range(count)], self.accumulator(1)
             T.buffer_store(accumulator, self.expression(kernel.initial, kept), [0])
             for partial in partials:
                 with over_lanes(lanes) as lane:
-                    start = accumulator[0] if neutral is None else tirx.const(neutral, self.accumulator_dtype())
+                    start = accumulator[0] if neutral is None else tirx.const(neutral, self.kernel.accumulator_dtype)
                     T.buffer_store(partial, start, [lane])
             with ExitStack() as inner:
-                outer = loops(inner, kernel.reduced[:-1], 0)
+                outer = ordered_loops(inner, kernel.reduced[:-1])
 
                 def add(partial: Any, vector: Term | int) -> None:
                     with over_lanes(lanes) as lane:
@@ -185,14 +168,14 @@ class _Loops:
             store(last, 0, load(partials[0], 0, lanes), lanes)
             with T.serial(0, lanes) as lane:
                 T.buffer_store(accumulator, self.joined(accumulator[0], last[lane]), [0])
-            self.store(kept, kernel.finish, accumulator[0])
+            self.store(kept, kernel.epilogue, accumulator[0])
 
     # ---- a map whose operands lie across the output
 
     def turned(self) -> int | None:
         """The loop along which the elements of operands lie that lie across the row of the output; None for none."""
         kernel, lanes = self.kernel, self.lanes
-        if not kernel.kept or kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or "gather" in str(kernel.body):
+        if not kernel.kept or kernel.output.strides[-1] != 1 or kernel.kept[-1] < lanes or kernel.body.gathers:
             return None
         across = [access for access in kernel.operands if access.strides[-1] not in (0, 1)]
         loops_along = {access.strides[:-1].index(1) if 1 in access.strides[:-1] else None for access in across}
@@ -209,7 +192,7 @@ class _Loops:
         others = [extent for index, extent in enumerate(kernel.kept[:-1]) if index != loop]
         together = min(2, blocks)
         with ExitStack() as stack:
-            *outer, pair = loops(stack, (*others, -(-blocks // together)), kernel.work, len(others) + 1)
+            *outer, pair = self.schedule.loops(stack, (*others, -(-blocks // together)), kernel.work, len(others) + 1)
             with T.serial(0, -(-row // lanes)) as block:
                 start = tirx.min(block * lanes, row - lanes)
                 for index in range(together):
@@ -242,22 +225,15 @@ class _Loops:
 
     # ---- pieces
 
-    def accumulator_dtype(self) -> str:
-        expression: Expression = self.kernel.initial
-        while expression[0] not in ("const", "cast"):
-            assert expression[0] == "in", "an accumulator begins with a constant, a cast or an operand"
-            return self.kernel.operands[expression[1]].dtype
-        return str(expression[1])
-
     def accumulator(self, count: int) -> Any:
-        return T.alloc_buffer((count,), self.accumulator_dtype())
+        return T.alloc_buffer((count,), self.kernel.accumulator_dtype)
 
     def joined(self, total: Term, element: Term) -> Term:
-        return term((self.kernel.combine, ("in", 0), ("in", 1)), lambda index, further: (total, element)[index])
+        return term(apply(self.kernel.combine, Input(0), Input(1)), lambda index, further: (total, element)[index])
 
     def grown(self, total: Term, kept: Sequence[Term], reduced: Sequence[Term]) -> Term:
         """An accumulator after one more element."""
-        return self.expression((self.kernel.combine, ("acc",), self.kernel.body), kept, reduced, total)
+        return self.expression(self.kernel.step, kept, reduced, total)
 
     def reduced_places(self) -> Iterator[list[Term]]:
         """Every place of the reduced loops: one by one where they are few, else the indices of loops held open."""
@@ -266,7 +242,7 @@ class _Loops:
             yield from (self.unravel(tap) for tap in range(taps))
         else:
             with ExitStack() as stack:
-                yield loops(stack, self.kernel.reduced, 0)
+                yield ordered_loops(stack, self.kernel.reduced)
 
     def unravel(self, tap: int) -> list[Term]:
         places = []

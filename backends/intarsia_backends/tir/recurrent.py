@@ -16,11 +16,11 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.lowering.kernels import Recurrent
 from intarsia_backends.tir.expressions import Term, constant, shared, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import loops
+from intarsia_backends.tir.schedule import Schedule, ordered_loops
 from intarsia_backends.tir.vectors import add_products
 
 
-def emit_recurrent(kernel: Recurrent, lanes: int) -> Any:
+def emit_recurrent(kernel: Recurrent, schedule: Schedule) -> Any:
     """The PrimFunc of a direction."""
     hidden, wide = kernel.hidden, kernel.gates * kernel.hidden
 
@@ -37,8 +37,8 @@ def emit_recurrent(kernel: Recurrent, lanes: int) -> Any:
             "y": parameter("y", kernel.elements, "float32"),
         }
         with ExitStack() as stack:
-            time, batch = loops(stack, (kernel.steps, kernel.batch), 0)
-            _Step(kernel, buffers, time, batch, lanes).emit()
+            time, batch = ordered_loops(stack, (kernel.steps, kernel.batch))
+            _Step(kernel, buffers, time, batch, schedule.lanes).emit()
 
     return function(body)
 

@@ -13,11 +13,11 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.expressions import Expression, Input, apply
 from intarsia_backends.lowering.kernels import IntegerSoftmax, Normalize, Softmax
 from intarsia_backends.tir.expressions import Term, constant, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import loops
+from intarsia_backends.tir.schedule import Schedule
 from intarsia_backends.tir.vectors import folded, load, spread, store
 
 _PARTS = 4
@@ -27,33 +27,33 @@ _BLOCK_VECTORS = 256
 """Vectors that are added up before their sums are added: keeps long sums in float32 accurate."""
 
 
-def emit_softmax(kernel: Softmax, lanes: int) -> Any:
+def emit_softmax(kernel: Softmax, schedule: Schedule) -> Any:
     """exp(x - max) over its sum; NaN anywhere in a row makes the row NaN, by way of the sum."""
     size = kernel.outer * kernel.axis * kernel.inner
 
     def body() -> None:
         x, y = (parameter(name, size, "float32") for name in "xy")
         if kernel.inner == 1:
-            _softmax_along(kernel, x, y, lanes)
+            _softmax_along(kernel, x, y, schedule)
         else:
-            _softmax_across(kernel, x, y, lanes)
+            _softmax_across(kernel, x, y, schedule)
 
     return function(body)
 
 
-_WEIGHT: Expression = ("decay", ("sub", ("in", 0), ("in", 1)))
+_WEIGHT = apply("decay", Input(0) - Input(1))
 
 
 def _work(target: Any, place: Term | int, width: int, expression: Expression, *readers: Callable[[Term], Term]) -> None:
-    """Store an expression of each lane; ("in", k) is what reader k gives for the lane."""
+    """Store an expression of each lane; `Input(k)` is what reader k gives for the lane."""
     with over_lanes(width) as lane:
         T.buffer_store(target, term(expression, lambda index, further: readers[index](lane)), [place + lane])
 
 
-def _softmax_along(kernel: Softmax, x: Any, y: Any, lanes: int) -> None:
+def _softmax_along(kernel: Softmax, x: Any, y: Any, schedule: Schedule) -> None:
     with ExitStack() as stack:
-        (outer,) = loops(stack, (kernel.outer,), kernel.work)
-        row = _Row(outer * kernel.axis, kernel.axis, lanes)
+        (outer,) = schedule.loops(stack, (kernel.outer,), kernel.work)
+        row = _Row(outer * kernel.axis, kernel.axis, schedule.lanes)
         top = row.reduced("max", lambda place, width: load(x, place, width), -float("inf"))
 
         def weight(place: Term, width: int) -> Term:
@@ -77,7 +77,7 @@ def _softmax_along(kernel: Softmax, x: Any, y: Any, lanes: int) -> None:
         row.over(finish)
 
 
-def _softmax_across(kernel: Softmax, x: Any, y: Any, lanes: int) -> None:
+def _softmax_across(kernel: Softmax, x: Any, y: Any, schedule: Schedule) -> None:
     def columns(start: Term, width: int) -> None:
         top, total, end = (T.alloc_buffer((width,), "float32") for _ in range(3))
 
@@ -105,12 +105,13 @@ def _softmax_across(kernel: Softmax, x: Any, y: Any, lanes: int) -> None:
                 value = load(y, target, width) * load(end, 0, width)
             store(y, target, value, width)
 
+    lanes = schedule.lanes
     whole, rest = divmod(kernel.inner, lanes)
     for first, count, width in ((0, whole, lanes), (whole * lanes, 1, rest)):
         if not count or not width:
             continue
         with ExitStack() as stack:
-            outer, chunk = loops(stack, (kernel.outer, count), kernel.work, 2)
+            outer, chunk = schedule.loops(stack, (kernel.outer, count), kernel.work, 2)
             columns(outer * (kernel.axis * kernel.inner) + first + chunk * width, width)
 
 
@@ -196,7 +197,7 @@ def _joined(combine: str, a: Term, b: Term) -> Term:
     return a + b if combine == "add" else tirx.max(a, b)
 
 
-def emit_integer_softmax(kernel: IntegerSoftmax) -> Any:
+def emit_integer_softmax(kernel: IntegerSoftmax, schedule: Schedule) -> Any:
     """The integer softmax of `intarsia.ir.ops.quantized`, in 64 bits."""
     size = kernel.outer * kernel.axis * kernel.inner
 
@@ -205,7 +206,7 @@ def emit_integer_softmax(kernel: IntegerSoftmax) -> Any:
         table = parameter("table", 256, "int32")
         y = parameter("y", size, "int8")
         with ExitStack() as stack:
-            outer, inner = loops(stack, (kernel.outer, kernel.inner), kernel.work)
+            outer, inner = schedule.loops(stack, (kernel.outer, kernel.inner), kernel.work)
             start, step = outer * (kernel.axis * kernel.inner) + inner, kernel.inner
             top, total = T.alloc_buffer((1,), "int32"), T.alloc_buffer((1,), "int64")
 
@@ -229,7 +230,7 @@ def emit_integer_softmax(kernel: IntegerSoftmax) -> Any:
     return function(body)
 
 
-def emit_normalize(kernel: Normalize, lanes: int) -> Any:
+def emit_normalize(kernel: Normalize, schedule: Schedule) -> Any:
     """Mean, then variance around it, then the scaled row, all in float32."""
     size = kernel.outer * kernel.axis
     parameters = kernel.period or kernel.axis
@@ -239,8 +240,8 @@ def emit_normalize(kernel: Normalize, lanes: int) -> Any:
         scale, shift = (parameter(name, parameters, "float32") for name in ("scale", "shift"))
         y = parameter("y", size, "float32")
         with ExitStack() as stack:
-            (outer,) = loops(stack, (kernel.outer,), kernel.work)
-            row = _Row(outer * kernel.axis, kernel.axis, lanes)
+            (outer,) = schedule.loops(stack, (kernel.outer,), kernel.work)
+            row = _Row(outer * kernel.axis, kernel.axis, schedule.lanes)
             mean, factor = (T.alloc_buffer((1,), "float32") for _ in range(2))
             length = constant("float32", kernel.axis)
             T.buffer_store(mean, constant("float32", 0), [0])

@@ -9,9 +9,10 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.lowering.kernels import Surround
 from intarsia_backends.tir.expressions import Term, constant
 from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.schedule import Schedule
 
 
-def emit_surround(kernel: Surround) -> Any:
+def emit_surround(kernel: Surround, schedule: Schedule) -> Any:
     """What lies right of one row and left of the next is one piece, and so is all before the first row's elements."""
     row = (kernel.left + kernel.width + kernel.right) * kernel.pitch
     image = (kernel.top + kernel.height + kernel.bottom) * row

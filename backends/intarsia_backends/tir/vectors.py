@@ -1,12 +1,4 @@
-"""Whole vectors in registers: loads and stores, moves between lanes, pairs of int16 and sums of their products.
-
-Numbers that are multiplied come in three kinds, named like a kernel's `products`:
-
-    "float32"  one by one
-    "pairs"    int16, two products summed to an int32 by one instruction (x86)
-    "quads"    uint8 and int8, four products added to an int32 by one instruction (x86 with VNNI)
-    "int16"    int16, each product widened to int32 (ARM)
-"""
+"""Whole vectors in registers: loads and stores, moves between lanes, and products of a row with a matrix."""
 
 from __future__ import annotations
 
@@ -17,17 +9,10 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.tiling import interleaving_order
 from intarsia_backends.tir.expressions import Term
-
-LINE_BYTES = 64
-"""Of a cache: what one `prefetch` asks for."""
 
 _BLOCK_VECTORS = 8
 """Vectors of sums side by side: enough that none waits for the one before it."""
-
-_ADD_QUADS = {lanes: f"llvm.x86.avx512.vpdpbusd.{32 * lanes}" for lanes in (4, 8, 16)}
-_MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
 def index(place: Term | int) -> Term:
@@ -45,11 +30,6 @@ def load(buffer: Any, place: Term | int, lanes: int) -> Term:
 def store(buffer: Any, place: Term | int, value: Term, lanes: int) -> None:
     """A vector as neighbouring elements."""
     T.buffer_store(buffer, value, [index(place) if lanes == 1 else tirx.Ramp(index(place), 1, lanes)])
-
-
-def vector_type(dtype: str, lanes: int) -> str:
-    """The type of a vector, as TVM spells it."""
-    return dtype if lanes == 1 else f"{dtype}x{lanes}"
 
 
 def spread(value: Term, lanes: int) -> Term:
@@ -80,35 +60,6 @@ class Register:
 def reinterpreted(value: Term, dtype: str) -> Term:
     """The same bits as other lanes, such as "int16x16" for an int32x8."""
     return tirx.call_intrin(dtype, "tirx.reinterpret", value)
-
-
-def pair_products(left: Term, right: Term, lanes: int) -> Term:
-    """int16 [2 * lanes] each: left[2 i] * right[2 i] + left[2 i + 1] * right[2 i + 1], int32 [lanes]; x86 alone."""
-    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _MULTIPLY_ADD_PAIRS[lanes], left, right)
-
-
-def widened_products(left: Term, right: Term, lanes: int) -> Term:
-    """int16 [lanes] each: products as int32 [lanes]."""
-    return tirx.Cast(f"int32x{lanes}", left) * tirx.Cast(f"int32x{lanes}", right)
-
-
-def interleaved(first: Term, second: Term, size: int, lanes: int) -> tuple[Term, ...]:
-    """Pairs (first[c], second[c]) of int16 [size], as one int16 [2 * lanes] or, for twice as many channels, as two.
-
-    One stands in the channels' order, two in `interleaving_order`.
-    """
-    orders: Sequence[Sequence[int]] = [range(lanes)] if size == lanes else interleaving_order(lanes)
-    return tuple(
-        tirx.Shuffle([first, second], [index(place) for channel in order for place in (channel, channel + size)])
-        for order in orders
-    )
-
-
-def gathered(lower: Term, upper: Term, lanes: int) -> Term:
-    """Two int32 [lanes] in `interleaving_order` as one int32 [2 * lanes] in the channels' own order."""
-    orders = interleaving_order(lanes)
-    place = {channel: position for position, channel in enumerate([*orders[0], *orders[1]])}
-    return tirx.Shuffle([lower, upper], [index(place[channel]) for channel in range(2 * lanes)])
 
 
 def joined(lower: Term, upper: Term, lanes: int) -> Term:
@@ -157,23 +108,6 @@ def add_products(
     widths = (*(lanes,) * more, *((rest,) if rest else ()))
     if widths:
         add_blocks(blocks * _BLOCK_VECTORS * lanes, widths)
-
-
-def prefetch(buffer: Any, place: Term) -> None:
-    """Ask for the memory that holds an element, which need not exist, before it is read."""
-    address = tirx.address_of(tirx.BufferLoad(buffer, [place]))
-    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 3, 1))
-
-
-def multiply_add_pairs(number: Term, weights: Term, lanes: int) -> Term:
-    """int32 lanes: both halves of an int32 times a pair of int16 weights, added."""
-    return pair_products(reinterpreted(spread(number, lanes), f"int16x{2 * lanes}"), weights, lanes)
-
-
-def add_quads(total: Term, number: Term, weights: Term, lanes: int) -> Term:
-    """total + the four uint8 of an int32 times four int8 weights; int32 lanes, modulo 2**32. VNNI alone."""
-    numbers = reinterpreted(spread(number, lanes), f"uint8x{4 * lanes}")
-    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _ADD_QUADS[lanes], total, numbers, weights)
 
 
 def folded(buffer: Any, lanes: int, join: Callable[[Term, Term], Term]) -> Term:

@@ -19,7 +19,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata as packages
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from intarsia.artifact.names import clash, complaint
 from intarsia.artifact.schema import Entry
 from intarsia.dtypes import EXTENDED, NATIVE
 from intarsia.errors import RunError
+from intarsia.version import __version__
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -41,10 +41,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 def producer() -> str:
     """This program, as manifests name it: "intarsia 0.1.0"."""
-    try:
-        return f"intarsia {packages.version('intarsia')}"
-    except packages.PackageNotFoundError:
-        return "intarsia, not installed"
+    return f"intarsia {__version__}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+from intarsia.cli.logs import verbose_option
 from intarsia.errors import IntarsiaError, RunError
+from intarsia.version import __version__
 
 COMMANDS = {
     "compile": ("intarsia.cli.compile", "Compile an ONNX model to an artifact."),
@@ -67,7 +69,8 @@ def _write(error: IntarsiaError) -> None:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="intarsia")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@verbose_option
 def intarsia() -> None:
     """Compile ONNX models for small FPGA boards and accelerators, and run what comes out.
 

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intarsia.cli.output import Column, json_option, progress, write_json, write_table
+from intarsia.cli.logs import verbose_option
+from intarsia.cli.output import Column, json_option, percent, progress, write_json, write_table
 from intarsia.errors import CompileError
 from intarsia.ir.stages import STAGES
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
-    from intarsia.driver import Options
+    from intarsia.passes.instruments import Timed
+
+_PRINT = "(print)"
+"""What `--pipeline` holds where no text follows: no pass is spelled so."""
 
 
 def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, int]:
@@ -52,7 +56,12 @@ def model_options(command: Any) -> Any:
     """Options of every command that reads a model."""
     for option in reversed(
         (
-            click.option("--target", required=True, metavar="NAME", help="See `intarsia targets`."),
+            click.option(
+                "--target",
+                required=True,
+                metavar="NAME",
+                help="See `intarsia targets`; options in braces: 'cpu{strict=true}'.",
+            ),
             click.option(
                 "--precision",
                 type=click.Choice(["float32", "int8"]),
@@ -83,7 +92,13 @@ def model_options(command: Any) -> Any:
     "--calibration",
     type=click.Path(),
     metavar="DATA",
-    help="Real inputs, for int8: a .npz or .npy file, or a folder of images.",
+    help="Real inputs, for int8: a .npz or .npy file, or a folder of images; or ranges measured before: a .json file.",
+)
+@click.option(
+    "--save-calibration",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write the measured ranges, a .json file for --calibration another time.",
 )
 @click.option(
     "--calibrator",
@@ -116,6 +131,15 @@ def model_options(command: Any) -> Any:
     help="Search for faster CPU code for so long (20s, 2m), by timing it here; what is found is kept.",
 )
 @click.option("--stop-after", type=click.Choice(STAGES[:-1]), help="Write the graph at that stage as text instead.")
+@click.option(
+    "--pipeline",
+    is_flag=False,
+    flag_value=_PRINT,
+    metavar="[TEXT]",
+    help="Run these passes in place of the usual ones; without TEXT, print the usual ones and stop.",
+)
+@click.option("--time-passes", is_flag=True, help="Say what every pass and every other step changed and took.")
+@verbose_option
 @json_option
 def command(
     model: str,
@@ -125,6 +149,7 @@ def command(
     dimensions: Mapping[str, int],
     output: str | None,
     calibration: str | None,
+    save_calibration: str | None,
     calibrator: str,
     percentile: float,
     mean: str,
@@ -135,39 +160,68 @@ def command(
     compare: bool,
     tune: float | None,
     stop_after: str | None,
+    pipeline: str | None,
+    time_passes: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL, an ONNX file, for a target."""
-    from intarsia.driver import Options, emit, lower
+    from intarsia.driver import compile_model, lower
+    from intarsia.passes.instruments import Timing
 
-    place = output or f"{Path(model).stem}.intarsia"
-    with progress() as step:
-        options = Options(
+    if pipeline == _PRINT:
+        lowered = lower(
+            model,
+            target=target,
             precision=precision,
             batch=batch,
             dimensions=dimensions,
             calibrator=calibrator,
             percentile=percentile,
-            images=_images(calibration, mean, scale, colour, fit),
-            dump=dump,
-            compare=compare,
-            tune=tune,
-            progress=step,
+            until="imported",
         )
-        if stop_after is not None:
-            text = _text_at(stop_after, model, target, options, calibration)
-        else:
-            artifact = emit(lower(model, target, options, calibration=calibration), options, calibration)
-            artifact.save(place)
-    if stop_after is not None:
+        steps = [str(step) for step in lowered.passes]
         if as_json:
-            write_json({"stage": stop_after, "text": text})
-        elif output is None:
-            click.echo(text, nl=False)
+            write_json({"pipeline": steps})
         else:
-            _write_text(Path(output), text)
+            click.echo(",\n".join(steps))
         return
-    _write_summary(artifact, place, as_json)
+    place = output or f"{Path(model).stem}.intarsia"
+    timing = Timing()
+    with progress() as step:
+        options: dict[str, Any] = {
+            "target": target,
+            "calibration": calibration,
+            "precision": precision,
+            "batch": batch,
+            "dimensions": dimensions,
+            "calibrator": calibrator,
+            "percentile": percentile,
+            "images": _images(calibration, mean, scale, colour, fit),
+            "save_calibration": save_calibration,
+            "pipeline": pipeline,
+            "dump": dump,
+            "compare": compare,
+            "progress": step,
+            "hook": timing,
+        }
+        if stop_after is not None:
+            text = _text_at(stop_after, model, options)
+        else:
+            artifact = compile_model(model, tune=tune, **options)
+            artifact.save(place)
+    rows = timing.rows if time_passes else []
+    told = {"steps": [vars(row) for row in rows]} if time_passes else {}
+    if stop_after is None:
+        _write_summary(artifact, place, told, as_json)
+    elif as_json:
+        write_json({"stage": stop_after, "text": text, **told})
+    elif output is None:
+        click.echo(text, nl=False)
+    else:
+        _write_text(Path(output), text)
+    if rows and not as_json:
+        click.echo()
+        _write_times(rows)
 
 
 def _images(calibration: str | None, mean: str, scale: str | None, colour: str | None, fit: str) -> Any:
@@ -196,13 +250,13 @@ def _channels(option: str, text: str) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _text_at(stage: str, model: str, target: str, options: Options, calibration: str | None) -> str:
+def _text_at(stage: str, model: str, options: Mapping[str, Any]) -> str:
     from intarsia.driver import lower
     from intarsia.ir.text import text
     from intarsia.partition import partition
 
-    until = "quantized" if stage == "partitioned" else stage
-    lowered = lower(model, target, options, calibration=calibration, until=until)
+    until = "decomposed" if stage == "partitioned" else stage
+    lowered = lower(model, until=until, **options)
     if stage != "partitioned":
         return text(lowered.graph)
     return "\n".join(text(region.graph) for region in partition(lowered.graph, lowered.targets).regions)
@@ -219,7 +273,15 @@ def _write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def _write_summary(artifact: Artifact, place: str, as_json: bool) -> None:
+def _write_times(rows: Sequence[Timed]) -> None:
+    """A table of the steps in the order of running, and their sum."""
+    total = sum(row.seconds for row in rows)
+    cells = [[row.step, row.changes, row.seconds * 1e3, percent(row.seconds / total if total else 0.0)] for row in rows]
+    cells.append(["all", sum(row.changes or 0 for row in rows), total * 1e3, None])
+    write_table([Column("step"), Column("changes", True), Column("ms", True), Column("share", True)], cells)
+
+
+def _write_summary(artifact: Artifact, place: str, more: Mapping[str, Any], as_json: bool) -> None:
     contents = artifact.contents
     size = sum(map(len, artifact.files.values()))
     regions = [
@@ -234,7 +296,7 @@ def _write_summary(artifact: Artifact, place: str, as_json: bool) -> None:
     notes = contents.metadata.get("notes", [])
     if as_json:
         facts = {"model": contents.model_name, "target": contents.target, "precision": contents.precision}
-        write_json({"artifact": place, **facts, "bytes": size, "regions": regions, "notes": notes})
+        write_json({"artifact": place, **facts, "bytes": size, "regions": regions, "notes": notes, **more})
         return
     click.echo(f"{place}: {contents.model_name} for {contents.target}, {contents.precision}, {size:,} B")
     write_table(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from intarsia.cli.compile import model_options
+from intarsia.cli.logs import verbose_option
 from intarsia.cli.output import Column, json_option, percent, show, write_json, write_table
 from intarsia.errors import CompileError
 
 if TYPE_CHECKING:
-    from intarsia.driver import Options
+    from intarsia.driver import Lowered
     from intarsia.partition.explanation import Explanation
 
 
@@ -37,6 +38,7 @@ def _picture_name(ctx: click.Context, param: click.Parameter, path: str | None) 
     callback=_picture_name,
     help="Draw the model too: a .svg, a .html with a table of all ops, or a .dot for Graphviz.",
 )
+@verbose_option
 @json_option
 def command(
     model: str,
@@ -58,7 +60,10 @@ def command(
     if rule is not None and picture is not None:
         raise click.UsageError("--graph shows places, and --pass tells of a pass: give one of them")
     if rule is not None:
-        _explain_pass(rule, model, target, driver.Options(precision, batch, dimensions), as_json)
+        lowered = driver.lower(
+            model, target=target, precision=precision, batch=batch, dimensions=dimensions, assume=True, until="fused"
+        )
+        _explain_pass(rule, lowered, as_json)
         return
     explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
     if picture is not None:
@@ -114,22 +119,18 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         click.echo("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
 
 
-def _explain_pass(name: str, model: str, target: str, options: Options, as_json: bool) -> None:
+def _explain_pass(name: str, lowered: Lowered, as_json: bool) -> None:
     """Refusals of one pass, asked on the fused graph: what it nearly matches there, it has left alone."""
-    from intarsia.driver import lower
-    from intarsia.passes import fuse_passes, simplify_passes
-    from intarsia.passes.quantize import is_prequantized
-
-    graph = lower(model, target, options, until="fused").graph
-    prequantized = is_prequantized(graph)
-    passes = {step.name: step for step in (*simplify_passes(prequantized), *fuse_passes(prequantized))}
+    passes = {step.name: step for step in lowered.passes}
     if name not in passes:
         raise CompileError(
             where=f"pass '{name}'",
             what="there is none of that name",
             help=f"the passes are {', '.join(sorted(passes))}",
         )
-    refusals = [{"op": refusal.node.where, "reason": refusal.reason} for refusal in passes[name].refusals(graph)]
+    refusals = [
+        {"op": refusal.node.where, "reason": refusal.reason} for refusal in passes[name].refusals(lowered.graph)
+    ]
     if as_json:
         write_json({"pass": name, "refusals": refusals})
         return

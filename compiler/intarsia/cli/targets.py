@@ -13,6 +13,8 @@ from intarsia.cli.output import Column, json_option, write_json, write_table
 @json_option
 def command(as_json: bool) -> None:
     """List installed targets, and the devices that run artifacts here."""
+    from intarsia.targets import spelled
+
     found, devices = _targets(), _devices()
     if as_json:
         write_json({"targets": found, "devices": devices})
@@ -22,6 +24,15 @@ def command(as_json: bool) -> None:
         [[row["name"], ", ".join(row["precisions"]), row["host"], row["description"]] for row in found],
     )
     click.echo()
+    write_table(
+        [Column("target"), Column("option"), Column("takes"), Column("default"), Column("meaning")],
+        [
+            [row["name"], option["name"], option["takes"], spelled(option["default"]), option["meaning"]]
+            for row in found
+            for option in row["options"]
+        ],
+    )
+    click.echo("an option is chosen in braces behind the target or host that it is of: --target 'cpu{strict=true}'\n")
     write_table(
         [Column("device"), Column("runs"), Column("here")],
         [[row["name"], ", ".join(row["kinds"]), row["absent"] or "yes"] for row in devices],
@@ -33,13 +44,23 @@ def _targets() -> list[dict[str, Any]]:
 
     rows = []
     for name in available_targets():
-        row: dict[str, Any] = {"name": name, "precisions": [], "host": None, "facts": {}}
+        row: dict[str, Any] = {"name": name, "precisions": [], "host": None, "options": [], "facts": {}}
         try:
             target = find_target(name)
         except Exception as error:  # another package's code: the other targets are still worth listing
             rows.append({**row, "description": f"cannot be loaded: {type(error).__name__}: {error}"})
             continue
         row.update(description=target.description, precisions=list(target.precisions), host=target.host)
+        row["options"] = [
+            {
+                "name": option.name,
+                "takes": option.takes,
+                "default": option.default,
+                "choices": list(option.choices),
+                "meaning": option.doc,
+            }
+            for option in target.options
+        ]
         rows.append({**row, "facts": dict(target.facts())})
     return rows
 

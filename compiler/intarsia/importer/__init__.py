@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from intarsia.importer.body_table import Bodies
 from intarsia.importer.limits import Limits
-from intarsia.ir.graph import Graph
+from intarsia.ir.graph import Graph, Node
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Limits", "import_model"]
+__all__ = ["Bodies", "Limits", "function_body", "import_model"]
 
 _DEFAULT = Limits()
 
@@ -50,3 +51,18 @@ def import_model(
     return build_graph(
         model, batch=batch, limits=limits, shapes=shapes or {}, dimensions=dimensions or {}, values=values or {}
     )
+
+
+def function_body(node: Node, known: Bodies) -> Graph:
+    """What a node means, by the function with which ONNX defines its op.
+
+    node     of the standard domain
+    known    bodies made before, which the caller keeps: each kind of node (op, attributes, types) is made once
+    returns  a fresh graph, not simplified. Its inputs stand for those of the node that are no constants, in order (two
+             for a value that is given twice); its outputs are those that the node does not leave out
+
+    Raises CompileError where ONNX defines the op by nothing simpler, or not in this form.
+    """
+    from intarsia.importer.bodies import body_of
+
+    return body_of(node, known)

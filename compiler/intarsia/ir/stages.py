@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STAGES = ("imported", "simplified", "fused", "quantized", "partitioned", "compiled")
+STAGES = ("imported", "simplified", "fused", "quantized", "decomposed", "partitioned", "compiled")
 """What may stand in a graph at each of them, `ir.verify` checks; "compiled" is an artifact, and no graph any more."""
 
 FUSED_STAGES = STAGES[STAGES.index("fused") :]

@@ -12,6 +12,7 @@ from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
 from intarsia.partition import Partition
 from intarsia.partition.placement import Placement
+from intarsia.passes.decompose import Decompose, Kept
 from intarsia.targets import Target
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ HOST_BYTES_PER_SECOND = 0.4e9
 
 @dataclass(frozen=True)
 class Reason:
-    """Why one target refused one op: its rule, what was found against the limit, what to change."""
+    """Why one target refused one op: its rule, what was found against the limit, what to change.
+
+    target  its name; or that of the pass that could not make the op out of parts that the targets take
+    """
 
     target: str
     rule: str
@@ -155,10 +159,12 @@ def explain_partition(
     precision: str,
     notes: Sequence[tuple[str, str]],
     assumed: bool,
+    kept: Mapping[str, Kept] | None = None,
     outputs: Sequence[str] = (),
 ) -> Explanation:
     """Put a partition into words.
 
+    kept     by name of a node, why it is not made of parts that the targets take
     outputs  names of the model's outputs, where they are not those of the values
     """
     by_name = {target.name: target for target in targets}
@@ -166,11 +172,12 @@ def explain_partition(
         {"name": region.name, "place": region.place, "ops": len(region.graph.nodes)} for region in parts.regions
     )
     owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
-    rows = tuple(
-        _row(placement, by_name, targets[0].name, owner[placement.node.name]) for placement in parts.placements
-    )
+    rows = []
+    for placement in parts.placements:
+        name = placement.node.name
+        rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), owner[name]))
     links = tuple(_links(parts.graph, outputs))
-    return Explanation(model, targets[0].name, precision, rows, regions, tuple(notes), assumed, links)
+    return Explanation(model, targets[0].name, precision, tuple(rows), regions, tuple(notes), assumed, links)
 
 
 def _links(graph: Graph, outputs: Sequence[str]) -> Iterator[Link]:
@@ -187,12 +194,19 @@ def _links(graph: Graph, outputs: Sequence[str]) -> Iterator[Link]:
             yield link(value, ("output", name))
 
 
-def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, region: str) -> Row:
+def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept: Kept | None, region: str) -> Row:
     node, target = placement.node, targets.get(placement.place)
     cost = target.cost(node) if target is not None else None
     seconds = 0.0
     if placement.place != wanted:
         seconds = max(placement.macs / HOST_MACS_PER_SECOND, placement.bytes / HOST_BYTES_PER_SECOND)
+    reasons = [
+        Reason(name, answer.rule, answer.reason, answer.fix)
+        for name, answer in placement.refused
+        if placement.place != wanted
+    ]
+    if kept is not None:
+        reasons.append(Reason(Decompose.name, kept.rule, kept.reason, kept.fix))
     return Row(
         name=node.name,
         op=node.op,
@@ -204,10 +218,6 @@ def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, regio
         cycles=0 if cost is None else cost.cycles,
         fallback_seconds=seconds,
         needs_onnx=placement.place == EVALUATOR and needs_onnx(node),
-        reasons=tuple(
-            Reason(name, answer.rule, answer.reason, answer.fix)
-            for name, answer in placement.refused
-            if placement.place != wanted
-        ),
+        reasons=tuple(reasons),
         region=region,
     )

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import TensorType
+from intarsia.passes.context import Context
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,26 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What came of a pass, or of several.
+
+    changes   how much was changed; 0 when the graph is as it was
+    refusals  nodes that it left alone, each with its reason, where that is known without asking again
+    notes     facts that the user should know, as (name of a node, text)
+    """
+
+    changes: int
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Pass(ABC):
     """A change of a graph that keeps its meaning. The fields of a subclass are its options and its whole state.
 
     name       as pipelines spell it
-    tolerance  how far an output may drift, relative to the largest magnitude in it; 0 for bit equality
+    tolerance  how far an output may drift, relative to the largest magnitude in it; 0 for bit equality, infinity where
+               numbers before and after have no common measure (float and int8): see `instruments.Compare`
     """
 
     name: ClassVar[str]
@@ -43,9 +59,30 @@ class Pass(ABC):
     def run(self, graph: Graph) -> int:
         """Change the graph; returns the number of changes, 0 when the graph is as it was."""
 
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        """Change the graph, as a pipeline does it: with what lies beside the graph, and telling what came of it."""
+        return Outcome(self.run(graph))
+
+    def check(self, context: Context) -> None:  # noqa: B027  # most take nothing
+        """Raise CompileError where what the pass takes from the context was not given.
+
+        A compilation asks this of all its passes before the first one runs, so that nobody waits for nothing.
+        """
+
     def refusals(self, graph: Graph) -> list[Refusal]:
         """Why the rule does not fire where it nearly matches. The graph is left alone."""
         return []
+
+
+@dataclass(frozen=True)
+class DataPass(Pass):
+    """A pass that takes something from the context or leaves something there, or has something to tell."""
+
+    @abstractmethod
+    def apply(self, graph: Graph, context: Context) -> Outcome: ...
+
+    def run(self, graph: Graph) -> int:
+        return self.apply(graph, Context()).changes
 
 
 @dataclass(frozen=True)
@@ -188,22 +225,34 @@ class Hook:
     def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
         """Called when a pass raised, or an instrument behind it did; the error goes on to the caller afterwards."""
 
+    def did(self, what: str, seconds: float) -> None:
+        """Called after each step of a compilation that is no pass, such as "import" or "compile region 0_cpu"."""
 
-def run_passes(graph: Graph, passes: Iterable[Pass], *, hook: Hook | None = None) -> int:
-    """Run passes in order; returns the number of changes. Errors of a pass go to the hook, then to the caller."""
-    hook, total = hook or Hook(), 0
+
+def run_passes(
+    graph: Graph, passes: Iterable[Pass], *, hook: Hook | None = None, context: Context | None = None
+) -> Outcome:
+    """Run passes in order; returns what came of them together. Errors of a pass go to the hook, then to the caller.
+
+    context  what the passes share beside the graph; an empty one where none is given
+    """
+    hook, context = hook or Hook(), context or Context()
+    outcomes: list[Outcome] = []
     hook.start(graph)
     for step in passes:
         hook.before(step, graph)
         started = time.perf_counter()
         try:
-            changes = step.run(graph)
-            hook.after(step, graph, changes, time.perf_counter() - started)
+            outcomes.append(step.apply(graph, context))
+            hook.after(step, graph, outcomes[-1].changes, time.perf_counter() - started)
         except Exception as error:
             hook.failed(step, graph, error)
             raise
-        total += changes
-    return total
+    return Outcome(
+        sum(outcome.changes for outcome in outcomes),
+        tuple(refusal for outcome in outcomes for refusal in outcome.refusals),
+        tuple(note for outcome in outcomes for note in outcome.notes),
+    )
 
 
 def type_like(value: Value, shape: Sequence[int | None] | None) -> TensorType:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,11 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.text import text
 from intarsia.passes.base import Hook, Pass
+from intarsia.passes.calibration import Calibration
+from intarsia.passes.context import Context
+
+_PASSES_LOG = logging.getLogger("intarsia.passes")
+_DRIVER_LOG = logging.getLogger("intarsia.driver")
 
 
 class Hooks(Hook):
@@ -40,20 +47,28 @@ class Hooks(Hook):
         for hook in self.hooks:
             hook.failed(step, graph, error)
 
+    def did(self, what: str, seconds: float) -> None:
+        for hook in self.hooks:
+            hook.did(what, seconds)
+
 
 class Dump(Hook):
     """Writes the graph as text after every pass that changed something: 00_imported.txt, 01_fuse-activation.txt, ...
 
-    When a pass fails, `crash/` holds the graph before it (text, and JSON with weights), the pass as text and the
-    traceback; `replay` runs it again.
+    What passes leave in the context for others (ranges.json) is written when it is there. When a pass fails, `crash/`
+    holds the graph before it (text, and JSON with weights), the context's files, the pass as text and the traceback;
+    `replay` runs it again.
 
-    folder  made if need be
-    first   what the graph is called before the first pass
+    folder   made if need be
+    first    what the graph is called before the first pass
+    context  of the passes
     """
 
-    def __init__(self, folder: str | Path, first: str = "imported") -> None:
+    def __init__(self, folder: str | Path, first: str = "imported", context: Context | None = None) -> None:
         self.folder = Path(folder)
         self.first = first
+        self.context = context or Context()
+        self._written: dict[str, str] = {}
         self._count = 0
         self._before: Graph | None = None
 
@@ -67,6 +82,11 @@ class Dump(Hook):
     def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
         if changes:
             self.write(step.name, graph)
+        for name, content in self.context.files().items():
+            if self._written.get(name) != content:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / name).write_text(content)
+                self._written[name] = content
 
     def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
         from intarsia.ir.serialize import to_data
@@ -80,6 +100,8 @@ class Dump(Hook):
         (folder / "graph.txt").write_text(text(self._before))
         (folder / "pass.txt").write_text(f"{step}\n")
         (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
+        for name, content in self.context.files().items():
+            (folder / name).write_text(content)
 
     def write(self, stage: str, graph: Graph) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +109,18 @@ class Dump(Hook):
         self._count += 1
 
 
-def replay(folder: str | Path, *, hook: Hook | None = None) -> Graph:
+def replay(
+    folder: str | Path,
+    *,
+    calibration: Calibration | None = None,
+    hook: Hook | None = None,
+    prepare: Callable[[Pass], Pass] = lambda step: step,
+) -> Graph:
     """Run the pass that failed again, on the graph that it failed on; returns the graph if it goes well this time.
 
-    folder  the `crash` folder that `Dump` left
+    folder       the `crash` folder that `Dump` left
+    calibration  the data, where calibrating failed: that is in no crash folder
+    prepare      gives a pass made from text what text cannot hold; `driver.replay` knows what that is
     """
     from intarsia.ir.serialize import from_data
     from intarsia.passes.base import run_passes
@@ -108,21 +138,22 @@ def replay(folder: str | Path, *, hook: Hook | None = None) -> Graph:
             help="give the folder 'crash' that --dump left beside the listings",
         ) from None
     graph = from_data(data, weights)
-    run_passes(graph, passes, hook=hook)
+    steps = [prepare(step) for step in passes]
+    run_passes(graph, steps, hook=hook, context=Context.of_folder(folder, calibration))
     return graph
 
 
 @dataclass(frozen=True)
 class Timed:
-    """One pass of a pipeline as it ran."""
+    """One pass of a pipeline as it ran, or another step of a compilation, which has no changes to count."""
 
     step: str
-    changes: int
+    changes: int | None
     seconds: float
 
 
 class Timing(Hook):
-    """Seconds and changes of every pass, in `rows`."""
+    """Seconds and changes of every pass, and of every other step, in `rows`, in the order of running."""
 
     def __init__(self) -> None:
         self.rows: list[Timed] = []
@@ -130,10 +161,31 @@ class Timing(Hook):
     def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
         self.rows.append(Timed(str(step), changes, seconds))
 
+    def did(self, what: str, seconds: float) -> None:
+        self.rows.append(Timed(what, None, seconds))
+
     def table(self) -> str:
         """The rows as text, slowest first."""
         rows = sorted(self.rows, key=lambda row: -row.seconds)
-        return "".join(f"{row.seconds * 1e3:9.1f} ms {row.changes:6} changes  {row.step}\n" for row in rows)
+        counts = ["" if row.changes is None else f"{row.changes} changes" for row in rows]
+        return "".join(f"{row.seconds * 1e3:9.1f} ms {count:>14}  {row.step}\n" for row, count in zip(rows, counts))
+
+
+class Log(Hook):
+    """Tells the logger `intarsia.passes` of every pass, and `intarsia.driver` of every other step.
+
+    Passes that changed nothing and took no time are told at level DEBUG, all else at INFO.
+    """
+
+    def after(self, step: Pass, graph: Graph, changes: int, seconds: float) -> None:
+        level = logging.INFO if changes or seconds > 0.01 else logging.DEBUG
+        _PASSES_LOG.log(level, "%s: %d changes, %d nodes, %.1f ms", step, changes, len(graph.nodes), seconds * 1e3)
+
+    def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
+        _PASSES_LOG.info("%s failed: %s", step, type(error).__name__)
+
+    def did(self, what: str, seconds: float) -> None:
+        _DRIVER_LOG.info("%s: %.1f ms", what, seconds * 1e3)
 
 
 class VerifyEach(Hook):
@@ -157,8 +209,13 @@ class Compare(Hook):
 
     Values are compared by name: passes see to it that a name stands for the same elements before and after them.
 
+    A pass whose tolerance is infinite makes numbers of another kind, int8 for float: it is not compared, and those
+    after it are compared with what it made. How far int8 is from float, `intarsia verify --against MODEL` says, layer
+    by layer, in dB.
+
     inputs   an array for each graph input, by name
-    drifts   after the run: for each pass the largest drift that it caused, relative to the range of the value
+    drifts   after the run: for each pass that was compared the largest drift that it caused, relative to the range of
+             the value
     """
 
     def __init__(self, inputs: Mapping[str, Array]) -> None:
@@ -173,6 +230,9 @@ class Compare(Hook):
         if not changes:
             return
         values = self._values(graph)
+        if math.isinf(step.tolerance):
+            self._former = values
+            return
         worst = 0.0
         for name, array in values.items():
             former = self._former.get(name)

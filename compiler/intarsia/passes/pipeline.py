@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 from intarsia.errors import CompileError
 from intarsia.passes.base import Pass
@@ -46,20 +46,28 @@ def parse_pipeline(text: str, known: Sequence[type[Pass]] | None = None) -> tupl
 
 
 def _make(kind: type[Pass], options: str, text: str) -> Pass:
-    names = {field.name for field in fields(kind)}
+    defaults = {field.name: field.default for field in fields(kind) if field.repr}  # what is not printed is no option
     chosen: dict[str, object] = {}
     position = 0
     while position < len(options.rstrip()):
         match = _OPTION.match(options, position)
         if match is None:
             raise _error(text, f"no option stands at {options[position:]!r}", "write option=value")
-        if match["name"] not in names:
-            offer = ", ".join(sorted(names)) or "none"
-            raise _error(text, f"{kind.name} has no option {match['name']!r}", f"its options: {offer}")
+        name = match["name"]
+        if name not in defaults:
+            offer = ", ".join(sorted(defaults)) or "none"
+            raise _error(text, f"{kind.name} has no option {name!r}", f"its options: {offer}")
         try:
-            chosen[match["name"]] = ast.literal_eval(match["value"])
+            value = ast.literal_eval(match["value"])
         except (ValueError, SyntaxError):
             raise _error(text, f"{match['value']!r} is no value", "write it as Python would: 1, 0.5, True") from None
+        default = defaults[name]
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)
+        if default not in (MISSING, None) and type(value) is not type(default):
+            what = f"option {name!r} of {kind.name} is {value!r}, and {type(default).__name__} is what it takes"
+            raise _error(text, what, f"its default is {default!r}")
+        chosen[name] = value
         position = match.end()
     return kind(**chosen)
 

@@ -18,28 +18,21 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_dot4, broadcast_dot2, gathered, prefetch
+from intarsia_backends.cpu.emit.packed_epilogues import packed_epilogue
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.tiles import balanced_tiles
 from intarsia_backends.lowering.access import row_major
-from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, Contraction
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored
-from intarsia_backends.tir.vectors import (
-    LINE_BYTES,
-    Register,
-    add_quads,
-    gathered,
-    load,
-    multiply_add_pairs,
-    prefetch,
-    store,
-)
+from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.schedule import Schedule, ordered_loops
+from intarsia_backends.tir.vectors import Register, load, store
 
 _UNROLLED = 4
 """Steps of the innermost loop of the sum that are written one after the other, where they divide it."""
 
-_UNROLLED_PAIRS = 2
+_UNROLLED_DOT2 = 2
 """The same for pairs: LLVM adds up integers of several steps first, for which there are not registers enough. A 1x1
 window, whose one loop is long, has a single step."""
 
@@ -50,7 +43,7 @@ _ASKED_MAX = 16
 """Lines of a cache that a processor can wait for at once, about: more of them would hold up the tile."""
 
 
-def emit_contraction(kernel: Contraction) -> Any:
+def emit_contraction(kernel: Contraction, schedule: Schedule) -> Any:
     """The PrimFunc of a contraction."""
     steps = math.prod(kernel.reduction)
     x_extents = (kernel.batch, kernel.groups, *kernel.positions, *kernel.reduction)
@@ -58,22 +51,22 @@ def emit_contraction(kernel: Contraction) -> Any:
     y_extents = (kernel.batch, kernel.groups, kernel.outputs, *kernel.positions)
     y_strides = (kernel.y_batch, kernel.y_group, kernel.y_channel, *kernel.y_positions)
     channels = kernel.groups * kernel.group_vectors * kernel.lanes
-    pairs = SHARES[kernel.products]
-    x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
+    share = SHARES[kernel.products]
+    x_dtype = {"dot2": "int32", "dot4": "int32"}.get(kernel.products, kernel.products)
     weight_dtype = WEIGHTS[kernel.products]
     accumulator_dtype = "float32" if kernel.products == "float32" else "int32"
     extents = (kernel.batch, kernel.groups * kernel.outputs, *kernel.positions)
 
     def body() -> None:
         x = parameter("x", _reach(x_extents, x_strides), x_dtype)
-        weights = parameter("w", channels * steps * pairs, weight_dtype)
+        weights = parameter("w", channels * steps * share, weight_dtype)
         bias = parameter("b", channels, accumulator_dtype)
         operands = [
             parameter(f"o{index}", span(access, extents) + kernel.lanes, stored(access.dtype))
             for index, access in enumerate(kernel.operands)
         ]
         y = parameter("y", _reach(y_extents, y_strides) + kernel.lanes, stored(kernel.y_dtype))
-        _Tiles(kernel, x, weights, bias, operands, y, accumulator_dtype).emit()
+        _Tiles(kernel, x, weights, bias, operands, y, accumulator_dtype).emit(schedule)
 
     return function(body)
 
@@ -119,25 +112,27 @@ class _Tiles:
         self.kernel, self.x, self.weights, self.bias, self.operands, self.y = kernel, x, weights, bias, operands, y
         self.accumulator_dtype = accumulator
         self.whole, self.rest = divmod(kernel.group_vectors, kernel.vectors)
-        self.end = packed_end(kernel.finish, kernel.operands) if kernel.interleaved else None
+        self.end = packed_epilogue(kernel.epilogue, kernel.operands) if kernel.interleaved else None
         self.partial: Any = None  # the sums of a block's positions between two chunks
         self.chunk: Term = tirx.const(0, "int32")
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel = self.kernel
         blocks, rows = self.whole + (self.rest > 0), () if kernel.flat else kernel.positions[:-1]
         with ExitStack() as stack:
             if kernel.rows_first:
-                batch, group, *places = loops(stack, (kernel.batch, kernel.groups, *rows), kernel.work)
+                batch, group, *places = schedule.loops(stack, (kernel.batch, kernel.groups, *rows), kernel.work)
                 block = stack.enter_context(T.serial(0, blocks)) if blocks > 1 else tirx.const(0, "int32")
             else:
                 inner = () if kernel.chunked else rows
-                batch, group, block, *places = loops(stack, (kernel.batch, kernel.groups, blocks, *inner), kernel.work)
+                batch, group, block, *places = schedule.loops(
+                    stack, (kernel.batch, kernel.groups, blocks, *inner), kernel.work
+                )
             if kernel.chunked:
                 width = min(kernel.vectors, kernel.group_vectors) * kernel.lanes
                 self.partial = T.alloc_buffer((math.prod(kernel.positions) * width,), self.accumulator_dtype)
                 self.chunk = stack.enter_context(T.serial(0, kernel.reduction[0]))
-                places = loops(stack, rows, 0)
+                places = ordered_loops(stack, rows)
             if self.rest and self.whole:
                 with T.If(block < self.whole):
                     with T.Then():
@@ -242,8 +237,8 @@ class _Tiles:
         kernel = self.kernel
         extent, stride = kernel.reduction[-1], kernel.x_reduction[-1]
         most = _UNROLLED
-        if kernel.products == "pairs":
-            most = 1 if math.prod(kernel.reduction) == extent else _UNROLLED_PAIRS
+        if kernel.products == "dot2":
+            most = 1 if math.prod(kernel.reduction) == extent else _UNROLLED_DOT2
         unrolled = extent if extent <= _UNROLLED_MAX else most if extent % most == 0 else 1
         first = 1 if kernel.chunked else 0
         serial = (*kernel.reduction[first:-1], extent // unrolled)
@@ -282,8 +277,8 @@ class _Tiles:
         for x_place, row in zip(x_places, accumulators):
             number = tirx.BufferLoad(self.x, [x_place])
             for accumulator, weight in zip(row, weights):
-                if kernel.products == "quads":
-                    accumulator.set(add_quads(accumulator.get(), number, weight, lanes))
+                if kernel.products == "dot4":
+                    accumulator.set(add_dot4(accumulator.get(), number, weight, lanes))
                 else:
                     accumulator.add(self.product(number, weight))
 
@@ -293,7 +288,7 @@ class _Tiles:
             return tirx.Broadcast(number, lanes) * weight
         if self.kernel.products == "int16":
             return tirx.Broadcast(tirx.Cast("int32", number), lanes) * tirx.Cast(f"int32x{lanes}", weight)
-        return multiply_add_pairs(number, weight, lanes)
+        return broadcast_dot2(number, weight, lanes)
 
     def emit_finish(
         self,
@@ -355,7 +350,7 @@ class _Tiles:
         def load(index: int, further: Term | None) -> Term:
             return loaded(self.operands[index], self.kernel.operands[index], places, further)
 
-        return finished(self.kernel.finish, load, total, self.kernel.y_dtype)
+        return finished(self.kernel.epilogue, load, total, self.kernel.y_dtype)
 
 
 def _constants(places: Sequence[int]) -> list[Term]:

@@ -14,28 +14,20 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.cpu.emit.packed_epilogues import packed_end
+from intarsia_backends.cpu.emit.dot_products import dot2, gathered, interleaved, widened_products
+from intarsia_backends.cpu.emit.packed_epilogues import packed_epilogue
 from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, loops, span, stored
-from intarsia_backends.tir.vectors import (
-    Register,
-    broadcast,
-    gathered,
-    interleaved,
-    joined,
-    load,
-    pair_products,
-    store,
-    widened_products,
-)
+from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.schedule import Schedule
+from intarsia_backends.tir.vectors import Register, broadcast, joined, load, store
 
 _Sums = list[list[Register]]
 """The sums of one column of an output: by row, then by part of the unit of channels."""
 
 
-def emit_depthwise(kernel: Depthwise) -> Any:
+def emit_depthwise(kernel: Depthwise, schedule: Schedule) -> Any:
     """The PrimFunc of a depthwise convolution."""
     number, total = ("float32", "float32") if kernel.products == "float32" else ("int16", "int32")
     rows, columns = kernel.positions
@@ -57,7 +49,7 @@ def emit_depthwise(kernel: Depthwise) -> Any:
             for index, access in enumerate(kernel.further)
         ]
         y = parameter("y", size(kernel.y_steps, rows - 1, columns - 1), stored(kernel.y_dtype))
-        _Sweep(kernel, x, weights, bias, further, y, total).emit()
+        _Sweep(kernel, x, weights, bias, further, y, total).emit(schedule)
 
     return function(body)
 
@@ -72,7 +64,7 @@ class _Sweep:
         self.lag = (kernel.kernel[1] - 1) * kernel.dilations[1] // kernel.strides[1]
         """Outputs of a row that are begun and not finished."""
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel = self.kernel
         rows, columns = kernel.positions
         height, width = min(kernel.rows, rows), min(kernel.columns, columns)
@@ -80,7 +72,7 @@ class _Sweep:
         assert columns % width == 0 or columns % width >= self.lag, "the last columns take what is begun before them"
         outer = (kernel.batch, -(-rows // height), -(-columns // width), len(kernel.starts))
         with ExitStack() as stack:
-            batch, row, column, unit = loops(stack, outer, kernel.work)
+            batch, row, column, unit = schedule.loops(stack, outer, kernel.work)
             first = column * width
             size = width if columns % width == 0 else tirx.min(width, columns - first)
             if not left:
@@ -148,7 +140,7 @@ class _Sweep:
         """Add the columns of x, as many as the stride, that come in with one step."""
         kernel = self.kernel
         stride, dilation = kernel.strides[1], kernel.dilations[1]
-        add = self.add_pairs if kernel.products == "pairs" else self.add_rows
+        add = self.add_dot2 if kernel.products == "dot2" else self.add_rows
         for column in range(stride):
             taps = {
                 tap * dilation // stride: tap for tap in range(kernel.kernel[1]) if tap * dilation % stride == column
@@ -176,7 +168,7 @@ class _Sweep:
                         weight = load(self.weights, at + part * lanes, lanes)
                         sums[line][part].add(product(number.get(), weight, lanes))
 
-    def add_pairs(self, place: Term, unit: Term, height: int, read: Sequence[tuple[_Sums, int]]) -> None:
+    def add_dot2(self, place: Term, unit: Term, height: int, read: Sequence[tuple[_Sums, int]]) -> None:
         kernel, lanes, size = self.kernel, self.kernel.lanes, self.kernel.unit
         pairs, used = kernel.row_pairs, {row for pair in paired_rows(height, kernel) for row in pair}
         for number_of_pair, pair in enumerate(pairs):
@@ -196,7 +188,7 @@ class _Sweep:
                     for sums, tap in read:
                         at = ((line * len(pairs) + number_of_pair) * kernel.kernel[1] + tap) * size + part * lanes
                         weight = load(self.weights, unit * kernel.unit_weights + at * 2, 2 * lanes)
-                        sums[line][part].add(pair_products(number.get(), weight, lanes))
+                        sums[line][part].add(dot2(number.get(), weight, lanes))
 
     def add_lone_row(self, place: Term, unit: Term, height: int, sums: dict[int, _Sums]) -> None:
         """Add a row that has no other beside it: two neighbouring columns at once."""
@@ -222,7 +214,7 @@ class _Sweep:
                     for line in lines if pair != (-1, -1) else ():
                         at = ((line * len(kernel.row_pairs) + last) * kernel.kernel[1] + age) * size + part * lanes
                         weight = load(self.weights, unit * kernel.unit_weights + at * 2, 2 * lanes)
-                        sums[age][line][part].add(pair_products(number.get(), weight, lanes))
+                        sums[age][line][part].add(dot2(number.get(), weight, lanes))
         if kernel.strides[1] == 1:
             self.before.set(second)
 
@@ -230,8 +222,8 @@ class _Sweep:
         kernel = self.kernel
         place = batch * kernel.y_steps[0] + row * kernel.y_steps[1] + column * kernel.y_steps[2] + start
         packed = None
-        if kernel.products == "pairs" and self.parts == 2:
-            packed = packed_end(kernel.finish, kernel.further)
+        if kernel.products == "dot2" and self.parts == 2:
+            packed = packed_epilogue(kernel.epilogue, kernel.further)
         if packed is not None:
 
             def channels(operand: int) -> Term:
@@ -246,7 +238,7 @@ class _Sweep:
             parts = [register.get() for register in sums]
             whole = (
                 gathered(parts[0], parts[1], kernel.lanes)
-                if kernel.products == "pairs"
+                if kernel.products == "dot2"
                 else joined(parts[0], parts[1], kernel.lanes)
             )
             total = Register(kernel.unit, self.total, whole)
@@ -256,7 +248,9 @@ class _Sweep:
             def element(index: int, further: Term | None) -> Term:
                 return loaded(self.further[index], kernel.further[index], places, further)
 
-            T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
+            T.buffer_store(
+                self.y, finished(kernel.epilogue, element, total.buffer[lane], kernel.y_dtype), [place + lane]
+            )
 
 
 def _float_products(left: Term, right: Term, _: int) -> Term:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.depthwise import emit_depthwise
@@ -13,57 +16,40 @@ from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.products import emit_product
 from intarsia_backends.cpu.emit.winograd import emit_winograd
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
+from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.kernels import (
-    Contraction,
-    Extreme,
-    IntegerSoftmax,
-    Kernel,
-    MatrixProduct,
-    Nest,
-    Normalize,
-    Recurrent,
-    Running,
-    Scatter,
-    Softmax,
-    Surround,
-    Top,
-)
-from intarsia_backends.tir.indexing import emit_extreme, emit_running, emit_scatter, emit_top
-from intarsia_backends.tir.nests import emit_nest
-from intarsia_backends.tir.recurrent import emit_recurrent
-from intarsia_backends.tir.rows import emit_integer_softmax, emit_normalize, emit_softmax
-from intarsia_backends.tir.surround import emit_surround
+from intarsia_backends.cpu.tiling import PARALLEL_WORK
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.tir import emitters
+from intarsia_backends.tir.schedule import Schedule
 
-_EMITTERS: dict[type[Any], Callable[[Any], Any]] = {
+EMITTERS: Mapping[type[Kernel], emitters.Emitter] = {
+    **emitters.EMITTERS,
     Contraction: emit_contraction,
-    Surround: emit_surround,
-    MatrixProduct: emit_product,
-    IntegerSoftmax: emit_integer_softmax,
-    Scatter: emit_scatter,
-    Running: emit_running,
-    Extreme: emit_extreme,
-    Top: emit_top,
     Depthwise: emit_depthwise,
+    MatrixProduct: emit_product,
     Winograd: emit_winograd,
 }
 
-
-_WITH_LANES: dict[type[Any], Callable[[Any, int], Any]] = {
-    Nest: emit_nest,
-    Softmax: emit_softmax,
-    Normalize: emit_normalize,
-    Recurrent: emit_recurrent,
-}
-"""Those that are told how many float32 numbers a vector has."""
+_SHARED_STEPS = 64
+"""Steps of a loop from which on threads get about the same share each."""
 
 
-def _emit(kernel: Kernel, machine: Machine) -> Any:
-    if type(kernel) in _WITH_LANES:
-        return _WITH_LANES[type(kernel)](kernel, machine.lanes)
-    return _EMITTERS[type(kernel)](kernel)
+def schedule_of(machine: Machine) -> Schedule:
+    """Vectors as wide as the machine's; outer loops for the threads of the pool."""
+    return Schedule(machine.lanes, _parallel, PARALLEL_WORK, _SHARED_STEPS)
+
+
+def _parallel(steps: int) -> AbstractContextManager[Any]:
+    loop: AbstractContextManager[Any] = T.parallel(0, steps)
+    return loop
+
+
+def _emit(kernel: Kernel, schedule: Schedule) -> Any:
+    return EMITTERS[type(kernel)](kernel, schedule)
 
 
 def generate(kernels: Mapping[str, Kernel], machine: Machine, path: Path) -> None:
     """Write an object file with one function `int symbol(void*, ...)` for each kernel."""
-    write_object({symbol: partial(_emit, kernel, machine) for symbol, kernel in kernels.items()}, machine, path)
+    schedule = schedule_of(machine)
+    write_object({symbol: partial(_emit, kernel, schedule) for symbol, kernel in kernels.items()}, machine, path)

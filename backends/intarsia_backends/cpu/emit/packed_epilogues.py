@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
+from intarsia_backends.cpu.emit.dot_products import dot2, interleaved
 from intarsia_backends.cpu.tiling import interleaving_order
-from intarsia_backends.lowering.access import Access, Expression
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Accumulator, Apply, Cast, Constant, Expression, Input
 from intarsia_backends.tir.expressions import Term
 from intarsia_backends.tir.requantize import half_up_shift, rounded_shift, scaled_rint
-from intarsia_backends.tir.vectors import broadcast, index, interleaved, pair_products, reinterpreted
+from intarsia_backends.tir.vectors import broadcast, index, reinterpreted
 
 _PACK = {4: "llvm.x86.sse2.packssdw.128", 8: "llvm.x86.avx2.packssdw", 16: "llvm.x86.avx512.packssdw.512"}
 _LOW_BITS = 15
@@ -52,16 +54,16 @@ class Addition:
         (low, high), (sum_low, sum_high) = _halves(self.multiplier), _halves(self.sum_multiplier)
         totals = []
         for pairs in interleaved(others, sums, 2 * lanes, lanes):
-            total = pair_products(pairs, _pairs(low, sum_low, lanes), lanes)
+            total = dot2(pairs, _pairs(low, sum_low, lanes), lanes)
             if high or sum_high:
-                more = pair_products(pairs, _pairs(high, sum_high, lanes), lanes)
+                more = dot2(pairs, _pairs(high, sum_high, lanes), lanes)
                 total = tirx.shift_left(more, broadcast(_LOW_BITS, "int32", lanes)) + total
             totals.append(shift(total, places))
         return self.clamp(totals, lanes)
 
 
 @dataclass(frozen=True)
-class PackedEnd:
+class PackedEpilogue:
     """A sum times a factor, rounded and clamped, and perhaps an addition after it.
 
     factor  further operand that holds the factors of the channels, float32
@@ -86,12 +88,12 @@ class PackedEnd:
         return sums if self.addition is None else self.addition.emit(sums, row(self.addition.operand), lanes)
 
 
-def packed_end(finish: Expression, operands: Sequence[Access]) -> PackedEnd | None:
-    """The finish as one that is done two vectors at once, where it is of that kind.
+def packed_epilogue(epilogue: Expression, operands: Sequence[Access]) -> PackedEpilogue | None:
+    """The epilogue as one that is done two vectors at once, where it is of that kind.
 
-    operands  walks over (batch, channel, ...) of what the finish reads
+    operands  walks over (batch, channel, ...) of what the epilogue reads
     """
-    end = _matched(finish)
+    end = _matched(epilogue)
     if end is None:
         return None
     read = [(end.factor, "float32"), *([(end.addition.operand, "int16")] if end.addition else [])]
@@ -99,36 +101,43 @@ def packed_end(finish: Expression, operands: Sequence[Access]) -> PackedEnd | No
     return end if rows else None
 
 
-def _matched(finish: Expression) -> PackedEnd | None:
-    if finish[:2] != ("cast", "int16"):
-        return None
-    outer = _clamped(finish[2])
+def _matched(epilogue: Expression) -> PackedEpilogue | None:
+    outer = _clamped(epilogue.value) if isinstance(epilogue, Cast) and epilogue.dtype == "int16" else None
     if outer is None:
         return None
     inner, clamp = outer
     match inner:
-        case ("scaled_rint", ("acc",), ("in", factor)):
-            return PackedEnd(factor, clamp, None)
-        case (
-            "rounded_shift" | "half_up_shift",
-            ("add", ("mul", first, ("const", _, multiplier)), ("mul", second, ("const", _, other))),
-            ("const", _, places),
+        case Apply("scaled_rint", (Accumulator(), Input(factor))):
+            return PackedEpilogue(factor, clamp, None)
+        case Apply(
+            "rounded_shift" | "half_up_shift" as shift,
+            (
+                Apply("add", (Apply("mul", (first, Constant(_, one))), Apply("mul", (second, Constant(_, other))))),
+                Constant(_, places),
+            ),
         ):
-            if first[:2] != ("cast", "int32"):
-                first, second, multiplier, other = second, first, other, multiplier
-            end = _matched(("cast", "int16", second))
+            if not isinstance(first, Cast) or first.dtype != "int32":
+                first, second, one, other = second, first, other, one
+            end = _matched(Cast("int16", second))
             match first:
-                case ("cast", "int32", ("in", operand)) if end is not None and end.addition is None:
-                    tied = inner[0] == "rounded_shift"
-                    return PackedEnd(end.factor, end.clamp, Addition(operand, multiplier, other, places, tied, clamp))
+                case Cast("int32", Input(operand)) if end is not None and end.addition is None:
+                    addition = Addition(
+                        operand=operand,
+                        multiplier=int(one),
+                        sum_multiplier=int(other),
+                        places=int(places),
+                        tied=shift == "rounded_shift",
+                        clamp=clamp,
+                    )
+                    return replace(end, addition=addition)
     return None
 
 
 def _clamped(expression: Expression) -> tuple[Expression, _Clamp] | None:
     """What is clamped to numbers of 16 bits, and to which."""
     match expression:
-        case ("min", ("max", inner, ("const", _, low)), ("const", _, high)) if -(1 << 15) <= low <= high < 1 << 15:
-            return inner, _Clamp(low, high)
+        case Apply("min", (Apply("max", (inner, Constant(_, low))), Constant(_, high))):
+            return (inner, _Clamp(int(low), int(high))) if -(1 << 15) <= low <= high < 1 << 15 else None
     return None
 
 

@@ -18,22 +18,15 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, add_dot4, broadcast_dot2, prefetch
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS, MatrixProduct
 from intarsia_backends.cpu.tiling import split_evenly, sum_chains
-from intarsia_backends.lowering.access import Expression
-from intarsia_backends.lowering.kernels import SHARES, WEIGHTS, MatrixProduct
+from intarsia_backends.lowering.expressions import Accumulator, Apply, Cast, Constant, Expression, Gather, Input
 from intarsia_backends.tir.expressions import Term, over_lanes, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, loaded, loops, span, stored
-from intarsia_backends.tir.vectors import (
-    LINE_BYTES,
-    add_quads,
-    load,
-    multiply_add_pairs,
-    prefetch,
-    spread,
-    store,
-    transposed,
-)
+from intarsia_backends.tir.nests import address, loaded, span, stored
+from intarsia_backends.tir.schedule import Schedule
+from intarsia_backends.tir.vectors import load, spread, store, transposed
 
 _REUSES = 3
 """Row tiles from which on a panel that is made at run time is laid out before it is used."""
@@ -46,18 +39,18 @@ _SMALL_FINISH = 4
 """Functions up to which the end of a sum is worked out in the registers; a longer one becomes a loop."""
 
 
-def emit_product(kernel: MatrixProduct) -> Any:
+def emit_product(kernel: MatrixProduct, schedule: Schedule) -> Any:
     """The PrimFunc of a matrix product."""
-    x_dtype = {"pairs": "int32", "quads": "int32"}.get(kernel.products, kernel.products)
+    x_dtype = {"dot2": "int32", "dot4": "int32"}.get(kernel.products, kernel.products)
     w_dtype = WEIGHTS[kernel.products]
     total = "float32" if kernel.products == "float32" else "int32"
-    pairs = SHARES[kernel.products]
-    columns = kernel.cut.vectors * kernel.cut.lanes
+    share = SHARES[kernel.products]
+    columns = kernel.tiling.vectors * kernel.tiling.lanes
 
     def body() -> None:
         x = parameter("x", span(kernel.x, (*kernel.batch, kernel.rows, kernel.depth)), x_dtype)
         if kernel.packed:
-            w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * pairs
+            w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * share
         else:
             w_elements = span(kernel.w, (*kernel.batch, kernel.depth, kernel.columns))
         w = parameter("w", w_elements, w_dtype)
@@ -68,7 +61,7 @@ def emit_product(kernel: MatrixProduct) -> Any:
             for index, access in enumerate(kernel.further)
         ]
         y = parameter("y", span(kernel.y, kept), stored(kernel.y.dtype))
-        _Product(kernel, x, w, bias, further, y, total).emit()
+        _Product(kernel, x, w, bias, further, y, total).emit(schedule)
 
     return function(body)
 
@@ -96,13 +89,13 @@ class _Product:
     def __init__(
         self, kernel: MatrixProduct, x: Any, w: Any, bias: Any, further: Sequence[Any], y: Any, total: str
     ) -> None:
-        self.kernel, self.cut = kernel, kernel.cut
+        self.kernel, self.tiling = kernel, kernel.tiling
         self.x, self.w, self.bias, self.further, self.y = x, w, bias, further, y
         self.total = total
-        self.pairs = SHARES[kernel.products]
+        self.share = SHARES[kernel.products]
         self.rank = len(kernel.batch)
-        self.depth_blocks = -(-kernel.depth // self.cut.depth_block)
-        tiles = split_evenly(kernel.rows, self.cut.tiles[0])[0]
+        self.depth_blocks = -(-kernel.depth // self.tiling.depth_block)
+        tiles = split_evenly(kernel.rows, self.tiling.tiles[0])[0]
         column_step = kernel.w.strides[-1] if not kernel.packed else 1
         self.packs = not kernel.packed and (column_step != 1 or tiles >= _REUSES)
         self.panel: Any = None
@@ -112,35 +105,38 @@ class _Product:
 
     def kinds(self) -> list[_Kind]:
         """Wide panels, narrow ones, and the last one where its columns do not fill its vectors."""
-        cut, lanes = self.cut, self.cut.lanes
+        tiling, lanes = self.tiling, self.tiling.lanes
         kinds = []
-        for first, count, vectors in ((0, cut.wide_panels, cut.wide), (cut.wide_panels, cut.panels, cut.wide - 1)):
+        for first, count, vectors in (
+            (0, tiling.wide_panels, tiling.wide),
+            (tiling.wide_panels, tiling.panels, tiling.wide - 1),
+        ):
             if first < count:
                 full = (lanes,) * vectors
-                kinds.append(_Kind(full, full, first, first * cut.wide * lanes))
+                kinds.append(_Kind(full, full, first, first * tiling.wide * lanes))
         rest = self.kernel.columns % lanes
         if rest:
             last = kinds[-1]
             kept = (*last.kept[:-1], rest)
             computed = last.widths if self.kernel.packed or self.packs else kept
-            start = last.first_column + (cut.panels - 1 - last.first) * last.width
-            if last.first == cut.panels - 1:
+            start = last.first_column + (tiling.panels - 1 - last.first) * last.width
+            if last.first == tiling.panels - 1:
                 kinds.pop()
-            kinds.append(_Kind(computed, kept, cut.panels - 1, start))
+            kinds.append(_Kind(computed, kept, tiling.panels - 1, start))
         return kinds
 
-    def emit(self) -> None:
-        kernel, cut = self.kernel, self.cut
-        extents = (*kernel.batch, cut.row_blocks, cut.chunks)
+    def emit(self, schedule: Schedule) -> None:
+        kernel, tiling = self.kernel, self.tiling
+        extents = (*kernel.batch, tiling.row_blocks, tiling.chunks)
         with ExitStack() as stack:
-            *batch, row_block, chunk = loops(stack, extents, kernel.work, len(extents))
+            *batch, row_block, chunk = schedule.loops(stack, extents, kernel.work, len(extents))
             if self.packs:
-                size = cut.depth_block * cut.wide * cut.lanes * self.pairs
+                size = tiling.depth_block * tiling.wide * tiling.lanes * self.share
                 self.panel = T.alloc_buffer((size,), self.w.dtype)
-            size = -(-cut.panels // cut.chunks)
+            size = -(-tiling.panels // tiling.chunks)
             with T.serial(0, self.depth_blocks) as block:
                 begin = chunk * size
-                count = size if cut.panels % size == 0 else tirx.min(size, cut.panels - begin)
+                count = size if tiling.panels % size == 0 else tirx.min(size, tiling.panels - begin)
                 with T.serial(0, count) as step:
                     self.emit_panel(self.kinds(), batch, row_block, block, begin + step)
 
@@ -158,17 +154,19 @@ class _Product:
                 self.emit_panel(others, batch, row_block, block, panel)
 
     def emit_rows(self, kind: _Kind, batch: Sequence[Term], row_block: Term, block: Term, panel: Term) -> None:
-        kernel, cut = self.kernel, self.cut
+        kernel, tiling = self.kernel, self.tiling
         column = (panel - kind.first) * kind.width + kind.first_column
-        depth = block * cut.depth_block
+        depth = block * tiling.depth_block
         length = (
-            cut.depth_block if kernel.depth % cut.depth_block == 0 else tirx.min(cut.depth_block, kernel.depth - depth)
+            tiling.depth_block
+            if kernel.depth % tiling.depth_block == 0
+            else tirx.min(tiling.depth_block, kernel.depth - depth)
         )
         if self.packs:
             self.pack(kind, batch, depth, length, column)
-        tallest = cut.tiles[0] if len(kind.widths) == cut.wide else cut.tiles[1]
+        tallest = tiling.tiles[0] if len(kind.widths) == tiling.wide else tiling.tiles[1]
         tiles, size, high = split_evenly(kernel.rows, tallest)
-        each = -(-tiles // cut.row_blocks)
+        each = -(-tiles // tiling.row_blocks)
         begin = row_block * each
         count = each if tiles % each == 0 else tirx.max(0, tirx.min(each, tiles - begin))
         with T.serial(0, count) as step:
@@ -197,14 +195,14 @@ class _Product:
     def w_walk(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term) -> tuple[Any, Term, int]:
         """The buffer that holds a panel, where it starts, and the elements from step to step of the sum."""
         if self.packs:
-            return self.panel, tirx.const(0, "int32"), kind.width * self.pairs
+            return self.panel, tirx.const(0, "int32"), kind.width * self.share
         start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset)
         if self.kernel.packed:
             # All panels before this one together are as wide as the column where it starts.
             return (
                 self.w,
-                start + (column * self.kernel.depth + depth * kind.width) * self.pairs,
-                kind.width * self.pairs,
+                start + (column * self.kernel.depth + depth * kind.width) * self.share,
+                kind.width * self.share,
             )
         row = self.kernel.w.strides[-2]
         return self.w, start + depth * row + column, row
@@ -213,7 +211,7 @@ class _Product:
         """Ask for part of the next panel: all of it in so many steps."""
         buffer, start, row = self.w_walk(kind, batch, depth, column)
         size = np.dtype(str(buffer.dtype)).itemsize
-        lines = -(-self.cut.depth_block * row * size // (LINE_BYTES * steps))
+        lines = -(-self.tiling.depth_block * row * size // (LINE_BYTES * steps))
         for line in range(lines):
             prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (LINE_BYTES // size))
 
@@ -221,7 +219,7 @@ class _Product:
         """Lay out a panel of what is made at run time."""
         row, step = self.kernel.w.strides[-2:]
         start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset) + depth * row + column * step
-        lanes = self.cut.lanes
+        lanes = self.tiling.lanes
         whole = row == 1 and step != 1 and lanes > 1
         blocks = tirx.floordiv(length, lanes) if whole else 0
         for index, (width, kept) in enumerate(zip(kind.widths, kind.kept)):
@@ -242,7 +240,7 @@ class _Product:
 
     def turn(self, kind: _Kind, source: Term, step: int, kept: int, target: Term) -> None:
         """Columns that lie along the depth become a square block of the panel."""
-        lanes = self.cut.lanes
+        lanes = self.tiling.lanes
         zero = spread(tirx.const(0, str(self.w.dtype)), lanes)
         rows = [load(self.w, source + lane * step, lanes) if lane < kept else zero for lane in range(lanes)]
         for index, vector in enumerate(transposed(rows, lanes, str(self.w.dtype))):
@@ -339,25 +337,25 @@ class _Tile:
 
     def emit_step(self, x_place: Term, row_step: int, w: Any, w_place: Term, sums: Sequence[Sequence[Any]]) -> None:
         """The fewer of numbers and vectors stay in registers, the others are loaded when their turn comes."""
-        widths, pairs = self.kind.widths, self.product.pairs
+        widths, share = self.kind.widths, self.product.share
 
         def number(row: int) -> Term:
             return self.product.x[x_place + row * row_step]
 
         def weight(index: int) -> Term:
-            return load(w, w_place + self.starts[index] * pairs, widths[index] * pairs)
+            return load(w, w_place + self.starts[index] * share, widths[index] * share)
 
         def add(row: int, index: int, number: Term, weight: Term) -> None:
             total, width = sums[row][index], widths[index]
             before = load(total, 0, width)
-            if self.kernel.products == "quads":
-                store(total, 0, add_quads(before, number, weight, width), width)
+            if self.kernel.products == "dot4":
+                store(total, 0, add_dot4(before, number, weight, width), width)
             else:
                 store(total, 0, before + self.multiplied(number, weight, width), width)
 
         if self.product.streams:
             size = np.dtype(str(w.dtype)).itemsize
-            for line in range(0, sum(widths) * pairs * size, LINE_BYTES):
+            for line in range(0, sum(widths) * share * size, LINE_BYTES):
                 prefetch(w, w_place + (_AHEAD_BYTES + line) // size)
         if len(widths) <= self.rows:
             held = [weight(index) for index in range(len(widths))]
@@ -377,7 +375,7 @@ class _Tile:
             return spread(tirx.Cast("int32", number), width) * tirx.Cast(
                 f"int32x{width}" if width > 1 else "int32", weight
             )
-        return multiply_add_pairs(number, weight, width)
+        return broadcast_dot2(number, weight, width)
 
     def join(self) -> None:
         """Add up the chains, neighbours first."""
@@ -419,7 +417,7 @@ class _Tile:
         return load(aside, 0, kept)
 
     def finish(self) -> None:
-        if functions_in(self.kernel.finish) <= _SMALL_FINISH:
+        if functions_in(self.kernel.epilogue) <= _SMALL_FINISH:
             for row, index in self.each():
                 total = self.sums[0][row][index]
                 if self.kind.kept[index] != self.kind.widths[index]:
@@ -443,7 +441,7 @@ class _Tile:
             places = [*self.batch, self.row + row, self.column + self.starts[index] + lane]
             further = zip(self.kernel.further, self.product.further)
             reads = [partial(loaded, buffer, access, places) for access, buffer in further]
-            element = term(self.kernel.finish, lambda k, more: reads[k](more), total(lane))
+            element = term(self.kernel.epilogue, lambda k, more: reads[k](more), total(lane))
             if self.kernel.y.dtype == "bool":
                 element = tirx.Cast("uint8", element)
             T.buffer_store(self.product.y, element, [address(self.kernel.y, places)])
@@ -451,10 +449,16 @@ class _Tile:
 
 def functions_in(expression: Expression) -> int:
     """How many functions an expression names, long ones counted as many."""
-    if not expression or expression[0] in ("acc", "const", "in"):
-        return 0
-    weight = 1 if expression[0] in ("add", "sub", "mul", "floor_at", "ceil_at", "cast", "gather") else 4
-    return weight + sum(functions_in(part) for part in expression[1:] if isinstance(part, tuple))
+    return sum(_weight(part) for part in expression.walk())
+
+
+def _weight(part: Expression) -> int:
+    match part:
+        case Input() | Accumulator() | Constant():
+            return 0
+        case Cast() | Gather() | Apply("add" | "sub" | "mul" | "floor_at" | "ceil_at"):
+            return 1
+    return 4
 
 
 __all__ = ["emit_product", "functions_in"]

@@ -17,32 +17,22 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, dot2, prefetch, widened_products
 from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.lowering.kernels import PARALLEL_WORK
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import finished, loaded, span, stored
-from intarsia_backends.tir.vectors import (
-    LINE_BYTES,
-    Register,
-    broadcast,
-    load,
-    pair_products,
-    prefetch,
-    reinterpreted,
-    store,
-    widened_products,
-    wrapped,
-)
+from intarsia_backends.tir.schedule import Schedule
+from intarsia_backends.tir.vectors import Register, broadcast, load, reinterpreted, store, wrapped
 
-_UNROLL_STEPS = {"float32": 4, "pairs": 2, "int16": 2}
+_UNROLL_STEPS = {"float32": 4, "dot2": 2, "int16": 2}
 """More of them, LLVM reorders sums of integers until the registers run out."""
 
 _INVERSE_OF_9 = 954437177
 """Modulo 2**32."""
 
 
-def emit_winograd(kernel: Winograd) -> Any:
+def emit_winograd(kernel: Winograd, schedule: Schedule) -> Any:
     """The PrimFunc of a convolution by Winograd's algorithm."""
     number, total = ("float32", "float32") if kernel.products == "float32" else ("int16", "int32")
     rows, columns = (count * kernel.size + 2 for count in kernel.grid)
@@ -62,7 +52,7 @@ def emit_winograd(kernel: Winograd) -> Any:
         (transform, count), (_, sums) = kernel.scratch
         scratches = parameter("v", count, transform), parameter("m", sums, total)
         y = parameter("y", size(kernel.y_steps, *kernel.positions, kernel.outputs), stored(kernel.y_dtype))
-        _Blocks(kernel, x, weights, bias, further, *scratches, y).emit()
+        _Blocks(kernel, x, weights, bias, further, *scratches, y).emit(schedule)
 
     return function(body)
 
@@ -83,12 +73,11 @@ class _Blocks:
         self.transforms, self.sums, self.y = transforms, sums, y
         self.number, self.total = ("float32", "float32") if kernel.products == "float32" else ("int16", "int32")
 
-    def emit(self) -> None:
+    def emit(self, schedule: Schedule) -> None:
         kernel = self.kernel
         each, tasks = -(-kernel.blocks // kernel.tasks), kernel.tasks * kernel.parts
-        parallel = tasks > 1 and kernel.work >= PARALLEL_WORK
         with ExitStack() as stack:
-            task = stack.enter_context((T.parallel if parallel else T.serial)(0, tasks))
+            (task,) = schedule.loops(stack, (tasks,), kernel.work if tasks > 1 else 0, 1)
             step = stack.enter_context(T.serial(0, each))
             block = tirx.floordiv(task, kernel.parts) * each + step
             if each * kernel.tasks != kernel.blocks:
@@ -140,7 +129,7 @@ class _Blocks:
         x = image * kernel.x_steps[0] + row * (kernel.size * kernel.x_steps[1])
         x = x + column * (kernel.size * kernel.x_steps[2])
         width = lanes if kernel.products == "float32" else 2 * lanes
-        share = 2 if kernel.products == "pairs" else 1
+        share = 2 if kernel.products == "dot2" else 1
         whole = kernel.channels // width
         if whole:
             with T.serial(0, whole) as unit:
@@ -166,7 +155,7 @@ class _Blocks:
         for row in range(side):
             for column, value in enumerate(transform([half[column][row] for column in range(side)], keep)):
                 at = place + (row * side + column) * kernel.transform_step
-                if kernel.products == "pairs":
+                if kernel.products == "dot2":
                     store(self.transforms, at, reinterpreted(value(), f"int32x{width // 2}"), width // 2)
                 else:
                     store(self.transforms, at, value(), width)
@@ -181,7 +170,7 @@ class _Blocks:
         """Sums of a block of outputs, for all points and tiles."""
         kernel = self.kernel
         width = vectors * kernel.lanes
-        share = 2 if kernel.products == "pairs" else 1
+        share = 2 if kernel.products == "dot2" else 1
         tiles = tirx.floordiv(count + (kernel.rows - 1), kernel.rows)
         with T.serial(0, kernel.points) as point, T.serial(0, tiles) as index:
             first = index * kernel.rows
@@ -212,7 +201,7 @@ class _Blocks:
 
     def emit_step(self, number: Term, weight: Term, accumulators: Sequence[Sequence[Register]]) -> None:
         kernel, lanes = self.kernel, self.kernel.lanes
-        share = 2 if kernel.products == "pairs" else 1
+        share = 2 if kernel.products == "dot2" else 1
         weights = [
             load(self.weights, weight + vector * (lanes * share), lanes * share)
             for vector in range(len(accumulators[0]))
@@ -222,9 +211,9 @@ class _Blocks:
             for register, values in zip(row, weights):
                 if kernel.products == "float32":
                     register.add(tirx.Broadcast(element, lanes) * values)
-                elif kernel.products == "pairs":
+                elif kernel.products == "dot2":
                     pairs = reinterpreted(tirx.Broadcast(element, lanes), f"int16x{2 * lanes}")
-                    register.add(pair_products(pairs, values, lanes), wraps=True)
+                    register.add(dot2(pairs, values, lanes), wraps=True)
                 else:
                     register.add(widened_products(tirx.Broadcast(element, lanes), values, lanes), wraps=True)
 
@@ -279,7 +268,9 @@ class _Blocks:
             def element(index: int, further: Term | None) -> Term:
                 return loaded(self.further[index], kernel.further[index], places, further)
 
-            T.buffer_store(self.y, finished(kernel.finish, element, total.buffer[lane], kernel.y_dtype), [place + lane])
+            T.buffer_store(
+                self.y, finished(kernel.epilogue, element, total.buffer[lane], kernel.y_dtype), [place + lane]
+            )
 
 
 _Value = Callable[[], Term]

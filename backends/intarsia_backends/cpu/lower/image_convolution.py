@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
+from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.lowering.access import Access, Expression
-from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Expression
 from intarsia_backends.lowering.fusion import stored
 from intarsia_backends.lowering.layouts import channels_last, images_result
 from intarsia_backends.lowering.ops.geometry import Window, first_tap
@@ -30,7 +31,7 @@ class Convolution:
     bias        [groups, outputs]
     zero        what the input is stored without; None for float32
     value       what is made
-    expression  its element, over ("acc",) and ("in", k)
+    expression  its element, over `Accumulator()` and `Input(k)`
     views       the operands of the expression
     """
 
@@ -47,7 +48,7 @@ class Convolution:
         """How the machine multiplies, as a kernel's `products`; four bytes at a time only where sums are direct."""
         return "float32" if self.zero is None else products_for(machine)
 
-    def placed(self, builder: Builder, halo: Halo, step: int, *, as_bytes: bool = False) -> Placed:
+    def placed(self, builder: CpuBuilder, halo: Halo, step: int, *, as_bytes: bool = False) -> Placed:
         """Where everything lies.
 
         halo, step, as_bytes  as in `channels_last`

@@ -8,31 +8,35 @@ from dataclasses import replace
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.depthwise import DepthwiseBlocking, DepthwiseQuestion, pack_bias, pack_weights
+from intarsia_backends.cpu.depthwise import DepthwiseTask, DepthwiseTiling, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.lower.convolution_choice import DirectBlocking
+from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction
+from intarsia_backends.cpu.lower.builder import CpuBuilder
+from intarsia_backends.cpu.lower.convolution_tiling import DirectTiling
+from intarsia_backends.cpu.lower.dot4 import dot4_bias, takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
-from intarsia_backends.cpu.lower.packing import channel_weight, interleaved_outputs, pack, pad_outputs
-from intarsia_backends.cpu.lower.quads import quads_bias, takes_quads
+from intarsia_backends.cpu.lower.packing import interleaved_outputs, pack, pad_outputs
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.lower.winograd import (
-    convolution_question,
+    convolution_task,
     convolved_by_winograd,
     winograd_room,
     winograd_sizes_of,
 )
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.winograd import Plan
-from intarsia_backends.lowering.access import Access, Expression
-from intarsia_backends.lowering.builder import Builder, Pending
-from intarsia_backends.lowering.kernels import SHARES, STORED, Contraction, Kernel, nest
-from intarsia_backends.lowering.layouts import BYTES, HALOS, wanted_halo
+from intarsia_backends.cpu.winograd import WinogradTiling
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.builder import ImageReader, Pending
+from intarsia_backends.lowering.expressions import Expression, Input
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import nest
+from intarsia_backends.lowering.layouts import channel_weight, wanted_halo
 from intarsia_backends.lowering.ops.geometry import Window, window_halo, window_of
-from intarsia_backends.lowering.ops.table import elements
+from intarsia_backends.lowering.ops.table import elements, known
 from intarsia_backends.lowering.program import Operand
 from intarsia_backends.lowering.views import Halo, Images, View
 
-_PICKED_OUTPUTS = 64
+_GATHERED_OUTPUTS = 64
 """Outputs from on which a 1x1 convolution with strides is worth a copy of what it reads."""
 
 
@@ -46,12 +50,12 @@ def _is_depthwise(window: Window) -> bool:
 
 
 def convolve_images(
-    builder: Builder,
+    builder: CpuBuilder,
     node: Node,
     window: Window,
     weights: Array,
     bias: Array,
-    finish: Expression,
+    epilogue: Expression,
     factors: Array | None,
     zero: int | None,
 ) -> None:
@@ -59,7 +63,7 @@ def convolve_images(
 
     weights  [groups, outputs, channels, height, width] of float32 or int8
     bias     [groups, outputs]
-    factors  float64 of each output channel; ("in", 0) of `finish`
+    factors  float64 of each output channel; `Input(0)` of `epilogue`
     zero     what the input is stored without; None for float32
     """
     operands: list[View] = []
@@ -75,103 +79,115 @@ def convolve_images(
         return channel == 1 and room
 
     def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
-        convolution = Convolution(node.input(0), window, weights, bias, zero, value, expression, views)
+        convolution = Convolution(
+            source=node.input(0),
+            window=window,
+            weights=weights,
+            bias=bias,
+            zero=zero,
+            value=value,
+            expression=expression,
+            views=views,
+        )
         if _is_depthwise(window):
             _depthwise(builder, convolution)
         else:
             _dense(builder, node, convolution)
 
-    builder.defer(node.output, Pending(node.output.shape, finish, tuple(operands), takes, emit))
+    builder.defer(
+        node.output,
+        Pending(shape=node.output.shape, expression=epilogue, operands=tuple(operands), takes=takes, emit=emit),
+    )
 
 
-def _dense(builder: Builder, node: Node, convolution: Convolution) -> None:
+def _dense(builder: CpuBuilder, node: Node, convolution: Convolution) -> None:
     machine, window = builder.machine, convolution.window
     products = convolution.products(machine)
     weights, bias = convolution.weights, convolution.bias
     sizes = winograd_sizes_of(builder, node, window, weights[0])
-    if convolution.zero is not None and not sizes and _sums_quads(machine, window, weights, bias):
-        products = "quads"
-        bias = quads_bias(weights.reshape(-1, *weights.shape[2:]), bias, convolution.zero).reshape(bias.shape)
+    if convolution.zero is not None and not sizes and _sums_dot4(machine, window, weights, bias):
+        products = "dot4"
+        bias = dot4_bias(weights.reshape(-1, *weights.shape[2:]), bias, convolution.zero).reshape(bias.shape)
         convolution = replace(convolution, bias=bias)
     if window.groups > 1 and window.channels % SHARES[products]:
         products = "int16"  # a pair would reach into the next group
-    question = convolution_question(machine, window, products, sizes)
-    halo, step = winograd_room(builder, question, window)
+    task = convolution_task(machine, window, products, sizes)
+    halo, step = winograd_room(builder, task, window)
     if not sizes and _joins_taps(window, products) and _keeps_pairs(builder, convolution.source, window):
         placed = convolution.placed(builder, _room_below(halo), 1)
         convolution = _with_joined_taps(convolution)
         window = convolution.window
-        question = convolution_question(machine, window, products, ())
+        task = convolution_task(machine, window, products, ())
     else:
-        placed = convolution.placed(builder, halo, step, as_bytes=products == "quads")
-    if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _PICKED_OUTPUTS:
-        x, images, target, finish = placed
-        x, images = _picked(builder, x, images, window, STORED[products])
+        placed = convolution.placed(builder, halo, step, as_bytes=products == "dot4")
+    if window.kernel == (1, 1) and window.strides != (1, 1) and window.outputs >= _GATHERED_OUTPUTS:
+        x, images, target, epilogue = placed
+        x, images = _gathered(builder, x, images, window, STORED[products])
         window = replace(window, strides=(1, 1))
-        placed, convolution = (x, images, target, finish), replace(convolution, window=window)
-        question = replace(question, strides=window.strides)
+        placed, convolution = (x, images, target, epilogue), replace(convolution, window=window)
+        task = replace(task, strides=window.strides)
     _, images, target, _ = placed
     if not sizes:
         x_positions = (images.row * window.strides[0], images.pitch * window.strides[1])
         walks = [target.strides[2:], *(view.strides[2:] for view in convolution.views)]
-        question = replace(question, one_row=_is_one_row(window.positions, [x_positions, *walks]))
+        task = replace(task, one_row=_is_one_row(window.positions, [x_positions, *walks]))
 
-    def make(maker: Builder, blocking: DirectBlocking | Plan) -> tuple[Kernel, Sequence[Operand]]:
-        if isinstance(blocking, Plan):
-            return convolved_by_winograd(maker, convolution, placed, blocking)
-        return _convolved_directly(maker, convolution, placed, products, blocking)
+    def make(maker: CpuBuilder, config: DirectTiling | WinogradTiling) -> tuple[Kernel, Sequence[Operand]]:
+        if isinstance(config, WinogradTiling):
+            return convolved_by_winograd(maker, convolution, placed, config)
+        return _convolved_directly(maker, convolution, placed, products, config)
 
-    builder.call_blocked(question, make, target.start)
+    builder.call_tuned(task, make, target.start)
 
 
 def _convolved_directly(
-    builder: Builder, convolution: Convolution, placed: Placed, products: str, blocking: DirectBlocking
+    builder: CpuBuilder, convolution: Convolution, placed: Placed, products: str, config: DirectTiling
 ) -> tuple[Kernel, Sequence[Operand]]:
     """The sum as it is written: the kernel, and its operands without the output."""
     window, lanes = convolution.window, builder.machine.lanes
-    pairs = SHARES[products]
-    channels = -(-window.channels // pairs)
-    x, images, target, finish = placed
+    share = SHARES[products]
+    channels = -(-window.channels // share)
+    x, images, target, epilogue = placed
     y_image, _, y_row, y_position = target.strides
-    row = images.row // pairs
+    row = images.row // share
     positions = window.positions
-    x_positions = (row * window.strides[0], images.pitch * window.strides[1] // pairs)
+    x_positions = (row * window.strides[0], images.pitch * window.strides[1] // share)
     walks = [view.strides for view in convolution.views]
     y_positions = (y_row, y_position)
-    if blocking.columns:
-        columns = blocking.columns
+    if config.columns:
+        columns = config.columns
         positions = (math.prod(positions) // columns, columns)
         x_positions = (x_positions[1] * columns, x_positions[1])
         y_positions = (y_position * columns, y_position)
         walks = [(*walk[:2], walk[3] * columns, walk[3]) for walk in walks]
     kernel = Contraction(
-        products,
-        window.batch,
-        window.groups,
-        window.outputs,
-        positions,
-        (*window.kernel, channels),
-        images.image // pairs,
-        channels,
-        x_positions,
-        (row * window.dilations[0], images.pitch * window.dilations[1] // pairs, 1),
-        target.dtype,
-        y_image,
-        window.outputs,
-        1,
-        y_positions,
-        blocking.tile,
-        blocking.flat,
-        blocking.vectors,
-        lanes,
-        tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
-        window.groups == 1,
-        blocking.chunked,
-        blocking.rows_first,
-        finish,
+        products=products,
+        batch=window.batch,
+        groups=window.groups,
+        outputs=window.outputs,
+        positions=positions,
+        reduction=(*window.kernel, channels),
+        x_batch=images.image // share,
+        x_group=channels,
+        x_positions=x_positions,
+        x_reduction=(row * window.dilations[0], images.pitch * window.dilations[1] // share, 1),
+        y_dtype=target.dtype,
+        y_batch=y_image,
+        y_group=window.outputs,
+        y_channel=1,
+        y_positions=y_positions,
+        tile=config.tile,
+        flat=config.flat,
+        vectors=config.vectors,
+        lanes=lanes,
+        operands=tuple(Access(view.dtype, walk) for view, walk in zip(convolution.views, walks)),
+        padded=window.groups == 1,
+        chunked=config.chunked,
+        rows_first=config.rows_first,
+        epilogue=epilogue,
     )
-    order = interleaved_outputs(window.outputs, blocking.vectors, lanes) if kernel.interleaved else None
-    packed = pack(convolution.weights, blocking.vectors, lanes, products, window_first=True, order=order)
+    order = interleaved_outputs(window.outputs, config.vectors, lanes) if kernel.interleaved else None
+    packed = pack(convolution.weights, config.vectors, lanes, products, window_first=True, order=order)
     bias = pad_outputs(convolution.bias, lanes)
     return kernel, [
         x,
@@ -186,10 +202,10 @@ def _joins_taps(window: Window, products: str) -> bool:
     pairs, all but the last one of a row."""
     odd = window.channels % 2 == 1 and window.kernel[1] > 1
     plain = window.groups == 1 and window.dilations[1] == 1
-    return products == "pairs" and odd and plain and window.strides[1] % 2 == 0
+    return products == "dot2" and odd and plain and window.strides[1] % 2 == 0
 
 
-def _keeps_pairs(builder: Builder, source: Value, window: Window) -> bool:
+def _keeps_pairs(builder: CpuBuilder, source: Value, window: Window) -> bool:
     """Whether pairs begin at even places in every row of an odd number of channels: no other reader has it lie there
     otherwise, or wants another halo."""
     halo = window_halo(window)
@@ -211,28 +227,30 @@ def _room_below(halo: Halo) -> Halo:
     return replace(halo, bottom=halo.bottom + 1)
 
 
-def _sums_quads(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
+def _sums_dot4(machine: Machine, window: Window, weights: Array, bias: Array) -> bool:
     """Whether a convolution of int8 that is summed directly reads bytes, four channels at a time.
 
     weights  [groups, outputs, channels, height, width]; bias [groups, outputs]
     """
-    alone = window.groups == 1 or window.channels % SHARES["quads"] == 0  # else some would reach into the next group
-    return alone and takes_quads(machine, weights.reshape(-1, *weights.shape[2:]), bias)
+    alone = window.groups == 1 or window.channels % SHARES["dot4"] == 0  # else some would reach into the next group
+    return alone and takes_dot4(machine, weights.reshape(-1, *weights.shape[2:]), bias)
 
 
-def _picked(builder: Builder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
+def _gathered(builder: CpuBuilder, x: Operand, images: Images, window: Window, dtype: str) -> tuple[Operand, Images]:
     """A copy of the positions that a 1x1 window with strides meets, side by side.
 
     Those between them would take room in the caches, and steps of some powers of two use few sets of these.
     """
     rows, columns = window.positions
-    picked = Images(images.batch, images.channels, rows, columns, images.pitch, Halo())
-    buffer = builder.scratch(picked.elements, dtype)
+    gathered = Images(
+        batch=images.batch, channels=images.channels, height=rows, width=columns, pitch=images.pitch, halo=Halo()
+    )
+    buffer = builder.scratch(gathered.elements, dtype)
     steps = (images.image, images.row * window.strides[0], images.pitch * window.strides[1], 1)
-    target = Access(dtype, (picked.image, picked.row, picked.pitch, 1))
+    target = Access(dtype, (gathered.image, gathered.row, gathered.pitch, 1))
     extents = (images.batch, rows, columns, images.pitch)
-    builder.call(nest(extents, [Access(dtype, steps)], target, ("in", 0)), [x], buffer)
-    return buffer, picked
+    builder.call(nest(extents, [Access(dtype, steps)], target, Input(0)), [x], buffer)
+    return buffer, gathered
 
 
 def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> bool:
@@ -240,39 +258,39 @@ def _is_one_row(positions: Sequence[int], walks: Sequence[Sequence[int]]) -> boo
     return all(row == position * positions[1] for row, position in walks)
 
 
-def _depthwise(builder: Builder, convolution: Convolution) -> None:
+def _depthwise(builder: CpuBuilder, convolution: Convolution) -> None:
     """Every channel by itself."""
     window, lanes = convolution.window, builder.machine.lanes
-    x, images, target, finish = convolution.placed(builder, window_halo(window), lanes)
+    x, images, target, epilogue = convolution.placed(builder, window_halo(window), lanes)
     height, width = window.kernel
-    question = DepthwiseQuestion(
-        builder.machine,
-        convolution.products(builder.machine),
-        window.batch,
-        builder.machine.whole_vectors(window.groups),
-        (height, width),
-        (window.strides[0], window.strides[1]),
-        (window.dilations[0], window.dilations[1]),
-        (window.positions[0], window.positions[1]),
+    task = DepthwiseTask(
+        machine=builder.machine,
+        products=convolution.products(builder.machine),
+        batch=window.batch,
+        channels=builder.machine.whole_vectors(window.groups),
+        kernel=(height, width),
+        strides=(window.strides[0], window.strides[1]),
+        dilations=(window.dilations[0], window.dilations[1]),
+        positions=(window.positions[0], window.positions[1]),
     )
 
-    def make(maker: Builder, blocking: DepthwiseBlocking) -> tuple[Kernel, Sequence[Operand]]:
+    def make(maker: CpuBuilder, config: DepthwiseTiling) -> tuple[Kernel, Sequence[Operand]]:
         kernel = Depthwise(
-            question.products,
-            question.batch,
-            question.channels,
-            question.kernel,
-            question.strides,
-            question.dilations,
-            question.positions,
-            (images.image, images.row, images.pitch),
-            target.dtype,
-            (target.strides[0], target.strides[2], target.strides[3]),
-            convolution.accesses,
-            finish,
-            blocking.rows,
-            blocking.columns,
-            lanes,
+            products=task.products,
+            batch=task.batch,
+            channels=task.channels,
+            kernel=task.kernel,
+            strides=task.strides,
+            dilations=task.dilations,
+            positions=task.positions,
+            x_steps=(images.image, images.row, images.pitch),
+            y_dtype=target.dtype,
+            y_steps=(target.strides[0], target.strides[2], target.strides[3]),
+            further=convolution.accesses,
+            epilogue=epilogue,
+            rows=config.rows,
+            columns=config.columns,
+            lanes=lanes,
         )
         weights = convolution.weights.reshape(window.groups, height, width)
         return kernel, [
@@ -282,10 +300,12 @@ def _depthwise(builder: Builder, convolution: Convolution) -> None:
             *(view.start for view in convolution.views),
         ]
 
-    builder.call_blocked(question, make, target.start)
+    builder.call_tuned(task, make, target.start)
 
 
-def _convolution_halo(node: Node, builder: Builder) -> Halo:
+def _convolution_halo(builder: CpuBuilder, node: Node) -> Halo:
+    if not known(node.input(1)):
+        return Halo()  # weights made at run time are not for these kernels
     weights = elements(node.input(1))
     window = window_of(node, weights.shape)
     if not takes_images(window):
@@ -294,10 +314,10 @@ def _convolution_halo(node: Node, builder: Builder) -> Halo:
     if not sizes:
         return window_halo(window)
     products = "float32" if weights.dtype.kind == "f" else products_for(builder.machine)
-    return winograd_room(builder, convolution_question(builder.machine, window, products, sizes), window)[0]
+    return winograd_room(builder, convolution_task(builder.machine, window, products, sizes), window)[0]
 
 
-def _wants_bytes(node: Node, builder: Builder) -> bool:
+def _wants_bytes(builder: CpuBuilder, node: Node) -> bool:
     data = elements(node.input(1))
     window = window_of(node, data.shape)
     if not builder.machine.adds_products or not takes_images(window) or _is_depthwise(window):
@@ -306,8 +326,8 @@ def _wants_bytes(node: Node, builder: Builder) -> bool:
         return False
     shape = (window.groups, window.outputs)
     bias = elements(node.input(2)).reshape(shape)
-    return _sums_quads(builder.machine, window, data.reshape(*shape, *data.shape[1:]), bias)
+    return _sums_dot4(builder.machine, window, data.reshape(*shape, *data.shape[1:]), bias)
 
 
-HALOS["Conv"] = HALOS["qconv"] = _convolution_halo
-BYTES["qconv"] = _wants_bytes
+IMAGES = ImageReader(_convolution_halo)
+BYTE_IMAGES = ImageReader(_convolution_halo, _wants_bytes)

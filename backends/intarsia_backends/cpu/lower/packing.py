@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
 from intarsia_backends.cpu.tiling import interleaving_order
-from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.kernels import SHARES, WEIGHTS
-from intarsia_backends.lowering.program import Buffer
 
 
 def pack(
@@ -30,17 +28,17 @@ def pack(
     order  of the outputs, absent ones counted, where it is not their own
     """
     groups, outputs, channels, *kernel = weights.shape
-    pairs = SHARES[products]
+    share = SHARES[products]
     padded = -(-outputs // lanes) * lanes
-    padded_channels = -(-channels // pairs) * pairs
+    padded_channels = -(-channels // share) * share
     full = np.zeros((groups, padded, padded_channels, *kernel), weights.dtype)
     full[:, :outputs, :channels] = weights
     if order is not None:
         full = full[:, order]
-    steps = padded_channels // pairs * math.prod(kernel)
-    split = full.reshape(groups, padded, padded_channels // pairs, pairs, math.prod(kernel))
+    steps = padded_channels // share * math.prod(kernel)
+    split = full.reshape(groups, padded, padded_channels // share, share, math.prod(kernel))
     axes = (0, 4, 2, 1, 3) if window_first else (0, 2, 4, 1, 3)
-    ordered = split.transpose(axes).reshape(groups, steps, padded, pairs)
+    ordered = split.transpose(axes).reshape(groups, steps, padded, share)
     block = vectors * lanes  # one after the other; the last may be narrow
     blocks = [ordered[:, :, start : start + block].reshape(groups, -1) for start in range(0, padded, block)]
     return np.concatenate(blocks, axis=1).astype(WEIGHTS[products])
@@ -61,8 +59,3 @@ def interleaved_outputs(outputs: int, vectors: int, lanes: int) -> list[int]:
         if width % 2:
             order += range((block + width - 1) * lanes, (block + width) * lanes)
     return order
-
-
-def channel_weight(builder: Builder, numbers: Array) -> Buffer:
-    """A number for each channel, read by whole vectors: zeros follow."""
-    return builder.weight(np.concatenate([numbers, np.zeros(builder.machine.lanes, numbers.dtype)]))

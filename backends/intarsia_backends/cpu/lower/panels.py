@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.blockings import Question
-from intarsia_backends.cpu.lower.tiles import PAIR_VECTORS_MAX, step_cycles
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
+from intarsia_backends.cpu.lower.tiles import DOT2_VECTORS_MAX, step_cycles
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.tiling import Cut, split_evenly, sum_chains
-from intarsia_backends.lowering.kernels import PARALLEL_WORK, SHARES, WEIGHTS
+from intarsia_backends.cpu.tiling import PARALLEL_WORK, ProductTiling, split_evenly, sum_chains
+from intarsia_backends.cpu.tuning_tasks import TuningTask
 
 _LATENCY_STEPS = 4.0
 """Cycles until a multiply-add that waits for the one before it can start."""
@@ -45,11 +45,11 @@ def tallest_tile(registers: int, vectors: int, *, adds: bool = False) -> int:
 
 
 def _adds(machine: Machine, products: str) -> bool:
-    return products == "pairs" and not machine.adds_products
+    return products == "dot2" and not machine.adds_products
 
 
 @dataclass(frozen=True)
-class ProductQuestion(Question):
+class ProductTask(TuningTask):
     """How to cut up a matrix product.
 
     products  as in `MatrixProduct`
@@ -72,8 +72,8 @@ class ProductQuestion(Question):
         words = f"{', packed' if self.packed else ''}{', in blocks' if self.blocks else ''}"
         return f"product {self.products} {self.batch} of {self.rows}x{self.depth}x{self.columns}{words}"
 
-    def rule(self) -> Cut:
-        return cut_product(
+    def heuristic(self) -> ProductTiling:
+        return tile_product(
             self.machine,
             self.batch,
             self.rows,
@@ -89,43 +89,54 @@ class ProductQuestion(Question):
         """Of one step of the sum for one column."""
         return 2 if self.products == "int16" else 4
 
-    def alternatives(self) -> list[Cut]:
+    def alternatives(self) -> list[ProductTiling]:
         """Panels of other widths, lower tiles, other parts of the depth and of the rows."""
-        rule = self.rule()
+        heuristic = self.heuristic()
         ranked = _panels(self.machine, self.rows, self.columns, self.products)
         found = []
         for panels, wide, wide_panels in [panels for _, *panels in sorted(ranked)][: _WIDTHS_TRIED + 1]:
             tiles = _tiles(self.machine, wide, self.products)
-            found.append(self._cut(panels, wide, wide_panels, tiles, self._depth_block(wide, tiles)))
-        mine = (rule.panels, rule.wide, rule.wide_panels, rule.tiles)
-        for depth_block in (self.depth, rule.depth_block * 2, -(-rule.depth_block // 2)):
+            found.append(self._tiling(panels, wide, wide_panels, tiles, self._depth_block(wide, tiles)))
+        mine = (heuristic.panels, heuristic.wide, heuristic.wide_panels, heuristic.tiles)
+        for depth_block in (self.depth, heuristic.depth_block * 2, -(-heuristic.depth_block // 2)):
             if self.blocks and 64 <= depth_block <= self.depth:
-                found.append(self._cut(*mine, depth_block))
-        for parts in (1, rule.row_blocks // 2, rule.row_blocks * 2):
-            if 1 <= parts <= max(1, self.rows // (2 * rule.tiles[0])):
-                found.append(self._cut(*mine, rule.depth_block, split_evenly(self.rows, -(-self.rows // parts))[0]))
-        if rule.tiles[0] > 2:
-            lower = (rule.tiles[0] - 1, max(1, rule.tiles[1] - 1))
-            found.append(self._cut(*mine[:3], lower, rule.depth_block))
-        return [cut for cut in dict.fromkeys(found) if cut != rule]
+                found.append(self._tiling(*mine, depth_block))
+        for parts in (1, heuristic.row_blocks // 2, heuristic.row_blocks * 2):
+            if 1 <= parts <= max(1, self.rows // (2 * heuristic.tiles[0])):
+                found.append(
+                    self._tiling(*mine, heuristic.depth_block, split_evenly(self.rows, -(-self.rows // parts))[0])
+                )
+        if heuristic.tiles[0] > 2:
+            lower = (heuristic.tiles[0] - 1, max(1, heuristic.tiles[1] - 1))
+            found.append(self._tiling(*mine[:3], lower, heuristic.depth_block))
+        return [tiling for tiling in dict.fromkeys(found) if tiling != heuristic]
 
     def _depth_block(self, wide: int, tiles: tuple[int, int]) -> int:
         return block_depth(self.machine, self.rows, self.depth, self._element_bytes, self.blocks, wide, tiles[0])
 
-    def _cut(
+    def _tiling(
         self, panels: int, wide: int, wide_panels: int, tiles: tuple[int, int], depth_block: int, row_blocks: int = 0
-    ) -> Cut:
+    ) -> ProductTiling:
         row_blocks = row_blocks or block_rows(self.rows, depth_block, tiles[0])
         work = self.batch * self.rows * self.depth * self.columns
         chunks = share_panels(work, self.batch * row_blocks, panels)
-        return Cut(self.machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+        return ProductTiling(
+            lanes=self.machine.lanes,
+            wide=wide,
+            wide_panels=wide_panels,
+            panels=panels,
+            tiles=tiles,
+            depth_block=depth_block,
+            row_blocks=row_blocks,
+            chunks=chunks,
+        )
 
 
 @lru_cache(maxsize=4096)
-def cut_product(
+def tile_product(
     machine: Machine, batch: int, rows: int, depth: int, columns: int, products: str, element: int, blocks: bool
-) -> Cut:
-    """The cheapest cut by a simple model: two multiply-adds and two loads a cycle, and chains that cover the latency.
+) -> ProductTiling:
+    """The cheapest one by a simple model: two multiply-adds and two loads a cycle, and chains that cover the latency.
 
     element  bytes of one step of the sum for one column
     blocks   whether sums may be put aside in y between parts of the depth
@@ -136,7 +147,16 @@ def cut_product(
     depth_block = block_depth(machine, rows, depth, element, blocks, wide, tiles[0])
     row_blocks = block_rows(rows, depth_block, tiles[0])
     chunks = share_panels(batch * rows * depth * columns, batch * row_blocks, panels)
-    return Cut(machine.lanes, wide, wide_panels, panels, tiles, depth_block, row_blocks, chunks)
+    return ProductTiling(
+        lanes=machine.lanes,
+        wide=wide,
+        wide_panels=wide_panels,
+        panels=panels,
+        tiles=tiles,
+        depth_block=depth_block,
+        row_blocks=row_blocks,
+        chunks=chunks,
+    )
 
 
 def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tuple[float, int, int, int]]:
@@ -145,7 +165,7 @@ def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tu
     found = []
     most = _VECTORS_MAX
     if rows > 1 and _adds(machine, products) and machine.registers <= 16:
-        most = PAIR_VECTORS_MAX
+        most = DOT2_VECTORS_MAX
     for largest in range(1, min(vectors, most) + 1):
         panels, wide, wide_panels = split_evenly(vectors, largest)
         tiles, adds = _tiles(machine, wide, products), _adds(machine, products)
@@ -197,29 +217,29 @@ def _step(tile: int, vectors: int, adds: bool) -> float:
     loads = tile + vectors
     # Loads cost a little even where they do not limit: of two equal tiles the one with fewer loads is better.
     cycles = max(tile * vectors / 2, _LATENCY_STEPS / sum_chains(tile, vectors), loads / 2) + 0.01 * loads
-    return max(cycles, step_cycles(tile, vectors, "pairs")) if adds else cycles
+    return max(cycles, step_cycles(tile, vectors, "dot2")) if adds else cycles
 
 
-def pack_panels(weights: Array, cut: Cut, products: str) -> Array:
+def pack_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
     """Weights [depth, columns] (or a stack of them) as a MatrixProduct reads them: panel after panel."""
     *batch, depth, columns = weights.shape
-    pairs = SHARES[products]
-    steps = -(-depth // pairs)
-    full = np.zeros((*batch, steps * pairs, cut.vectors * cut.lanes), weights.dtype)
+    share = SHARES[products]
+    steps = -(-depth // share)
+    full = np.zeros((*batch, steps * share, tiling.vectors * tiling.lanes), weights.dtype)
     full[..., :depth, :columns] = weights
-    full = full.reshape(*batch, steps, pairs, cut.vectors * cut.lanes)
+    full = full.reshape(*batch, steps, share, tiling.vectors * tiling.lanes)
     parts, start = [], 0
-    for panel in range(cut.panels):
-        width = (cut.wide if panel < cut.wide_panels else cut.wide - 1) * cut.lanes
+    for panel in range(tiling.panels):
+        width = (tiling.wide if panel < tiling.wide_panels else tiling.wide - 1) * tiling.lanes
         part = np.swapaxes(full[..., start : start + width], -1, -2)
-        parts.append(part.reshape(*batch, steps * width * pairs))
+        parts.append(part.reshape(*batch, steps * width * share))
         start += width
     packed = np.concatenate(parts, axis=-1)
     return np.ascontiguousarray(packed.astype(WEIGHTS[products]))
 
 
-def pad_columns(numbers: Array, cut: Cut) -> Array:
+def pad_columns(numbers: Array, tiling: ProductTiling) -> Array:
     """One number for each column, with zeros for the absent ones."""
-    result = np.zeros(cut.vectors * cut.lanes, numbers.dtype)
+    result = np.zeros(tiling.vectors * tiling.lanes, numbers.dtype)
     result[: numbers.size] = numbers.reshape(-1)
     return result

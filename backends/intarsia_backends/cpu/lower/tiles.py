@@ -15,7 +15,7 @@ _INSTRUCTIONS = 5.0
 
 _TILE_MAX, _VECTORS_MAX = 14, 8
 
-PAIR_VECTORS_MAX = 2
+DOT2_VECTORS_MAX = 2
 """The same for pairs in 16 registers: 5 positions by 2 vectors are up to a fifth faster than 3 by 3 on Zen 3; these are
 faster than 2 vectors and a third alone."""
 
@@ -32,13 +32,13 @@ def choose_tile(machine: Machine, outputs: int, row: int, products: str = "float
     """
     best: tuple[float, int, int] | None = None
     needed = -(-outputs // machine.lanes)
-    fused = machine.adds_products and products in ("pairs", "quads")
+    fused = machine.adds_products and products in ("dot2", "dot4")
     # What LLVM needs beside, or it moves sums out of the registers.
     spare = 1 if products == "float32" else 5 if fused and machine.registers > 16 else 3
     costs = "float32" if fused else products  # one instruction multiplies and adds
     most = _VECTORS_MAX
     if products != "float32" and machine.registers <= 16:
-        most = 3 if needed == 3 else PAIR_VECTORS_MAX
+        most = 3 if needed == 3 else DOT2_VECTORS_MAX
     for vectors in range(1, min(most, needed) + 1):
         widths = [vectors] * (needed // vectors) + [needed % vectors] * (needed % vectors > 0)
         for tile in range(1, min(row, _TILE_MAX) + 1):
@@ -109,4 +109,4 @@ def split_row(machine: Machine, outputs: int, positions: int, products: str = "f
 
 def products_for(machine: Machine) -> str:
     """How the machine multiplies int16: in pairs on x86, which has an instruction for it."""
-    return "pairs" if machine.name == "x86_64" else "int16"
+    return "dot2" if machine.name == "x86_64" else "int16"

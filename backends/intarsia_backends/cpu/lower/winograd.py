@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError
 from intarsia.ir.graph import Node
 from intarsia_backends.cpu.image_kernels import Winograd
-from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion
+from intarsia_backends.cpu.kernels import SHARES
+from intarsia_backends.cpu.lower.builder import CpuBuilder
+from intarsia_backends.cpu.lower.convolution_tiling import ConvolutionTask
+from intarsia_backends.cpu.lower.dot4 import takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
-from intarsia_backends.cpu.lower.quads import takes_quads
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.winograd import Plan, pack_bias, pack_weights, winograd_pays, winograd_sizes
-from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.kernels import SHARES, Kernel
+from intarsia_backends.cpu.winograd import WinogradTiling, pack_bias, pack_weights, winograd_pays, winograd_sizes
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.ops.geometry import Window, window_halo
 from intarsia_backends.lowering.ops.table import elements
 from intarsia_backends.lowering.program import Operand
 from intarsia_backends.lowering.views import Halo
 
-FLOAT_VARIABLE = "INTARSIA_FLOAT"
-"""Environment variable: "strict" keeps float32 convolutions to plain sums, whose errors are some ten times smaller."""
 
-
-def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Array) -> tuple[int, ...]:
+def winograd_sizes_of(builder: CpuBuilder, node: Node, window: Window, weights: Array) -> tuple[int, ...]:
     """Rows and columns of the tiles by which a node may be made; () where the sum must be direct.
 
     weights  [outputs, channels, height, width] of float32 or int8
@@ -39,9 +35,9 @@ def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Arr
     if node not in builder.winograd_sizes:  # asked for the halo, and for the kernel
         channels, outputs = machine.whole_vectors(window.channels), machine.whole_vectors(window.outputs)
         products = "float32" if real else products_for(machine)
-        sizes = winograd_sizes(channels, outputs, products, strict=_is_strict(), weights=None if real else weights)
-        if sizes and not real and takes_quads(machine, weights, elements(node.input(2))):
-            # The direct sum would have its images stored otherwise: the rule decides for good.
+        sizes = winograd_sizes(channels, outputs, products, strict=machine.strict, weights=None if real else weights)
+        if sizes and not real and takes_dot4(machine, weights, elements(node.input(2))):
+            # The direct sum would have its images stored otherwise: the heuristic decides for good.
             positions = (window.positions[0], window.positions[1])
             size = winograd_pays(machine, window.batch, channels, outputs, positions, products, sizes)
             sizes = (size,) if size else ()
@@ -49,41 +45,39 @@ def winograd_sizes_of(builder: Builder, node: Node, window: Window, weights: Arr
     return builder.winograd_sizes[node]
 
 
-def convolution_question(
-    machine: Machine, window: Window, products: str, sizes: tuple[int, ...]
-) -> ConvolutionQuestion:
+def convolution_task(machine: Machine, window: Window, products: str, sizes: tuple[int, ...]) -> ConvolutionTask:
     """How to make a dense convolution; not yet whether its image is one row, which one that Winograd's algorithm may
     make never is: its padded rows are longer than those of the output."""
-    return ConvolutionQuestion(
-        machine,
-        products,
-        window.batch,
-        window.groups,
-        window.channels,
-        window.outputs,
-        window.kernel,
-        window.strides,
-        window.dilations,
-        window.positions,
-        False,
-        sizes,
+    return ConvolutionTask(
+        machine=machine,
+        products=products,
+        batch=window.batch,
+        groups=window.groups,
+        channels=window.channels,
+        outputs=window.outputs,
+        kernel=window.kernel,
+        strides=window.strides,
+        dilations=window.dilations,
+        positions=window.positions,
+        one_row=False,
+        winograd=sizes,
     )
 
 
-def winograd_room(builder: Builder, question: ConvolutionQuestion, window: Window) -> tuple[Halo, int]:
+def winograd_room(builder: CpuBuilder, task: ConvolutionTask, window: Window) -> tuple[Halo, int]:
     """The halo around what is convolved, and what its channels are rounded up to. While the choice is open they serve
     every alternative."""
-    if not question.winograd:
-        return window_halo(window), SHARES[question.products]
-    if builder.blockings.open:
+    if not task.winograd:
+        return window_halo(window), SHARES[task.products]
+    if builder.configs.open:
         halo = window_halo(window)
-        for size in question.winograd:
+        for size in task.winograd:
             halo = halo.joined(winograd_halo(window, size))
         return halo, builder.machine.lanes
-    blocking = builder.blockings.answer(question).blocking
-    if isinstance(blocking, Plan):
-        return winograd_halo(window, blocking.size), builder.machine.lanes
-    return window_halo(window), SHARES[question.products]
+    config = builder.configs.choice(task).config
+    if isinstance(config, WinogradTiling):
+        return winograd_halo(window, config.size), builder.machine.lanes
+    return window_halo(window), SHARES[task.products]
 
 
 def winograd_halo(window: Window, size: int) -> Halo:
@@ -95,29 +89,29 @@ def winograd_halo(window: Window, size: int) -> Halo:
 
 
 def convolved_by_winograd(
-    builder: Builder, convolution: Convolution, placed: Placed, blocking: Plan
+    builder: CpuBuilder, convolution: Convolution, placed: Placed, config: WinogradTiling
 ) -> tuple[Kernel, Sequence[Operand]]:
     """A convolution in one group, made in tiles: the kernel, and its operands without the output."""
     machine, window = builder.machine, convolution.window
-    x, images, target, finish = placed
+    x, images, target, epilogue = placed
     kernel = Winograd(
-        convolution.products(machine),
-        blocking.size,
-        window.batch,
-        machine.whole_vectors(window.channels),
-        machine.whole_vectors(window.outputs),
-        (window.positions[0], window.positions[1]),
-        (images.image, images.row, images.pitch),
-        target.dtype,
-        (target.strides[0], target.strides[2], target.strides[3]),
-        convolution.accesses,
-        finish,
-        blocking.tiles,
-        blocking.tasks,
-        blocking.parts,
-        blocking.rows,
-        blocking.vectors,
-        machine.lanes,
+        products=convolution.products(machine),
+        size=config.size,
+        batch=window.batch,
+        channels=machine.whole_vectors(window.channels),
+        outputs=machine.whole_vectors(window.outputs),
+        positions=(window.positions[0], window.positions[1]),
+        x_steps=(images.image, images.row, images.pitch),
+        y_dtype=target.dtype,
+        y_steps=(target.strides[0], target.strides[2], target.strides[3]),
+        further=convolution.accesses,
+        epilogue=epilogue,
+        tiles=config.tiles,
+        tasks=config.tasks,
+        parts=config.parts,
+        rows=config.rows,
+        vectors=config.vectors,
+        lanes=machine.lanes,
     )
     return kernel, [
         x,
@@ -126,14 +120,3 @@ def convolved_by_winograd(
         *(view.start for view in convolution.views),
         *(builder.scratch(elements, dtype) for dtype, elements in kernel.scratch),
     ]
-
-
-def _is_strict() -> bool:
-    wish = os.environ.get(FLOAT_VARIABLE, "")
-    if wish not in ("", "fast", "strict"):
-        raise CompileError(
-            where=f"environment variable {FLOAT_VARIABLE}",
-            what=f"{wish!r} is neither 'fast' nor 'strict'",
-            help="unset it, or set it to 'strict' for convolutions without Winograd's algorithm",
-        )
-    return wish == "strict"

@@ -23,22 +23,23 @@ _PROCESSOR_FIELDS = ("vendor_id", "cpu family", "model", "model name", "CPU impl
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a question.
+    """What is known of a task.
 
-    blocking      the text of the fastest blocking: the rule's own where nothing is faster
+    config        the text of the fastest config: the heuristic's own where nothing is faster
     tried         the texts of the others that were timed; a search goes on with those that are missing
-    seconds       of a call of it, as a share of the rule's in the same race times `rule_seconds`
-    rule_seconds  of a call of the rule's
+    seconds       of a call of it, as a share of the heuristic's in the same race times `heuristic_seconds`
+    heuristic_seconds
+                  of a call of the heuristic's
     """
 
-    blocking: str
+    config: str
     tried: tuple[str, ...]
     seconds: float
-    rule_seconds: float
+    heuristic_seconds: float
 
 
-class BlockingCache:
-    """What was found for one processor and version, by the key of a question.
+class ConfigCache:
+    """What was found for one processor and version, by the key of a task.
 
     context  what the figures hold for; another context has another file
     notes    for the user: why what is on the disk was not used, or could not be written
@@ -47,7 +48,7 @@ class BlockingCache:
     def __init__(self, context: Mapping[str, str], folder: Path | None = None) -> None:
         self.context, self.notes = dict(context), list[str]()
         name = hashlib.sha256(json.dumps(self.context, sort_keys=True).encode()).hexdigest()[:16]
-        self.path = (folder or cache_folder("cpu")) / f"blockings-{name}.json"
+        self.path = (folder or cache_folder("cpu")) / f"configs-{name}.json"
         self._entries = self._read()
         self._added: dict[str, Found] = {}
 
@@ -106,9 +107,9 @@ class BlockingCache:
 
 def _found(entry: Any) -> Found:
     tried = entry["tried"]
-    if not isinstance(entry["blocking"], str) or not isinstance(tried, list):
+    if not isinstance(entry["config"], str) or not isinstance(tried, list):
         raise TypeError("an entry has parts of another type")
-    return Found(entry["blocking"], tuple(map(str, tried)), float(entry["seconds"]), float(entry["rule_seconds"]))
+    return Found(entry["config"], tuple(map(str, tried)), float(entry["seconds"]), float(entry["heuristic_seconds"]))
 
 
 def context_of(machine: Machine, threads: int) -> dict[str, str]:
@@ -142,8 +143,9 @@ def _version(package: str) -> str:
 def _emitters() -> str:
     """The generation of the kernels: a digest of what makes them, which nobody can forget to raise."""
     digest = hashlib.sha256()
-    for file in sorted((files("intarsia_backends.cpu") / "emit").iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".py"):
-            digest.update(file.name.encode() + file.read_bytes())
+    for folder in (files("intarsia_backends.cpu") / "emit", files("intarsia_backends.tir")):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.name.encode() + file.read_bytes())
     digest.update((files("intarsia_backends.cpu") / "runtime.c").read_bytes())
     return digest.hexdigest()[:16]

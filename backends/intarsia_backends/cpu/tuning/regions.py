@@ -1,4 +1,4 @@
-"""From regions to answers: what they ask is collected, timed, and looked up in the cache."""
+"""From regions to choices: what they ask is collected, timed, and looked up in the cache."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from intarsia.ir.graph import Graph
 from intarsia.targets import Progress
-from intarsia_backends.cpu.blockings import Asked, Blockings, OpenBlockings
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.tuning.cache import BlockingCache, context_of
+from intarsia_backends.cpu.tuning.cache import ConfigCache, context_of
 from intarsia_backends.cpu.tuning.search import Outcome, Timer, search
 from intarsia_backends.cpu.tuning.trial import TrialTimer
+from intarsia_backends.cpu.tuning_tasks import AskedTask, Configs, OpenConfigs
 
 THREADS = 1
 """Threads that kernels are timed on: how many will run them is not known yet."""
@@ -23,7 +23,7 @@ THREADS = 1
 class TunedRegions:
     """blockings  answers for the regions; notes  what to tell the user; outcome  None where nothing was asked"""
 
-    blockings: Blockings
+    configs: Configs
     notes: tuple[str, ...]
     outcome: Outcome | None
 
@@ -45,17 +45,17 @@ def tune_regions(
     timer     in place of timing kernels
     """
     begun = clock()
-    asked: list[Asked] = []
+    asked: list[AskedTask] = []
     cold = 0
     for region in regions:
-        blockings = OpenBlockings()
-        cold += len(lower_region(region, machine, blockings).weights)
-        asked += blockings.asked
+        configs = OpenConfigs()
+        cold += len(lower_region(region, machine, configs).weights)
+        asked += configs.asked
     if not asked:
-        return TunedRegions(Blockings(), ("no layer has a choice: there is nothing to time",), None)
-    cache = BlockingCache(context_of(machine, THREADS))
+        return TunedRegions(Configs(), ("no layer has a choice: there is nothing to time",), None)
+    cache = ConfigCache(context_of(machine, THREADS))
     trials = TrialTimer(machine, compiler, cold)
     left = seconds - (clock() - begun)
     outcome = search(asked, timer or trials, cache, left, clock=clock, progress=progress)
     notes = (outcome.text(clock() - begun), *trials.notes, *cache.notes)
-    return TunedRegions(Blockings(outcome.answers), notes, outcome)
+    return TunedRegions(Configs(outcome.choices), notes, outcome)

@@ -1,4 +1,4 @@
-"""The search: for the layers that take most of the time, a few blockings at a time, while the budget lasts."""
+"""The search: for the layers that take most of the time, a few configs at a time, while the budget lasts."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from intarsia.targets import Progress
-from intarsia_backends.cpu.blockings import CACHE, SEARCH, Answer, Asked, Blocking, Question
-from intarsia_backends.cpu.tuning.cache import BlockingCache, Found
+from intarsia_backends.cpu.tuning.cache import ConfigCache, Found
+from intarsia_backends.cpu.tuning_tasks import CACHE, SEARCH, AskedTask, Choice, Config, TuningTask
 
 MARGIN = 0.97
-"""Share of the rule's time that another blocking may take at most to be chosen: less of a gain may be noise."""
+"""Share of the heuristic's time that another config may take at most to be chosen: less of a gain may be noise."""
 
 _TOGETHER = 5
-"""Blockings in a race, beside the rule's and the fastest so far."""
+"""Configs in a race, beside the heuristic's and the fastest so far."""
 
 
 class Timer(Protocol):
-    """Seconds of a call of each blocking of a layer, timed against each other; infinity where one is no good."""
+    """Seconds of a call of each config of a layer, timed against each other; infinity where one is no good."""
 
-    def __call__(self, asked: Asked, blockings: Sequence[Blocking]) -> list[float]: ...
+    def __call__(self, asked: AskedTask, configs: Sequence[Config]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a search came to.
 
-    answers     by question, what is faster than the rule
-    layers      questions there were
+    choices     by task, what is faster than the heuristic
+    layers      tasks there were
     timed       how many of these were timed now
     known       how many were found in the cache with nothing left to time
-    unfinished  how many have blockings that were never timed
+    unfinished  how many have configs that were never timed
     gain        estimated share of the time of the layers that were ever timed which is won
     """
 
-    answers: dict[Question, Answer]
+    choices: dict[TuningTask, Choice]
     layers: int
     timed: int
     known: int
@@ -51,64 +51,64 @@ class Outcome:
             parts.append(f"{self.known} were known from the cache")
         if self.unfinished:
             parts.append(f"for {self.unfinished} the budget ended before all was tried: another run goes on there")
-        parts.append(f"for {len(self.answers)} something is faster than the rule, about {self.gain:.1%} of their time")
+        parts.append(f"for {len(self.choices)} something is faster than the rule, about {self.gain:.1%} of their time")
         return "; ".join(parts)
 
 
 class _Layer:
-    """A question, what is known of it, and what is still to be tried."""
+    """A task, what is known of it, and what is still to be tried."""
 
-    def __init__(self, asked: Asked, calls: int, work: int, cache: BlockingCache) -> None:
+    def __init__(self, asked: AskedTask, calls: int, work: int, cache: ConfigCache) -> None:
         self.asked, self.calls, self.work = asked, calls, work
-        self.question = asked.question
-        self.rule = self.question.rule()
-        self.alternatives: list[Any] = list(self.question.alternatives())
-        self.best, self.ratio, self.rule_seconds = self.rule, 1.0, math.nan
+        self.task = asked.task
+        self.heuristic = self.task.heuristic()
+        self.alternatives: list[Any] = list(self.task.alternatives())
+        self.best, self.ratio, self.heuristic_seconds = self.heuristic, 1.0, math.nan
         self.tried: list[str] = []
         self.timed = False
-        found = cache.get(self.question.key)
-        named = None if found is None else self.question.named(found.blocking)
+        found = cache.get(self.task.key)
+        named = None if found is None else self.task.named(found.config)
         if found is not None and named is not None:
-            self.best, self.rule_seconds, self.tried = named, found.rule_seconds, list(found.tried)
-            self.ratio = found.seconds / found.rule_seconds if found.rule_seconds > 0 else 1.0
+            self.best, self.heuristic_seconds, self.tried = named, found.heuristic_seconds, list(found.tried)
+            self.ratio = found.seconds / found.heuristic_seconds if found.heuristic_seconds > 0 else 1.0
         self.known = found is not None and named is not None
-        self.left = [blocking for blocking in self.alternatives if str(blocking) not in self.tried]
+        self.left = [config for config in self.alternatives if str(config) not in self.tried]
 
     def race(self, timer: Timer) -> None:
         """Time the next few."""
         next, self.left = self.left[:_TOGETHER], self.left[_TOGETHER:]
-        others = [self.best] if self.best != self.rule else []
-        racing = [self.rule, *others, *next]
+        others = [self.best] if self.best != self.heuristic else []
+        racing = [self.heuristic, *others, *next]
         seconds = timer(self.asked, racing)
         self.timed = True
         self.tried += map(str, next)
-        self.rule_seconds = seconds[0]
+        self.heuristic_seconds = seconds[0]
         fastest = min(range(1, len(racing)), key=lambda index: seconds[index])
         ratio = seconds[fastest] / seconds[0]
-        self.best, self.ratio = (racing[fastest], ratio) if ratio <= MARGIN else (self.rule, 1.0)
+        self.best, self.ratio = (racing[fastest], ratio) if ratio <= MARGIN else (self.heuristic, 1.0)
 
     @property
     def found(self) -> Found:
-        return Found(str(self.best), tuple(self.tried), self.ratio * self.rule_seconds, self.rule_seconds)
+        return Found(str(self.best), tuple(self.tried), self.ratio * self.heuristic_seconds, self.heuristic_seconds)
 
     @property
-    def answer(self) -> Answer | None:
-        """None where nothing is known to be faster than the rule's."""
-        if self.best == self.rule:
+    def choice(self) -> Choice | None:
+        """None where nothing is known to be faster than the heuristic's."""
+        if self.best == self.heuristic:
             return None
-        return Answer(self.best, SEARCH if self.timed else CACHE)
+        return Choice(self.best, SEARCH if self.timed else CACHE)
 
 
 def search(
-    asked: Sequence[Asked],
+    asked: Sequence[AskedTask],
     timer: Timer,
-    cache: BlockingCache,
+    cache: ConfigCache,
     seconds: float,
     *,
     clock: Callable[[], float] = time.monotonic,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Time blockings, layers with most work first, and one race after the other for all before any gets another.
+    """Time configs, layers with most work first, and one race after the other for all before any gets another.
 
     seconds   budget of the clock; a race that has begun is ended, and none begins that would likely take longer than
               what is left
@@ -125,7 +125,7 @@ def search(
                 if begun + (spent / done if done else 0.0) >= end:
                     return _outcome(layers)
                 layer.race(timer)
-                cache.add(layer.question.key, layer.found)
+                cache.add(layer.task.key, layer.found)
                 done, spent = done + 1, spent + clock() - begun
                 if progress is not None:
                     progress("tuning", done, races)
@@ -134,21 +134,21 @@ def search(
         cache.save()
 
 
-def _layers(asked: Sequence[Asked], cache: BlockingCache) -> list[_Layer]:
-    first: dict[Question, Asked] = {}
-    calls: dict[Question, int] = {}
+def _layers(asked: Sequence[AskedTask], cache: ConfigCache) -> list[_Layer]:
+    first: dict[TuningTask, AskedTask] = {}
+    calls: dict[TuningTask, int] = {}
     for item in asked:
-        first.setdefault(item.question, item)
-        calls[item.question] = calls.get(item.question, 0) + 1
-    return [_Layer(item, calls[question], calls[question] * item.work, cache) for question, item in first.items()]
+        first.setdefault(item.task, item)
+        calls[item.task] = calls.get(item.task, 0) + 1
+    return [_Layer(item, calls[task], calls[task] * item.work, cache) for task, item in first.items()]
 
 
 def _outcome(layers: Sequence[_Layer]) -> Outcome:
-    measured = [layer for layer in layers if layer.rule_seconds > 0]
-    before = sum(layer.calls * layer.rule_seconds for layer in measured)
-    after = sum(layer.calls * layer.rule_seconds * layer.ratio for layer in measured)
+    measured = [layer for layer in layers if layer.heuristic_seconds > 0]
+    before = sum(layer.calls * layer.heuristic_seconds for layer in measured)
+    after = sum(layer.calls * layer.heuristic_seconds * layer.ratio for layer in measured)
     return Outcome(
-        {layer.question: layer.answer for layer in layers if layer.answer is not None},
+        {layer.task: layer.choice for layer in layers if layer.choice is not None},
         len(layers),
         sum(layer.timed for layer in layers),
         sum(layer.known and not layer.timed and not layer.left for layer in layers),

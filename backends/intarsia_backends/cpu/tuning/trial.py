@@ -22,12 +22,13 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
-from intarsia_backends.cpu.blockings import Asked, Blocking
+from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
 from intarsia_backends.cpu.link import link_region, write_kernels
+from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.cpu.tuning_tasks import AskedTask, Config
 from intarsia_backends.lowering.access import Access
-from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.kernels import Contraction, Kernel, MatrixProduct
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.program import Buffer, Operand, Part, Program, buffer_of
 
 _COLD_BYTES_MAX = 48 << 20
@@ -101,7 +102,7 @@ int intarsia_region_race(int runs, const uint8_t *wanted, void *const *const *se
 
 
 class Trial:
-    """Kernels for several blockings of one layer, made and loaded.
+    """Kernels for several configs of one layer, made and loaded.
 
     machine   what they are made for: this one
     compiler  the command that compiles C
@@ -111,10 +112,10 @@ class Trial:
     """
 
     def __init__(
-        self, asked: Asked, blockings: Sequence[Blocking], machine: Machine, compiler: Sequence[str], cold: int
+        self, asked: AskedTask, configs: Sequence[Config], machine: Machine, compiler: Sequence[str], cold: int
     ) -> None:
-        random, builder = np.random.default_rng(0), Builder(Graph("trial"), machine)
-        made = [asked.make(builder, blocking) for blocking in blockings]
+        random, builder = np.random.default_rng(0), CpuBuilder(Graph("trial"), machine, {})
+        made = [asked.make(builder, config) for config in configs]
         own = set(builder.weights)
         self._kernels = [kernel for kernel, _ in made]
         self._output = buffer_of(asked.output)
@@ -173,8 +174,8 @@ class Trial:
         if winner:
             self._best[:] = _NEVER
             self._race([0, winner], _runs(_LAST_SECONDS, fastest))
-            rule, least = float(self._best[0]) / 1e9, float(self._best[winner]) / 1e9
-            seconds = [rule, *(max(own, least) for own in seconds[1:])]
+            heuristic, least = float(self._best[0]) / 1e9, float(self._best[winner]) / 1e9
+            seconds = [heuristic, *(max(own, least) for own in seconds[1:])]
         return seconds
 
     def _race(self, wanted: Sequence[int], runs: int) -> None:
@@ -199,7 +200,7 @@ def agree(expected: Array, actual: Array) -> bool:
 
 
 class TrialTimer:
-    """Times blockings of a layer; a `Timer`.
+    """Times configs of a layer; a `Timer`.
 
     machine, compiler, cold  as in `Trial`
     notes                    what went wrong, for the user
@@ -209,19 +210,22 @@ class TrialTimer:
         self.machine, self.compiler, self.cold = machine, compiler, cold
         self.notes: list[str] = []
 
-    def __call__(self, asked: Asked, blockings: Sequence[Blocking]) -> list[float]:
+    def __call__(self, asked: AskedTask, configs: Sequence[Config]) -> list[float]:
         """Seconds of each; infinity for one that cannot be made, or whose result is not that of the first.
 
-        Either is a mistake in this program, and no reason to stop: the rule's code is right. The user is told.
+        Either is a mistake in this program, and no reason to stop: the heuristic's code is right. The user is told.
         """
         try:
-            trial = Trial(asked, blockings, self.machine, self.compiler, self.cold)
+            trial = Trial(asked, configs, self.machine, self.compiler, self.cold)
         except _FAILURES as error:
-            if len(blockings) > 2:  # which one it is, they tell alone
-                pairs = [self(asked, [blockings[0], blocking]) for blocking in blockings[1:]]
-                rule = min(pair[0] for pair in pairs)
-                return [rule, *(math.inf if math.isinf(other) else other * rule / mine for mine, other in pairs)]
-            self._leave_out(asked, blockings[-1], f"cannot be made: {error}")
+            if len(configs) > 2:  # which one it is, they tell alone
+                pairs = [self(asked, [configs[0], config]) for config in configs[1:]]
+                heuristic = min(pair[0] for pair in pairs)
+                return [
+                    heuristic,
+                    *(math.inf if math.isinf(other) else other * heuristic / mine for mine, other in pairs),
+                ]
+            self._leave_out(asked, configs[-1], f"cannot be made: {error}")
             return [math.inf, math.inf]
         try:
             outputs = trial.outputs()
@@ -230,12 +234,12 @@ class TrialTimer:
             trial.close()
         for index, output in enumerate(outputs):
             if not agree(outputs[0], output):
-                self._leave_out(asked, blockings[index], f"gives other results than {blockings[0]}")
+                self._leave_out(asked, configs[index], f"gives other results than {configs[0]}")
                 seconds[index] = math.inf
         return seconds
 
-    def _leave_out(self, asked: Asked, blocking: Blocking, why: str) -> None:
-        self.notes.append(f"{blocking} of '{asked.question.key}' {why}; it is left out, please report it")
+    def _leave_out(self, asked: AskedTask, config: Config, why: str) -> None:
+        self.notes.append(f"{config} of '{asked.task.key}' {why}; it is left out, please report it")
 
 
 # ---- memory

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from intarsia.ir.graph import Node
-from intarsia_backends.lowering.access import Expression
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, apply, select
 
 PLAIN = {
     "Abs": "abs",
@@ -59,34 +59,34 @@ UNARY = (*PLAIN, *_ATTRIBUTES, "Relu", "Reciprocal")
 def unary(name: str, arguments: Sequence[Any], x: Expression, dtype: str) -> Expression | None:
     """The expression of ONNX op `name` on x; None where there is no such function here."""
     numbers: list[Expression] = [
-        ("const", dtype, float(argument)) for argument in arguments if not isinstance(argument, (str, bytes))
+        Constant(dtype, float(argument)) for argument in arguments if not isinstance(argument, (str, bytes))
     ]
-    zero: Expression = ("const", dtype, 0.0)
+    zero = Constant(dtype, 0.0)
     if name in PLAIN:
-        return (PLAIN[name], x)
+        return apply(PLAIN[name], x)
     if name == "Relu":
-        return ("floor_at", x, zero)
+        return apply("floor_at", x, zero)
     if name == "Reciprocal":
-        return ("div", ("const", dtype, 1.0), x)
+        return Constant(dtype, 1.0) / x
     if name == "Clip":
         low, high = (float(argument) for argument in arguments)
         if not math.isinf(low):
-            x = ("floor_at", x, ("const", dtype, low))
-        return x if math.isinf(high) else ("ceil_at", x, ("const", dtype, high))
+            x = apply("floor_at", x, Constant(dtype, low))
+        return x if math.isinf(high) else apply("ceil_at", x, Constant(dtype, high))
     if name not in _ATTRIBUTES:
         return None
-    numbers += [("const", dtype, default) for _, default in _ATTRIBUTES[name][len(arguments) :] if default != "none"]
+    numbers += [Constant(dtype, default) for _, default in _ATTRIBUTES[name][len(arguments) :] if default != "none"]
     if name == "LeakyRelu":
-        return ("leaky", x, *numbers)
+        return apply("leaky", x, *numbers)
     if name == "Selu":
-        return ("mul", numbers[1], ("elu", x, numbers[0]))
+        return numbers[1] * apply("elu", x, numbers[0])
     if name == "ThresholdedRelu":
-        return ("select", ("gt", x, *numbers), x, zero)
+        return select(x > numbers[0], x, zero)
     if name == "HardSigmoid":
-        return ("hard_sigmoid", x, *numbers)
+        return apply("hard_sigmoid", x, *numbers)
     if name == "Gelu":
-        return ("gelu_tanh" if arguments and arguments[0] in ("tanh", b"tanh", 1.0) else "gelu", x)
-    return (name.lower(), x, *numbers)
+        return apply("gelu_tanh" if arguments and arguments[0] in ("tanh", b"tanh", 1.0) else "gelu", x)
+    return apply(name.lower(), x, *numbers)
 
 
 def attribute_arguments(node: Node) -> tuple[Any, ...]:
@@ -108,4 +108,4 @@ def knows_activation(node: Node) -> bool:
     """Whether the activation that a node carries, if any, can be made."""
     name = node.attributes.get("activation")
     arguments = node.attributes.get("activation_arguments", ())
-    return not name or unary(str(name), arguments, ("acc",), "float32") is not None
+    return not name or unary(str(name), arguments, Accumulator(), "float32") is not None

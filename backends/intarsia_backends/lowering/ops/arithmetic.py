@@ -8,16 +8,25 @@ import numpy as np
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Expression
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expression_types import INTEGERS
+from intarsia_backends.lowering.expressions import (
+    Constant,
+    Expression,
+    Input,
+    apply,
+    equal,
+    logical_and,
+    logical_or,
+    select,
+)
 from intarsia_backends.lowering.fusion import map_values
 from intarsia_backends.lowering.ops.activations import activated, knows_activation
 from intarsia_backends.lowering.ops.movement import text
 from intarsia_backends.lowering.ops.table import FLOATS, NUMBERS, Lowering, attribute, refused
 
-INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-_A: Expression = ("in", 0)
-_B: Expression = ("in", 1)
+_left = Input(0)
+_right = Input(1)
 
 Body = Callable[[Node], Expression]
 
@@ -31,7 +40,7 @@ def _map(body: Body) -> Callable[[Builder, Node], None]:
 
 
 def _number(dtype: str, number: float) -> Expression:
-    return ("const", dtype, number)
+    return Constant(dtype, number)
 
 
 # ---- division and remainder of whole numbers
@@ -39,32 +48,32 @@ def _number(dtype: str, number: float) -> Expression:
 
 def _harmless(dtype: str) -> Expression:
     """The divisor, or 1 in place of those that a processor cannot divide by: 0, and -1 under the lowest number."""
-    bad: Expression = ("eq", _B, _number(dtype, 0))
+    bad = equal(_right, _number(dtype, 0))
     if not dtype.startswith("u"):
-        bad = ("or", bad, ("eq", _B, _number(dtype, -1)))
-    return ("select", bad, _number(dtype, 1), _B)
+        bad = logical_or(bad, equal(_right, _number(dtype, -1)))
+    return select(bad, _number(dtype, 1), _right)
 
 
 def _quotient(node: Node) -> Expression:
     """Cut toward zero; by 0 it gives what the NumPy meaning does: 0, or 1 for a negative number."""
     dtype = node.input(0).dtype
     if dtype in FLOATS:
-        return activated(node, ("div", _A, _B), dtype)
-    zero: Expression = _number(dtype, 0)
-    quotient: Expression = ("div", _A, _harmless(dtype))
+        return activated(node, _left / _right, dtype)
+    zero = _number(dtype, 0)
+    quotient = _left / _harmless(dtype)
     by_zero: Expression = zero
     if not dtype.startswith("u"):
-        quotient = ("select", ("eq", _B, _number(dtype, -1)), ("sub", zero, _A), quotient)
-        by_zero = ("select", ("lt", _A, zero), _number(dtype, 1), zero)
-    return ("select", ("eq", _B, zero), by_zero, quotient)
+        quotient = select(equal(_right, _number(dtype, -1)), zero - _left, quotient)
+        by_zero = select(_left < zero, _number(dtype, 1), zero)
+    return select(equal(_right, zero), by_zero, quotient)
 
 
 def _remainder(node: Node) -> Expression:
     dtype = node.input(0).dtype
     if dtype in FLOATS:
-        return ("fmod", _A, _B) if attribute(node, "fmod", 0) else ("float_mod", _A, _B)
+        return apply("fmod" if attribute(node, "fmod", 0) else "float_mod", _left, _right)
     # With 1 for 0 and -1 the remainder is 0, as NumPy has it.
-    return ("truncated_mod" if attribute(node, "fmod", 0) else "floored_mod", _A, _harmless(dtype))
+    return apply("truncated_mod" if attribute(node, "fmod", 0) else "floored_mod", _left, _harmless(dtype))
 
 
 # ---- bits
@@ -73,14 +82,14 @@ def _remainder(node: Node) -> Expression:
 def _shifted(node: Node) -> Expression:
     dtype = node.input(0).dtype
     bits = np.dtype(dtype).itemsize * 8
-    inside: Expression = ("lt", _B, _number(dtype, bits))
+    inside = _right < _number(dtype, bits)
     if not dtype.startswith("u"):
-        inside = ("and", inside, ("ge", _B, _number(dtype, 0)))
+        inside = logical_and(inside, _right >= _number(dtype, 0))
     if text(node, "direction", "") == "LEFT":
-        return ("select", inside, ("shift_left", _A, ("select", inside, _B, _number(dtype, 0))), _number(dtype, 0))
+        return select(inside, _left << select(inside, _right, _number(dtype, 0)), _number(dtype, 0))
     if dtype.startswith("u"):
-        return ("select", inside, ("shift_right", _A, ("select", inside, _B, _number(dtype, 0))), _number(dtype, 0))
-    return ("shift_right", _A, ("select", inside, _B, _number(dtype, bits - 1)))
+        return select(inside, _left >> select(inside, _right, _number(dtype, 0)), _number(dtype, 0))
+    return _left >> select(inside, _right, _number(dtype, bits - 1))
 
 
 def _lower_bit_cast(builder: Builder, node: Node) -> None:
@@ -99,22 +108,22 @@ def _check_bit_cast(node: Node) -> Support:
 def _infinite(node: Node) -> Expression:
     dtype = node.input(0).dtype
     ends = [
-        ("eq", _A, _number(dtype, sign * np.inf))
+        equal(_left, _number(dtype, sign * np.inf))
         for sign, name in ((1, "detect_positive"), (-1, "detect_negative"))
         if attribute(node, name, 1)
     ]
     if not ends:
-        return ("and", ("eq", _A, _number(dtype, np.inf)), ("eq", _A, _number(dtype, 0)))
-    return ends[0] if len(ends) == 1 else ("or", *ends)
+        return logical_and(equal(_left, _number(dtype, np.inf)), equal(_left, _number(dtype, 0)))
+    return ends[0] if len(ends) == 1 else logical_or(*ends)
 
 
 def _shrunk(node: Node) -> Expression:
     dtype = node.input(0).dtype
     limit, bias = float(attribute(node, "lambd", 0.5)), _number(dtype, float(attribute(node, "bias", 0.0)))
-    above: Expression = ("gt", _A, _number(dtype, limit))
-    below: Expression = ("lt", _A, _number(dtype, -limit))
-    rest: Expression = ("select", above, ("sub", _A, bias), _number(dtype, 0))
-    return ("select", below, ("add", _A, bias), rest)
+    above = _left > _number(dtype, limit)
+    below = _left < _number(dtype, -limit)
+    rest = select(above, _left - bias, _number(dtype, 0))
+    return select(below, _left + bias, rest)
 
 
 def _check_activation(node: Node) -> Support:
@@ -129,12 +138,12 @@ LOWERINGS = {
     "Div": Lowering(_map(_quotient), dtypes=NUMBERS, check=_check_activation),
     "Mod": Lowering(_map(_remainder), dtypes=NUMBERS),
     "BitShift": Lowering(_map(_shifted), dtypes=INTEGERS),
-    "BitwiseAnd": Lowering(_map(lambda node: ("bit_and", _A, _B)), dtypes=INTEGERS),
-    "BitwiseOr": Lowering(_map(lambda node: ("bit_or", _A, _B)), dtypes=INTEGERS),
-    "BitwiseXor": Lowering(_map(lambda node: ("bit_xor", _A, _B)), dtypes=INTEGERS),
-    "BitwiseNot": Lowering(_map(lambda node: ("bit_not", _A)), dtypes=INTEGERS),
+    "BitwiseAnd": Lowering(_map(lambda node: _left & _right), dtypes=INTEGERS),
+    "BitwiseOr": Lowering(_map(lambda node: _left | _right), dtypes=INTEGERS),
+    "BitwiseXor": Lowering(_map(lambda node: _left ^ _right), dtypes=INTEGERS),
+    "BitwiseNot": Lowering(_map(lambda node: ~_left), dtypes=INTEGERS),
     "BitCast": Lowering(_lower_bit_cast, dtypes=NUMBERS, own_type=(0,), check=_check_bit_cast),
-    "IsNaN": Lowering(_map(lambda node: ("is_nan", _A)), dtypes=FLOATS, own_type=(0,)),
+    "IsNaN": Lowering(_map(lambda node: apply("is_nan", _left)), dtypes=FLOATS, own_type=(0,)),
     "IsInf": Lowering(_map(_infinite), dtypes=FLOATS, own_type=(0,)),
     "Shrink": Lowering(_map(_shrunk), dtypes=FLOATS),
 }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import mul
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.movement import text
 from intarsia_backends.lowering.ops.products import Product
@@ -60,7 +63,8 @@ def _lower(builder: Builder, node: Node) -> None:
         return
     summed = [letter for letter in sizes if letter not in equation.output]
     kept = [sizes[letter] for letter in equation.output]
-    accesses, operands, body = [], [], None
+    accesses, operands = [], []
+    factors: list[Expression] = []
     for index, letters in enumerate(equation.operands):
         value = node.input(index)
         steps: dict[str, int] = {}
@@ -69,9 +73,8 @@ def _lower(builder: Builder, node: Node) -> None:
         walk = tuple(steps.get(letter, 0) for letter in (*equation.output, *summed))
         accesses.append(Access(value.dtype, walk))
         operands.append(builder.read(value))
-        factor: Expression = ("in", index)
-        body = factor if body is None else ("mul", body, factor)
-    assert body is not None
+        factors.append(Input(index))
+    body = reduce(mul, factors)
     y = Access(node.output.dtype, row_major(kept) if kept else (0,))
     if not kept:
         kept, accesses = [1], [Access(access.dtype, (0, *access.strides)) for access in accesses]
@@ -83,7 +86,7 @@ def _lower(builder: Builder, node: Node) -> None:
             body,
             reduced=[sizes[letter] for letter in summed] or [1],
             combine="add",
-            initial=("const", node.output.dtype, 0),
+            initial=Constant(node.output.dtype, 0),
         )
         if summed
         else nest(kept, accesses, y, body)
@@ -114,16 +117,16 @@ def _lower_product(builder: Builder, node: Node, equation: _Equation, sizes: dic
     w_walk = tuple(w[1].get(letter, 0) for letter in (*outer[:-1], depth, column))
     axes = tuple((*outer, column).index(letter) for letter in output)
     product = Product(
-        builder,
-        extents,
-        sizes[depth],
-        "float32",
-        replace(x[0], strides=x_walk),
-        replace(w[0], strides=w_walk),
-        None,
-        axes,
+        builder=builder,
+        extents=extents,
+        depth=sizes[depth],
+        products="float32",
+        x=replace(x[0], strides=x_walk),
+        w=replace(w[0], strides=w_walk),
+        bias=None,
+        axes=axes,
     )
-    product.defer(node.output, ("acc",))
+    product.defer(node.output, Accumulator())
     return True
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.packing import channel_weight
-from intarsia_backends.lowering.access import Expression
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Input, apply, equal, logical_not, select
 from intarsia_backends.lowering.fusion import map_values
+from intarsia_backends.lowering.layouts import channel_weight
 from intarsia_backends.lowering.ops.activations import UNARY, activated, attribute_arguments, knows_activation, unary
 from intarsia_backends.lowering.ops.table import ALL, FLOATS, MOVED, NUMBERS, Lowering, attribute, elements, refused
 from intarsia_backends.lowering.views import View
@@ -23,14 +23,14 @@ def _present(node: Node) -> list[Value]:
 
 def _unary(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    body = unary(node.op, attribute_arguments(node), ("in", 0), x.dtype)
+    body = unary(node.op, attribute_arguments(node), Input(0), x.dtype)
     assert body is not None
     map_values(builder, [x], node.output, body)
 
 
 def _binary(function: str) -> Callable[[Builder, Node], None]:
     def lower(builder: Builder, node: Node) -> None:
-        body = activated(node, (function, ("in", 0), ("in", 1)), node.input(0).dtype)
+        body = activated(node, apply(function, Input(0), Input(1)), node.input(0).dtype)
         map_values(builder, _present(node), node.output, body)
 
     return lower
@@ -39,49 +39,49 @@ def _binary(function: str) -> Callable[[Builder, Node], None]:
 def _variadic(function: str, mean: bool = False) -> Callable[[Builder, Node], None]:
     def lower(builder: Builder, node: Node) -> None:
         values = _present(node)
-        body: Expression = ("in", 0)
+        body: Expression = Input(0)
         for index in range(1, len(values)):
-            body = (function, body, ("in", index))
+            body = apply(function, body, Input(index))
         if mean:
-            body = ("div", body, ("const", node.output.dtype, float(len(values))))
+            body = body / Constant(node.output.dtype, float(len(values)))
         map_values(builder, values, node.output, body)
 
     return lower
 
 
 def _lower_not(builder: Builder, node: Node) -> None:
-    map_values(builder, _present(node), node.output, ("not", ("in", 0)))
+    map_values(builder, _present(node), node.output, logical_not(Input(0)))
 
 
 def _lower_where(builder: Builder, node: Node) -> None:
-    map_values(builder, _present(node), node.output, ("select", ("in", 0), ("in", 1), ("in", 2)))
+    map_values(builder, _present(node), node.output, select(Input(0), Input(1), Input(2)))
 
 
 def _lower_clip(builder: Builder, node: Node) -> None:
     x = node.input(0)
     values: list[Value] = [x]
-    body: Expression = ("in", 0)
+    body: Expression = Input(0)
     for index, function in ((1, "max"), (2, "min")):
         bound = node.optional_input(index)
         if bound is not None:
-            body = (function, body, ("in", len(values)))
+            body = apply(function, body, Input(len(values)))
             values.append(bound)
     map_values(builder, values, node.output, body)
 
 
 def _lower_prelu(builder: Builder, node: Node) -> None:
-    map_values(builder, _present(node), node.output, ("leaky", ("in", 0), ("in", 1)))
+    map_values(builder, _present(node), node.output, apply("leaky", Input(0), Input(1)))
 
 
 def _lower_cast(builder: Builder, node: Node) -> None:
     source, target = node.input(0).dtype, node.output.dtype
-    body: Expression = ("in", 0)
+    body: Expression = Input(0)
     if source == "float16" and target != "float16":
-        source, body = "float32", ("from_half", body)
+        source, body = "float32", apply("from_half", body)
     if source == target:
         pass
     elif target == "float16":
-        body = ("to_half", _converted(body, source, "float32"))
+        body = apply("to_half", _converted(body, source, "float32"))
     else:
         body = _converted(body, source, target)
     map_values(builder, [node.input(0)], node.output, body)  # the second input of CastLike is not read
@@ -92,15 +92,15 @@ def _converted(body: Expression, source: str, target: str) -> Expression:
     if source == target:
         return body
     if target == "bool":
-        return ("not", ("eq", body, ("const", source, 0)))
+        return logical_not(equal(body, Constant(source, 0)))
     if source == "bool":
-        return ("select", body, ("const", target, 1), ("const", target, 0))
+        return select(body, Constant(target, 1), Constant(target, 0))
     if source in FLOATS and target in ("int8", "int16", "uint8", "uint16"):
         # Out of range, NumPy keeps the low bits of the whole number; a direct cast could give anything.
-        return ("cast", target, ("cast", "int32", body))
+        return Cast(target, Cast("int32", body))
     if source in FLOATS and target == "uint32":
-        return ("cast", target, ("cast", "int64", body))
-    return ("cast", target, body)
+        return Cast(target, Cast("int64", body))
+    return Cast(target, body)
 
 
 def _check_cast(node: Node) -> Support:
@@ -121,7 +121,7 @@ def _lower_batch_normalization(builder: Builder, node: Node) -> None:
     tables = [
         View(channel_weight(builder, table.astype(dtype)), dtype, strides) for table in (factor, shift - mean * factor)
     ]
-    body: Expression = ("add", ("mul", ("in", 0), ("in", 1)), ("in", 2))
+    body = Input(0) * Input(1) + Input(2)
     map_values(builder, [x], node.output, activated(node, body, dtype), tables)
 
 
@@ -149,18 +149,18 @@ def _check_pow(node: Node) -> Support:
 
 def _lower_pow(builder: Builder, node: Node) -> None:
     exponent = node.input(1)
-    x: Expression = ("in", 0)
+    x = Input(0)
     if exponent.data is not None and exponent.type.elements == 1 and len(exponent.shape) <= len(node.output.shape):
         power = float(elements(exponent).reshape(-1)[0])
-        simple = {2.0: ("mul", x, x), 3.0: ("mul", ("mul", x, x), x), 0.5: ("sqrt", x), 1.0: x}
+        simple = {2.0: x * x, 3.0: x * x * x, 0.5: apply("sqrt", x), 1.0: x}
         if power in simple:
             map_values(builder, [node.input(0)], node.output, simple[power])
             return
     dtype = node.output.dtype
-    power_term: Expression = ("in", 1)
+    power_term: Expression = Input(1)
     if exponent.dtype != dtype:
-        power_term = ("cast", dtype, power_term)
-    map_values(builder, [node.input(0), exponent], node.output, ("pow", x, power_term))
+        power_term = Cast(dtype, power_term)
+    map_values(builder, [node.input(0), exponent], node.output, apply("pow", x, power_term))
 
 
 LOWERINGS = {

@@ -60,17 +60,17 @@ def window_of(node: Node, weight_shape: Sequence[int]) -> Window:
     groups = int(attribute(node, "group", 1))
     pads = sequence(node, "pads", (0,) * (2 * spatial))
     return Window(
-        x[0],
-        groups,
-        x[1] // groups,
-        weight_shape[0] // groups,
-        tuple(x[2:]),
-        tuple(weight_shape[2:]),
-        sequence(node, "strides", (1,) * spatial),
-        sequence(node, "dilations", (1,) * spatial),
-        pads[:spatial],
-        pads[spatial:],
-        tuple(node.output.shape[2:]),
+        batch=x[0],
+        groups=groups,
+        channels=x[1] // groups,
+        outputs=weight_shape[0] // groups,
+        size=tuple(x[2:]),
+        kernel=tuple(weight_shape[2:]),
+        strides=sequence(node, "strides", (1,) * spatial),
+        dilations=sequence(node, "dilations", (1,) * spatial),
+        before=pads[:spatial],
+        after=pads[spatial:],
+        positions=tuple(node.output.shape[2:]),
     )
 
 
@@ -89,7 +89,19 @@ def reaching_window(node: Node, kernel: tuple[int, ...], groups: int, outputs: i
     ]
     after = tuple(max(pads[spatial + axis], reach[axis] - x[2 + axis] - pads[axis]) for axis in range(spatial))
     size, before = tuple(x[2:]), pads[:spatial]
-    return Window(x[0], groups, x[1] // groups, outputs, size, kernel, strides, dilations, before, after, positions)
+    return Window(
+        batch=x[0],
+        groups=groups,
+        channels=x[1] // groups,
+        outputs=outputs,
+        size=size,
+        kernel=kernel,
+        strides=strides,
+        dilations=dilations,
+        before=before,
+        after=after,
+        positions=positions,
+    )
 
 
 def check_window(node: Node) -> Support:

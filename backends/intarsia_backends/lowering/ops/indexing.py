@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
-from intarsia_backends.lowering.kernels import Extreme, Running, Scatter, Top, nest
+from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Gather, Input, apply, equal, select
+from intarsia_backends.lowering.kernels import ArgReduce, Scan, Scatter, TopK, nest
 from intarsia_backends.lowering.ops.movement import copy, lower_constant_gather, text
 from intarsia_backends.lowering.ops.table import (
     MOVED,
@@ -32,19 +35,16 @@ from intarsia_backends.lowering.program import Buffer
 
 def place(index: int, size: int) -> Expression:
     """Operand `index` as a place on an axis: negative numbers count from its end."""
-    raw: Expression = ("cast", "int32", ("in", index))
-    return ("select", ("lt", raw, ("const", "int32", 0)), ("add", raw, ("const", "int32", size)), raw)
+    raw = Cast("int32", Input(index))
+    return select(raw < Constant("int32", 0), raw + Constant("int32", size), raw)
 
 
 def _steps(place: Expression, step: int) -> Expression:
-    return place if step == 1 else ("mul", place, ("const", "int32", step))
+    return place if step == 1 else place * Constant("int32", step)
 
 
 def _sum(terms: Sequence[Expression]) -> Expression:
-    total = terms[0]
-    for further in terms[1:]:
-        total = ("add", total, further)
-    return total
+    return reduce(add, terms)
 
 
 def _lower_gather(builder: Builder, node: Node) -> None:
@@ -57,7 +57,7 @@ def _lower_gather(builder: Builder, node: Node) -> None:
     builder.guard(indices, -size, size - 1, node.where)
     extents = (math.prod(x.shape[:axis]), indices.type.elements, inner)
     accesses = [Access(x.dtype, (size * inner, 0, 1)), Access(indices.dtype, (0, 1, 0))]
-    body: Expression = ("gather", 0, _steps(place(1, size), inner))
+    body = Gather(0, _steps(place(1, size), inner))
     kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), body)
     builder.call(kernel, [builder.read(x), builder.read(indices)], builder.result(node.output))
 
@@ -79,7 +79,7 @@ def _lower_gather_elements(builder: Builder, node: Node) -> None:
     builder.guard(indices, -x.shape[axis], x.shape[axis] - 1, node.where)
     walk = tuple(0 if index == axis else step for index, step in enumerate(steps))
     accesses = [Access(x.dtype, walk), Access(indices.dtype, row_major(indices.shape))]
-    body: Expression = ("gather", 0, _steps(place(1, x.shape[axis]), steps[axis]))
+    body = Gather(0, _steps(place(1, x.shape[axis]), steps[axis]))
     kernel = nest(indices.shape, accesses, Access(x.dtype, row_major(indices.shape)), body)
     builder.call(kernel, [builder.read(x), builder.read(indices)], builder.result(node.output))
 
@@ -96,7 +96,7 @@ def _lower_gather_nd(builder: Builder, node: Node) -> None:
     terms = [_steps(place(1 + column, size), step) for column, (size, step) in enumerate(zip(sizes, steps))]
     extents = (count, picks, inner)
     accesses = [Access(x.dtype, (math.prod(x.shape[batch:]), 0, 1)), *columns]
-    kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), ("gather", 0, _sum(terms)))
+    kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), Gather(0, _sum(terms)))
     builder.call(kernel, [builder.read(x), *buffers], builder.result(node.output))
 
 
@@ -154,7 +154,7 @@ def _scatter(
         Access(x.dtype, target),
         count,
         place,
-        ("in", 0),
+        Input(0),
         "" if reduction == "none" else reduction,
     )
     builder.call(kernel, [builder.read(updates), *buffers], y)
@@ -200,7 +200,7 @@ def _running(combine: str) -> Callable[[Builder, Node], None]:
         x = node.input(0)
         (axis,) = integers(node.input(1)) or (0,)
         exclusive, reverse = bool(attribute(node, "exclusive", 0)), bool(attribute(node, "reverse", 0))
-        kernel = Running(*_cut(x.shape, axis % x.type.rank), x.dtype, combine, exclusive, reverse)
+        kernel = Scan(*_cut(x.shape, axis % x.type.rank), x.dtype, combine, exclusive, reverse)
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 
     return lower
@@ -210,7 +210,7 @@ def _extreme(largest: bool) -> Callable[[Builder, Node], None]:
     def lower(builder: Builder, node: Node) -> None:
         x = node.input(0)
         last = bool(attribute(node, "select_last_index", 0))
-        kernel = Extreme(*_cut(x.shape, axis_of(node, x.type.rank, 0)), x.dtype, largest, last)
+        kernel = ArgReduce(*_cut(x.shape, axis_of(node, x.type.rank, 0)), x.dtype, largest, last)
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 
     return lower
@@ -226,7 +226,7 @@ def _lower_top(builder: Builder, node: Node) -> None:
         builder.scratch(outer * count * inner, dtype) if value is None else builder.result(value)
         for value, dtype in zip((*node.outputs, None)[:2], (x.dtype, "int64"))
     ]
-    kernel = Top(outer, size, inner, count, x.dtype, bool(attribute(node, "largest", 1)))
+    kernel = TopK(outer, size, inner, count, x.dtype, bool(attribute(node, "largest", 1)))
     builder.call(kernel, [builder.read(x)], *results)
 
 
@@ -245,9 +245,9 @@ def _lower_one_hot(builder: Builder, node: Node) -> None:
         Access(values.dtype, still),
         Access(values.dtype, still, 1),
     ]
-    raw: Expression = ("cast", "int64", ("in", 0))
-    where: Expression = ("select", ("lt", raw, ("const", "int64", 0)), ("add", raw, ("const", "int64", depth)), raw)
-    body: Expression = ("select", ("eq", ("in", 1), where), ("in", 3), ("in", 2))
+    raw = Cast("int64", Input(0))
+    where = select(raw < Constant("int64", 0), raw + Constant("int64", depth), raw)
+    body = select(equal(Input(1), where), Input(3), Input(2))
     operands = [builder.read(indices), builder.weight(np.arange(depth)), *[builder.read(values)] * 2]
     kernel = nest(shape, accesses, Access(values.dtype, row_major(shape)), body)
     builder.call(kernel, operands, builder.result(node.output))
@@ -265,14 +265,14 @@ def _lower_trilu(builder: Builder, node: Node) -> None:
     extents = (math.prod(x.shape[:-2]), rows, columns)
     accesses = [Access(x.dtype, row_major(extents)), Access("int64", (0, 1, 0)), Access("int64", (0, 0, 1))]
     operands = [builder.read(x), *(builder.weight(np.arange(size, dtype=np.int64)) for size in (rows, columns))]
-    k: Expression = ("const", "int64", 0)
+    k: Expression = Constant("int64", 0)
     if diagonal is not None:
         accesses.append(Access(diagonal.dtype, (0, 0, 0)))
         operands.append(builder.read(diagonal))
-        k = ("cast", "int64", ("in", 3))
-    beyond: Expression = ("sub", ("in", 2), ("in", 1))
-    kept: Expression = ("ge" if attribute(node, "upper", 1) else "le", beyond, k)
-    body: Expression = ("select", kept, ("in", 0), ("const", x.dtype, 0))
+        k = Cast("int64", Input(3))
+    beyond = Input(2) - Input(1)
+    kept = apply("ge" if attribute(node, "upper", 1) else "le", beyond, k)
+    body = select(kept, Input(0), Constant(x.dtype, 0))
     kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), body)
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -287,11 +287,11 @@ def _lower_reverse_sequence(builder: Builder, node: Node) -> None:
     across = tuple(int(index == 1 - time) for index in range(3))
     walk = tuple(0 if index == time else step for index, step in enumerate(steps))
     accesses = [Access(x.dtype, walk), Access(lengths.dtype, across), Access("int32", along)]
-    length: Expression = ("cast", "int32", ("in", 1))
-    last: Expression = ("sub", length, ("const", "int32", 1))
-    source: Expression = ("select", ("lt", ("in", 2), length), ("sub", last, ("in", 2)), ("in", 2))
+    length = Cast("int32", Input(1))
+    last = length - Constant("int32", 1)
+    source = select(Input(2) < length, last - Input(2), Input(2))
     operands = [builder.read(x), builder.read(lengths), builder.weight(np.arange(x.shape[time], dtype=np.int32))]
-    kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), ("gather", 0, _steps(source, steps[time])))
+    kernel = nest(extents, accesses, Access(x.dtype, row_major(extents)), Gather(0, _steps(source, steps[time])))
     builder.call(kernel, operands, builder.result(node.output))
 
 

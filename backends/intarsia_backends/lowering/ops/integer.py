@@ -12,18 +12,19 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import border
-from intarsia_backends.lowering.access import Access, Expression, broadcast, row_major
+from intarsia_backends.lowering.access import Access, broadcast, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.geometry import check_window, window_of
+from intarsia_backends.lowering.ops.padding import border
 from intarsia_backends.lowering.ops.quantized import saturated
 from intarsia_backends.lowering.ops.table import Lowering, refused
 from intarsia_backends.lowering.program import Buffer
 
 _TYPES = ("int8", "uint8", "int32", "float32")
-_PRODUCT: Expression = ("mul", ("cast", "int32", ("in", 0)), ("cast", "int32", ("in", 1)))
-_ZERO: Expression = ("const", "int32", 0)
+_PRODUCT = Cast("int32", Input(0)) * Cast("int32", Input(1))
+_ZERO = Constant("int32", 0)
 
 
 def _centre(
@@ -38,18 +39,18 @@ def _centre(
 ) -> None:
     """target = value - zero as int16, walked over `shape`."""
     accesses, operands = [Access(value.dtype, row_major(shape))], [builder.read(value)]
-    body: Expression = ("cast", "int16", ("in", 0))
+    body: Expression = Cast("int16", Input(0))
     if zero is not None:
         accesses.append(Access(zero.dtype, tuple(zero_walk)))
         operands.append(builder.read(zero))
-        body = ("sub", body, ("cast", "int16", ("in", 1)))
+        body = body - Cast("int16", Input(1))
     builder.call(nest(shape, accesses, Access("int16", tuple(walk), offset), body), operands, target)
 
 
 def _scaled_to(total: Expression, factor: Expression, zero: Expression, dtype: str) -> Expression:
     """rint(total * factor) + zero, saturated: the requantization of ONNX in float32."""
-    steps: Expression = ("rint", ("mul", ("cast", "float32", total), factor))
-    return saturated(steps, ("cast", "int32", zero), dtype)
+    steps = apply("rint", Cast("float32", total) * factor)
+    return saturated(steps, Cast("int32", zero), dtype)
 
 
 # ---- convolutions
@@ -63,7 +64,9 @@ def _lower_conv(builder: Builder, node: Node) -> None:
     groups, outputs, channels = window.groups, window.outputs, window.channels
     rows, spatial = window.batch * groups * channels, len(window.kernel)
     padded = builder.scratch(rows * math.prod(window.padded), "int16")
-    border(builder, padded, (rows, *window.padded), window.before, window.after, "int16", 0)
+    border(
+        builder, padded, shape=(rows, *window.padded), before=window.before, after=window.after, dtype="int16", fill=0
+    )
     inner = sum(low * step for low, step in zip(window.before, row_major(window.padded)))
     still = (0,) * (1 + spatial)
     _centre(builder, x, x_zero, (rows, *window.size), still, padded, row_major((rows, *window.padded)), inner)
@@ -88,10 +91,10 @@ def _lower_conv(builder: Builder, node: Node) -> None:
         Access("int16", (0, outputs * taps, taps, *flat_positions, *row_major(reduced))),
     ]
     operands = [padded, weights]
-    finish: Expression = ("acc",)
+    epilogue: Expression = Accumulator()
     if quantized:
         channel = (0, outputs, 1, *flat_positions, *flat_taps)
-        finish = _requantization(builder, node, accesses, operands, channel)
+        epilogue = _requantization(builder, node, accesses, operands, channel)
     kernel = nest(
         kept,
         accesses,
@@ -100,7 +103,7 @@ def _lower_conv(builder: Builder, node: Node) -> None:
         reduced=reduced,
         combine="add",
         initial=_ZERO,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -108,19 +111,19 @@ def _lower_conv(builder: Builder, node: Node) -> None:
 def _requantization(
     builder: Builder, node: Node, accesses: list[Access], operands: list[Buffer], channel: tuple[int, ...]
 ) -> Expression:
-    """The finish of a QLinearConv; appends what it reads."""
+    """The epilogue of a QLinearConv; appends what it reads."""
 
     def add(value: Value, walk: tuple[int, ...]) -> Expression:
         accesses.append(Access(value.dtype, walk if value.type.elements > 1 else (0,) * len(walk)))
         operands.append(builder.read(value))
-        return ("in", len(operands) - 1)
+        return Input(len(operands) - 1)
 
-    total: Expression = ("acc",)
+    total: Expression = Accumulator()
     bias = node.optional_input(8)
     if bias is not None:
-        total = ("add", total, add(bias, channel))
+        total = total + add(bias, channel)
     x_scale, w_scale, y_scale = (add(node.input(index), channel) for index in (1, 4, 6))
-    factor: Expression = ("div", ("mul", x_scale, w_scale), y_scale)
+    factor = x_scale * w_scale / y_scale
     return _scaled_to(total, factor, add(node.input(7), channel), node.output.dtype)
 
 
@@ -158,15 +161,15 @@ def _lower_matmul(builder: Builder, node: Node) -> None:
         Access("int16", (*batches(right), 0, 1, columns)),
     ]
     operands = [centred_a, centred_b]
-    finish: Expression = ("acc",)
+    epilogue: Expression = Accumulator()
     if quantized:
         for index in (1, 4, 6, 7):
             value = node.input(index)
             walk = _row_walk(value, kept) if index == 1 else _column_walk(value, kept)
             accesses.append(Access(value.dtype, (*walk, 0)))
             operands.append(builder.read(value))
-        factor: Expression = ("div", ("mul", ("in", 2), ("in", 3)), ("in", 4))
-        finish = _scaled_to(("acc",), factor, ("in", 5), node.output.dtype)
+        factor: Expression = (Input(2) * Input(3)) / Input(4)
+        epilogue = _scaled_to(Accumulator(), factor, Input(5), node.output.dtype)
     kernel = nest(
         kept,
         accesses,
@@ -175,7 +178,7 @@ def _lower_matmul(builder: Builder, node: Node) -> None:
         reduced=(depth,),
         combine="add",
         initial=_ZERO,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, builder.result(node.output))
 

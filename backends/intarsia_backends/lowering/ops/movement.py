@@ -12,10 +12,11 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import border
-from intarsia_backends.lowering.access import Access, Expression, broadcast, row_major
+from intarsia_backends.lowering.access import Access, broadcast, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Expression, Gather, Input
 from intarsia_backends.lowering.kernels import nest
+from intarsia_backends.lowering.ops.padding import border
 from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import (
     MOVED,
@@ -30,7 +31,7 @@ from intarsia_backends.lowering.ops.table import (
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import View
 
-_COPY: Expression = ("in", 0)
+_COPY = Input(0)
 
 
 def text(node: Node, name: str, default: str) -> str:
@@ -195,7 +196,15 @@ def _lower_pad(builder: Builder, node: Node) -> None:
     fill = node.optional_input(2)
     number = 0 if fill is None else elements(fill).reshape(-1)[0].item()
     y, writes = builder.result(node.output), row_major(shape)
-    border(builder, y, shape, [max(low, 0) for low in before], [max(high, 0) for high in after], x.dtype, number)
+    border(
+        builder,
+        y,
+        shape=shape,
+        before=[max(low, 0) for low in before],
+        after=[max(high, 0) for high in after],
+        dtype=x.dtype,
+        fill=number,
+    )
     # A negative amount cuts: the copy starts further in, and ends earlier.
     extents = [size + min(low, 0) + min(high, 0) for size, low, high in zip(x.shape, before, after)]
     reads = row_major(x.shape)
@@ -229,11 +238,11 @@ def gather_axes(builder: Builder, x: Value, output: Value, tables: Sequence[Arra
         if table is None:
             continue
         walk = tuple(1 if other == axis else 0 for other in range(len(shape)))
-        term: Expression = ("in", len(accesses))
-        place = term if place is None else ("add", place, term)
+        term = Input(len(accesses))
+        place = term if place is None else place + term
         accesses.append(Access("int32", walk))
         operands.append(builder.weight((np.asarray(table, np.int64) * steps[axis]).astype(np.int32)))
-    body: Expression = _COPY if place is None else ("gather", 0, place)
+    body = _COPY if place is None else Gather(0, place)
     kernel = nest(shape, accesses, Access(output.dtype, row_major(shape)), body)
     builder.call(kernel, operands, builder.result(output))
 
@@ -265,7 +274,7 @@ def lower_constant_gather(builder: Builder, node: Node) -> None:
         return
     accesses = [Access(x.dtype, (size * inner, 0, 1)), Access("int32", (0, 1, 0))]
     target = Access(x.dtype, row_major((outer, count, inner)))
-    kernel = nest((outer, count, inner), accesses, target, ("gather", 0, ("in", 1)))
+    kernel = nest((outer, count, inner), accesses, target, Gather(0, Input(1)))
     builder.call(kernel, [source, builder.weight((flat * inner).astype(np.int32))], y)
     assert math.prod(shape) == outer * count * inner
 

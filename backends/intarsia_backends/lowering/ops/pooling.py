@@ -9,14 +9,16 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.lower.convolution import border, centred, padded_input, requantized
-from intarsia_backends.lowering.access import Access, Expression, row_major
-from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.access import Access, row_major
+from intarsia_backends.lowering.builder import Builder, ImageReader
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input
 from intarsia_backends.lowering.fusion import stored_number
 from intarsia_backends.lowering.kernels import nest
-from intarsia_backends.lowering.layouts import HALOS, channels_last, images_result, number_images, zero_point
+from intarsia_backends.lowering.layouts import channels_last, images_result, number_images, zero_point
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, first_tap, reaching_window, window_halo
+from intarsia_backends.lowering.ops.padding import border, padded_input
+from intarsia_backends.lowering.ops.scaling import centred, requantized
 from intarsia_backends.lowering.ops.table import Lowering, attribute, sequence
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.requantize import single_factor
@@ -39,7 +41,7 @@ def pool(
     combine: str,
     initial: Expression,
     body: Expression,
-    finish: Expression,
+    epilogue: Expression,
     counts: Array | None = None,
 ) -> None:
     """Reduce every window of a padded input; `counts` is operand 1, one number for each position."""
@@ -60,7 +62,7 @@ def pool(
         reduced=window.kernel,
         combine=combine,
         initial=initial,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -73,7 +75,7 @@ def pool_images(
     combine: str,
     initial: Expression,
     body: Expression,
-    finish: Expression,
+    epilogue: Expression,
     counts: Array | None = None,
 ) -> None:
     """The same with channels last; `source` is the walk from the first tap of the first window on."""
@@ -94,7 +96,7 @@ def pool_images(
         reduced=window.kernel,
         combine=combine,
         initial=initial,
-        finish=finish,
+        epilogue=epilogue,
     )
     builder.call(kernel, operands, target.buffer)
 
@@ -106,7 +108,7 @@ def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer
     x = node.input(0)
     if not any(window.before) and not any(window.after):
         return builder.read(x)
-    return padded_input(builder, builder.read(x), window, x.dtype, fill, ("in", 0), x.dtype)
+    return padded_input(builder, builder.read(x), window, dtype=x.dtype, fill=fill, element=Input(0), stored=x.dtype)
 
 
 def _has_images(builder: Builder, node: Node) -> bool:
@@ -133,8 +135,16 @@ def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
     buffer = builder.scratch(around.elements, view.dtype)
     copy = around.view(buffer, view.dtype, view.zero)
     shape = (images.batch, *window.padded, images.channels)
-    border(builder, buffer, shape, (*window.before, 0), (*window.after, 0), view.dtype, _LOWEST[view.dtype])
-    builder.call(nest(node.input(0).shape, [view.access], copy.access, ("in", 0)), [view.buffer], buffer)
+    border(
+        builder,
+        buffer,
+        shape=shape,
+        before=(*window.before, 0),
+        after=(*window.after, 0),
+        dtype=view.dtype,
+        fill=_LOWEST[view.dtype],
+    )
+    builder.call(nest(node.input(0).shape, [view.access], copy.access, Input(0)), [view.buffer], buffer)
     return _from_first_tap(copy, around, window)
 
 
@@ -154,19 +164,31 @@ def _is_positive(value: Value) -> bool:
 def _lower_max(builder: Builder, node: Node) -> None:
     x = node.input(0)
     window = _window(node)
-    finish = activated(node, ("acc",), x.dtype) if x.dtype == "float32" else ("acc",)
+    epilogue = activated(node, Accumulator(), x.dtype) if x.dtype == "float32" else Accumulator()
     if _has_images(builder, node):
         source = _lowest_halo(builder, node, window)
         if source.zero is not None:
             target_zero = zero_point(node.output)
-            moved: Expression = ("add", ("cast", "int32", finish), ("const", "int32", source.zero - target_zero))
-            finish = finish if source.zero == target_zero else ("cast", "int16", moved)
-        initial: Expression = ("const", source.dtype, _LOWEST[source.dtype])
-        pool_images(builder, node, window, source, "max", initial, ("in", 0), finish)
+            moved: Expression = Cast("int32", epilogue) + Constant("int32", source.zero - target_zero)
+            epilogue = epilogue if source.zero == target_zero else Cast("int16", moved)
+        initial: Expression = Constant(source.dtype, _LOWEST[source.dtype])
+        pool_images(
+            builder, node, window, source=source, combine="max", initial=initial, body=Input(0), epilogue=epilogue
+        )
         return
     lowest = _LOWEST[x.dtype]
-    initial = ("const", x.dtype, lowest)
-    pool(builder, node, window, _padded(builder, node, window, lowest), x.dtype, "max", initial, ("in", 0), finish)
+    initial = Constant(x.dtype, lowest)
+    pool(
+        builder,
+        node,
+        window,
+        source=_padded(builder, node, window, lowest),
+        dtype=x.dtype,
+        combine="max",
+        initial=initial,
+        body=Input(0),
+        epilogue=epilogue,
+    )
 
 
 def _lower_average(builder: Builder, node: Node) -> None:
@@ -174,16 +196,37 @@ def _lower_average(builder: Builder, node: Node) -> None:
     window = _window(node)
     counts = _counts(node, window).astype(x.dtype)
     single = counts.size and counts.min() == counts.max()
-    count: Expression = ("const", x.dtype, float(counts.flat[0])) if single else ("in", 1)
-    finish = activated(node, ("div", ("acc",), count), x.dtype)
-    initial: Expression = ("const", x.dtype, 0.0)
+    count: Expression = Constant(x.dtype, float(counts.flat[0])) if single else Input(1)
+    epilogue = activated(node, (Accumulator() / count), x.dtype)
+    initial: Expression = Constant(x.dtype, 0.0)
     table = None if single else counts
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
-        pool_images(builder, node, window, source, "add", initial, ("in", 0), finish, table)
+        pool_images(
+            builder,
+            node,
+            window,
+            source=source,
+            combine="add",
+            initial=initial,
+            body=Input(0),
+            epilogue=epilogue,
+            counts=table,
+        )
     else:
         padded = _padded(builder, node, window, 0.0)
-        pool(builder, node, window, padded, x.dtype, "add", initial, ("in", 0), finish, table)
+        pool(
+            builder,
+            node,
+            window,
+            source=padded,
+            dtype=x.dtype,
+            combine="add",
+            initial=initial,
+            body=Input(0),
+            epilogue=epilogue,
+            counts=table,
+        )
 
 
 def _counts(node: Node, window: Window) -> Array:
@@ -209,31 +252,49 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     multiplier, shift = int(attribute(node, "multiplier", 1)), int(attribute(node, "shift", 1))
     target_zero = int(attribute(node, "output_zero_point", 0))
     form, factor = single_factor(builder.machine, largest, multiplier, shift, target_zero)
-    finish = requantized(("acc",), factor, node, form)
-    initial: Expression = ("const", "int32", 0)
+    epilogue = requantized(Accumulator(), factor, node, form)
+    initial: Expression = Constant("int32", 0)
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
         assert source.zero == zero, f"{node.where}: its input has another zero point"
-        stored_finish = stored_number(finish, zero_point(node.output))
-        pool_images(builder, node, window, source, "add", initial, ("cast", "int32", ("in", 0)), stored_finish)
+        stored_finish = stored_number(epilogue, zero_point(node.output))
+        pool_images(
+            builder,
+            node,
+            window,
+            source=source,
+            combine="add",
+            initial=initial,
+            body=Cast("int32", Input(0)),
+            epilogue=stored_finish,
+        )
     else:
         padded = _padded(builder, node, window, zero)
-        pool(builder, node, window, padded, "int8", "add", initial, centred(zero), finish)
+        pool(
+            builder,
+            node,
+            window,
+            source=padded,
+            dtype="int8",
+            combine="add",
+            initial=initial,
+            body=centred(zero),
+            epilogue=epilogue,
+        )
 
 
-def _pool_halo(node: Node, builder: Builder) -> Halo:
+def _pool_halo(builder: Builder, node: Node) -> Halo:
     if node.input(0).type.rank != 4 or (node.op == "MaxPool" and not _is_positive(node.input(0))):
         return Halo()
     return window_halo(_window(node))
 
 
-for _op in ("MaxPool", "AveragePool", "qaveragepool"):
-    HALOS[_op] = _pool_halo
+_IMAGES = ImageReader(_pool_halo)
 
 LOWERINGS = {
-    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
+    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window, image=_IMAGES),
     "GlobalMaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
-    "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
+    "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window, image=_IMAGES),
     "GlobalAveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
-    "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=check_window),
+    "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=check_window, image=_IMAGES),
 }

@@ -8,18 +8,19 @@ import numpy as np
 
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.cpu.lower.convolution import centred, requantized
-from intarsia_backends.lowering.access import Expression, broadcast
+from intarsia_backends.lowering.access import broadcast
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Gather, Input, apply
 from intarsia_backends.lowering.fusion import map_values
 from intarsia_backends.lowering.kernels import IntegerSoftmax
+from intarsia_backends.lowering.ops.scaling import centred, requantized
 from intarsia_backends.lowering.ops.table import Lowering, attribute, axis_of, refused
 from intarsia_backends.lowering.requantize import single_factor, sum_ties
 from intarsia_backends.lowering.views import View
 
 
 def _centred(index: int, zero_point: int) -> Expression:
-    return ("sub", ("cast", "int32", ("in", index)), ("const", "int32", zero_point))
+    return Cast("int32", Input(index)) - Constant("int32", zero_point)
 
 
 def _number(node: Node, name: str) -> int:
@@ -29,12 +30,20 @@ def _number(node: Node, name: str) -> int:
 def _lower_qadd(builder: Builder, node: Node) -> None:
     multipliers = _number(node, "a_multiplier"), _number(node, "b_multiplier")
     zeros = _number(node, "a_zero_point"), _number(node, "b_zero_point")
-    parts = [
-        ("mul", _centred(index, zero), ("const", "int32", multiplier))
+    left, right = (
+        _centred(index, zero) * Constant("int32", multiplier)
         for index, (zero, multiplier) in enumerate(zip(zeros, multipliers))
-    ]
+    )
     largest, shift = 255 * sum(map(abs, multipliers)), _number(node, "shift")
-    body = _scaled(builder, node, ("add", *parts), largest, 1, shift, ties=sum_ties(multipliers, zeros, shift))
+    body = _scaled(
+        builder,
+        node,
+        left + right,
+        largest=largest,
+        multiplier=1,
+        shift=shift,
+        ties=sum_ties(multipliers, zeros, shift),
+    )
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
 
 
@@ -42,10 +51,10 @@ def _scaled(
     builder: Builder,
     node: Node,
     total: Expression,
+    *,
     largest: int,
     multiplier: int,
     shift: int,
-    *,
     ties: bool = True,
 ) -> Expression:
     """The total, of at most `largest`, times multiplier / 2**shift, with the zero point and the clamp of the node."""
@@ -55,23 +64,32 @@ def _scaled(
 
 
 def _lower_qmul(builder: Builder, node: Node) -> None:
-    product = ("mul", *(_centred(index, _number(node, f"{side}_zero_point")) for index, side in enumerate("ab")))
-    body = _scaled(builder, node, product, 255 * 255, _number(node, "multiplier"), _number(node, "shift"))
+    left, right = (_centred(index, _number(node, f"{side}_zero_point")) for index, side in enumerate("ab"))
+    body = _scaled(
+        builder,
+        node,
+        left * right,
+        largest=255 * 255,
+        multiplier=_number(node, "multiplier"),
+        shift=_number(node, "shift"),
+    )
     map_values(builder, [node.input(0), node.input(1)], node.output, body)
 
 
 def _lower_requantize(builder: Builder, node: Node) -> None:
     total = centred(_number(node, "input_zero_point"))
-    body = _scaled(builder, node, total, 255, _number(node, "multiplier"), _number(node, "shift"))
+    body = _scaled(
+        builder, node, total, largest=255, multiplier=_number(node, "multiplier"), shift=_number(node, "shift")
+    )
     map_values(builder, [node.input(0)], node.output, body)
 
 
 def _lower_lookup(builder: Builder, node: Node) -> None:
     x, table, y = node.input(0), node.input(1), node.output
     # The number is taken as its eight bits, whatever its type.
-    place: Expression = ("bit_and", ("cast", "int32", ("in", 0)), ("const", "int32", 0xFF))
+    place = Cast("int32", Input(0)) & Constant("int32", 0xFF)
     walk = View(builder.read(table), y.dtype, (0,) * y.type.rank)
-    map_values(builder, [x], y, ("gather", 1, place), [walk])
+    map_values(builder, [x], y, Gather(1, place), [walk])
 
 
 def _lower_qsoftmax(builder: Builder, node: Node) -> None:
@@ -87,30 +105,30 @@ def _lower_qsoftmax(builder: Builder, node: Node) -> None:
 def _quantized(x: Expression, scale: Expression, zero: Expression, dtype: str) -> Expression:
     """rint(x / scale) + zero_point, saturated; NaN gives the zero point. `scale` is read from memory: a division by a
     constant would become a multiplication."""
-    return saturated(("no_nan", ("rint", ("div", x, scale))), zero, dtype)
+    return saturated(apply("no_nan", apply("rint", x / scale)), zero, dtype)
 
 
 def saturated(steps: Expression, zero: Expression, dtype: str) -> Expression:
     """steps + zero in an integer type; `steps` is a whole float32, `zero` int32."""
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     # The clamp goes first, at the limits less the zero point: then the sum is small and exact.
-    floor: Expression = ("cast", "float32", ("sub", ("const", "int32", low), zero))
-    ceiling: Expression = ("cast", "float32", ("sub", ("const", "int32", high), zero))
-    bounded: Expression = ("ceil_at", ("floor_at", steps, floor), ceiling)
-    return ("cast", dtype, ("add", ("cast", "int32", bounded), zero))
+    floor = Cast("float32", Constant("int32", low) - zero)
+    ceiling = Cast("float32", Constant("int32", high) - zero)
+    bounded = apply("ceil_at", apply("floor_at", steps, floor), ceiling)
+    return Cast(dtype, Cast("int32", bounded) + zero)
 
 
 def _lower_quantize(builder: Builder, node: Node) -> None:
     x = node.input(0)
     scale = View(builder.weight(np.asarray([node.attributes["scale"]], np.float32)), "float32", (0,) * x.type.rank)
-    zero: Expression = ("const", "int32", _number(node, "zero_point"))
-    map_values(builder, [x], node.output, _quantized(("in", 0), ("in", 1), zero, "int8"), [scale])
+    zero = Constant("int32", _number(node, "zero_point"))
+    map_values(builder, [x], node.output, _quantized(Input(0), Input(1), zero, "int8"), [scale])
 
 
 def _lower_dequantize(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    scale: Expression = ("const", "float32", float(np.float32(node.attributes["scale"])))
-    body = ("mul", ("cast", "float32", centred(_number(node, "zero_point"))), scale)
+    scale = Constant("float32", float(np.float32(node.attributes["scale"])))
+    body = Cast("float32", centred(_number(node, "zero_point"))) * scale
     map_values(builder, [x], node.output, body)
 
 
@@ -127,22 +145,22 @@ def _along_axis(node: Node, value: Value) -> tuple[int, ...]:
 def _scale_operands(builder: Builder, node: Node) -> tuple[list[View], Expression, Expression]:
     scale, zero = node.input(1), node.optional_input(2)
     tables = [View(builder.read(scale), "float32", _along_axis(node, scale))]
-    offset: Expression = ("const", "int32", 0)
+    offset: Expression = Constant("int32", 0)
     if zero is not None:
         tables.append(View(builder.read(zero), zero.dtype, _along_axis(node, zero)))
-        offset = ("cast", "int32", ("in", 2))
-    return tables, ("in", 1), offset
+        offset = Cast("int32", Input(2))
+    return tables, Input(1), offset
 
 
 def _lower_quantize_linear(builder: Builder, node: Node) -> None:
     tables, scale, zero = _scale_operands(builder, node)
-    map_values(builder, [node.input(0)], node.output, _quantized(("in", 0), scale, zero, node.output.dtype), tables)
+    map_values(builder, [node.input(0)], node.output, _quantized(Input(0), scale, zero, node.output.dtype), tables)
 
 
 def _lower_dequantize_linear(builder: Builder, node: Node) -> None:
     tables, scale, zero = _scale_operands(builder, node)
-    steps: Expression = ("sub", ("cast", "int32", ("in", 0)), zero)
-    body: Expression = ("mul", ("cast", "float32", steps), scale)
+    steps = Cast("int32", Input(0)) - zero
+    body = Cast("float32", steps) * scale
     map_values(builder, [node.input(0)], node.output, body, tables)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import Recurrent, nest
+from intarsia_backends.lowering.multiplication import Multiplication
 from intarsia_backends.lowering.ops.activations import unary
 from intarsia_backends.lowering.ops.movement import copy
-from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import PLACES, Lowering, attribute, refused
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import View
@@ -33,7 +34,7 @@ _ARGUMENTS: dict[str, tuple[float, ...]] = {
 
 _PLAIN = ("Tanh", "Sigmoid", "Relu", "Softsign", "Softplus")
 _SPELLINGS = {name.lower(): name for name in (*_PLAIN, "HardSigmoid", "LeakyRelu", "ThresholdedRelu", "Elu")}
-_ACC: Expression = ("acc",)
+_ACC = Accumulator()
 
 
 def _functions(node: Node) -> list[Expression | None]:
@@ -47,11 +48,11 @@ def _functions(node: Node) -> list[Expression | None]:
 def _function(name: str, alphas: Iterator[float], betas: Iterator[float]) -> Expression | None:
     defaults = _ARGUMENTS.get(name, ())
     arguments = [float(next(given, default)) for given, default in zip((alphas, betas), defaults)]
-    constants: list[Expression] = [("const", "float32", argument) for argument in arguments]
+    constants: list[Expression] = [Constant("float32", argument) for argument in arguments]
     if name == "affine":
-        return ("add", ("mul", _ACC, constants[0]), constants[1])
+        return _ACC * constants[0] + constants[1]
     if name == "scaledtanh":
-        return ("mul", constants[0], ("tanh", ("mul", _ACC, constants[1])))
+        return constants[0] * apply("tanh", _ACC * constants[1])
     spelled = _SPELLINGS.get(name)
     return None if spelled is None else unary(spelled, arguments, _ACC, "float32")
 
@@ -89,19 +90,19 @@ class _Layer:
             h, c = self.state(5, direction), self.state(6, direction)
             lengths = node.optional_input(4)
             kernel = Recurrent(
-                node.op,
-                self.steps,
-                self.batch,
-                self.hidden,
-                tuple(functions[direction * count : (direction + 1) * count]),
-                float(attribute(node, "clip", 0.0) or 0.0),
-                bool(attribute(node, "linear_before_reset", 0)),
-                bool(attribute(node, "input_forget", 0)),
-                node.optional_input(7) is not None,
-                self.reverse or direction == 1,
-                lengths is not None,
-                self.walk(direction),
-                elements,
+                op=node.op,
+                steps=self.steps,
+                batch=self.batch,
+                hidden=self.hidden,
+                functions=tuple(functions[direction * count : (direction + 1) * count]),
+                clip=float(attribute(node, "clip", 0.0) or 0.0),
+                linear=bool(attribute(node, "linear_before_reset", 0)),
+                coupled=bool(attribute(node, "input_forget", 0)),
+                peepholes=node.optional_input(7) is not None,
+                backwards=self.reverse or direction == 1,
+                lengths=lengths is not None,
+                y=self.walk(direction),
+                elements=elements,
             )
             operands = [self.inputs(direction), self.recurrent(direction), self.last_bias(direction)]
             operands += [self.peepholes(direction), self.lengths()]
@@ -149,7 +150,7 @@ class _Layer:
         value, extents = self.node.optional_input(index), (self.batch, self.hidden)
         state = self.builder.scratch(self.batch * self.hidden, "float32")
         if value is None:
-            kernel = nest(extents, [], Access("float32", row_major(extents)), ("const", "float32", 0.0))
+            kernel = nest(extents, [], Access("float32", row_major(extents)), Constant("float32", 0.0))
             self.builder.call(kernel, [], state)
         else:
             strides, offset = self.state_walk(direction)
@@ -195,7 +196,7 @@ class _Layer:
             return self.builder.weight(np.asarray(value.data, np.int32))
         self.builder.guard(value, 0, self.steps, self.node.where)
         target = self.builder.scratch(self.batch, "int32")
-        body: Expression = ("cast", "int32", ("in", 0))
+        body = Cast("int32", Input(0))
         kernel = nest((self.batch,), [Access(value.dtype, (1,))], Access("int32", (1,)), body)
         self.builder.call(kernel, [self.builder.read(value)], target)
         return target
@@ -212,15 +213,24 @@ class _Layer:
         walk = (row, self.steps * row) if self.batch_first else (self.batch * row, row)
         x = View(builder.read(node.input(0)), "float32", (*walk, 1))
         extents = (self.steps, self.batch, self.wide)
-        finish: Expression = _ACC
+        epilogue: Expression = _ACC
         biases: list[Buffer] = []
         for start in () if node.optional_input(3) is None else (0, self.wide):
-            finish = ("add", finish, ("in", len(biases)))
+            epilogue = epilogue + (Input(len(biases)))
             biases.append(self.input_bias(direction, start))
-        walks = [Access("float32", (0, 0, 1)) for _ in biases]
         result = builder.scratch(self.steps * self.batch * self.wide, "float32")
-        product = Product(builder, extents, row, "float32", x, weights, None, ())
-        product.call(finish, biases, walks, result, Access("float32", row_major(extents)))
+        product = Multiplication(
+            extents=extents,
+            depth=row,
+            products="float32",
+            x=x,
+            w=weights,
+            bias=None,
+            further=tuple(View(bias, "float32", (0, 0, 1)) for bias in biases),
+            y=View(result, "float32", row_major(extents)),
+            epilogue=epilogue,
+        )
+        builder.multiply(product)
         return result
 
     def input_bias(self, direction: int, start: int) -> Buffer:
@@ -233,7 +243,7 @@ class _Layer:
             data: Array = np.array(value.data[direction, start : start + self.wide])
             data[2 * self.hidden :] = 0
             return self.builder.weight(data)
-        kernel = nest((self.hidden,), [], Access("float32", (1,), 2 * self.hidden), ("const", "float32", 0.0))
+        kernel = nest((self.hidden,), [], Access("float32", (1,), 2 * self.hidden), Constant("float32", 0.0))
         self.builder.call(kernel, [], whole)
         return whole
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import Normalize, Softmax, nest
 from intarsia_backends.lowering.ops.table import (
     FLOATS,
@@ -44,14 +45,14 @@ def _reduce(
         kept = [axis for axis in range(x.type.rank) if axis not in axes]
         extents = [x.shape[axis] for axis in kept] or [1]
         reads = [steps[axis] for axis in kept] or [0]
-        element: Expression = ("in", 0)
-        body = ("mul", element, element) if before == "square" else (before, element) if before else element
-        finish: Expression = ("acc",)
+        element: Expression = Input(0)
+        body = element * element if before == "square" else apply(before, element) if before else element
+        epilogue: Expression = Accumulator()
         if mean:
             count = math.prod(x.shape[axis] for axis in axes)
-            finish = ("div", finish, ("const", dtype, float(count)))
+            epilogue = epilogue / Constant(dtype, float(count))
         if after:
-            finish = (after, finish)
+            epilogue = apply(after, epilogue)
         kernel = nest(
             extents,
             [Access(dtype, (*reads, *(steps[axis] for axis in axes)))],
@@ -59,8 +60,8 @@ def _reduce(
             body,
             reduced=[x.shape[axis] for axis in axes],
             combine=combine,
-            initial=element if initial is None else ("const", dtype, initial),
-            finish=finish,
+            initial=element if initial is None else Constant(dtype, initial),
+            epilogue=epilogue,
         )
         builder.call(kernel, [builder.read(x)], builder.result(node.output))
 

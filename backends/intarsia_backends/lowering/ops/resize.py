@@ -10,8 +10,9 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia.ir.ops.resize import coordinates, is_rare, resize_plan, rounded, taps
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Gather, Input
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.movement import gather_axes, text
 from intarsia_backends.lowering.ops.table import ALL, Lowering, refused
@@ -57,8 +58,8 @@ def _interpolate(builder: Builder, node: Node, positions: dict[int, Array]) -> N
             accesses += [Access("int32", walk), Access("float32", walk)]
             operands.append(builder.weight((indices[:, tap] * inner).astype(np.int32)))
             operands.append(builder.weight(weights[:, tap].astype(np.float32)))
-            part: Expression = ("mul", ("gather", 0, ("in", 2 * tap + 1)), ("in", 2 * tap + 2))
-            body = part if body is None else ("add", body, part)
+            part = Gather(0, Input(2 * tap + 1)) * Input(2 * tap + 2)
+            body = part if body is None else body + part
         assert body is not None
         shape[axis] = output.shape[axis]
         last = axis == list(positions)[-1]

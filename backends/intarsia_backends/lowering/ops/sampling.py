@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import reduce
+from operator import add, mul
 
 from intarsia.ir.graph import Node
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import (
+    Cast,
+    Constant,
+    Expression,
+    Gather,
+    Input,
+    apply,
+    equal,
+    logical_and,
+    logical_or,
+    maximum,
+    minimum,
+    select,
+)
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.movement import text
 from intarsia_backends.lowering.ops.table import Lowering, attribute, refused
@@ -22,11 +38,11 @@ Table = tuple[Buffer, Buffer]
 
 
 def _float(number: float) -> Expression:
-    return ("const", "float32", number)
+    return Constant("float32", number)
 
 
 def _int(number: int) -> Expression:
-    return ("const", "int32", number)
+    return Constant("int32", number)
 
 
 def _border(size: int, corners: bool) -> tuple[float, float]:
@@ -39,15 +55,15 @@ def _reflected(v: Expression, size: int, corners: bool) -> Expression:
     low, high = _border(size, corners)
     if high == low:
         return _float(low)
-    beyond: Expression = ("select", ("lt", v, _float(low)), ("sub", _float(low), v), ("sub", v, _float(high)))
-    count: Expression = ("cast", "int32", ("div", beyond, _float(high - low)))
-    rest: Expression = ("sub", beyond, ("mul", ("cast", "float32", count), _float(high - low)))
-    from_low: Expression = ("eq", ("bit_and", count, _int(1)), _int(0))
-    up, down = ("add", _float(low), rest), ("sub", _float(high), rest)
-    below: Expression = ("select", from_low, up, down)
-    above: Expression = ("select", from_low, down, up)
-    inside: Expression = ("select", ("gt", v, _float(high)), above, v)
-    return ("select", ("lt", v, _float(low)), below, inside)
+    beyond = select(v < _float(low), _float(low) - v, v - _float(high))
+    count = Cast("int32", beyond / _float(high - low))
+    rest = beyond - Cast("float32", count) * _float(high - low)
+    from_low = equal(count & _int(1), _int(0))
+    up, down = _float(low) + rest, _float(high) - rest
+    below = select(from_low, up, down)
+    above = select(from_low, down, up)
+    inside = select(v > _float(high), above, v)
+    return select(v < _float(low), below, inside)
 
 
 class _Axis:
@@ -61,55 +77,55 @@ class _Axis:
 
     def coordinate(self) -> Expression:
         """Operand 0, from -1 to 1, as a coordinate of the axis, moved inside where the padding wants it."""
-        v: Expression = ("add", ("no_nan", ("in", 0)), _float(1.0))
+        v = apply("no_nan", Input(0)) + _float(1.0)
         if self.corners:
-            v = ("mul", ("mul", v, _float(0.5)), _float(self.size - 1.0))
+            v = v * _float(0.5) * _float(self.size - 1.0)
         else:
-            v = ("mul", ("sub", ("mul", v, _float(float(self.size))), _float(1.0)), _float(0.5))
+            v = (v * _float(float(self.size)) - _float(1.0)) * _float(0.5)
         if self.mode == "nearest":
-            v = ("rint", v)
+            v = apply("rint", v)
         low, high = _border(self.size, self.corners)
         if self.padding == "reflection":
             return _reflected(v, self.size, self.corners)
         if self.padding == "border":
-            outside: Expression = ("or", ("lt", v, _float(low)), ("gt", v, _float(high)))
-            clamped: Expression = ("ceil_at", ("floor_at", v, _float(0.0)), _float(self.size - 1.0))
-            return ("select", outside, clamped, v)
+            outside = logical_or(v < _float(low), v > _float(high))
+            clamped = apply("ceil_at", apply("floor_at", v, _float(0.0)), _float(self.size - 1.0))
+            return select(outside, clamped, v)
         # Far outside all places are alike, and the whole number of the place must exist.
-        return ("ceil_at", ("floor_at", v, _float(-9.0)), _float(self.size + 9.0))
+        return apply("ceil_at", apply("floor_at", v, _float(-9.0)), _float(self.size + 9.0))
 
     def raw_place(self, tap: int) -> Expression:
         """The place of a tap, from the coordinate in operand 0; it may lie outside."""
-        whole: Expression = ("cast", "int32", ("in", 0) if self.mode == "nearest" else ("floor", ("in", 0)))
-        return whole if tap == 0 else ("add", whole, _int(tap))
+        whole = Cast("int32", Input(0) if self.mode == "nearest" else apply("floor", Input(0)))
+        return whole if tap == 0 else whole + _int(tap)
 
     def place(self, tap: int) -> Expression:
         found = self.raw_place(tap)
         if self.padding == "reflection":
-            found = ("cast", "int32", _reflected(("cast", "float32", found), self.size, self.corners))
-        return ("min", ("max", found, _int(0)), _int(self.size - 1))
+            found = Cast("int32", _reflected(Cast("float32", found), self.size, self.corners))
+        return minimum(maximum(found, _int(0)), _int(self.size - 1))
 
     def weight(self, tap: int) -> Expression:
         share = self.share(tap)
         if self.padding != "zeros":
             return share
         raw = self.raw_place(tap)
-        inside: Expression = ("and", ("ge", raw, _int(0)), ("lt", raw, _int(self.size)))
-        return ("select", inside, share, _float(0.0))
+        inside = logical_and(raw >= _int(0), raw < _int(self.size))
+        return select(inside, share, _float(0.0))
 
     def share(self, tap: int) -> Expression:
-        x: Expression = ("sub", ("in", 0), ("floor", ("in", 0)))
+        x = Input(0) - apply("floor", Input(0))
         if self.mode == "nearest":
             return _float(1.0)
         if self.mode == "linear":
-            return x if tap else ("sub", _float(1.0), x)
-        distance: Expression = ("abs", ("sub", x, _float(float(tap))))
+            return x if tap else _float(1.0) - x
+        distance = apply("abs", x - _float(float(tap)))
         if tap in (0, 1):
-            inner: Expression = ("sub", ("mul", _float(_CUBIC + 2), distance), _float(_CUBIC + 3))
-            return ("add", ("mul", ("mul", inner, distance), distance), _float(1.0))
-        outer: Expression = ("sub", ("mul", _float(_CUBIC), distance), _float(5 * _CUBIC))
-        outer = ("add", ("mul", outer, distance), _float(8 * _CUBIC))
-        return ("sub", ("mul", outer, distance), _float(4 * _CUBIC))
+            inner = _float(_CUBIC + 2) * distance - _float(_CUBIC + 3)
+            return inner * distance * distance + _float(1.0)
+        outer = _float(_CUBIC) * distance - _float(5 * _CUBIC)
+        outer = outer * distance + _float(8 * _CUBIC)
+        return outer * distance - _float(4 * _CUBIC)
 
 
 def _tables(builder: Builder, node: Node, axis: int, count: int) -> list[Table]:
@@ -142,21 +158,15 @@ def _lower(builder: Builder, node: Node) -> None:
     known: dict[tuple[int, int], tuple[Expression, Expression]] = {}
     for axis, rows in enumerate(tables):
         for tap, (places, weights) in enumerate(rows):
-            known[axis, tap] = (("in", len(operands)), ("in", len(operands) + 1))
+            known[axis, tap] = (Input(len(operands)), Input(len(operands) + 1))
             accesses += [Access("int32", walk), Access("float32", walk)]
             operands += [places, weights]
-    total: Expression | None = None
+    parts: list[Expression] = []
     for taps in itertools.product(*(range(len(rows)) for rows in tables)):
-        place: Expression | None = None
-        weight: Expression | None = None
-        for axis, tap in enumerate(taps):
-            row, share = known[axis, tap]
-            far: Expression = row if steps[axis] == 1 else ("mul", row, _int(steps[axis]))
-            place = far if place is None else ("add", place, far)
-            weight = share if weight is None else ("mul", weight, share)
-        part: Expression = ("mul", ("gather", 0, place), weight)
-        total = part if total is None else ("add", total, part)
-    assert total is not None
+        places_of_taps, shares = zip(*(known[axis, tap] for axis, tap in enumerate(taps)))
+        far = [place if step == 1 else place * _int(step) for place, step in zip(places_of_taps, steps)]
+        parts.append(Gather(0, reduce(add, far)) * reduce(mul, shares))
+    total = reduce(add, parts)
     builder.call(nest(kept, accesses, Access(x.dtype, row_major(kept)), total), operands, builder.result(y))
 
 

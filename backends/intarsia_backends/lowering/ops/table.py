@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
-from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.builder import B, Builder, ImageReader
+
+C = TypeVar("C", bound=Builder)
 
 FLOATS = ("float32", "float64")
 NUMBERS = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -30,8 +32,8 @@ def _always(node: Node) -> Support:
 
 
 @dataclass(frozen=True)
-class Lowering:
-    """One op.
+class Lowering(Generic[B]):
+    """One op, for a builder of the target's kind.
 
     lower      appends the calls of a node
     dtypes     element types that data inputs and outputs may have
@@ -42,9 +44,10 @@ class Lowering:
     outputs    outputs that it makes at most
     empties    whether it passes over inputs and outputs of no elements
     check      what else decides
+    image      what it wants of its first input where that lies with its channels last; None for nothing of all that
     """
 
-    lower: Callable[[Builder, Node], None]
+    lower: Callable[[B, Node], None]
     dtypes: tuple[str, ...] = ("float32",)
     constants: tuple[int, ...] = ()
     places: tuple[int, ...] = ()
@@ -53,6 +56,17 @@ class Lowering:
     outputs: int = 1
     empties: bool = False
     check: Callable[[Node], Support] = _always
+    image: ImageReader[B] | None = None
+
+    def made_by(self, lower: Callable[[C, Node], None], image: ImageReader[C] | None = None) -> Lowering[C]:
+        """The same nodes, made in another target's way."""
+        changed: Lowering[C] = replace(cast(Any, self), lower=lower, image=image)
+        return changed
+
+
+def image_readers(lowerings: Mapping[str, Lowering[B]]) -> dict[str, ImageReader[B]]:
+    """By op, how it reads values whose channels lie last; without those that want C order."""
+    return {op: lowering.image for op, lowering in lowerings.items() if lowering.image is not None}
 
 
 def makes_nothing(node: Node) -> bool:
@@ -80,7 +94,7 @@ def has_sizes(node: Node, unread: Sequence[int] = (), empties: bool = False) -> 
     return YES
 
 
-def supports(lowering: Lowering, node: Node) -> Support:
+def supports(lowering: Lowering[Any], node: Node) -> Support:
     """Whether a node keeps to what a lowering asks for."""
     answer = has_sizes(node, lowering.unread, lowering.empties)
     if not answer.ok:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.cpu.lower.convolution import padded_input
-from intarsia_backends.lowering.access import Access, Expression, row_major
+from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops.activations import activated
 from intarsia_backends.lowering.ops.geometry import Window, check_window, reaching_window
+from intarsia_backends.lowering.ops.padding import padded_input
 from intarsia_backends.lowering.ops.table import FLOATS, Lowering, attribute, sequence
 from intarsia_backends.lowering.program import Buffer
 
-_PRODUCT: Expression = ("mul", ("in", 0), ("in", 1))
+_PRODUCT = Input(0) * Input(1)
 
 
 def _padded(builder: Builder, x: Value, window: Window) -> Buffer:
     if not any(window.before) and not any(window.after):
         return builder.read(x)
-    return padded_input(builder, builder.read(x), window, x.dtype, 0.0, ("in", 0), x.dtype)
+    return padded_input(builder, builder.read(x), window, dtype=x.dtype, fill=0.0, element=Input(0), stored=x.dtype)
 
 
 def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: tuple[int, ...], w_offset: int) -> None:
@@ -41,11 +42,11 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
     accesses = [Access(dtype, x_walk), Access(dtype, weights_walk, w_offset)]
     operands = [source, builder.read(node.input(1))]
     bias = node.optional_input(2)
-    finish: Expression = ("acc",)
+    epilogue: Expression = Accumulator()
     if bias is not None:
         accesses.append(Access(dtype, (0, window.outputs, 1, *still, 0, *still)))
         operands.append(builder.read(bias))
-        finish = ("add", finish, ("in", 2))
+        epilogue = epilogue + Input(2)
     kernel = nest(
         kept,
         accesses,
@@ -53,8 +54,8 @@ def _sums(builder: Builder, node: Node, window: Window, source: Buffer, w_walk: 
         _PRODUCT,
         reduced=reduced,
         combine="add",
-        initial=("const", dtype, 0.0),
-        finish=activated(node, finish, dtype),
+        initial=Constant(dtype, 0.0),
+        epilogue=activated(node, epilogue, dtype),
     )
     builder.call(kernel, operands, builder.result(node.output))
 
@@ -80,7 +81,19 @@ def _stuffed(node: Node) -> Window:
     after = tuple(count + far - extent - low for count, far, extent, low in zip(positions, reach, size, before))
     ones = (1,) * spatial
     channels = x.shape[1] // groups
-    return Window(x.shape[0], groups, channels, w.shape[1], size, kernel, ones, dilations, before, after, positions)
+    return Window(
+        batch=x.shape[0],
+        groups=groups,
+        channels=channels,
+        outputs=w.shape[1],
+        size=size,
+        kernel=kernel,
+        strides=ones,
+        dilations=dilations,
+        before=before,
+        after=after,
+        positions=positions,
+    )
 
 
 def _lower_transposed(builder: Builder, node: Node) -> None:
@@ -90,7 +103,7 @@ def _lower_transposed(builder: Builder, node: Node) -> None:
     padded = (rows, *window.padded)
     steps = row_major(padded)
     source = builder.scratch(math.prod(padded), x.dtype)
-    zeros = nest((math.prod(padded),), [], Access(x.dtype, (1,)), ("const", x.dtype, 0.0))
+    zeros = nest((math.prod(padded),), [], Access(x.dtype, (1,)), Constant(x.dtype, 0.0))
     builder.call(zeros, [], source)
     # What lies beyond the output's reach is cut: before it by starting later, behind it by ending earlier.
     skipped = [-(min(low, 0) // stride) for low, stride in zip(window.before, strides)]
@@ -104,7 +117,7 @@ def _lower_transposed(builder: Builder, node: Node) -> None:
     if 0 not in extents:
         walk = (steps[0], *(step * stride for step, stride in zip(steps[1:], strides)))
         reads = Access(x.dtype, row_major((rows, *x.shape[2:])), first)
-        builder.call(nest(extents, [reads], Access(x.dtype, walk, offset), ("in", 0)), [builder.read(x)], source)
+        builder.call(nest(extents, [reads], Access(x.dtype, walk, offset), Input(0)), [builder.read(x)], source)
     taps, per_output = row_major(w.shape)[2:], math.prod(w.shape[2:])
     backwards = tuple(-step for step in taps)
     end = sum(step * (extent - 1) for step, extent in zip(taps, window.kernel))
@@ -120,11 +133,9 @@ def _lower_lp_pool(builder: Builder, node: Node) -> None:
     x = node.input(0)
     whole = node.op == "GlobalLpPool"
     window = reaching_window(node, tuple(x.shape[2:]) if whole else sequence(node, "kernel_shape", ()), x.shape[1], 1)
-    power, dtype, size = float(attribute(node, "p", 2)), x.dtype, ("abs", ("in", 0))
-    body: Expression = {1.0: size, 2.0: ("mul", ("in", 0), ("in", 0))}.get(
-        power, ("pow", size, ("const", dtype, power))
-    )
-    root: Expression = ("pow", ("acc",), ("const", dtype, 1 / power))
+    power, dtype, size = float(attribute(node, "p", 2)), x.dtype, apply("abs", Input(0))
+    body = {1.0: size, 2.0: Input(0) * Input(0)}.get(power, apply("pow", size, Constant(dtype, power)))
+    root = apply("pow", Accumulator(), Constant(dtype, 1 / power))
     steps, area = row_major(window.padded), math.prod(window.padded)
     kept = (window.batch * window.groups, *window.positions)
     walk = (
@@ -139,8 +150,8 @@ def _lower_lp_pool(builder: Builder, node: Node) -> None:
         body,
         reduced=window.kernel,
         combine="add",
-        initial=("const", dtype, 0.0),
-        finish={1.0: ("acc",), 2.0: ("sqrt", ("acc",))}.get(power, root),
+        initial=Constant(dtype, 0.0),
+        epilogue={1.0: Accumulator(), 2.0: apply("sqrt", Accumulator())}.get(power, root),
     )
     builder.call(kernel, [_padded(builder, x, window)], builder.result(node.output))
 

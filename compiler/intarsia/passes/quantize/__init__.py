@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from intarsia.passes.quantize.calibrate import Ranges, assumed_ranges, calibrate
+from intarsia.passes.base import Outcome, Pass
+from intarsia.passes.calibration import Ranges
+from intarsia.passes.quantize.calibrate import AssumeRanges, Calibrate, assumed_ranges, calibrate
 from intarsia.passes.quantize.images import ImageOptions
-from intarsia.passes.quantize.lower import Outcome, Quantize, quantize, require_measured
+from intarsia.passes.quantize.lower import Quantize, quantize, require_measured
 from intarsia.passes.quantize.qdq import LowerQdq, is_prequantized, lower_qdq
 from intarsia.passes.quantize.samples import Samples, read_samples
 
 __all__ = [
+    "PASSES",
+    "AssumeRanges",
+    "Calibrate",
     "ImageOptions",
     "LowerQdq",
     "Outcome",
@@ -19,7 +24,21 @@ __all__ = [
     "calibrate",
     "is_prequantized",
     "lower_qdq",
+    "passes",
     "quantize",
     "read_samples",
     "require_measured",
 ]
+
+PASSES: tuple[type[Pass], ...] = (Calibrate, AssumeRanges, Quantize, LowerQdq)
+
+
+def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass, ...]:
+    """The order in which they run.
+
+    prequantized  the model has scales of its own
+    calibrate     how ranges are measured; None where they are assumed
+    """
+    if prequantized:
+        return (LowerQdq(),)
+    return (calibrate or AssumeRanges(), Quantize())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,25 +13,68 @@ from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
+from intarsia.passes.base import DataPass, Outcome
+from intarsia.passes.calibration import METHODS, Ranges, digest_of, measured_before
+from intarsia.passes.context import Context
 from intarsia.passes.quantize.histogram import Histogram
+from intarsia.passes.quantize.samples import read_samples
 from intarsia.passes.quantize.split import split_activations
-
-METHODS = ("minmax", "percentile")
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """What activations were seen to be.
+class Calibrate(DataPass):
+    """Measure the ranges of activations on the context's data, for `quantize`; the graph stays as it is.
 
-    bounds   lowest and highest number by value name, for every float32 value of the graph that is no constant
-    samples  how many samples they come from
-    assumed  True where nothing was measured: such ranges tell placement, and nothing is compiled with them
+    Where the context has ranges that were measured before, these are taken, whatever the options say.
+
+    method      "minmax": all that was seen; "percentile": without the rarest numbers at both ends
+    percentile  per cent of the numbers that stay inside, for "percentile"
     """
 
-    bounds: Mapping[str, tuple[float, float]]
-    samples: int = 0
-    assumed: bool = False
-    method: str = field(default="minmax")
+    name: ClassVar[str] = "calibrate"
+    method: str = "minmax"
+    percentile: float = 99.99
+
+    def check(self, context: Context) -> None:
+        _check(self.method, self.percentile)
+        if context.calibration is None:
+            raise CompileError(
+                where="int8",
+                what="the model has no scales of its own, and no calibration data was given",
+                help="give 100 or more real inputs: --calibration images.npz, or calibration=array in Python; "
+                "intarsia never calibrates on random numbers",
+            )
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        self.check(context)
+        assert context.calibration is not None
+        before = measured_before(context.calibration)
+        if before is not None:
+            before.check(graph)
+            context.ranges = before
+            return Outcome(0)
+        samples = read_samples(graph, context.calibration, context.images)
+        progress = None
+        if context.progress is not None:
+            progress = partial(_tell, context.progress, samples.total)
+        ranges = calibrate(graph, samples, method=self.method, percentile=self.percentile, progress=progress)
+        context.ranges = replace(ranges, model=context.model, graph_sha256=digest_of(graph))
+        return Outcome(0)
+
+
+@dataclass(frozen=True)
+class AssumeRanges(DataPass):
+    """Assume a range of [-1, 1] for every activation: enough to say what would run where, never to compile."""
+
+    name: ClassVar[str] = "assume-ranges"
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        context.ranges = assumed_ranges(graph)
+        return Outcome(0)
+
+
+def _tell(progress: Callable[[str, int, int], None], total: int, done: int) -> None:
+    progress("calibrating", done, total)
 
 
 def calibrate(
@@ -70,7 +114,7 @@ def calibrate(
             what="there is no sample in the data",
             help="give at least one input; 100 to 500 are usual",
         )
-    return Ranges(seen.bounds(), count, method=method)
+    return Ranges(seen.bounds(), count, method=method, percentile=percentile if method == "percentile" else None)
 
 
 def assumed_ranges(graph: Graph) -> Ranges:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
-from intarsia.passes.base import Pass, Refusal, Refused
-from intarsia.passes.quantize.calibrate import Ranges
+from intarsia.passes.base import DataPass, Outcome, Refusal, Refused
+from intarsia.passes.calibration import Ranges
+from intarsia.passes.context import Context
+from intarsia.passes.quantize.calibrate import assumed_ranges
 from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.plan import make_plan
@@ -17,36 +19,31 @@ from intarsia.passes.quantize.split import split_activations
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a quantization.
-
-    changes   nodes that became integers
-    refusals  nodes that stay float, each with its reason
-    notes     facts that the user should know, as (name of a node, text)
-    """
-
-    changes: int
-    refusals: tuple[Refusal, ...]
-    notes: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Quantize(Pass):
-    """A fused float graph to integer ops, with scales from measured ranges: see `quantize`."""
+class Quantize(DataPass):
+    """A fused float graph to integer ops, with scales from the ranges in the context: see `quantize`."""
 
     name: ClassVar[str] = "quantize"
     tolerance: ClassVar[float] = float("inf")
 
-    ranges: Ranges
-
-    def __str__(self) -> str:
-        return f"{self.name}{{method={self.ranges.method!r}, samples={self.ranges.samples}}}"
-
-    def run(self, graph: Graph) -> int:
-        return quantize(graph, self.ranges).changes
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        if context.ranges is None:
+            raise CompileError(
+                where=f"pass {self}",
+                what="no pass before it measured, read or assumed the ranges of activations",
+                help="write calibrate before it in the pipeline",
+            )
+        return with_reasons(quantize(graph, context.ranges))
 
     def refusals(self, graph: Graph) -> list[Refusal]:
-        return list(quantize(graph.copy(), self.ranges).refusals)
+        """Why nodes would stay float, whatever their ranges: these are assumed."""
+        twin = graph.copy()
+        return list(quantize(twin, assumed_ranges(twin)).refusals)
+
+
+def with_reasons(outcome: Outcome) -> Outcome:
+    """The outcome, with a note for every node that stays float."""
+    reasons = tuple((refusal.node.name, f"stays float: {refusal.reason}") for refusal in outcome.refusals)
+    return replace(outcome, notes=outcome.notes + reasons)
 
 
 def quantize(graph: Graph, ranges: Ranges) -> Outcome:

@@ -9,7 +9,7 @@ from intarsia.dtypes import FLOATING
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refusal, Refused
-from intarsia.passes.quantize.calibrate import Ranges
+from intarsia.passes.calibration import Ranges
 from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.elementwise import TABLED, useful_range
 from intarsia.passes.quantize.forms import Form, form_of

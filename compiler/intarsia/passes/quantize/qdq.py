@@ -11,12 +11,13 @@ from intarsia.ir.facts import keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
-from intarsia.passes.base import Pass, Refusal, Refused, refuse
+from intarsia.passes.base import DataPass, Outcome, Refusal, Refused, refuse
+from intarsia.passes.context import Context
 from intarsia.passes.matching import quantized_constant
 from intarsia.passes.quantize.constants import data_inputs, dequantized, scalar_quantization
 from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.forms import form_of
-from intarsia.passes.quantize.lower import Outcome, add_quantize, finish, settle
+from intarsia.passes.quantize.lower import add_quantize, finish, settle, with_reasons
 from intarsia.passes.quantize.qlinear import expand_qlinear
 from intarsia.passes.quantize.split import CLAMPS
 
@@ -38,14 +39,14 @@ def is_prequantized(graph: Graph) -> bool:
 
 
 @dataclass(frozen=True)
-class LowerQdq(Pass):
+class LowerQdq(DataPass):
     """`QuantizeLinear(Conv(DequantizeLinear(x), w, b))` -> `qconv(x)`, with the model's own scales: see `lower_qdq`."""
 
     name: ClassVar[str] = "lower-qdq"
     tolerance: ClassVar[float] = float("inf")
 
-    def run(self, graph: Graph) -> int:
-        return lower_qdq(graph).changes
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        return with_reasons(lower_qdq(graph))
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         return list(lower_qdq(graph.copy()).refusals)

@@ -24,6 +24,7 @@ import numpy as np
 from intarsia.dtypes import Array, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Value
+from intarsia.passes.calibration import Calibration
 from intarsia.passes.quantize.arrays import Rows, rows_of_array, rows_of_npy, rows_of_npz
 from intarsia.passes.quantize.images import ImageOptions, image_files, read_image
 
@@ -49,7 +50,7 @@ class Samples:
         return self.start()
 
 
-def read_samples(graph: Graph, source: Any, images: ImageOptions | None = None) -> Samples:
+def read_samples(graph: Graph, source: Calibration, images: ImageOptions | None = None) -> Samples:
     """Samples for the inputs of a graph.
 
     graph   at any stage; where the first axis of an input is a compiled batch of B, each sample takes B rows, and the

@@ -1,4 +1,4 @@
-"""Every blocking that a search may choose gives what the rule's gives: integers bit for bit."""
+"""Every config that a search may choose gives what the heuristic's gives: integers bit for bit."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from generated_graphs import examples, graphs, networks, random_inputs
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
-from intarsia_backends.cpu.blockings import SEARCH, Answer, Asked, Blockings, OpenBlockings, Question
-from intarsia_backends.cpu.depthwise import DepthwiseQuestion
-from intarsia_backends.cpu.lower.convolution_choice import ConvolutionQuestion, DirectBlocking
-from intarsia_backends.cpu.lower.panels import ProductQuestion
+from intarsia.targets import find_target
+from intarsia_backends.cpu.depthwise import DepthwiseTask
+from intarsia_backends.cpu.lower.convolution_tiling import ConvolutionTask, DirectTiling
+from intarsia_backends.cpu.lower.panels import ProductTask
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
 from intarsia_backends.cpu.target import CpuTarget
-from intarsia_backends.cpu.winograd import Plan
+from intarsia_backends.cpu.tuning_tasks import SEARCH, AskedTask, Choice, Configs, OpenConfigs, TuningTask
+from intarsia_backends.cpu.winograd import WinogradTiling
 
 
-class Forced(Blockings):
+class Forced(Configs):
     """Always the alternative with that number, counted round and round."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
 
-    def answer(self, question: Question) -> Answer:
-        others = question.alternatives()
-        return Answer(others[self.number % len(others)] if others else question.rule(), SEARCH)
+    def choice(self, task: TuningTask) -> Choice:
+        others = task.alternatives()
+        return Choice(others[self.number % len(others)] if others else task.heuristic(), SEARCH)
 
 
 def forced_target(number: int) -> CpuTarget:
     target = CpuTarget()
-    target.blockings = Forced(number)
+    target.configs = Forced(number)
     return target
 
 
-def asked_of(graph: Graph, machine: Machine | None = None) -> list[Asked]:
-    blockings = OpenBlockings()
-    lower_region(graph, machine or this_machine(), blockings)
-    return blockings.asked
+def asked_of(graph: Graph, machine: Machine | None = None) -> list[AskedTask]:
+    configs = OpenConfigs()
+    lower_region(graph, machine or this_machine(), configs)
+    return configs.asked
 
 
 def convolution(layers: Layers, channels: int, outputs: int, kernel: int, size: int, **attributes: Any) -> None:
@@ -92,33 +93,45 @@ def test_integer_graphs_by_any_alternative(graph: Graph, number: int) -> None:
 def test_alternatives_are_no_rules_and_have_names(graph: Graph) -> None:
     for machine in (this_machine(), machine_of("armv7l", "neon"), machine_of("x86_64", "avx512")):
         for asked in asked_of(graph, machine):
-            rule, others = asked.question.rule(), asked.question.alternatives()
-            assert rule not in others
-            texts = [str(blocking) for blocking in (rule, *others)]
+            heuristic, others = asked.task.heuristic(), asked.task.alternatives()
+            assert heuristic not in others
+            texts = [str(config) for config in (heuristic, *others)]
             assert len({*texts}) == len(texts)
-            assert all(asked.question.named(text) == other for text, other in zip(texts, (rule, *others)))
-            assert asked.question.named("something else") is None
+            assert all(asked.task.named(text) == other for text, other in zip(texts, (heuristic, *others)))
+            assert asked.task.named("something else") is None
 
 
 def test_every_kind_of_choice_is_asked_for() -> None:
-    kinds = {type(asked.question) for asked in asked_of(float_layers().graph)}
-    assert kinds == {ConvolutionQuestion, DepthwiseQuestion, ProductQuestion}
+    kinds = {type(asked.task) for asked in asked_of(float_layers().graph)}
+    assert kinds == {ConvolutionTask, DepthwiseTask, ProductTask}
 
 
-def test_strict_floats_are_never_made_by_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blockings() -> list[Any]:
-        questions = [asked.question for asked in asked_of(float_layers().graph)]
-        return [blocking for question in questions for blocking in (question.rule(), *question.alternatives())]
+def test_strict_floats_are_never_made_by_winograd() -> None:
+    def configs(name: str) -> list[Any]:
+        target = find_target(name)
+        assert isinstance(target, CpuTarget)
+        tasks = [asked.task for asked in asked_of(float_layers().graph, target.machine)]
+        return [config for task in tasks for config in (task.heuristic(), *task.alternatives())]
 
-    assert any(isinstance(blocking, Plan) for blocking in blockings())
-    monkeypatch.setenv("INTARSIA_FLOAT", "strict")
-    assert not any(isinstance(blocking, Plan) for blocking in blockings())
+    assert any(isinstance(config, WinogradTiling) for config in configs("cpu"))
+    assert not any(isinstance(config, WinogradTiling) for config in configs("cpu{strict=true}"))
 
 
 def test_inexact_tiles_are_no_alternative() -> None:
-    question = ConvolutionQuestion(
-        machine_of("x86_64", "avx2"), "pairs", 1, 1, 512, 512, (3, 3), (1, 1), (1, 1), (14, 14), False, (2,)
+    task = ConvolutionTask(
+        machine=machine_of("x86_64", "avx2"),
+        products="dot2",
+        batch=1,
+        groups=1,
+        channels=512,
+        outputs=512,
+        kernel=(3, 3),
+        strides=(1, 1),
+        dilations=(1, 1),
+        positions=(14, 14),
+        one_row=False,
+        winograd=(2,),
     )
-    sizes = {plan.size for plan in (question.rule(), *question.alternatives()) if isinstance(plan, Plan)}
+    sizes = {plan.size for plan in (task.heuristic(), *task.alternatives()) if isinstance(plan, WinogradTiling)}
     assert sizes == {2}
-    assert any(isinstance(blocking, DirectBlocking) for blocking in question.alternatives())
+    assert any(isinstance(config, DirectTiling) for config in task.alternatives())

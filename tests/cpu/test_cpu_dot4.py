@@ -15,10 +15,11 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
-from intarsia_backends.cpu.lower.quads import OFFSET, quads_bias, takes_quads
+from intarsia_backends.cpu.kernels import Contraction
+from intarsia_backends.cpu.lower.dot4 import OFFSET, dot4_bias, takes_dot4
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import machine_of
-from intarsia_backends.lowering.kernels import Contraction, Kernel
+from intarsia_backends.lowering.kernel import Kernel
 
 VNNI = [
     pytest.param(level, marks=() if runs_here(machine_of("x86_64", level)) else pytest.mark.slow)
@@ -70,14 +71,14 @@ def test_the_bias_makes_good_what_is_added() -> None:
     x, w = random.integers(-128, 128, (7, 90)), random.integers(-128, 128, (11, 90))
     bias = random.integers(-9999, 9999, 11)
     for zero in (-128, -3, 0, 127):
-        assert np.array_equal((x - zero) @ w.T + bias, (x + OFFSET) @ w.T + quads_bias(w, bias, zero))
+        assert np.array_equal((x - zero) @ w.T + bias, (x + OFFSET) @ w.T + dot4_bias(w, bias, zero))
 
 
 def test_sums_that_could_leave_32_bits_stay_pairs() -> None:
     bias = np.zeros(3, np.int32)
-    assert takes_quads(BEST, np.full((3, 30_000), -128, np.int8), bias)
-    assert not takes_quads(BEST, np.full((3, 40_000), -128, np.int8), bias)
-    assert not takes_quads(machine_of("x86_64", "avx512"), np.ones((3, 8), np.int8), bias)
+    assert takes_dot4(BEST, np.full((3, 30_000), -128, np.int8), bias)
+    assert not takes_dot4(BEST, np.full((3, 40_000), -128, np.int8), bias)
+    assert not takes_dot4(machine_of("x86_64", "avx512"), np.ones((3, 8), np.int8), bias)
 
 
 def test_images_are_bytes_where_all_readers_want_them() -> None:
@@ -86,8 +87,8 @@ def test_images_are_bytes_where_all_readers_want_them() -> None:
     alone = network.conv(first, 32, 3, group=32)
     last = network.conv(alone, 24, 1)
     kinds = [(type(kernel), kernel.products, kernel.y_dtype) for kernel in network.kernels(last)]
-    assert kinds == [(Contraction, "quads", "int16"), (Depthwise, "pairs", "uint8"), (Contraction, "quads", "int16")]
-    assert all(kernel.products == "pairs" for kernel in network.kernels(last, level="avx512"))
+    assert kinds == [(Contraction, "dot4", "int16"), (Depthwise, "dot2", "uint8"), (Contraction, "dot4", "int16")]
+    assert all(kernel.products == "dot2" for kernel in network.kernels(last, level="avx512"))
 
 
 def test_a_value_that_a_pool_reads_too_is_no_bytes() -> None:

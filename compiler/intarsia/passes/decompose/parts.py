@@ -1,4 +1,4 @@
-"""Ops that are made of simpler ones: a node as a small graph of nodes that code is made for."""
+"""Ops that are made of simpler ones: a node as a small graph of other nodes."""
 
 from __future__ import annotations
 
@@ -13,34 +13,43 @@ from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
-from intarsia.targets import Support
-from intarsia_backends.lowering.ops.table import refused
 
 OPSET = 21
 """Opset of the nodes that parts are made of; the ops used mean the same in the canonical form of an import."""
 
-
 _NUMBERS = {name: number for number, name in ELEMENT_TYPES.items()}
 
 
-class NotMade(Exception):
-    """An expansion does not know this form of its op; `answer` says why."""
+@dataclass(frozen=True)
+class Kept:
+    """Why a node that no target takes stays whole all the same.
 
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(reason)
-        self.answer: Support = refused(rule, reason)
+    rule, reason, fix  as a target's answer has them: what decided, what was found, what the user may change
+    """
+
+    rule: str
+    reason: str
+    fix: str = "the NumPy evaluator takes it; nothing needs to change"
+
+
+class NotMade(Exception):
+    """A node cannot be taken apart; `kept` says why."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(kept.reason)
+        self.kept = kept
 
 
 @dataclass(frozen=True)
 class Expanded:
     """A node taken apart.
 
-    graph   its parts; outputs in the order of those that the node does not leave out
-    inputs  by index of the node's input, the input of the graph (values of the node would keep it alive)
+    graph    its parts; outputs in the order of those that the node does not leave out
+    sources  for each input of the graph the value that the node reads
     """
 
     graph: Graph
-    inputs: Mapping[int, Value]
+    sources: Mapping[Value, Value]
 
 
 class Parts:
@@ -129,7 +138,7 @@ class Parts:
 
     def refuse(self, rule: str, reason: str) -> NotMade:
         """What to raise for a form that the expansion does not know."""
-        return NotMade(rule, reason)
+        return NotMade(Kept(rule, reason))
 
 
 Expansion = Callable[[Parts], Sequence[Value | None]]
@@ -146,15 +155,14 @@ def expand(expansion: Expansion, node: Node) -> Expanded:
             continue
         assert value is not None, f"{node.where}: an output is not made"
         if value.type != wanted.type:  # sizes may be declared that the inputs known here do not tell
-            raise NotMade("static-shape", f"its parts give {value.type}, and {wanted.type} is declared")
+            raise parts.refuse("static-shape", f"its parts give {value.type}, and {wanted.type} is declared")
         outputs.append(value)
     missing = [value for value in node.outputs[len(made) :] if value is not None]
     if missing:
-        raise NotMade("outputs", f"{len(missing)} outputs more than {len(made)}")
+        raise parts.refuse("outputs", f"{len(missing)} outputs more than {len(made)}")
     parts.graph.outputs = outputs
     _drop_dead(parts.graph)
-    read = {index: value for index, value in enumerate(parts.inputs) if value is not None and value.data is None}
-    return Expanded(parts.graph, read)
+    return Expanded(parts.graph, {twin: value for value, twin in parts.twins.items() if twin.data is None})
 
 
 def _drop_dead(graph: Graph) -> None:

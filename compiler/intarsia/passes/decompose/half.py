@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.ops import OPS
-from intarsia_backends.cpu.lower.parts import Expanded, Parts, expand
+from intarsia.passes.decompose.parts import Parts
 
 HALF, WIDE = "float16", "float32"
 
@@ -17,15 +17,11 @@ def is_half(node: Node) -> bool:
     return node.op not in ("Cast", "CastLike") and node.op in OPS and any(value.dtype == HALF for value in values)
 
 
-def _widened(parts: Parts) -> Sequence[Value | None]:
+def widened(parts: Parts) -> Sequence[Value | None]:
+    """The node in float32, between casts."""
     node = parts.node
     wide = [
         None if value is None else parts.cast(value, WIDE) if value.dtype == HALF else value for value in parts.inputs
     ]
     made = parts.several(node.op, len(node.outputs), *wide, opset=node.opset, **node.attributes)
     return [None if wanted is None else parts.cast(value, wanted.dtype) for value, wanted in zip(made, node.outputs)]
-
-
-def expand_half(node: Node) -> Expanded:
-    """The node in float32, between casts."""
-    return expand(_widened, node)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from intarsia.ir.graph import Value
-from intarsia_backends.cpu.lower import fourier
-from intarsia_backends.cpu.lower.parts import Expansion, Parts
-from intarsia_backends.lowering.ops.table import attribute, axis_of, integers
+from intarsia.ir.graph import Node, Value
+from intarsia.passes.decompose import fourier
+from intarsia.passes.decompose.parts import Expansion, Parts
+from intarsia.passes.matching import integers
 
 
 def _reduce_log_sum_exp(parts: Parts) -> Sequence[Value]:
@@ -20,7 +20,7 @@ def _reduce_log_sum_exp(parts: Parts) -> Sequence[Value]:
         raise parts.refuse("constant-input", "input 1 is not known at compile time")
     axes = node.attributes.get("axes", ()) if given is None else integers(given)
     if not axes:
-        if attribute(node, "noop_with_empty_axes", 0):
+        if node.attributes.get("noop_with_empty_axes", 0):
             raise parts.refuse("axes", "no axes, which means none here")
         axes = range(x.type.rank)
     top = parts.reduce("ReduceMax", x, *axes)
@@ -34,7 +34,7 @@ def _reduce_log_sum_exp(parts: Parts) -> Sequence[Value]:
 def _hardmax(parts: Parts) -> Sequence[Value]:
     x, node = parts.input(0), parts.node
     shape = x.shape
-    axis = axis_of(node, len(shape), -1 if node.opset >= 13 else 1)
+    axis = node.attributes.get("axis", -1 if node.opset >= 13 else 1) % len(shape)
     if node.opset < 13:  # the older meaning: all axes from this one on as one
         rows = int(np.prod(shape[:axis]))
         x, axis = parts.reshape(x, rows, x.type.elements // rows), 1
@@ -45,8 +45,8 @@ def _hardmax(parts: Parts) -> Sequence[Value]:
 
 def _lp_normalization(parts: Parts) -> Sequence[Value]:
     x, node = parts.input(0), parts.node
-    op = "ReduceL1" if attribute(node, "p", 2) == 1 else "ReduceL2"
-    norm = parts.reduce(op, x, axis_of(node, x.type.rank, -1))
+    op = "ReduceL1" if node.attributes.get("p", 2) == 1 else "ReduceL2"
+    norm = parts.reduce(op, x, node.attributes.get("axis", -1) % x.type.rank)
     zero = parts.number(x, 0)
     return [parts.add("Where", parts.add("Equal", norm, zero), zero, parts.add("Div", x, norm))]
 
@@ -62,10 +62,10 @@ def _local_response(parts: Parts) -> Sequence[Value]:
     total = parts.slice(square, 1, 0, channels)
     for offset in range(1, size):
         total = parts.add("Add", total, parts.slice(square, 1, offset, offset + channels))
-    factor = float(attribute(node, "alpha", 1e-4)) / size
+    factor = float(node.attributes.get("alpha", 1e-4)) / size
     base = parts.add("Mul", total, parts.number(x, factor))
-    base = parts.add("Add", base, parts.number(x, float(attribute(node, "bias", 1.0))))
-    return [parts.add("Div", x, parts.add("Pow", base, parts.number(x, float(attribute(node, "beta", 0.75)))))]
+    base = parts.add("Add", base, parts.number(x, float(node.attributes.get("bias", 1.0))))
+    return [parts.add("Div", x, parts.add("Pow", base, parts.number(x, float(node.attributes.get("beta", 0.75)))))]
 
 
 def _batch_normalization(parts: Parts) -> Sequence[Value]:
@@ -74,15 +74,15 @@ def _batch_normalization(parts: Parts) -> Sequence[Value]:
     if node.attributes.get("activation"):
         raise parts.refuse("activation", "an activation on figures made at run time")
     column = (-1, *(1,) * (x.type.rank - 2))
-    epsilon = float(attribute(node, "epsilon", 1e-5))
+    epsilon = float(node.attributes.get("epsilon", 1e-5))
     mean, variance = parts.input(3), parts.input(4)
     outputs: list[Value] = []
-    if attribute(node, "training_mode", 0):
+    if node.attributes.get("training_mode", 0):
         axes = (0, *range(2, x.type.rank))
         batch_mean = parts.reduce("ReduceMean", x, *axes, keepdims=0)
         apart = parts.add("Sub", x, parts.add("Reshape", batch_mean, parts.ints(*column)))
         batch_variance = parts.reduce("ReduceMean", parts.add("Mul", apart, apart), *axes, keepdims=0)
-        momentum = float(attribute(node, "momentum", 0.9))
+        momentum = float(node.attributes.get("momentum", 0.9))
         for running, fresh in ((mean, batch_mean), (variance, batch_variance)):
             old = parts.add("Mul", running, parts.number(running, momentum))
             outputs.append(parts.add("Add", old, parts.add("Mul", fresh, parts.number(fresh, 1 - momentum))))
@@ -100,8 +100,6 @@ def _of_bools(op: str) -> Expansion:
 
     def expand(parts: Parts) -> Sequence[Value]:
         x, node = parts.input(0), parts.node
-        if x.dtype != "bool":
-            raise parts.refuse("element-type", f"'{x.name}' is {x.dtype}")
         attributes = {name: value for name, value in node.attributes.items() if name != "axes"}
         others = [parts.optional_input(index) for index in range(1, len(parts.inputs))]
         small = parts.add(op, parts.cast(x, "uint8"), *others, **attributes)
@@ -110,14 +108,22 @@ def _of_bools(op: str) -> Expansion:
     return expand
 
 
-EXPANSIONS: dict[str, Expansion] = {
+_EXPANSIONS: dict[str, Expansion] = {
     "BatchNormalization": _batch_normalization,
     **fourier.EXPANSIONS,
     "Hardmax": _hardmax,
     "LRN": _local_response,
     "LpNormalization": _lp_normalization,
     "ReduceLogSumExp": _reduce_log_sum_exp,
-    "ReduceMax": _of_bools("ReduceMax"),
-    "ReduceMin": _of_bools("ReduceMin"),
 }
-"""By op. Nodes of these come here where no lowering takes them as they are."""
+_OF_BOOLS = {op: _of_bools(op) for op in ("ReduceMax", "ReduceMin")}
+
+OPS = frozenset((*_EXPANSIONS, *_OF_BOOLS))
+"""Ops that are made of others in some of their forms."""
+
+
+def expansion_of(node: Node) -> Expansion | None:
+    """How a node is put together, where anything is known of its op and the type of its elements."""
+    if node.op in _OF_BOOLS and node.input(0).dtype == "bool":
+        return _OF_BOOLS[node.op]
+    return _EXPANSIONS.get(node.op)

@@ -8,8 +8,8 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Value
-from intarsia_backends.cpu.lower.parts import Expansion, Parts
-from intarsia_backends.lowering.ops.table import attribute, integers
+from intarsia.passes.decompose.parts import Expansion, Parts
+from intarsia.passes.matching import integers
 
 
 def _tables(given: int, length: int, bins: int) -> tuple[Array, Array]:
@@ -53,10 +53,10 @@ def _dft(parts: Parts) -> Sequence[Value]:
     x, node = parts.input(0), parts.node
     old = node.opset < 20
     rank = x.type.rank
-    axis = int(attribute(node, "axis", 1)) if old else _constant(parts, 2, -2)
+    axis = int(node.attributes.get("axis", 1)) if old else _constant(parts, 2, -2)
     axis = axis % rank
     length = _constant(parts, 1, x.shape[axis])
-    if attribute(node, "inverse", 0):
+    if node.attributes.get("inverse", 0):
         raise parts.refuse("mode", "an inverse transform")
     order = [*(other for other in range(rank - 1) if other != axis), axis]
     back = [order.index(other) for other in range(rank - 1)]

@@ -18,7 +18,7 @@ OFFSET = -BYTE_ZERO
 _LARGEST = 255
 
 
-def takes_quads(machine: Machine, weights: Array, bias: Array) -> bool:
+def takes_dot4(machine: Machine, weights: Array, bias: Array) -> bool:
     """Whether the machine has the instruction, and no part of a sum with the larger numbers leaves an int32.
 
     weights  int8 [outputs, ...]; bias int32 [outputs]
@@ -30,7 +30,7 @@ def takes_quads(machine: Machine, weights: Array, bias: Array) -> bool:
     return bool((2 * _LARGEST * sums + np.abs(bias.astype(np.int64).reshape(-1)) < 1 << 31).all())
 
 
-def quads_bias(weights: Array, bias: Array, zero: int) -> Array:
+def dot4_bias(weights: Array, bias: Array, zero: int) -> Array:
     """The bias, int32 [outputs], with what the stored numbers are too large by.
 
     zero  the input's zero point

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from intarsia_backends.cpu.blockings import Question
+from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
 from intarsia_backends.cpu.lower.tiles import choose_tile, ranked_tiles, row_splits
 from intarsia_backends.cpu.machine import Machine
-from intarsia_backends.cpu.winograd import Plan, other_plans, plan, winograd_pays
-from intarsia_backends.lowering.kernels import SHARES, WEIGHTS
+from intarsia_backends.cpu.tuning_tasks import TuningTask
+from intarsia_backends.cpu.winograd import WinogradTiling, other_plans, plan, winograd_pays
 
 _CACHED_BYTES = 192 << 10
 """Weights that stay in the second-level cache beside the rest: where all do, rows come first; where those of a block of
@@ -26,7 +26,7 @@ _SPLITS_TRIED = 3
 
 
 @dataclass(frozen=True)
-class DirectBlocking:
+class DirectTiling:
     """How a direct sum is cut up; see `Contraction`.
 
     columns  of a row, where an image is one row that may be cut anywhere; 0 where rows stay as they are
@@ -41,7 +41,7 @@ class DirectBlocking:
 
 
 @dataclass(frozen=True)
-class ConvolutionQuestion(Question):
+class ConvolutionTask(TuningTask):
     """A dense convolution of images; fields as in `Window`.
 
     products  as in `Contraction`
@@ -69,9 +69,9 @@ class ConvolutionQuestion(Question):
             sizes.append(f"{name} {'x'.join(map(str, getattr(self, name))) or 'no'}")
         return f"convolution {self.products} {', '.join(sizes)}{', one row' if self.one_row else ''}"
 
-    # ---- the rule
+    # ---- the heuristic
 
-    def rule(self) -> DirectBlocking | Plan:
+    def heuristic(self) -> DirectTiling | WinogradTiling:
         size = winograd_pays(*self._layer, self.products, self.winograd) if self.winograd else 0
         return plan(*self._layer, size, self.products) if size else self._direct()
 
@@ -81,7 +81,7 @@ class ConvolutionQuestion(Question):
         channels, outputs = self.machine.whole_vectors(self.channels), self.machine.whole_vectors(self.outputs)
         return self.machine, self.batch, channels, outputs, positions
 
-    def _direct(self) -> DirectBlocking:
+    def _direct(self) -> DirectTiling:
         columns, row = 0, self.positions[-1]
         if self.one_row:
             columns = row = self._splits()[0]
@@ -91,7 +91,9 @@ class ConvolutionQuestion(Question):
         flat = math.prod(self.positions) <= _FLAT_POSITIONS and not chunked
         if flat:
             tile, vectors, _ = choose_tile(self.machine, self.outputs, math.prod(self.positions), self.products)
-        return DirectBlocking(columns, tile, vectors, flat, chunked, rows_first)
+        return DirectTiling(
+            columns=columns, tile=tile, vectors=vectors, flat=flat, chunked=chunked, rows_first=rows_first
+        )
 
     def _splits(self) -> list[int]:
         every = math.prod(self.positions)
@@ -106,24 +108,24 @@ class ConvolutionQuestion(Question):
 
     # ---- what else may be faster
 
-    def alternatives(self) -> list[DirectBlocking | Plan]:
-        """Of the way that the rule goes many, of the others the best one each."""
-        rule, direct = self.rule(), self._direct()
+    def alternatives(self) -> list[DirectTiling | WinogradTiling]:
+        """Of the way that the heuristic goes many, of the others the best one each."""
+        heuristic, direct = self.heuristic(), self._direct()
         plans = [other_plans(*self._layer, size, self.products) for size in self.winograd]
-        ways: list[DirectBlocking | Plan] = [direct, *(found[0] for found in plans)]
-        if isinstance(rule, Plan):
+        ways: list[DirectTiling | WinogradTiling] = [direct, *(found[0] for found in plans)]
+        if isinstance(heuristic, WinogradTiling):
             every = [*ways, *_in_turn(plans)]
         else:
             more = _in_turn([self._other_tiles(direct), self._other_orders(direct), self._other_splits(direct)])
             every = [*ways, *more]
-        return [blocking for blocking in dict.fromkeys(every) if blocking != rule]
+        return [config for config in dict.fromkeys(every) if config != heuristic]
 
-    def _other_tiles(self, direct: DirectBlocking) -> list[DirectBlocking]:
+    def _other_tiles(self, direct: DirectTiling) -> list[DirectTiling]:
         row = math.prod(self.positions) if direct.flat else direct.columns or self.positions[-1]
         ranked = ranked_tiles(self.machine, self.outputs, row, self.products)[: _TILES_TRIED + 1]
         return [replace(direct, tile=tile, vectors=vectors) for tile, vectors in ranked]
 
-    def _other_splits(self, direct: DirectBlocking) -> list[DirectBlocking]:
+    def _other_splits(self, direct: DirectTiling) -> list[DirectTiling]:
         if not self.one_row or direct.flat:
             return []
         found = []
@@ -132,7 +134,7 @@ class ConvolutionQuestion(Question):
             found.append(replace(direct, columns=columns, tile=tile, vectors=vectors))
         return found
 
-    def _other_orders(self, direct: DirectBlocking) -> list[DirectBlocking]:
+    def _other_orders(self, direct: DirectTiling) -> list[DirectTiling]:
         """The same tiles in another order: what is read again then stays in another cache."""
         if self.outputs <= direct.vectors * self.machine.lanes:
             return []  # one block: there is no order
@@ -144,7 +146,7 @@ class ConvolutionQuestion(Question):
         return found
 
 
-def _in_turn(lists: Sequence[Sequence[DirectBlocking] | Sequence[Plan]]) -> list[DirectBlocking | Plan]:
+def _in_turn(lists: Sequence[Sequence[DirectTiling] | Sequence[WinogradTiling]]) -> list[DirectTiling | WinogradTiling]:
     """The first of each, then the second of each, and so on."""
     longest = max(map(len, lists), default=0)
     return [found[index] for index in range(longest) for found in lists if index < len(found)]

@@ -1,0 +1,117 @@
+"""From what a compilation made to an artifact: the manifest's entries and the files beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from intarsia.artifact import Artifact
+from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
+from intarsia.dtypes import Array
+from intarsia.ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class CompiledRegion:
+    """A region of the model and what its target made of it.
+
+    kind      of device that runs it
+    graph     its nodes alone; inputs and outputs have the names of the values that cross the border
+    files     by name without folders
+    metadata  JSON-able facts for the device and for reports
+    layers    JSON-able rows for reports
+    """
+
+    name: str
+    kind: str
+    graph: Graph
+    files: Mapping[str, bytes]
+    metadata: Mapping[str, Any]
+    layers: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Everything that an artifact tells, in plain data.
+
+    graph       the whole model, as it was partitioned
+    outputs     public names of its outputs: passes may make several the same value, or an input, or a constant
+    placements  a row an op, without its region
+    vectors     test vectors: inputs, outputs, and the absolute tolerance of the outputs
+    notes       (topic, text) pairs for the user
+    facts       of the target
+    host_code   what compiled the code for the CPU: the target's name, and its facts
+    """
+
+    model: str
+    target: str
+    precision: str
+    batch: int
+    graph: Graph
+    outputs: Sequence[str]
+    regions: Sequence[CompiledRegion]
+    placements: Sequence[Mapping[str, Any]]
+    vectors: Sequence[tuple[Sequence[Array], Sequence[Array], float]]
+    notes: Sequence[tuple[str, str]]
+    facts: Mapping[str, Any]
+    host_code: Mapping[str, Any]
+
+
+def assemble(made: Compilation) -> Artifact:
+    """Put an artifact together; equal compilations give equal bytes."""
+    files: dict[str, bytes] = {}
+    for region in made.regions:
+        files.update({f"regions/{region.name}/{name}": data for name, data in region.files.items()})
+    files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(made.graph).items()})
+    owner = {node.name: region.name for region in made.regions for node in region.graph.nodes}
+    manifest = {
+        "model_name": made.model,
+        "target": made.target,
+        "precision": made.precision,
+        "batch": made.batch,
+        "inputs": [tensor(value) for value in made.graph.inputs],
+        "outputs": _outputs(made, files),
+        "regions": [_region(region) for region in made.regions],
+        "placements": [{**row, "region": owner[row["name"]]} for row in made.placements],
+        "vectors": _vectors(made, files),
+        "metadata": {
+            "facts": dict(made.facts),
+            "notes": [list(note) for note in made.notes],
+            "host_code": dict(made.host_code),
+        },
+    }
+    return Artifact(manifest, files)
+
+
+def _region(region: CompiledRegion) -> dict[str, Any]:
+    return {
+        "name": region.name,
+        "kind": region.kind,
+        "inputs": [tensor(value) for value in region.graph.inputs],
+        "outputs": [tensor(value) for value in region.graph.outputs],
+        "files": sorted(region.files),
+        "metadata": dict(region.metadata),
+        "layers": [dict(layer) for layer in region.layers],
+    }
+
+
+def _outputs(made: Compilation, files: dict[str, bytes]) -> list[dict[str, Any]]:
+    entries = []
+    for index, (name, value) in enumerate(zip(made.outputs, made.graph.outputs)):
+        if value.data is None:
+            entries.append(tensor(value, name))
+            continue
+        entry, more = constant_output(name, index, value.data)
+        entries.append(entry)
+        files.update(more)
+    return entries
+
+
+def _vectors(made: Compilation, files: dict[str, bytes]) -> list[dict[str, Any]]:
+    entries = []
+    for index, (inputs, outputs, tolerance) in enumerate(made.vectors):
+        entry, more = vector(index, inputs, outputs, absolute_tolerance=tolerance)
+        entries.append(entry)
+        files.update(more)
+    return entries

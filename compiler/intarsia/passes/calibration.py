@@ -1,0 +1,208 @@
+"""What calibration gives, and its file form: ranges of activations, measured once and used again.
+
+    {"format_version": 1, "model": name, "graph_sha256": hex, "method": "minmax" or "percentile",
+     "percentile": number or null, "samples": number, "ranges": {value name: [lowest, highest], ...}}
+
+Numbers are written as Python writes them: as many digits as give the same number again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+
+from intarsia.errors import CompileError
+from intarsia.ir.graph import Graph
+from intarsia.ir.serialize import to_data
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+FORMAT_VERSION = 1
+RANGES_FILE = "ranges.json"
+"""What the file is called where the program chooses its name."""
+
+METHODS = ("minmax", "percentile")
+
+_HELP = "measure again: give the data, --calibration images.npz, and --save-calibration ranges.json"
+_FIELDS = ("model", "graph_sha256", "method", "percentile", "samples", "ranges")
+_LARGEST = 2.0**128
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What activations were seen to be.
+
+    bounds        lowest and highest number by value name, for every float32 value of the graph that is no constant
+    samples       how many samples they come from
+    assumed       True where nothing was measured: such ranges tell placement, and nothing is compiled with them
+    method        "minmax" or "percentile"
+    percentile    per cent of the numbers that stay inside; None where the method has none
+    model         name of the model that they were measured on; empty where it is not known
+    graph_sha256  `digest_of` the graph that they were measured on; empty where it is not known
+    """
+
+    bounds: Mapping[str, tuple[float, float]]
+    samples: int = 0
+    assumed: bool = False
+    method: str = "minmax"
+    percentile: float | None = None
+    model: str = ""
+    graph_sha256: str = ""
+
+    def check(self, graph: Graph) -> None:
+        """Raise CompileError where they are known to be measured on another graph."""
+        if self.graph_sha256 not in ("", digest_of(graph)):
+            raise CompileError(
+                where="calibration",
+                what=f"the ranges were measured on another graph than this one (on model '{self.model}')",
+                help=f"model, batch, shapes and passes before calibrate must be those of the measurement; or {_HELP}",
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file form. Raises CompileError where the place cannot be written."""
+        try:
+            Path(path).write_text(ranges_text(self), encoding="ascii")
+        except OSError as error:
+            raise unwritable(path, error.strerror or str(error)) from error
+
+
+class SupportsArray(Protocol):
+    """What NumPy makes an array of: arrays of NumPy and of other libraries."""
+
+    def __array__(self) -> Any:
+        """The numbers as an array of NumPy."""
+
+
+Calibration: TypeAlias = (
+    SupportsArray
+    | Mapping[str, "ArrayLike"]
+    | Iterable[Mapping[str, "ArrayLike"]]
+    | Iterable[SupportsArray]
+    | Ranges
+    | str
+    | os.PathLike[str]
+)
+"""What may be given for calibration: real inputs, as `passes.quantize.samples` reads them (an array [N, ...], a mapping
+from input name to array, an iterable of such mappings, the path of a .npy or .npz file or of a folder of images), or
+what was measured before: `Ranges`, or the path of their .json file."""
+
+
+def unwritable(path: str | os.PathLike[str], why: str) -> CompileError:
+    """The letter about a place for the file form."""
+    return CompileError(
+        where=f"calibration file {os.fspath(path)}",
+        what=f"it cannot be written: {why}",
+        help="check the folder and its permissions",
+    )
+
+
+def digest_of(graph: Graph) -> str:
+    """sha256 of a graph, with its weights, as hexadecimal text."""
+    data, weights = to_data(graph)
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
+    digest.update(weights)
+    return digest.hexdigest()
+
+
+def ranges_text(ranges: Ranges) -> str:
+    """The file form; equal ranges give equal text."""
+    data = {
+        "format_version": FORMAT_VERSION,
+        "model": ranges.model,
+        "graph_sha256": ranges.graph_sha256,
+        "method": ranges.method,
+        "percentile": ranges.percentile,
+        "samples": ranges.samples,
+    }
+    head = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in data.items())
+    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(pair))}" for name, pair in ranges.bounds.items())
+    return f'{{\n{head} "ranges": {{\n{rows}\n }}\n}}\n'
+
+
+def measured_before(source: Calibration | None) -> Ranges | None:
+    """The ranges that were given for calibration, as they are or as a file; None where it was real inputs or nothing.
+
+    Raises CompileError where it is the path of a .json file that holds no ranges.
+    """
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix == ".json":
+        return read_ranges(source)
+    return source if isinstance(source, Ranges) else None
+
+
+def read_ranges(path: str | os.PathLike[str]) -> Ranges:
+    """The ranges that `Ranges.save` wrote. Raises CompileError where the file holds anything else."""
+    where = f"calibration file {os.fspath(path)}"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error}"
+        raise CompileError(where=where, what=what, help="check the path given for calibration") from None
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        _refuse(where, f"it is not JSON: {error}")
+    except RecursionError:
+        _refuse(where, "it is nested too deeply")
+    if not isinstance(data, dict) or "format_version" not in data:
+        _refuse(where, "it is no file of ranges: it has no 'format_version'")
+    if data["format_version"] != FORMAT_VERSION:
+        _refuse(where, f"it has format {data['format_version']!r}, and this intarsia reads {FORMAT_VERSION}")
+    return _checked(where, data)
+
+
+def _refuse(where: str, what: str) -> NoReturn:
+    raise CompileError(where=where, what=what, help=_HELP)
+
+
+def _checked(where: str, data: dict[str, Any]) -> Ranges:
+    """Ranges out of JSON, every fact looked at before it is believed."""
+    for name in _FIELDS:
+        if name not in data:
+            _refuse(where, f"the entry '{name}' is missing")
+    for name in sorted(set(data) - {"format_version", *_FIELDS}):
+        _refuse(where, f"the entry '{name}' is unknown in this format")
+    if not isinstance(data["model"], str):
+        _refuse(where, f"'model' is {data['model']!r}, not text")
+    digest = data["graph_sha256"]
+    if not isinstance(digest, str) or not (digest == "" or _SHA256.fullmatch(digest)):
+        _refuse(where, f"'graph_sha256' is {digest!r}, not 64 hexadecimal digits")
+    if data["method"] not in METHODS:
+        _refuse(where, f"'method' is {data['method']!r}, not one of {', '.join(METHODS)}")
+    percentile = data["percentile"]
+    if percentile is not None and not (_is_number(percentile) and 50.0 < percentile <= 100.0):
+        _refuse(where, f"'percentile' is {percentile!r}, not a number above 50 and at most 100, or null")
+    samples = data["samples"]
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        _refuse(where, f"'samples' is {samples!r}, not a whole number above 0")
+    if not isinstance(data["ranges"], dict):
+        _refuse(where, "'ranges' is not an object of value names")
+    bounds = {name: _pair(where, name, pair) for name, pair in data["ranges"].items()}
+    return Ranges(
+        bounds,
+        samples,
+        method=data["method"],
+        percentile=None if percentile is None else float(percentile),
+        model=data["model"],
+        graph_sha256=digest,
+    )
+
+
+def _pair(where: str, name: str, pair: Any) -> tuple[float, float]:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_number, pair)) or pair[0] > pair[1]:
+        shown = repr(pair)
+        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        _refuse(where, f"the range of '{name}' is {shown}, not two numbers, the lower first")
+    return float(pair[0]), float(pair[1])
+
+
+def _is_number(item: Any) -> bool:
+    """Whether it is a number that a float32 may be; neither NaN nor infinite."""
+    return isinstance(item, (int, float)) and not isinstance(item, bool) and abs(item) <= _LARGEST

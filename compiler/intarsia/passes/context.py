@@ -1,0 +1,41 @@
+"""What passes share beside the graph: the data of a compilation, and what one pass leaves for another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intarsia.passes.calibration import RANGES_FILE, Calibration, Ranges, ranges_text, read_ranges
+
+if TYPE_CHECKING:
+    from intarsia.passes.quantize.images import ImageOptions
+
+
+@dataclass
+class Context:
+    """Options of a pass are its fields, which pipelines spell; what no text can spell is here.
+
+    model        the model's name, for files and messages
+    calibration  real inputs, or ranges measured before; None where none were given
+    images       how a folder of images becomes samples
+    progress     called with (what, done, total)
+    ranges       of activations, as the last pass that measured, read or assumed them left them
+    """
+
+    model: str = ""
+    calibration: Calibration | None = None
+    images: ImageOptions | None = None
+    progress: Callable[[str, int, int], None] | None = None
+    ranges: Ranges | None = None
+
+    def files(self) -> dict[str, str]:
+        """What a pass finds here and a replay needs, as text by file name."""
+        return {} if self.ranges is None or self.ranges.assumed else {RANGES_FILE: ranges_text(self.ranges)}
+
+    @classmethod
+    def of_folder(cls, folder: Path, calibration: Calibration | None = None) -> Context:
+        """The context whose `files` lie in a folder."""
+        path = folder / RANGES_FILE
+        return cls(calibration=calibration, ranges=read_ranges(path) if path.exists() else None)
