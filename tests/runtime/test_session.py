@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_error_texts(golden: Callable[[str], None]) -> None:
 
 def test_what_has_no_batch_axis_is_not_batched() -> None:
     infos = (TensorInfo("x", "float32", (1, 3)), TensorInfo("scale", "float32", ()))
-    arrays = [np.zeros((4, 3), np.float32), np.float32(2.0) * np.ones(())]
+    arrays: list[Array] = [np.zeros((4, 3), np.float32), np.full((), 2.0)]
     assert batches_of(infos, [arrays[0][:1], arrays[1]], 1) is None
     with pytest.raises(RunError, match=r"'scale: float32\[\]' has no batch axis"):
         batches_of(infos, arrays, 1)
@@ -294,12 +295,16 @@ def unimportable() -> Any:
     raise ImportError("No module named 'pynq'")
 
 
+def _itself(kind: type[Device]) -> type[Device]:
+    return kind
+
+
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make these the only installed devices."""
 
     def chosen(*kinds: type[Device], broken: bool = False) -> None:
-        entries = [Entry(kind.name, lambda kind=kind: kind) for kind in kinds]
+        entries = [Entry(kind.name, partial(_itself, kind)) for kind in kinds]
         if broken:
             entries.append(Entry("broken", unimportable))
         monkeypatch.setattr(devices, "entry_points", lambda group: entries)

@@ -34,6 +34,13 @@ class TensorInfo:
         return f"{self.name}: {self.dtype}[{','.join('?' if size is None else str(size) for size in self.shape)}]"
 
     @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape where all sizes are known; a programming error for any other."""
+        sizes = tuple(size for size in self.shape or () if size is not None)
+        assert self.shape is not None and len(sizes) == len(self.shape), f"{self} is not static"
+        return sizes
+
+    @property
     def is_tensor(self) -> bool:
         """False for sequences and optionals, which are handed on as they are."""
         return not self.dtype.startswith(("sequence(", "optional("))
