@@ -65,7 +65,7 @@ def picture(seed: int) -> np.ndarray:
 
 def test_it_is_always_there() -> None:
     assert SimulatorDevice().absent() is None
-    assert choose_devices({"overlay"}, "simulator", "a test")["overlay"].device.name == "simulator"
+    assert choose_devices({"overlay"}, "simulator", "a test")["overlay"].name == "simulator"
 
 
 def test_counters_are_json_and_add_up(files: RegionFiles) -> None:
