@@ -176,7 +176,7 @@ class Maker:
         )
         if outputs * positions > self.limit_elements:
             return None
-        attributes = {
+        attributes: dict[str, Any] = {
             "strides": strides,
             "pads": (*before, *after),
             "dilations": dilations,
@@ -247,7 +247,7 @@ class Maker:
             pads = (*before, *after)
         count = int(np.prod(kernel))
         multiplier, shift = fixed_point(float(2.0 ** self.rng.uniform(-0.5, 0.5)) / count)
-        attributes = {
+        attributes: dict[str, Any] = {
             "kernel_shape": tuple(kernel),
             "strides": tuple(strides),
             "pads": tuple(pads),
@@ -285,7 +285,7 @@ class Maker:
         # A window that lies in the padding alone has no largest element.
         if any((o - 1) * s - b >= size for o, s, b, size in zip(out, strides, before, x.shape[2:])):
             return None
-        attributes = {
+        attributes: dict[str, Any] = {
             "kernel_shape": kernel,
             "strides": strides,
             "pads": (*before, *after),
@@ -342,7 +342,7 @@ class Maker:
         value, channels = x, x.shape[1]
         middle = int(self.pick((channels, 16, 24)))
         for outputs in (middle, channels):
-            attributes = {
+            attributes: dict[str, Any] = {
                 "strides": (1, 1),
                 "pads": (1, 1, 1, 1),
                 "dilations": (1, 1),

@@ -40,11 +40,13 @@ with tempfile.TemporaryDirectory() as folder:
 
     # ---- 4. Run ---------------------------------------------------------------------------------------
     # `load` needs NumPy alone. On a board it drives the FPGA; elsewhere the simulator executes the same instructions.
+    # `session.run(images)` gives the outputs alone; `execute` also says what this run, and no other, counted.
 
     session = intarsia.load(path)
-    (logits,) = session.run(demo.images[:50])
+    result = session.execute([demo.images[:50]])
 
+(logits,), counters = result.outputs, result.counters
 accuracy = np.mean(logits.argmax(axis=1) == demo.labels[:50])
 print(f"accuracy on 50 images: {accuracy:.1%}")
-print(f"cycles per image: {session.counters['cycles'] / session.counters['images']:.0f} (simulated)")
+print(f"cycles per image: {counters['cycles'] / counters['images']:.0f} (simulated)")
 assert accuracy > 0.7, "the compiled model should sort clothes about as well as the float model"

@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from intarsia.driver import compile_model, explain
     from intarsia.passes.calibration import Ranges
     from intarsia.passes.quantize.images import ImageOptions
-    from intarsia.runtime.session import Session, load
+    from intarsia.runtime.limits import CancellationToken, RunCancelled, RunStopped, RunTimeout
+    from intarsia.runtime.session import RunResult, Session, load
     from intarsia.targets import available_targets
 
 __all__ = [
     "Artifact",
+    "CancellationToken",
     "CompileError",
     "ImageOptions",
     "IntarsiaError",
     "Ranges",
+    "RunCancelled",
     "RunError",
+    "RunResult",
+    "RunStopped",
+    "RunTimeout",
     "Session",
     "__version__",
     "available_targets",
@@ -41,8 +47,13 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "intarsia.artifact",
+    "CancellationToken": "intarsia.runtime.limits",
     "ImageOptions": "intarsia.passes.quantize.images",
     "Ranges": "intarsia.passes.calibration",
+    "RunCancelled": "intarsia.runtime.limits",
+    "RunResult": "intarsia.runtime.result",
+    "RunStopped": "intarsia.runtime.limits",
+    "RunTimeout": "intarsia.runtime.limits",
     "Session": "intarsia.runtime.session",
     "available_targets": "intarsia.targets",
     "compile_model": "intarsia.driver",

@@ -194,6 +194,7 @@ def explain_lowered(lowered: Lowered, parts: Partition) -> Explanation:
         precision=lowered.precision,
         notes=lowered.notes,
         assumed=lowered.assumed,
+        outputs=lowered.outputs,
         kept=lowered.kept,
     )
 

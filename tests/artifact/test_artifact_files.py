@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,7 +280,7 @@ def test_a_killed_process_leaves_no_half_artifact(artifact: Artifact, tmp_path: 
                     os._exit(9)
                 yield piece
 
-        storage.pack = dying  # type: ignore[assignment]
+        setattr(storage, "pack", dying)  # noqa: B010
         artifacts[1].save(path)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -359,7 +360,26 @@ def places_in(data: object, path: tuple[object, ...] = ()) -> list[tuple[object,
 def test_a_forged_manifest_is_refused_or_runs(artifact: Artifact) -> None:
     """One entry replaced by something else, all digests right: RunError, at worst, from reading, loading or running."""
     rng = np.random.default_rng(17)
-    strange = [None, True, -1, 0, 1, 2, 10**30, 1.5, "", "x", "..", "float32", "image", [], [1], [[]], {}, {"a": 1}]
+    strange: list[Any] = [
+        None,
+        True,
+        -1,
+        0,
+        1,
+        2,
+        10**30,
+        1.5,
+        "",
+        "x",
+        "..",
+        "float32",
+        "image",
+        [],
+        [1],
+        [[]],
+        {},
+        {"a": 1},
+    ]
     places = places_in(artifact.manifest)[1:]
     x, refusals = np.zeros((1, 2, 5, 5), np.float32), 0
     for _ in range(600):

@@ -66,7 +66,7 @@ def zero_bytes(folder: Path) -> Any:
 
 
 def _truncated(part: float) -> bytes:
-    data = good().SerializeToString()
+    data: bytes = good().SerializeToString()
     return data[: int(len(data) * part)]
 
 

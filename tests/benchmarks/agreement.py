@@ -47,9 +47,9 @@ def random_inputs(session: intarsia.Session, generator: np.random.Generator) -> 
     found = {}
     for info in session.inputs:
         if info.dtype == "int8":
-            found[info.name] = generator.integers(-128, 128, info.shape).astype(np.int8)
+            found[info.name] = generator.integers(-128, 128, info.dims).astype(np.int8)
         else:
-            found[info.name] = generator.standard_normal(info.shape).astype(info.dtype)
+            found[info.name] = generator.standard_normal(info.dims).astype(info.dtype)
     return found
 
 

@@ -69,7 +69,8 @@ def operations(call: Call) -> int:
 
 def sizes(call: Call) -> str:
     """The numbers and words of a kernel, without steps; of expressions the names of functions."""
-    kernel, words = call.kernel, []
+    kernel: Any = call.kernel
+    words: list[str] = []
     if not dataclasses.is_dataclass(kernel) or isinstance(kernel, Bounds):
         return ""
     for field in dataclasses.fields(kernel):
@@ -102,12 +103,13 @@ def profiled(model: Path, precision: str, threads: int, seconds: float, tune: fl
     target = ProfiledTarget()
     lowered = dataclasses.replace(lower(model, target="cpu", precision=precision), targets=(target,))
     session = intarsia_session(emit(lowered, tune=tune), threads)
-    inputs, tables = random_inputs(model, 0), {}
+    inputs, tables = random_inputs(model, 0), dict[str, Any]()
     given = [inputs[info.name] for info in session.inputs]
     for step in session._steps or ():
         if step.region.name in target.calls:
             calls = target.calls[step.region.name]
-            tables[step.region.name] = (c_uint64 * len(calls)).in_dll(step.loaded._library, PROFILE)
+            library: Any = getattr(step.loaded, "_library")  # noqa: B009
+            tables[step.region.name] = (c_uint64 * len(calls)).in_dll(library, PROFILE)
     best = {name: np.full(len(table), np.inf) for name, table in tables.items()}
     whole, end = float("inf"), time.perf_counter() + seconds
     while whole == float("inf") or time.perf_counter() < end:
@@ -144,7 +146,8 @@ def openvino_layers(model: Path, threads: int, seconds: float) -> list[dict[str,
     }
     compiled = openvino.Core().compile_model(str(model), "CPU", options)
     request, inputs = compiled.create_infer_request(), random_inputs(model, 0)
-    given, best, order = [inputs[port.any_name] for port in compiled.inputs], {}, {}
+    given = [inputs[port.any_name] for port in compiled.inputs]
+    best, order = dict[str, float](), dict[str, tuple[str, str]]()
     end = time.perf_counter() + seconds
     while not best or time.perf_counter() < end:
         request.infer(given, share_inputs=True, share_outputs=True)

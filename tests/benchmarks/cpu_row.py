@@ -135,7 +135,8 @@ def agreement(found: Sequence[Sequence[Array]], expected: Sequence[Sequence[Arra
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    work = {"compile": compiled, "measure": measured}[request.pop("do")]
+    works: dict[str, Callable[..., dict[str, Any]]] = {"compile": compiled, "measure": measured}
+    work = works[request.pop("do")]
     try:
         answer = work(**request)
     except intarsia.IntarsiaError as error:

@@ -63,7 +63,7 @@ def quantized_file(source: Path, name: str, folder: Path, only: Sequence[str] | 
 def _quantize(source: Path, target: Path, only: Sequence[str] | None) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Noise(CalibrationDataReader):
+    class Noise(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.samples: Iterator[dict[str, Array]] = iter([random_inputs(source, seed) for seed in range(100, 103)])
 
@@ -140,7 +140,7 @@ def given_file(path: Path, precision: str, folder: Path) -> Path | None:
     return quantized_file(path, name, folder)
 
 
-def inputs_of(path: Path) -> list[tuple[str, str, tuple[int | None, ...]]]:
+def inputs_of(path: Path) -> list[tuple[str, str, tuple[Any, ...]]]:
     """Name, dtype and shape of each input; None for a size that is not fixed."""
     graph = onnx.load(path, load_external_data=False).graph
     constants = {item.name for item in graph.initializer}

@@ -72,7 +72,8 @@ def outcomes(cases: Sequence[Any], constants: bool, jobs: int = 1) -> Iterator[O
             index = waiting.pop()
             pipe.send(index)
             busy[pipe] = worker, index, time.monotonic()
-        for pipe in multiprocessing.connection.wait(list(busy), timeout=1):
+        ready: list[Any] = multiprocessing.connection.wait(list(busy), timeout=1)
+        for pipe in ready:
             worker, index, _ = busy.pop(pipe)
             try:
                 outcome = pipe.recv()

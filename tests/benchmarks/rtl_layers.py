@@ -25,6 +25,7 @@ from engines import compiled_regions, target  # noqa: E402
 from overlay_graphs import Net  # noqa: E402
 
 import intarsia  # noqa: E402
+from intarsia.artifact.manifest import Tensor  # noqa: E402
 from intarsia.ir.graph import Graph  # noqa: E402
 from intarsia.runtime.device import RegionFiles  # noqa: E402
 from intarsia_backends.overlay.machine.config import CONFIGS, LANES, OverlayConfig  # noqa: E402
@@ -90,10 +91,14 @@ def layer(name: str, config: OverlayConfig) -> dict[str, Any]:
     return {"name": name, **found, "bound": round(bound), "bound_by": "products" if bound == products else "bytes"}
 
 
+def _sizes(item: Tensor) -> tuple[int, ...]:
+    return tuple(size for size in item.shape or () if size is not None)
+
+
 def network(path: Path, config: OverlayConfig) -> dict[str, Any]:
     """A whole network: all its regions on the overlay, calibrated with noise, as cycles do not depend on data."""
     graph = intarsia.load(intarsia.compile_model(path, target="cpu", precision="float32")).inputs[0]
-    noise = np.random.default_rng(0).standard_normal((4, *(graph.shape or ())[1:])).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal((4, *graph.dims[1:])).astype(np.float32)
     calibration = None if path.stem.endswith("_int8") else noise
     artifact = intarsia.compile_model(path, target=config.name, calibration=calibration)
     totals: dict[str, Any] = {"name": path.stem, "cycles": 0, "modelled": 0, "macs": 0, "bytes": 0, "seconds": 0.0}
@@ -103,8 +108,8 @@ def network(path: Path, config: OverlayConfig) -> dict[str, Any]:
         files = RegionFiles(
             region.name,
             region.kind,
-            tuple((item.name, item.dtype, tuple(item.shape or ())) for item in region.inputs),
-            tuple((item.name, item.dtype, tuple(item.shape or ())) for item in region.outputs),
+            tuple((item.name, item.dtype, _sizes(item)) for item in region.inputs),
+            tuple((item.name, item.dtype, _sizes(item)) for item in region.outputs),
             {name: artifact.files[region.path(name)] for name in region.files},
             region.metadata,
             region.layers,

@@ -237,7 +237,9 @@ def test_each_master_has_a_port_of_its_own(board: Board, calls: list[list[str]])
         for master, slave in [(start.split("/")[1], end.split("/")[1])]
     }
     assert through == board.ports
-    width = str(8 * int(core_parameters(board.config)["AxiBytes"]))  # type: ignore[call-overload]
+    axi_bytes = core_parameters(board.config)["AxiBytes"]
+    assert isinstance(axi_bytes, int)
+    width = str(8 * axi_bytes)
     ps = settings(calls, board.ps)
     widths = [value for name, value in ps.items() if re.search(r"(S_AXI_HP\d|SAXIGP\d_)_DATA_WIDTH", name)]
     assert widths == [width] * 3

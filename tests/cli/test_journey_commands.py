@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from intarsia.cli.commands import intarsia
-from intarsia.cli.layers import compare_layers
 from intarsia.driver import lower
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import Quantization, TensorType
+from intarsia.runtime.sqnr import compare_layers
 
 MODELS = Path(__file__).parents[1] / "models"
 MODEL = str(MODELS / "digits_cnn.onnx")

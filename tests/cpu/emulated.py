@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -75,7 +75,7 @@ def _spare_gathers() -> None:
         spare = () if foreign else ("prefer-no-gather", "prefer-no-scatter")
         return target(replace(machine, features=(*machine.features, *spare)))
 
-    objects.llvm_target = spared
+    setattr(objects, "llvm_target", spared)  # noqa: B010
 
 
 class Processor:
@@ -117,9 +117,9 @@ def install(level: str) -> None:
     machine = machine_of(machine_name(), level)
     _spare_gathers()
     machine_module = import_module("intarsia_backends.cpu.machine")
-    machine_module.machine_features = lambda: frozenset(machine.features)
+    setattr(machine_module, "machine_features", lambda: frozenset(machine.features))  # noqa: B010
     device = import_module("intarsia_backends.cpu.device")
-    load_here = device.CpuDevice.load
+    load_here: Callable[[Any, RegionFiles], LoadedRegion] = device.CpuDevice.load
 
     def load(self: Any, region: RegionFiles) -> LoadedRegion:
         facts = region.metadata

@@ -92,7 +92,8 @@ class Memory:
     def __init__(self, memory: Any) -> None:
         self._insert = memory.page_insert
         self._gigabytes: list[int] = []  # of ours, for each of physical memory
-        self._root, self._tables = _table(), {}  # a table of 512 gigabytes for each entry of the root
+        self._root = _table()
+        self._tables: dict[int, Any] = {}  # a table of 512 gigabytes for each entry of the root
         self.root = self._physical(_address(self._root))
 
     def refresh(self) -> None:
@@ -278,7 +279,7 @@ def main() -> None:
         addresses = [operands.address(argument) for argument in arguments]
         try:
             library = libraries.setdefault(path, ctypes.CDLL(path))
-            function = ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value
+            function = ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
             status = processor.call(function, addresses)
             operands.check()
             answer: Any = ("done", status, operands.contents())

@@ -67,6 +67,8 @@ class _Layer:
         ]
         real = products == "float32"
         x = np.zeros((batch, *size, pitch), np.float32 if real else np.int16)
+        weights: Array
+        bias: Array
         if real:
             x[..., :channels] = random.standard_normal((batch, *size, channels))
             weights = random.standard_normal((channels, *kernel)).astype(np.float32)
@@ -191,7 +193,8 @@ def _near(scale: tuple[int, int], random: np.random.Generator, largest: int) -> 
     close = (ties[:, np.newaxis] + np.arange(-3, 4)).ravel()
     ends = np.array([0, 1, -1, largest, -largest])
     every = np.concatenate([close, random.integers(-largest, largest + 1, 4000), ends])
-    return every[np.abs(every) <= largest].astype(np.int32)
+    near: Array = every[np.abs(every) <= largest].astype(np.int32)
+    return near
 
 
 _SCALES: list[Callable[[np.random.Generator], tuple[int, int]]] = [

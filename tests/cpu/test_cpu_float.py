@@ -43,7 +43,7 @@ def full(shape: tuple[int, ...], attributes: dict[str, Any]) -> dict[str, Any]:
 
 def test_convolutions() -> None:
     layers = Layers()
-    activations = [("Relu", ()), ("Clip", (0.0, 6.0)), ("HardSwish", ()), ("", ())]
+    activations: list[tuple[str, tuple[float, ...]]] = [("Relu", ()), ("Clip", (0.0, 6.0)), ("HardSwish", ()), ("", ())]
     for index, (x, w, attributes) in enumerate(CONVOLUTIONS):
         name, arguments = activations[index % 4]
         fused = {"activation": name, "activation_arguments": arguments} if name else {}
@@ -54,12 +54,13 @@ def test_convolutions() -> None:
 
 def test_transposed_convolutions() -> None:
     layers = Layers()
-    for x, w, attributes in [
+    cases: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
         ((1, 4, 5, 5), (4, 6, 2, 2), {"strides": (2, 2)}),
         ((1, 4, 5, 6), (4, 3, 3, 3), {"strides": (2, 1), "pads": (1, 1, 1, 1), "output_padding": (1, 0)}),
         ((1, 6, 4, 4), (6, 2, 3, 3), {"group": 3, "dilations": (2, 1)}),
         ((2, 3, 9), (3, 5, 4), {"strides": (3,), "pads": (1, 2)}),
-    ]:
+    ]
+    for x, w, attributes in cases:
         attributes = full(w, {"output_padding": (0,) * (len(x) - 2), **attributes})
         layers.add("ConvTranspose", [layers.floats(*x), layers.floats(*w)], attributes, constants=(1,))
     layers.check()
@@ -98,7 +99,7 @@ def test_unary_functions() -> None:
     for name in PLAIN:
         special = name in ("Sin", "Cos", "HardSwish", "Mish", "Softsign", "Softplus", "Erf")
         layers.add(name, [domains.get(name, finite if special else wide)])
-    for name, attributes in [
+    with_attributes: list[tuple[str, dict[str, Any]]] = [
         ("Relu", {}),
         ("LeakyRelu", {"alpha": 0.3}),
         ("Elu", {"alpha": 1.5}),
@@ -109,7 +110,8 @@ def test_unary_functions() -> None:
         ("Reciprocal", {}),
         ("Gelu", {}),
         ("Gelu", {"approximate": "tanh"}),
-    ]:
+    ]
+    for name, attributes in with_attributes:
         finite = np.linspace(-20, 20, 98).astype(np.float32)
         layers.add(name, [finite], attributes, opset=20)
     layers.check(tolerance=1e-5)
@@ -139,7 +141,7 @@ def test_binary_functions_broadcast() -> None:
         layers.add(op, [layers.random.integers(0, 3, (5, 6)), np.ones((6,), np.int64)])
     positive = np.abs(layers.floats(3, 4)) + np.float32(0.1)
     for power in (2.0, 3.0, 0.5, 1.7):
-        layers.add("Pow", [positive, np.float32(power).reshape(())], constants=(1,))
+        layers.add("Pow", [positive, np.array(power, np.float32)], constants=(1,))
     layers.add("Pow", [positive, layers.floats(3, 4)])
     flags = [layers.random.integers(0, 2, (4, 5)).astype(bool) for _ in range(2)]
     for op in ("And", "Or", "Xor", "Equal"):
@@ -148,7 +150,7 @@ def test_binary_functions_broadcast() -> None:
     layers.add("Where", [flags[0], layers.floats(5), layers.floats(4, 1)])
     layers.add("PRelu", [layers.floats(1, 3, 4, 4), np.abs(layers.floats(3, 1, 1))])
     for low, high in ((-0.5, 0.5), (None, 0.2), (0.0, None)):
-        bounds = [None if bound is None else np.float32(bound).reshape(()) for bound in (low, high)]
+        bounds = [None if bound is None else np.array(bound, np.float32) for bound in (low, high)]
         layers.add("Clip", [layers.floats(30), *bounds], constants=(1, 2))
     for dtype in (np.int32, np.int64):
         for op in ("Add", "Sub", "Mul", "Min", "Max"):
@@ -179,15 +181,16 @@ def test_batch_normalization() -> None:
 
 def test_pools() -> None:
     layers = Layers()
+    cases: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+        ((1, 3, 8, 8), (2, 2), {"strides": (2, 2)}),
+        ((2, 3, 13, 17), (3, 3), {"strides": (1, 1), "pads": (1, 1, 1, 1)}),
+        ((1, 4, 15, 15), (3, 2), {"strides": (2, 2), "pads": (1, 0, 1, 1), "ceil_mode": 1}),
+        ((1, 2, 30), (5,), {"strides": (2,), "pads": (2, 2)}),
+        ((1, 2, 5, 6, 7), (2, 2, 3), {"strides": (1, 2, 1)}),
+        ((1, 2, 9, 9), (7, 7), {"strides": (1, 1)}),
+    ]
     for op in ("MaxPool", "AveragePool"):
-        for x, kernel, attributes in [
-            ((1, 3, 8, 8), (2, 2), {"strides": (2, 2)}),
-            ((2, 3, 13, 17), (3, 3), {"strides": (1, 1), "pads": (1, 1, 1, 1)}),
-            ((1, 4, 15, 15), (3, 2), {"strides": (2, 2), "pads": (1, 0, 1, 1), "ceil_mode": 1}),
-            ((1, 2, 30), (5,), {"strides": (2,), "pads": (2, 2)}),
-            ((1, 2, 5, 6, 7), (2, 2, 3), {"strides": (1, 2, 1)}),
-            ((1, 2, 9, 9), (7, 7), {"strides": (1, 1)}),
-        ]:
+        for x, kernel, attributes in cases:
             spatial = len(kernel)
             attributes = {"pads": (0,) * (2 * spatial), "dilations": (1,) * spatial, **attributes}
             attributes = {"kernel_shape": kernel, "ceil_mode": 0, **attributes}

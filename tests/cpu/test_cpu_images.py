@@ -30,7 +30,7 @@ class Images:
         self.input = self.graph.add_input("x", TensorType("float32", shape))
 
     def add(self, op: str, *inputs: Value, **attributes: object) -> Value:
-        node = self.graph.add_node(op, inputs, [TensorType("float32", None)], attributes, opset=18)  # type: ignore[arg-type]
+        node = self.graph.add_node(op, inputs, [TensorType("float32", None)], attributes, opset=18)
         found = infer_node(node)
         assert found is not None and found[0] is not None
         node.output.type = found[0]

@@ -159,7 +159,7 @@ def test_borders_between_float_and_integer() -> None:
 def test_onnx_quantization_ops() -> None:
     made = Layers()
     x = made.floats(2, 4, 30) * np.float32(50)
-    scale, vector = np.float32(0.3).reshape(()), np.abs(made.floats(4)) + np.float32(0.1)
+    scale, vector = np.array(0.3, np.float32), np.abs(made.floats(4)) + np.float32(0.1)
     for dtype in (np.int8, np.uint8, np.int16, np.uint16):
         zero = np.array(7, dtype)
         made.add("QuantizeLinear", [x, scale, zero], constants=(1, 2), opset=21)

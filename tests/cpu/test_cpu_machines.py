@@ -143,8 +143,13 @@ def kinds_of_kernels() -> Layers:
     made = Layers()
     plain = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": 1, "kernel_shape": (3, 3)}
     relu = {"activation": "Relu", "activation_arguments": ()}
-    for channels, outputs, change in ((32, 32, {}), (3, 21, {"strides": (2, 2)}), (35, 35, {"group": 35})):
-        facts = {**plain, **change, **relu}
+    changes: list[tuple[int, int, dict[str, Any]]] = [
+        (32, 32, {}),
+        (3, 21, {"strides": (2, 2)}),
+        (35, 35, {"group": 35}),
+    ]
+    for channels, outputs, change in changes:
+        facts: dict[str, Any] = {**plain, **change, **relu}
         w = made.floats(outputs, channels // facts["group"], 3, 3)
         made.add("Conv", [made.floats(1, channels, 15, 15), w, made.floats(outputs)], facts, constants=(1, 2))
         zeros = {"input_zero_point": 5, "output_zero_point": -7}

@@ -9,6 +9,7 @@ import pytest
 from cpu_kernels import machines
 from cpu_regions import load
 
+from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import Quantization, TensorType
@@ -35,7 +36,7 @@ class _Network:
         out = (size + 2 * pad - kernel) // stride + 1
         index = len(self.graph.nodes)
         random = self.random
-        numbers = [
+        numbers: list[Array] = [
             random.integers(-127, 128, (outputs, 1 if depthwise else channels, kernel, kernel)).astype(np.int8),
             random.integers(-3000, 3000, outputs).astype(np.int32),
             random.integers(1 << 20, 1 << 21, outputs).astype(np.int32),

@@ -62,7 +62,7 @@ def artifact() -> Artifact:
 @pytest.fixture(scope="module")
 def samples(artifact: Artifact) -> list[Array]:
     random = np.random.default_rng(0)
-    shape = artifact.contents.inputs[0].shape
+    shape = [size for size in artifact.contents.inputs[0].shape or () if size is not None]
     return [random.standard_normal(shape).astype(np.float32) for _ in range(8)]
 
 

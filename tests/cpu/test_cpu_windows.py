@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from cpu_regions import Layers, load
 from test_cpu_float import CONVOLUTIONS, full
@@ -17,9 +19,8 @@ def test_convolutions_with_weights_made_at_run_time() -> None:
         fused = {"activation": "Relu", "activation_arguments": ()} if index % 2 else {}
         inputs = [layers.floats(*x), layers.floats(*w), layers.floats(w[0]) if index % 3 else None]
         layers.add("Conv", inputs, {**full(w, attributes), **fused})
-    layers.add(
-        "Conv", [np.float64(layers.floats(1, 2, 5, 5)), np.float64(layers.floats(3, 2, 3, 3))], full((3, 2, 3, 3), {})
-    )
+    doubles = [layers.floats(*shape).astype(np.float64) for shape in ((1, 2, 5, 5), (3, 2, 3, 3))]
+    layers.add("Conv", doubles, full((3, 2, 3, 3), {}))
     layers.check()
 
 
@@ -38,14 +39,15 @@ def test_convolutions_with_weights_made_at_run_time_read_what_others_make() -> N
 
 def test_transposed_convolutions_with_weights_made_at_run_time() -> None:
     layers = Layers()
-    for x, w, attributes in [
+    cases: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
         ((1, 4, 5, 5), (4, 6, 2, 2), {"strides": (2, 2)}),
         ((1, 4, 5, 6), (4, 3, 3, 3), {"strides": (2, 1), "pads": (1, 1, 1, 1), "output_padding": (1, 0)}),
         ((1, 6, 4, 4), (6, 2, 3, 3), {"group": 3, "dilations": (2, 1)}),
         ((2, 3, 9), (3, 5, 4), {"strides": (3,), "pads": (1, 2)}),
         ((2, 3, 9), (3, 5, 2), {"strides": (2,), "pads": (3, 3)}),
         ((1, 2, 6, 6), (2, 3, 1, 1), {"strides": (1, 2), "pads": (2, 1, 2, 1)}),
-    ]:
+    ]
+    for x, w, attributes in cases:
         attributes = full(w, {"output_padding": (0,) * (len(x) - 2), **attributes})
         channels = w[1] * attributes["group"]
         layers.add("ConvTranspose", [layers.floats(*x), layers.floats(*w), layers.floats(channels)], attributes)
@@ -54,13 +56,14 @@ def test_transposed_convolutions_with_weights_made_at_run_time() -> None:
 
 def test_pools_of_powers() -> None:
     layers = Layers()
+    cases: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+        ((1, 3, 8, 8), (2, 2), {"strides": (2, 2)}),
+        ((2, 3, 13), (3,), {"pads": (1, 1)}),
+        ((1, 4, 15, 15), (3, 2), {"strides": (2, 2), "pads": (1, 0, 1, 1), "ceil_mode": 1}),
+        ((1, 2, 9, 9), (2, 2), {"dilations": (2, 2)}),
+    ]
     for p in (1, 2, 3):
-        for x, kernel, attributes in [
-            ((1, 3, 8, 8), (2, 2), {"strides": (2, 2)}),
-            ((2, 3, 13), (3,), {"pads": (1, 1)}),
-            ((1, 4, 15, 15), (3, 2), {"strides": (2, 2), "pads": (1, 0, 1, 1), "ceil_mode": 1}),
-            ((1, 2, 9, 9), (2, 2), {"dilations": (2, 2)}),
-        ]:
+        for x, kernel, attributes in cases:
             facts = {"strides": (1,) * len(kernel), "pads": (0,) * (2 * len(kernel)), "dilations": (1,) * len(kernel)}
             layers.add("LpPool", [layers.floats(*x)], {**facts, "kernel_shape": kernel, "p": p, **attributes})
         layers.add("GlobalLpPool", [layers.floats(2, 5, 7, 7)], {"p": p})

@@ -70,6 +70,9 @@ class _Layer:
         self.real = products == "float32"
         x = np.zeros((batch, height, width, x_pitch), np.float32 if self.real else np.int16)
         inside = (batch, positions[0] + 2, positions[1] + 2, channels)
+        values: Array
+        weights: Array
+        bias: Array
         if self.real:
             values = random.standard_normal(inside)
             weights = (random.standard_normal((outputs, channels, 3, 3)) / np.sqrt(9 * channels)).astype(np.float32)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-from harness import Model, module
+from harness import module
 
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.rtl.model import Model
 from intarsia_backends.simulator.convolution import bind_conv
 from intarsia_backends.simulator.costs import Cost, cost_of
 from intarsia_backends.simulator.decoded import Operation
@@ -125,7 +127,7 @@ class Ran:
     busy: int
 
 
-def run(model: Model, program: Program, images: Images, stall: float = 0.0, seed: int = 0, limit: int = 200_000) -> Ran:
+def run(model: Any, program: Program, images: Images, stall: float = 0.0, seed: int = 0, limit: int = 200_000) -> Ran:
     """Run the words on the bench until every Conv is done, and a while longer."""
     model.reset()
     for name, image in (("act", images.act), ("wgt", images.wgt), ("par", images.par)):
@@ -225,13 +227,15 @@ def _random_conv(
         weight = -(-kernel[0] // 3) * -(-kernel[1] // 3) * 3 * blocks_out
     if weight > config.weight_rows or blocks_out > config.parameter_groups:
         return None
-    source = _fit(rng, source_base, room, blocks_out if deep else blocks_in, height, width)
+    source: Any = _fit(rng, source_base, room, blocks_out if deep else blocks_in, height, width)
     target = _fit(rng, target_base, room, blocks_out, rows, columns)
     if source is None or target is None:
         return None
-    words: list[isa.Instruction] = [
-        isa.ConvSource(*source, height, width, *pads, int(rng.integers(-128, 128))),
-        isa.ConvWindow(*kernel, *stride, *dilation, blocks_in, blocks_out, rows, columns),
+    of_source: Any = (*source, height, width, *pads, int(rng.integers(-128, 128)))
+    of_window: Any = (*kernel, *stride, *dilation, blocks_in, blocks_out, rows, columns)
+    words: list[Any] = [
+        isa.ConvSource(*of_source),
+        isa.ConvWindow(*of_window),
     ]
     low, high = sorted(int(item) for item in rng.integers(-128, 128, 2))
     if rng.random() < 0.6:

@@ -30,7 +30,7 @@ _BINDERS: dict[type[isa.Instruction], Callable[[Operation, State], Callable[[], 
     isa.Store: bind_store,
 }
 QUEUES = ("load", "store")
-WIDE = {"AxiBytes": 16, "AddressBits": 40, "BurstBytes": 256}
+WIDE: dict[str, Any] = {"AxiBytes": 16, "AddressBits": 40, "BurstBytes": 256}
 """Parameters that differ on a board with a wide bus."""
 
 

@@ -292,8 +292,8 @@ def writes_twice(words: Words) -> bool:
         if not isinstance(word, isa.Run):
             setup[type(word)] = word
             continue
-        for shape, holder in ((isa.LoadShape, isa.Load), (isa.StoreShape, isa.Store), (isa.VecTarget, isa.Vec)):
-            found = setup.get(shape)
+        for kind, holder in ((isa.LoadShape, isa.Load), (isa.StoreShape, isa.Store), (isa.VecTarget, isa.Vec)):
+            found = setup.get(kind)
             if not isinstance(word, holder) or found is None:
                 continue
             assert isinstance(found, (isa.LoadShape, isa.StoreShape, isa.VecTarget))
@@ -320,7 +320,7 @@ def writes_twice(words: Words) -> bool:
 def _meets_itself(sizes: tuple[int, int, int], pitches: tuple[int, int]) -> bool:
     blocks, rows, columns = np.ogrid[: sizes[0], : sizes[1], : sizes[2]]
     places = blocks * pitches[0] + rows * pitches[1] + columns
-    return np.unique(places).size < places.size
+    return bool(np.unique(places).size < places.size)
 
 
 def chained(words: Sequence[isa.Instruction]) -> bytes:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from conv_bench import Images, Program, bench, clear_unused_taps, expected, random_images, random_program, run
-from harness import Model, needs_verilator
+from harness import needs_verilator
 
 from intarsia.dtypes import Array
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import KV260, TINY, OverlayConfig
+from intarsia_backends.rtl.model import Model
 from intarsia_backends.simulator.costs import cost_of
 
 pytestmark = [pytest.mark.rtl, needs_verilator]
@@ -27,7 +29,7 @@ def engine() -> Iterator[Model]:
         yield model
 
 
-def same(model: Model, program: Program, images: Images, config: OverlayConfig = TINY, **options: float) -> int:
+def same(model: Model, program: Program, images: Images, config: OverlayConfig = TINY, **options: Any) -> int:
     """Runs a program on both machines; the cycles in which the engine is busy."""
     clear_unused_taps(program, images)
     wanted = expected(program, images, config)
@@ -37,7 +39,7 @@ def same(model: Model, program: Program, images: Images, config: OverlayConfig =
     return ran.busy
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "dense": {},
     "depthwise": {"depthwise": 1.0, "kernel_max": 7},
     "residual": {"residual": 0.7},

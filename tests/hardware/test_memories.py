@@ -102,7 +102,7 @@ def test_activation_memory(pixels: int, banks: int, words: int) -> None:
             assert values[port][cycle] >> 128 * pixel & (1 << 128) - 1 == word, (cycle, port, pixel)
 
 
-def _rows(memory: Any, write: dict[str, Array], read: str, address: str, data: str, size: int) -> tuple[Array, Array]:
+def _rows(memory: Any, write: dict[str, Any], read: str, address: str, data: str, size: int) -> tuple[Array, Array]:
     """Write every row, then read them in a random order: the addresses and what came 3 cycles later."""
     memory.reset()
     memory.play(write)
@@ -115,7 +115,7 @@ def _rows(memory: Any, write: dict[str, Array], read: str, address: str, data: s
 def test_weight_memory() -> None:
     rows = np.random.default_rng(0).integers(0, 256, (3072, 64)).astype(np.uint8)
     flat = rows.reshape(-1, 16)
-    write = {
+    write: dict[str, Any] = {
         "weight_write_i": [1] * len(flat) + [0],
         "weight_write_row_i": [index // 4 for index in range(len(flat) + 1)],
         "weight_write_quarter_i": [index % 4 for index in range(len(flat) + 1)],
@@ -128,7 +128,7 @@ def test_weight_memory() -> None:
 
 def test_parameter_memory() -> None:
     rows = np.random.default_rng(0).integers(0, 256, (64, 16)).astype(np.uint8)
-    write = {
+    write: dict[str, Any] = {
         "write_i": [1] * 64 + [0],
         "write_address_i": list(range(65)),
         "write_data_i": np.concatenate([rows, rows[:1]]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from intarsia_backends.simulator.costs import cost_of
 
 pytestmark = [pytest.mark.rtl, needs_verilator]
 
-MEMORIES = {
+MEMORIES: dict[str, dict[str, Any]] = {
     "board": {"bytes_per_cycle": 10.4, "latency_cycles": 50},
     "fast": {"latency_cycles": 1},
     "slow": {"bytes_per_cycle": 2.5, "latency_cycles": 120, "jitter_cycles": 60},
@@ -64,7 +65,9 @@ def test_loads_and_stores_run_side_by_side() -> None:
     half = TINY.activation_words // 2
     bench.sizes["ACT"] = half
     loads, _ = words.draw(bench, [words.load, words.patch], 20)
-    loads = [replace(word, segment=Segment.INPUTS) if isinstance(word, isa.Run) else word for word in loads]
+    loads = [
+        replace(word, segment=Segment.INPUTS) if isinstance(word, isa.Load | isa.LoadPatch) else word for word in loads
+    ]
     stores, _ = words.draw(bench, [words.store], 20)
     stores = [
         replace(word, segment=Segment.OUTPUTS, base=word.base + half) if isinstance(word, isa.Store) else word

@@ -41,8 +41,7 @@ def test_shipped_models() -> None:
 @pytest.mark.parametrize("name", ["ic_resnet8_int8", "kws_dscnn_int8", "ad_ae_int8"])
 def test_models_quantized_by_others(name: str, shared_models: Path) -> None:
     (info,) = intarsia.load(intarsia.compile_model(shared_models / f"{name}.onnx", target="pynq-z2")).inputs
-    assert info.shape is not None
-    inputs = np.random.default_rng(0).integers(-128, 128, (4, *info.shape[1:])).astype(np.int8)
+    inputs = np.random.default_rng(0).integers(-128, 128, (4, *info.dims[1:])).astype(np.int8)
     check(shared_models / f"{name}.onnx", None, inputs)
 
 
@@ -57,8 +56,7 @@ def test_float_models(name: str, shared_models: Path) -> None:
     """Random inputs serve for bytes; for accuracy they would not."""
     path = shared_models / f"{name}.onnx"
     (info,) = intarsia.load(intarsia.compile_model(path, target="cpu")).inputs
-    assert info.shape is not None
-    inputs = np.random.default_rng(0).standard_normal((3, *info.shape[1:])).astype(np.float32)
+    inputs = np.random.default_rng(0).standard_normal((3, *info.dims[1:])).astype(np.float32)
     check(path, inputs[:2], inputs[2:])
 
 

@@ -26,9 +26,9 @@ from intarsia.runtime.session import load
 
 assert "site-packages" in intarsia_hw.__file__, intarsia_hw.__file__
 with load(sys.argv[1], device="rtl") as session:
-    (found,) = session.run(np.load(sys.argv[2]))
-    assert "rtl" in session.devices.values() and session.counters["cycles"] > 0
-np.save(sys.argv[3], found)
+    result = session.execute([np.load(sys.argv[2])])
+    assert "rtl" in session.devices.values() and result.counters["cycles"] > 0
+np.save(sys.argv[3], result.outputs[0])
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def narrow(random: np.random.Generator, lanes: int, bits: int) -> Array:
 
 
 def the_same(
-    top: str, inputs: Mapping[str, Array], outputs: Sequence[str], left_out: Array | None = None, **parameters: int
+    top: str, inputs: Mapping[str, Array], outputs: Sequence[str], left_out: Array | None = None, **parameters: Any
 ) -> None:
     """left_out  cycles in which outputs may differ"""
     compared = np.arange(CYCLES) >= SETTLED

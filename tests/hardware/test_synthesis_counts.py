@@ -16,7 +16,7 @@ from intarsia_backends.overlay.machine.config import CONFIGS, PYNQ_Z2
 sys.path.insert(0, str(Path(__file__).parents[2] / "hw" / "synthesis"))
 
 import count
-from netlist import Cell, Netlist, longest_paths, module_name, resources
+from netlist import RESOURCES, Cell, Netlist, longest_paths, module_name, resources
 from netlist import Path as LongestPath
 
 
@@ -78,7 +78,7 @@ def test_memory_is_counted_in_luts_and_block_memories() -> None:
 
 
 def test_what_is_over_budget_is_named() -> None:
-    row = {"depth": 0, "module": "ia_core", "instances": 1, **dict.fromkeys(count.RESOURCES, 300.0)}
+    row = {"depth": 0, "module": "ia_core", "instances": 1, **dict.fromkeys(RESOURCES, 300.0)}
     budget = {"configurations": {"pynq-z2": {"ia_core": {"DSP48E1": 208, "LUT": 40000}}}}
     found = {"configuration": "pynq-z2", "rows": [row]}
     assert count.exceeded(found, budget) == ["ia_core: 300 DSP48E1, the budget is 208"]
@@ -88,7 +88,7 @@ def test_every_row_of_the_budget_is_a_module_and_a_resource() -> None:
     budget = json.loads(count.BUDGET.read_text())
     for rows in budget["configurations"].values():
         for limits in rows.values():
-            assert limits.keys() <= set(count.RESOURCES)
+            assert limits.keys() <= set(RESOURCES)
 
 
 def test_parameters_come_from_the_configuration() -> None:

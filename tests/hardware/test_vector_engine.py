@@ -59,7 +59,7 @@ class Machine:
         found = Operation(0, word, registers)
         check_fields(found, CONFIG)
         check_bounds(found, SIZES)
-        target = found.word.target_rectangle(found.registers)
+        target = word.target_rectangle(found.registers)
         if target.addresses().size < target.words:
             raise found.fault("writes a word twice: NumPy has no order for that")
         return found

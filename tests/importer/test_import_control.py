@@ -78,7 +78,7 @@ def test_loop_stacks_what_each_round_gives() -> None:
         one=np.float32(1),
     )
     graph = import_model(model)
-    feeds = {"count": np.array(3), "s": np.float32(1), "m": noise(2, 3)}
+    feeds = {"count": np.array(3), "s": np.array(1, np.float32), "m": noise(2, 3)}
     last, scalars, matrices = evaluate(graph, feeds)
     assert last == 4
     assert scalars.tolist() == [-1, -2, -3]

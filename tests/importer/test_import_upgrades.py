@@ -29,8 +29,8 @@ OLD_FORMS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "dropout": ("Dropout", "Dropout <ratio = 0.3> (x)", 10, {}),
     "dropout_off": ("Dropout", "Dropout (x, ratio, off)", 13, {"ratio": np.float32(0.3), "off": np.array(False)}),
     "upsample_attribute": ("Resize", "Upsample <scales = [1.0,1.0,2.0,1.5]> (x)", 8, {}),
-    "upsample_linear": ("Resize", 'Upsample <mode = "linear"> (x, s)', 9, {"s": np.float32([1, 1, 2, 3])}),
-    "resize_10": ("Resize", "Resize (x, s)", 10, {"s": np.float32([1, 1, 0.5, 1.5])}),
+    "upsample_linear": ("Resize", 'Upsample <mode = "linear"> (x, s)', 9, {"s": np.array([1, 1, 2, 3], np.float32)}),
+    "resize_10": ("Resize", "Resize (x, s)", 10, {"s": np.array([1, 1, 0.5, 1.5], np.float32)}),
     "resize_11": (
         "Resize",
         'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, none, none, to)',
@@ -41,7 +41,7 @@ OLD_FORMS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
         "Resize",
         'Resize <coordinate_transformation_mode = "tf_half_pixel_for_nn"> (x, none, s)',
         11,
-        {"none": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 1.5])},
+        {"none": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 1.5], np.float32)},
     ),
     "batch_normalization": (
         "BatchNormalization",
@@ -75,7 +75,7 @@ def test_old_form(name: str) -> None:
 
 
 def test_roi_align_before_the_half_pixel() -> None:
-    rois = np.float32([[0, 0, 5, 6], [1, 2, 7, 3]])
+    rois = np.array([[0, 0, 5, 6], [1, 2, 7, 3]], np.float32)
     model = model_of(
         """g (float[1,2,8,8] x) => (y) {
              y = RoiAlign <output_height = 2, output_width = 3, sampling_ratio = 2, spatial_scale = 0.7>
@@ -111,7 +111,8 @@ def test_uneven_split_of_opset_18() -> None:
 
 def test_top_k_reads_k() -> None:
     (node,) = assert_like_onnxruntime(model_of("g (float[3,9] x) => (v, i) { v, i = TopK <k = 4> (x) }", 9)).nodes
-    assert node.input(1).data is not None and node.input(1).data.tolist() == [4]
+    count = node.input(1).data
+    assert count is not None and count.tolist() == [4]
 
 
 def test_squeeze_reads_axes() -> None:

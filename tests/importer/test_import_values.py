@@ -69,7 +69,7 @@ def test_every_kind_of_constant(text: str, dtype: str, elements: object) -> None
     [
         np.arange(6, dtype=np.int8).reshape(2, 3),
         np.array([True, False]),
-        np.float16([0.5, -1]),
+        np.array([0.5, -1], np.float16),
         np.array([1 + 2j], np.complex64),
         np.array([2**63], np.uint64),
         np.array(["text", "möbel"], object),

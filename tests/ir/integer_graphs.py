@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array, dtype_name
-from intarsia.ir.graph import Graph, Node
+from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import TensorType
 
 
 def node_of(op: str, arrays: Sequence[Array | None], attributes: Mapping[str, Any], *, constants: int = 0) -> Node:
     """A node alone in a graph; the last `constants` inputs are constants, the others inputs."""
-    graph, values = Graph("test"), []
+    graph = Graph("test")
+    values: list[Value | None] = []
     for index, array in enumerate(arrays):
         if array is None:
             values.append(None)
@@ -36,8 +37,8 @@ def half_even(numerator: int, shift: int) -> int:
 
 def scaled(accumulator: int, multiplier: int, shift: int, attributes: Mapping[str, Any]) -> int:
     """Fixed-point scale, zero point and clamp of one accumulator."""
-    value = half_even(accumulator * multiplier, shift) + attributes["output_zero_point"]
-    return min(max(value, attributes.get("clamp_min", -128)), attributes.get("clamp_max", 127))
+    value = half_even(accumulator * multiplier, shift) + int(attributes["output_zero_point"])
+    return min(max(value, int(attributes.get("clamp_min", -128))), int(attributes.get("clamp_max", 127)))
 
 
 def wrapped(value: int) -> int:

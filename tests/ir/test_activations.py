@@ -69,7 +69,7 @@ def test_relu_and_clip_take_whole_numbers() -> None:
     x = np.array([-128, -1, 0, 127], np.int8)
     assert apply_activation(x, "Relu").tolist() == [0, 0, 0, 127]
     found = apply_activation(x, "Clip", (-1000.0, 6.0))
-    assert (found.tolist(), found.dtype) == ([-128, -1, 0, 6], np.int8)
+    assert found.tolist() == [-128, -1, 0, 6] and found.dtype == np.int8
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))

@@ -169,7 +169,8 @@ def test_qconv_is_its_definition(case: tuple[list[Array], dict[str, object]]) ->
     arrays, attributes = case
     node = node_of("qconv", arrays, attributes, constants=4)
     (found,) = evaluate_node(node, list(arrays))
-    assert np.array_equal(found, slow_qconv(*arrays, attributes))
+    x, w, bias, multiplier, shift = arrays
+    assert np.array_equal(found, slow_qconv(x, w, bias, multiplier, shift, attributes))
     assert infer_node(node) == [TensorType("int8", found.shape)]
 
 
@@ -187,7 +188,13 @@ def test_qconv_of_deep_sums_is_exact() -> None:
         "input_zero_point": -128,
         "output_zero_point": 0,
     }
-    arrays = [x, w, np.array([3, -7], np.int32), np.array([65537, 65539], np.int32), np.array([38, 32], np.int32)]
+    arrays: list[Array] = [
+        x,
+        w,
+        np.array([3, -7], np.int32),
+        np.array([65537, 65539], np.int32),
+        np.array([38, 32], np.int32),
+    ]
     (found,) = evaluate_node(node_of("qconv", arrays, attributes, constants=4), list(arrays))
     wanted = []
     for channel in range(2):
@@ -214,7 +221,7 @@ def test_qmatmul_is_its_definition(seed: int, rows: int, depth: int, columns: in
     total = (x - zero) @ w + bias
     for index in np.ndindex(*found.shape):
         channel = index[-1]
-        assert found[index] == scaled(total[index], multiplier[channel], shift[channel], attributes)
+        assert found[index] == scaled(int(total[index]), int(multiplier[channel]), int(shift[channel]), attributes)
     assert infer_node(node) == [TensorType("int8", found.shape)]
 
 
@@ -313,7 +320,7 @@ def test_qsoftmax_is_its_definition(seed: int, classes: int) -> None:
 
 
 def test_qconv_refuses_what_does_not_fit() -> None:
-    good = [
+    good: list[Array] = [
         np.zeros((1, 4, 3, 3), np.int8),
         np.ones((2, 4, 3, 3), np.int8),
         np.zeros(2, np.int32),
@@ -336,7 +343,7 @@ def test_qconv_refuses_what_does_not_fit() -> None:
         (4, np.zeros(2, np.int32), "leaves 1 to 47"),
         (4, np.ones(3, np.int32), "is not a constant int32"),
     ):
-        arrays = [bad if place == index else array for place, array in enumerate(good)]
+        arrays: list[Array] = [bad if place == index else array for place, array in enumerate(good)]
         with pytest.raises(CompileError, match=what):
             infer_node(node_of("qconv", arrays, attributes, constants=4))
     del attributes["strides"]

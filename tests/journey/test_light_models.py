@@ -51,7 +51,7 @@ def test_light_models_agree_with_onnxruntime(path: Path) -> None:
     session = intarsia.load(intarsia.compile_model(model, target="cpu"))
     assert set(session.devices.values()) == {"cpu"}, "all of it is compiled"
     (info,) = session.inputs
-    data = np.random.default_rng(1).standard_normal(info.shape).astype(np.float32)
+    data = np.random.default_rng(1).standard_normal(info.dims).astype(np.float32)
     (mine,) = session.run(data)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

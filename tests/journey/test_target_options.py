@@ -21,7 +21,7 @@ class Oven(Target):
 
     name = "oven"
     description = "bakes"
-    options = (
+    options: tuple[TargetOption, ...] = (
         TargetOption("fan", False, "whether air is moved"),
         TargetOption("degrees", 180, "how hot"),
         TargetOption("hours", 1.5, "how long"),

@@ -23,7 +23,7 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.types import TensorType
-from intarsia_backends.lowering.kernels import Kernel
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.tir.emitters import EMITTERS
 from intarsia_backends.tir.schedule import Schedule
 

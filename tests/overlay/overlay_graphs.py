@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from intarsia.ir.graph import Graph, Value
@@ -158,7 +160,7 @@ class Net:
         op: str,
         inputs: list[Value | None],
         shape: tuple[int, ...],
-        attributes: dict[str, object],
+        attributes: Mapping[str, object],
         name: str,
         opset: int = 0,
     ) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from overlay_graphs import Net
 
@@ -85,7 +87,12 @@ def _image_layer(net: Net, kind: str, x: Value, values: list[Value], random: np.
         return net.concat(x, *(others[int(pick)] for pick in random.integers(0, len(others), random.integers(1, 4))))
     if kind == "resize":
         return net.resize(x) if len(sizes) == 2 and x.type.elements < 20_000 else None
-    simple = {"global": net.average_pool, "lookup": net.lookup, "scale": net.requantize, "flatten": net.flatten}
+    simple: dict[str, Callable[[Value], Value | None]] = {
+        "global": net.average_pool,
+        "lookup": net.lookup,
+        "scale": net.requantize,
+        "flatten": net.flatten,
+    }
     return simple[kind](x)
 
 

@@ -54,7 +54,7 @@ def test_words_that_are_no_instruction_are_refused() -> None:
 
 
 def test_run_words_stand_behind_the_counts_that_they_read() -> None:
-    shape = {isa.LoadPatchShape: isa.LoadPatchShape()}
+    shape: dict[type[isa.Instruction], isa.Instruction] = {isa.LoadPatchShape: isa.LoadPatchShape()}
     assert isa.LoadPatch().missing({}) == [isa.LoadPatchShape, isa.LoadPatchTarget]
     assert isa.LoadPatch().missing(shape) == [isa.LoadPatchTarget]
     assert isa.Vec(operation=isa.VecOperation.SUM).missing({}) == [isa.VecTarget, isa.VecWindow]

@@ -19,7 +19,7 @@ from intarsia.dtypes import Array, dtype_name, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.importer import function_body
 from intarsia.ir.evaluate import evaluate
-from intarsia.ir.graph import Graph, Node
+from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.text import text
 from intarsia.ir.types import TensorType
 from intarsia.ir.verify import verify
@@ -71,7 +71,7 @@ def single(
 ) -> tuple[Graph, dict[str, Array]]:
     """A graph of one node, called as its op in lower case, and what to give it. By default it makes what goes in."""
     graph, given = Graph(op), {}
-    values = []
+    values: list[Value | None] = []
     for index, data in enumerate(inputs):
         if data is None:
             values.append(None)
@@ -80,7 +80,10 @@ def single(
         else:
             values.append(graph.add_input(f"x{index}", TensorType(dtype_name(data.dtype), data.shape)))
             given[f"x{index}"] = data
-    types = outputs or [values[0].type]
+    types = outputs
+    if not types:
+        assert values[0] is not None
+        types = [values[0].type]
     node = graph.add_node(
         op, values, types, attributes, name=op.lower(), output_names=["y", "z", "u", "v"], opset=opset
     )
@@ -375,7 +378,12 @@ def test_every_kind_of_node_goes_through_onnx_once(monkeypatch: pytest.MonkeyPat
 
     made: list[str] = []
     imported = bodies._imported
-    monkeypatch.setattr(bodies, "_imported", lambda node: (made.append(node.name), imported(node))[1])
+
+    def noted(node: Node) -> Graph:
+        made.append(node.name)
+        return imported(node)
+
+    monkeypatch.setattr(bodies, "_imported", noted)
     graph = Graph("many")
     x = graph.add_input("x", f32(2, 32, 5))
     inputs = {"x": floats(2, 32, 5)}

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pass_cases import apply, model, ops, reasons, refused
 
+from intarsia.ir.graph import Graph
 from intarsia.ir.text import text
-from intarsia.passes.fuse import (
-    CanonicalizeActivation,
-    CanonicalizeBatchNorm,
-    CanonicalizeGlobalPool,
-    FuseActivation,
-    FuseBatchNorm,
-    FuseBatchNormForward,
-    FuseQuantizedBias,
-    MakeDense,
-)
+from intarsia.passes.fuse.activation import FuseActivation
+from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
+from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
+from intarsia.passes.fuse.canonicalize import CanonicalizeActivation, CanonicalizeGlobalPool
+from intarsia.passes.fuse.dense import MakeDense
 
 # ---- batch norm and its kin
 
 CONV = "c = Conv <pads=[1,1,1,1]> (x, w)"
 
 
-def conv(rest: str, outputs: str = "float[1,4,6,6] y", **options) -> object:
+def conv(rest: str, outputs: str = "float[1,4,6,6] y", **options: Any) -> Graph:
     options.setdefault("random", "w b g h m v k s")
     return model(
         f"""(float[1,2,6,6] x, float[4,2,3,3] w, float[4] b, float[4] g, float[4] h, float[4] m, float[4] v,
@@ -33,13 +31,13 @@ def conv(rest: str, outputs: str = "float[1,4,6,6] y", **options) -> object:
     )
 
 
-def test_batchnorm_folds_into_conv(golden):
+def test_batchnorm_folds_into_conv(golden: Callable[[str], None]) -> None:
     graph = conv(f"{CONV} y = BatchNormalization (c, g, h, m, v)")
     assert apply(graph, FuseBatchNorm()) == 1
     golden(text(graph))
 
 
-def test_chain_of_scales_and_shifts_folds_into_conv():
+def test_chain_of_scales_and_shifts_folds_into_conv() -> None:
     graph = conv(
         f"{CONV} a = Add (k, c) d = Mul (a, k) e = Sub (d, s) f = Div (e, k) y = BatchNormalization (f, g, h, m, v)"
     )
@@ -47,7 +45,7 @@ def test_chain_of_scales_and_shifts_folds_into_conv():
     assert ops(graph) == ["Conv"]
 
 
-def test_scales_after_a_batchnorm_that_stays_fold_into_it(golden):
+def test_scales_after_a_batchnorm_that_stays_fold_into_it(golden: Callable[[str], None]) -> None:
     graph = conv(
         "c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) d = Mul (n, k) y = Add (d, k)",
         "float[1,4,6,6] y",
@@ -57,14 +55,14 @@ def test_scales_after_a_batchnorm_that_stays_fold_into_it(golden):
     golden(text(graph))
 
 
-def test_batchnorm_of_run_time_numbers_takes_nothing_up():
+def test_batchnorm_of_run_time_numbers_takes_nothing_up() -> None:
     graph = conv("c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) y = Mul (n, k)", random="k h m v")
     assert refused(FuseBatchNorm(), graph) == (
         "Mul 'y': BatchNormalization 'n' stays as it is: its scale, bias, mean or variance is not constant"
     )
 
 
-def test_batchnorm_that_stays_is_a_depthwise_conv(golden):
+def test_batchnorm_that_stays_is_a_depthwise_conv(golden: Callable[[str], None]) -> None:
     graph = conv("c = Concat <axis=1> (x, x) n = BatchNormalization (c, g, h, m, v) y = Relu (n)")
     assert apply(graph, CanonicalizeBatchNorm()) == 1
     golden(text(graph))
@@ -77,7 +75,7 @@ SPELL_BATCHNORM_REFUSED = {
 
 
 @pytest.mark.parametrize("name", SPELL_BATCHNORM_REFUSED)
-def test_batchnorm_that_is_no_conv_says_why(name):
+def test_batchnorm_that_is_no_conv_says_why(name: str) -> None:
     x, reason = SPELL_BATCHNORM_REFUSED[name]
     graph = model(
         f"({x}, float[3] g, float[3] b) => ({x.replace('x', 'y')}) {{ y = BatchNormalization (x, g, b, b, g) }}",
@@ -86,13 +84,13 @@ def test_batchnorm_that_is_no_conv_says_why(name):
     assert refused(CanonicalizeBatchNorm(), graph) == f"BatchNormalization 'y': {reason}"
 
 
-def test_constant_minus_conv_turns_the_sign():
+def test_constant_minus_conv_turns_the_sign() -> None:
     graph = conv("c = Conv <pads=[1,1,1,1]> (x, w, b) y = Sub (k, c)")
     assert apply(graph, FuseBatchNorm()) == 1
 
 
 @pytest.mark.parametrize("group", [1, 2])
-def test_batchnorm_folds_into_convtranspose(group):
+def test_batchnorm_folds_into_convtranspose(group: int) -> None:
     graph = model(
         f"""(float[1,4,5,5] x, float[4,3,3,3] w, float[{3 * group}] g, float[{3 * group}] b, float[{3 * group}] m,
              float[{3 * group}] v) => (float[1,{3 * group},7,7] y) {{
@@ -103,7 +101,7 @@ def test_batchnorm_folds_into_convtranspose(group):
     assert apply(graph, FuseBatchNorm()) == 1
 
 
-def test_bias_folds_into_dense():
+def test_bias_folds_into_dense() -> None:
     graph = model(
         "(float[3,4] x, float[4,5] w, float[5] b) => (float[3,5] y) { c = MatMul (x, w) y = Add (c, b) }", random="w b"
     )
@@ -123,7 +121,7 @@ BATCHNORM_REFUSED = {
 
 
 @pytest.mark.parametrize("name", BATCHNORM_REFUSED)
-def test_batchnorm_stays_and_says_why(name, golden):
+def test_batchnorm_stays_and_says_why(name: str, golden: Callable[[str], None]) -> None:
     body, outputs = BATCHNORM_REFUSED[name]
     graph = model(
         f"""(float[1,2,6,6] x, float[4,2,3,3] w, float[4] g, float[4] h, float[4] m, float[4] v, float[4,1,1] k,
@@ -133,14 +131,14 @@ def test_batchnorm_stays_and_says_why(name, golden):
     golden(refused(FuseBatchNorm(), graph))
 
 
-def test_weights_known_only_at_run_time_stop_batchnorm():
+def test_weights_known_only_at_run_time_stop_batchnorm() -> None:
     graph = model(
         "(float[1,2,6,6] x, float[4,2,3,3] w, float s) => (float[1,4,4,4] y) { c = Conv (x, w) y = Mul (c, s) }", s=2
     )
     assert refused(FuseBatchNorm(), graph) == "Mul 'y': the weight 'w' of Conv 'c' is not a float constant"
 
 
-def test_bias_known_only_at_run_time_stops_batchnorm():
+def test_bias_known_only_at_run_time_stops_batchnorm() -> None:
     graph = model(
         """(float[1,2,6,6] x, float[4,2,3,3] w, float[4] b, float s) => (float[1,4,4,4] y) {
           c = Conv (x, w, b)  y = Mul (c, s)
@@ -151,20 +149,20 @@ def test_bias_known_only_at_run_time_stops_batchnorm():
     assert refused(FuseBatchNorm(), graph) == "Mul 'y': the bias 'b' of Conv 'c' is not a float constant"
 
 
-def test_activation_in_between_stops_batchnorm():
+def test_activation_in_between_stops_batchnorm() -> None:
     graph = conv(f"{CONV} r = Relu (c) y = BatchNormalization (r, g, h, m, v)")
     FuseActivation().run(graph)
     assert refused(FuseBatchNorm(), graph) == "BatchNormalization 'y': Conv 'c' applies Relu first"
 
 
-def test_batchnorm_of_run_time_numbers_stays():
+def test_batchnorm_of_run_time_numbers_stays() -> None:
     graph = conv(f"{CONV} y = BatchNormalization (c, g, h, m, v)", random="w h m v")
     assert refused(FuseBatchNorm(), graph) == (
         "BatchNormalization 'y': its scale, bias, mean or variance is not constant"
     )
 
 
-def test_batchnorm_over_another_axis_than_dense_makes_stays():
+def test_batchnorm_over_another_axis_than_dense_makes_stays() -> None:
     graph = model(
         """(float[2,3,4] x, float[4,5] w, float[3] g) => (float[2,3,5] y) {
           c = MatMul (x, w)  y = BatchNormalization (c, g, g, g, g)
@@ -175,7 +173,7 @@ def test_batchnorm_over_another_axis_than_dense_makes_stays():
     assert refused(FuseBatchNorm(), graph).endswith("it normalises axis 1, which is not the axis of the channels")
 
 
-def test_residual_add_is_no_near_match():
+def test_residual_add_is_no_near_match() -> None:
     graph = model(
         "(float[1,2,4,4] x, float[2,2,1,1] w) => (float[1,2,4,4] y) { c = Conv (x, w) y = Add (c, x) }", random="w"
     )
@@ -185,7 +183,7 @@ def test_residual_add_is_no_near_match():
 # ---- scales before the op
 
 
-def test_normalisation_of_the_input_folds_into_conv(golden):
+def test_normalisation_of_the_input_folds_into_conv(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[1,2,6,6] x, float[2,1,1] mean, float s, float[4,1,3,3] w, float[4] b) => (float[1,4,4,4] y) {
           a = Sub (x, mean)  n = Div (a, s)  y = Conv <group=2> (n, w, b)
@@ -197,12 +195,12 @@ def test_normalisation_of_the_input_folds_into_conv(golden):
     golden(text(graph))
 
 
-def test_scale_without_shift_folds_in_spite_of_padding():
+def test_scale_without_shift_folds_in_spite_of_padding() -> None:
     graph = conv("n = Mul (x, s) y = Conv <pads=[1,1,1,1]> (n, w)")
     assert apply(graph, FuseBatchNormForward()) == 1
 
 
-def test_scale_before_dense_folds():
+def test_scale_before_dense_folds() -> None:
     graph = model(
         """(float[3,4] x, float[4] s, float[4,5] w) => (float[3,5] y) {
           n = Mul (x, s)  m = Add (n, s)  y = MatMul (m, w)
@@ -213,19 +211,19 @@ def test_scale_before_dense_folds():
     assert ops(graph) == ["dense"]
 
 
-def test_padding_stops_a_shift():
+def test_padding_stops_a_shift() -> None:
     graph = conv("n = Add (x, s) y = Conv <pads=[1,1,1,1]> (n, w)")
     assert refused(FuseBatchNormForward(), graph) == "Conv 'y': it pads with 0 after the shift of Add 'n'"
 
 
-def test_shared_scale_stays():
+def test_shared_scale_stays() -> None:
     graph = conv("n = Mul (x, s) y = Conv <pads=[1,1,1,1]> (n, w) z = Neg (n)", "float[1,4,6,6] y, float[1,2,6,6] z")
     assert refused(FuseBatchNormForward(), graph) == (
         "Conv 'y': Mul 'n' must stay: its value 'n' is also read by Neg 'z'"
     )
 
 
-def test_scale_before_weights_known_at_run_time_stays():
+def test_scale_before_weights_known_at_run_time_stays() -> None:
     graph = conv("n = Mul (x, s) y = Conv <pads=[1,1,1,1]> (n, w)", random="s")
     assert refused(FuseBatchNormForward(), graph) == "Conv 'y': its weight or bias is not a float constant"
 
@@ -233,30 +231,30 @@ def test_scale_before_weights_known_at_run_time_stays():
 # ---- dense
 
 
-def gemm(attributes: str = "alpha=1.0", w: str = "4,5", c: str = "5", random: str = "w c", x: str = "3,4") -> object:
+def gemm(attributes: str = "alpha=1.0", w: str = "4,5", c: str = "5", random: str = "w c", x: str = "3,4") -> Graph:
     return model(
         f"(float[{x}] x, float[{w}] w, float[{c}] c) => (float[3,5] y) {{ y = Gemm <{attributes}> (x, w, c) }}",
         random=random,
     )
 
 
-def test_gemm_is_dense(golden):
+def test_gemm_is_dense(golden: Callable[[str], None]) -> None:
     graph = gemm("alpha=0.5, beta=2.0, transB=1", w="5,4", c="1,5")
     assert apply(graph, MakeDense()) == 1
     golden(text(graph))
 
 
 @pytest.mark.parametrize("c", ["5", "1", "1,1", "1,5"])
-def test_gemm_bias_of_every_spelling(c):
+def test_gemm_bias_of_every_spelling(c: str) -> None:
     assert apply(gemm(c=c), MakeDense()) == 1
 
 
-def test_matmul_with_leading_ones_is_dense():
+def test_matmul_with_leading_ones_is_dense() -> None:
     graph = model("(float[2,3,4] x, float[1,4,5] w) => (float[2,3,5] y) { y = MatMul (x, w) }", random="w")
     assert apply(graph, MakeDense()) == 1
 
 
-DENSE_REFUSED = {
+DENSE_REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "transA": (lambda: gemm("transA=1", x="4,3"), "it transposes its left operand (transA)"),
     "rows": (lambda: gemm(c="3,1"), "its bias float32[3,1] is not one number for each of the 5 columns"),
     "bias": (lambda: gemm(random="w"), "its bias 'c' is not constant"),
@@ -280,12 +278,12 @@ DENSE_REFUSED = {
 
 
 @pytest.mark.parametrize("name", DENSE_REFUSED)
-def test_product_stays_and_says_why(name):
+def test_product_stays_and_says_why(name: str) -> None:
     graph, reason = DENSE_REFUSED[name]
     assert refused(MakeDense(), graph()).split(": ", 1)[1] == reason
 
 
-def test_product_of_two_activations_is_no_near_match():
+def test_product_of_two_activations_is_no_near_match() -> None:
     graph = model("(float[3,4] x, float[4,5] w) => (float[3,5] y) { y = MatMul (x, w) }")
     assert reasons(MakeDense(), graph) == ""
 
@@ -299,13 +297,13 @@ QDQ_GEMM = """(int8[2,4] x, float sx, int8 zx, int8[3,4] w, float[3] sw, int8[3]
 }}"""
 
 
-def test_gemm_of_dequantized_weight_is_dense(golden):
+def test_gemm_of_dequantized_weight_is_dense(golden: Callable[[str], None]) -> None:
     graph = model(QDQ_GEMM.format(c="3", a=0, attributes="transB=1"), random="sx w sw b sb", zx=3, zw=[0, 0, 0])
     assert apply(graph, MakeDense()) == 1
     golden(text(graph))
 
 
-def test_gemm_of_dequantized_row_of_biases_is_dense():
+def test_gemm_of_dequantized_row_of_biases_is_dense() -> None:
     graph = model(QDQ_GEMM.format(c="1,3", a=1, attributes="transB=1"), random="sx w sw b sb", zx=3, zw=[0, 0, 0])
     assert apply(graph, MakeDense()) == 1
 
@@ -317,12 +315,14 @@ def test_gemm_of_dequantized_row_of_biases_is_dense():
         ("transB=1, beta=2.0", "its bias is quantized and beta is 2"),
     ],
 )
-def test_factors_stop_dequantized_weights(attributes, reason):
+def test_factors_stop_dequantized_weights(attributes: str, reason: str) -> None:
     graph = model(QDQ_GEMM.format(c="3", a=0, attributes=attributes), random="sx w sw b sb", zx=3, zw=[0, 0, 0])
     assert refused(MakeDense(), graph) == f"Gemm 'y': {reason}"
 
 
-def qdq_bias(weighted: str, bias: str, rest: str = "y = Add (c, db)", outputs: str = "float[2,3] y", axis: int = 0):
+def qdq_bias(
+    weighted: str, bias: str, rest: str = "y = Add (c, db)", outputs: str = "float[2,3] y", axis: int = 0
+) -> Graph:
     return model(
         f"""(float[2,4] x, float[2,4,5,5] img, float[4,3] w, float[3,4,1,1] k, int32[{bias}] b, float[3] sb,
              float[3] fb) => ({outputs}) {{
@@ -332,13 +332,13 @@ def qdq_bias(weighted: str, bias: str, rest: str = "y = Add (c, db)", outputs: s
     )
 
 
-def test_dequantized_bias_of_matmul_goes_into_dense(golden):
+def test_dequantized_bias_of_matmul_goes_into_dense(golden: Callable[[str], None]) -> None:
     graph = qdq_bias("c = MatMul (x, w)", "3")
     assert apply(graph, MakeDense(), FuseQuantizedBias()) == 2
     golden(text(graph))
 
 
-def test_dequantized_bias_of_conv_is_reshaped(golden):
+def test_dequantized_bias_of_conv_is_reshaped(golden: Callable[[str], None]) -> None:
     graph = qdq_bias("c = Conv (img, k)", "3,1,1", outputs="float[2,3,5,5] y")
     assert apply(graph, FuseQuantizedBias()) == 1
     golden(text(graph))
@@ -351,12 +351,12 @@ QUANTIZED_BIAS_REFUSED = {
 
 
 @pytest.mark.parametrize("name", QUANTIZED_BIAS_REFUSED)
-def test_dequantized_bias_stays_and_says_why(name, golden):
+def test_dequantized_bias_stays_and_says_why(name: str, golden: Callable[[str], None]) -> None:
     graph = qdq_bias(*QUANTIZED_BIAS_REFUSED[name], outputs="float[2,3,5,5] y")
     golden(refused(FuseQuantizedBias(), graph))
 
 
-def test_dequantized_plane_is_no_bias():
+def test_dequantized_plane_is_no_bias() -> None:
     graph = model(
         """(float[2,4,3,3] x, float[5,4,1,1] w, int32[3] b, float s) => (float[2,5,3,3] y) {
           d = DequantizeLinear (b, s)  c = Conv (x, w)  y = Add (c, d)
@@ -382,7 +382,7 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_folds_into_conv(name):
+def test_activation_folds_into_conv(name: str) -> None:
     body, arguments = ACTIVATIONS[name]
     graph = model(
         f"""(float[1,2,6,6] x, float[4,2,3,3] w, float lo, float hi) => (float[1,4,4,4] y) {{
@@ -398,7 +398,7 @@ def test_activation_folds_into_conv(name):
 
 
 @pytest.mark.parametrize(("form", "arguments"), [("none", ()), ("tanh", (1.0,))])
-def test_gelu_folds_into_dense(form, arguments):
+def test_gelu_folds_into_dense(form: str, arguments: tuple[float, ...]) -> None:
     graph = model(
         f'(float[3,4] x, float[4,5] w) => (float[3,5] y) {{ c = MatMul (x, w) y = Gelu <approximate="{form}"> (c) }}',
         opset=20,
@@ -423,7 +423,7 @@ CARRIERS = {
 
 
 @pytest.mark.parametrize("name", CARRIERS)
-def test_carrier_takes_the_activation(name):
+def test_carrier_takes_the_activation(name: str) -> None:
     graph = model(
         f"""(float[1,2,6,6] x, float[1,2,6,6] u, float[2,2,1,1] w) => (float[a,b,h,v] y) {{
           {CARRIERS[name]} y = Relu (c) }}""",
@@ -433,7 +433,7 @@ def test_carrier_takes_the_activation(name):
     assert ops(graph) == [f"{name}+Relu"]
 
 
-def test_residual_block_carries_its_activations(golden):
+def test_residual_block_carries_its_activations(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[1,2,6,6] x, float[2,2,1,1] w) => (float[1,2,6,6] y) {
           a = Conv (x, w)  b = Relu (a)  c = Conv (b, w)  d = Add (c, x)  y = Relu (d)
@@ -454,7 +454,7 @@ ACTIVATION_REFUSED = {
 
 
 @pytest.mark.parametrize("name", ACTIVATION_REFUSED)
-def test_activation_stays_and_says_why(name, golden):
+def test_activation_stays_and_says_why(name: str, golden: Callable[[str], None]) -> None:
     graph = model(
         f"""(float[1,2,6,6] x, float[2,2,1,1] w) => (float[1,2,6,6] y, float[1,2,6,6] z) {{
           {ACTIVATION_REFUSED[name]} }}""",
@@ -464,7 +464,7 @@ def test_activation_stays_and_says_why(name, golden):
     golden(refused(FuseActivation(), graph))
 
 
-def test_activation_of_integers_stays():
+def test_activation_of_integers_stays() -> None:
     graph = model("(int32[4] x) => (int32[4] y) { c = Add (x, x) y = Relu (c) }")
     assert apply(graph, FuseActivation()) == 0
 
@@ -486,24 +486,33 @@ SPELLED = {
     ),
     "gelu of keras": ("h = Mul (half, x) d = Div (x, r2) e = Erf (d) a = Add (e, one) y = Mul (h, a)", "Gelu"),
 }
-NUMBERS = {"two": 2, "three": 3, "zero": 0, "six": 6, "one": 1, "half": 0.5, "r2": math.sqrt(2), "i2": math.sqrt(0.5)}
+NUMBERS: dict[str, Any] = {
+    "two": 2,
+    "three": 3,
+    "zero": 0,
+    "six": 6,
+    "one": 1,
+    "half": 0.5,
+    "r2": math.sqrt(2),
+    "i2": math.sqrt(0.5),
+}
 NUMBERS |= {"cubic": 0.044715, "tau": math.sqrt(2 / math.pi)}
 
 
-def spelled(body: str, outputs: str = "float[2,5] y") -> object:
+def spelled(body: str, outputs: str = "float[2,5] y") -> Graph:
     inputs = ", ".join(f"float {name}" for name in NUMBERS)
     return model(f"(float[2,5] x, {inputs}) => ({outputs}) {{ {body} }}", **NUMBERS)
 
 
 @pytest.mark.parametrize("name", SPELLED)
-def test_spelled_out_activation_is_one_op(name):
+def test_spelled_out_activation_is_one_op(name: str) -> None:
     body, op = SPELLED[name]
     graph = spelled(body)
     assert apply(graph, CanonicalizeActivation()) == 1
     assert ops(graph) == [op]
 
 
-def test_alpha_of_swish():
+def test_alpha_of_swish() -> None:
     graph = spelled(SPELLED["scaled swish"][0])
     CanonicalizeActivation().run(graph)
     assert graph.nodes[0].attributes == {"alpha": 2.0}
@@ -519,7 +528,7 @@ def test_alpha_of_swish():
         "n = Neg (x) s = Sigmoid (n) y = Mul (x, s)",
     ],
 )
-def test_what_only_looks_like_an_activation_stays(body):
+def test_what_only_looks_like_an_activation_stays(body: str) -> None:
     graph = spelled(body)
     before = ops(graph)
     apply(graph, CanonicalizeActivation())
@@ -527,7 +536,7 @@ def test_what_only_looks_like_an_activation_stays(body):
     assert "Swish" in ops(graph) or ops(graph) == before
 
 
-def test_shared_gate_stays():
+def test_shared_gate_stays() -> None:
     graph = spelled("s = Sigmoid (x) y = Mul (x, s) z = Neg (s)", "float[2,5] y, float[2,5] z")
     assert refused(CanonicalizeActivation(), graph) == (
         "Mul 'y': it is Swish, but Sigmoid 's' must stay: its value 's' is also read by Neg 'z'"
@@ -536,7 +545,7 @@ def test_shared_gate_stays():
 
 @pytest.mark.parametrize(("op", "pool"), [("ReduceMean", "GlobalAveragePool"), ("ReduceMax", "GlobalMaxPool")])
 @pytest.mark.parametrize("keep", [0, 1])
-def test_reduction_of_space_is_a_global_pool(op, pool, keep):
+def test_reduction_of_space_is_a_global_pool(op: str, pool: str, keep: int) -> None:
     shape = "2,3,1,1" if keep else "2,3"
     graph = model(
         f"(float[2,3,4,5] x, int64[2] a) => (float[{shape}] y) {{ y = {op} <keepdims={keep}> (x, a) }}", a=[-1, 2]
@@ -545,13 +554,13 @@ def test_reduction_of_space_is_a_global_pool(op, pool, keep):
     assert ops(graph) == [pool] + ([] if keep else ["Reshape"])
 
 
-def test_reduction_of_other_axes_stays():
+def test_reduction_of_other_axes_stays() -> None:
     graph = model("(float[2,3,4,5] x, int64[2] a) => (float[2,1,1,5] y) { y = ReduceMean (x, a) }", a=[1, 2])
     assert refused(CanonicalizeGlobalPool(), graph) == (
         "ReduceMean 'y': it reduces the axes [1, 2], and a global pool reduces [2, 3]"
     )
 
 
-def test_reduction_of_axes_known_at_run_time_stays():
+def test_reduction_of_axes_known_at_run_time_stays() -> None:
     graph = model("(float[2,3,4,5] x, int64[2] a) => (float[p,q,r,s] y) { y = ReduceMean (x, a) }")
     assert refused(CanonicalizeGlobalPool(), graph) == "ReduceMean 'y': its axes are not constant"

@@ -60,20 +60,20 @@ LEFT = {
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_model_comes_down_to_its_layers(name, request):
+def test_model_comes_down_to_its_layers(name: str, request: pytest.FixtureRequest) -> None:
     path = SHIPPED / f"{name}.onnx"
     graph, _ = prepared(path if path.exists() else request.getfixturevalue("shared_models") / f"{name}.onnx")
     assert Counter(ops(graph)) == LEFT[name]
 
 
 @pytest.mark.parametrize("name", ["fastestdet_coco", "silero_vad_openvino_16k", "fmnist_resnet8"])
-def test_model_means_the_same_after_every_pass(name, shared_models):
+def test_model_means_the_same_after_every_pass(name: str, shared_models: Path) -> None:
     graph, compare = prepared(shared_models / f"{name}.onnx")
     assert max(compare.drifts.values()) < 1e-5
     assert not {"BatchNormalization", "Identity", "Shape"} & set(ops(graph))
 
 
-def test_static_and_dynamic_export_become_the_same_ops(shared_models):
+def test_static_and_dynamic_export_become_the_same_ops(shared_models: Path) -> None:
     first = import_model(shared_models / "efficientnet_lite0.onnx")
     second = import_model(shared_models / "efficientnet_lite0_static.onnx")
     for graph in (first, second):
@@ -81,7 +81,7 @@ def test_static_and_dynamic_export_become_the_same_ops(shared_models):
     assert ops(first) == ops(second)
 
 
-def test_long_models_take_time_in_proportion(shared_models):
+def test_long_models_take_time_in_proportion(shared_models: Path) -> None:
     """230 shape ops of the raw export are gone in a fraction of the second that `explain` may take."""
     graph = import_model(shared_models / "efficientnet_lite0.onnx")
     started = time.process_time()

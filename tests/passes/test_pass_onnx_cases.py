@@ -52,7 +52,7 @@ def arrays(case: Any) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("constant_inputs", [False, True])
-def test_cases_of_one_op_keep_their_results(constant_inputs):
+def test_cases_of_one_op_keep_their_results(constant_inputs: bool) -> None:
     done = 0
     for case in cases()[3::SHARES]:
         model, feed = copy.deepcopy(case.model), arrays(case)
@@ -80,7 +80,7 @@ def test_cases_of_one_op_keep_their_results(constant_inputs):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_parts_mean_what_the_op_means():
+def test_parts_mean_what_the_op_means() -> None:
     """Integers come out the same, floats within the order of sums, half precision within a unit in its last place."""
     done = 0
     targets = [find_target("cpu")]

@@ -86,7 +86,7 @@ class Network:
 
     def channelwise(self, x: Value) -> None:
         shape = self.pick(((), (1,), (x.shape[3],), (x.shape[1], 1, 1)))
-        operands = [x, self.random(*shape)]
+        operands: list[Value | None] = [x, self.random(*shape)]
         op = self.pick(("Add", "Mul", "Sub", "Div"))
         self.add(op, operands[::-1] if op in ("Add", "Mul", "Sub") and self.pick((0, 1)) else operands)
 
@@ -181,7 +181,7 @@ def networks(draw: Any) -> Graph:
     max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(networks(), st.booleans())
-def test_every_pass_keeps_the_meaning(graph, integer):
+def test_every_pass_keeps_the_meaning(graph: Graph, integer: bool) -> None:
     verify(graph, "imported")
     names = [value.name for value in graph.outputs]
     transposes = sum(node.op == "Transpose" for node in graph.nodes)

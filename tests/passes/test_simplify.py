@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from pass_cases import apply, model, ops, refused
@@ -9,23 +11,20 @@ from pass_cases import apply, model, ops, refused
 from intarsia.ir.graph import Graph
 from intarsia.ir.text import text
 from intarsia.ir.types import TensorType
-from intarsia.passes.simplify import (
-    CanonicalizeReshape,
-    CanonicalizeSum,
-    EliminateCommonSubexpressions,
-    EliminateDeadCode,
-    FoldConstants,
-    FusePad,
-    MergeClips,
-    MergeReshapes,
-    MergeShuffles,
-    RemoveNoOps,
-)
+from intarsia.passes.simplify.clips import MergeClips
+from intarsia.passes.simplify.common_subexpressions import EliminateCommonSubexpressions
+from intarsia.passes.simplify.dead_code import EliminateDeadCode
+from intarsia.passes.simplify.fold import FoldConstants
+from intarsia.passes.simplify.noops import RemoveNoOps
+from intarsia.passes.simplify.padding import FusePad
+from intarsia.passes.simplify.reshapes import CanonicalizeReshape, MergeReshapes
+from intarsia.passes.simplify.shuffles import MergeShuffles
+from intarsia.passes.simplify.sums import CanonicalizeSum
 
 # ---- constants
 
 
-def test_shape_chain_vanishes(golden):
+def test_shape_chain_vanishes(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[2,3,4] x) => (float[2,12] y) {
           s = Shape (x)
@@ -40,14 +39,14 @@ def test_shape_chain_vanishes(golden):
     golden(text(graph))
 
 
-def test_size_and_part_of_shape_are_constants():
+def test_size_and_part_of_shape_are_constants() -> None:
     graph = model("(float[2,3,4] x) => (int64 n, int64[2] s) { n = Size (x) s = Shape <start = 1> (x) }")
     apply(graph, FoldConstants())
-    assert [value.data.tolist() for value in graph.outputs] == [24, [3, 4]]
+    assert [None if value.data is None else value.data.tolist() for value in graph.outputs] == [24, [3, 4]]
     assert not graph.nodes
 
 
-def test_weights_are_computed_now():
+def test_weights_are_computed_now() -> None:
     graph = model("(float[4] x, float[4] w) => (float[4] y) { v = Neg (w) y = Add (x, v) }", random="w")
     assert apply(graph, FoldConstants()) == 1
     assert ops(graph) == ["Add"]
@@ -60,18 +59,18 @@ DEQUANTIZED = """(float[2,4] x, int8[4,3] w, float s, int8 z) => (float[2,3] y) 
 
 
 @pytest.mark.parametrize(("keep", "left"), [(False, ["MatMul"]), (True, ["DequantizeLinear", "MatMul"])])
-def test_dequantized_weights_stay_where_asked(keep, left):
+def test_dequantized_weights_stay_where_asked(keep: bool, left: list[str]) -> None:
     graph = model(DEQUANTIZED, random="w", s=0.25, z=3)
     apply(graph, FoldConstants(keep_dequantize=keep))
     assert ops(graph) == left
 
 
-def test_random_ops_are_not_folded():
+def test_random_ops_are_not_folded() -> None:
     graph = model("(float[4] x) => (float[4] y) { r = RandomUniform <shape = [4]> () y = Add (x, r) }")
     assert refused(FoldConstants(), graph) == "RandomUniform 'r': its result is random"
 
 
-def test_large_results_are_left_to_run_time():
+def test_large_results_are_left_to_run_time() -> None:
     graph = model(
         "(float[1] x, int64[1] n, float[1] one) => (float[5000] y) { e = Expand (one, n) y = Add (x, e) }",
         n=[5000],
@@ -83,7 +82,7 @@ def test_large_results_are_left_to_run_time():
     )
 
 
-def test_what_cannot_be_computed_says_so():
+def test_what_cannot_be_computed_says_so() -> None:
     graph = Graph("broken")
     words = graph.add_constant("words", np.array(["a"], object))
     node = graph.add_node("Frobnicate", [words], [TensorType("string", (1,))], name="f", opset=18)
@@ -94,19 +93,19 @@ def test_what_cannot_be_computed_says_so():
 # ---- dead and equal nodes
 
 
-def test_dead_nodes_go():
+def test_dead_nodes_go() -> None:
     graph = model("(float[4] x) => (float[4] y) { a = Neg (x) b = Exp (a) y = Abs (x) }")
     assert apply(graph, EliminateDeadCode()) == 2
     assert ops(graph) == ["Abs"]
 
 
-def test_unread_positions_of_maxima_go():
+def test_unread_positions_of_maxima_go() -> None:
     graph = model("(float[1,1,4,4] x) => (float[1,1,2,2] y) { y, i = MaxPool <kernel_shape=[2,2], strides=[2,2]> (x) }")
     assert apply(graph, EliminateDeadCode()) == 1
     assert len(graph.nodes[0].outputs) == 1
 
 
-def test_equal_nodes_are_computed_once():
+def test_equal_nodes_are_computed_once() -> None:
     graph = model(
         """(float[4] x, float[4] c, float[4] d) => (float[4] y) {
           a = Mul (x, c)  b = Mul (x, d)  e = Exp (a)  f = Exp (b)  y = Add (e, f)
@@ -118,7 +117,7 @@ def test_equal_nodes_are_computed_once():
     assert ops(graph) == ["Mul", "Exp", "Add"]
 
 
-def test_nodes_of_other_constants_and_random_nodes_stay():
+def test_nodes_of_other_constants_and_random_nodes_stay() -> None:
     graph = model(
         """(float[4] x, float[4] c, float[4] d) => (float[4] y, float[2] r, float[2] s) {
           a = Mul (x, c)  b = Mul (x, d)  y = Add (a, b)
@@ -156,7 +155,7 @@ NOOPS = {
 
 
 @pytest.mark.parametrize("name", NOOPS)
-def test_noop_goes(name):
+def test_noop_goes(name: str) -> None:
     graph = model(f"(float[1,2,4,4] x) => (float[1,2,4,4] y) {{ {NOOPS[name]} y = Neg (z) }}")
     assert apply(graph, RemoveNoOps()) == 1
     assert ops(graph) == ["Neg"]
@@ -172,12 +171,12 @@ NOT_NOOPS = {
 
 
 @pytest.mark.parametrize("name", NOT_NOOPS)
-def test_what_only_looks_like_a_noop_stays(name):
+def test_what_only_looks_like_a_noop_stays(name: str) -> None:
     graph = model(f"(float[1,2,4,4] x) => (float[1,2,4,4] y) {{ {NOT_NOOPS[name]} y = Neg (z) }}")
     assert apply(graph, RemoveNoOps()) == 0
 
 
-def test_resize_with_odd_scales_stays():
+def test_resize_with_odd_scales_stays() -> None:
     graph = model(
         """(float[1,1,2] x, float[3] s) => (float[1,1,2] y) {
           z = Resize <coordinate_transformation_mode="asymmetric", mode="linear"> (x, , s)  y = Neg (z)
@@ -187,17 +186,17 @@ def test_resize_with_odd_scales_stays():
     assert refused(RemoveNoOps(), graph) == "Resize 'z': its scales are [1.0, 1.0, 1.25], though no size changes"
 
 
-def test_dropout_whose_mask_is_read_stays():
+def test_dropout_whose_mask_is_read_stays() -> None:
     graph = model("(float[4] x) => (float[4] y, bool[4] m) { d, k = Dropout (x) y = Neg (d) m = Not (k) }")
     assert refused(RemoveNoOps(), graph) == "Dropout 'd': its mask is read"
 
 
-def test_output_keeps_its_own_name():
+def test_output_keeps_its_own_name() -> None:
     graph = model("(float[4] x) => (float[4] y) { y = Identity (x) }")
     assert "the output 'y' needs a value of its own: 'x' is an input" in refused(RemoveNoOps(), graph)
 
 
-def test_output_name_moves_to_the_producer():
+def test_output_name_moves_to_the_producer() -> None:
     graph = model("(float[4] x) => (float[4] y) { a = Neg (x) y = Identity (a) }")
     assert apply(graph, RemoveNoOps()) == 1
     assert graph.nodes[0].output.name == "y"
@@ -206,7 +205,7 @@ def test_output_name_moves_to_the_producer():
 # ---- reshapes
 
 
-def test_flatten_squeeze_and_unsqueeze_are_reshapes(golden):
+def test_flatten_squeeze_and_unsqueeze_are_reshapes(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[2,3,1,1] x, int64[1] a) => (float[2,3] y, float[2,1,3,1,1] z, float[2,3,1] v) {
           y = Flatten (x)  z = Unsqueeze (x, a)  v = Squeeze (x, b)  b = Constant <value_ints=[3]> ()
@@ -220,25 +219,25 @@ def test_flatten_squeeze_and_unsqueeze_are_reshapes(golden):
     golden(text(graph))
 
 
-def test_transpose_of_unit_axes_is_a_reshape():
+def test_transpose_of_unit_axes_is_a_reshape() -> None:
     graph = model("(float[1,5,1,3] x) => (float[1,1,5,3] y) { y = Transpose <perm=[0,2,1,3]> (x) }")
     assert apply(graph, CanonicalizeReshape()) == 1
     assert ops(graph) == ["Reshape"]
 
 
-def test_mean_over_axes_of_one_is_a_reshape():
+def test_mean_over_axes_of_one_is_a_reshape() -> None:
     graph = model("(float[2,3,1,1] x, int64[2] a) => (float[2,3] y) { y = ReduceMean <keepdims=0> (x, a) }", a=[2, 3])
     assert apply(graph, CanonicalizeReshape()) == 1
     assert ops(graph) == ["Reshape"]
 
 
-def test_empty_shapes_keep_their_zero():
+def test_empty_shapes_keep_their_zero() -> None:
     graph = model("(float[0,3,1] x) => (float[0,3] y) { y = Flatten (x) }")
     assert apply(graph, CanonicalizeReshape()) == 1
     assert graph.nodes[0].attributes == {"allowzero": 1}
 
 
-def test_reshape_of_reshape(golden):
+def test_reshape_of_reshape(golden: Callable[[str], None]) -> None:
     graph = model(
         "(float[2,6] x, int64[1] a, int64[2] b) => (float[4,3] y) { s = Reshape (x, a) y = Reshape (s, b) }",
         a=[12],
@@ -248,7 +247,7 @@ def test_reshape_of_reshape(golden):
     golden(text(graph))
 
 
-def test_dequantized_constant_is_reshaped_itself(golden):
+def test_dequantized_constant_is_reshaped_itself(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[2,3] x, int8[3,1] w, float[1] s, int8[1] z, int64[1] to) => (float[2,3] y) {
           d = DequantizeLinear (w, s, z)  r = Reshape (d, to)  y = Mul (x, r)
@@ -262,7 +261,7 @@ def test_dequantized_constant_is_reshaped_itself(golden):
     golden(text(graph))
 
 
-def test_channel_scales_stop_the_reshape_of_a_constant():
+def test_channel_scales_stop_the_reshape_of_a_constant() -> None:
     graph = model(
         """(float[2,3] x, int8[3,1] w, float[3] s, int64[1] to) => (float[2,3] y) {
           d = DequantizeLinear <axis=0> (w, s)  r = Reshape (d, to)  y = Mul (x, r)
@@ -277,7 +276,7 @@ def test_channel_scales_stop_the_reshape_of_a_constant():
 # ---- shuffles
 
 
-def test_channel_shuffle_is_a_gather(golden):
+def test_channel_shuffle_is_a_gather(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[1,6,4,4] x, int64[5] a, int64[4] b) => (float[1,6,4,4] y) {
           n = Neg (x)  r = Reshape (n, a)  t = Transpose <perm=[0,2,1,3,4]> (r)  y = Reshape (t, b)
@@ -289,7 +288,7 @@ def test_channel_shuffle_is_a_gather(golden):
     golden(text(graph))
 
 
-def test_shuffle_and_split_are_two_gathers():
+def test_shuffle_and_split_are_two_gathers() -> None:
     graph = model(
         """(float[1,6,4,4] x, int64[3] a, int64[5] b, int64 zero, int64 one) => (float[1,3,4,4] y, float[1,3,4,4] z) {
           n = Neg (x)  r = Reshape (n, a)  t = Transpose <perm=[1,0,2]> (r)  s = Reshape (t, b)
@@ -304,7 +303,7 @@ def test_shuffle_and_split_are_two_gathers():
     assert ops(graph) == ["Neg", "Gather", "Gather", "Abs", "Abs"]
 
 
-def test_slices_in_a_row_are_one_slice(golden):
+def test_slices_in_a_row_are_one_slice(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[1,6,4] x, int64[1] one, int64[1] five, int64[1] three) => (float[1,2,4] y) {
           s = Slice (x, one, five, one)  y = Slice (s, one, three, one)
@@ -317,7 +316,7 @@ def test_slices_in_a_row_are_one_slice(golden):
     golden(text(graph))
 
 
-def test_chain_that_moves_nothing_is_a_reshape():
+def test_chain_that_moves_nothing_is_a_reshape() -> None:
     graph = model(
         """(float[2,3] x, int64[3] a) => (float[3,2] y) {
           r = Reshape (x, a)  t = Transpose <perm=[2,1,0]> (r)  u = Transpose <perm=[2,1,0]> (t)
@@ -339,7 +338,7 @@ SHUFFLE_REFUSED = {
 
 
 @pytest.mark.parametrize("name", SHUFFLE_REFUSED)
-def test_chain_that_mixes_axes_stays(name):
+def test_chain_that_mixes_axes_stays(name: str) -> None:
     step, reason = SHUFFLE_REFUSED[name]
     graph = model(
         """(float[2,3,4] x, int64[2] a, int64[3] b) => (float[2,3,4] y) {
@@ -354,13 +353,13 @@ def test_chain_that_mixes_axes_stays(name):
 # ---- sums
 
 
-def test_sum_of_three_is_two_adds(golden):
+def test_sum_of_three_is_two_adds(golden: Callable[[str], None]) -> None:
     graph = model("(float[2,3] x, float[3] u, float[2,1] v) => (float[2,3] y) { y = Sum (u, v, x) }")
     assert apply(graph, CanonicalizeSum()) == 1
     golden(text(graph))
 
 
-def test_sum_of_unknown_shapes_stays():
+def test_sum_of_unknown_shapes_stays() -> None:
     graph = model("(float[2,3] x, int64[2] s) => (float[a,b] y) { r = Reshape (x, s) y = Sum (r, x) }")
     assert refused(CanonicalizeSum(), graph) == "Sum 'y': the shapes of its operands are not known"
 
@@ -368,7 +367,7 @@ def test_sum_of_unknown_shapes_stays():
 # ---- clips
 
 
-def test_min_and_max_are_one_clip(golden):
+def test_min_and_max_are_one_clip(golden: Callable[[str], None]) -> None:
     graph = model(
         "(float[4] x, float lo, float hi) => (float[4] y) { a = Max (x, lo) b = Min (hi, a) y = Neg (b) }", lo=-1, hi=6
     )
@@ -376,26 +375,26 @@ def test_min_and_max_are_one_clip(golden):
     golden(text(graph))
 
 
-def test_clip_of_relu_is_one_clip():
+def test_clip_of_relu_is_one_clip() -> None:
     graph = model("(float[4] x, float hi) => (float[4] y) { a = Relu (x) y = Clip (a, , hi) }", hi=6)
     apply(graph, MergeClips())
     assert ops(graph) == ["Clip"]
 
 
-def test_clip_to_positive_is_relu():
+def test_clip_to_positive_is_relu() -> None:
     graph = model("(float[4] x, float lo) => (float[4] y) { y = Max (x, lo) }", lo=0)
     apply(graph, MergeClips())
     assert ops(graph) == ["Relu"]
 
 
-def test_shared_relu_is_not_merged():
+def test_shared_relu_is_not_merged() -> None:
     graph = model(
         "(float[4] x, float hi) => (float[4] y, float[4] z) { a = Relu (x) y = Clip (a, , hi) z = Neg (a) }", hi=6
     )
     assert refused(MergeClips(), graph) == "Clip 'y': Relu 'a' stays: its value 'a' is also read by Neg 'z'"
 
 
-def test_crossed_bounds_are_left_alone():
+def test_crossed_bounds_are_left_alone() -> None:
     graph = model("(float[4] x, float lo, float hi) => (float[4] y) { y = Clip (x, lo, hi) }", lo=3, hi=1)
     assert refused(MergeClips(), graph) == "Clip 'y': its lower bound 3 is above its upper bound 1"
 
@@ -420,31 +419,31 @@ def padded(
     )
 
 
-def test_pad_folds_into_conv(golden):
+def test_pad_folds_into_conv(golden: Callable[[str], None]) -> None:
     graph = padded("Conv <pads=[1,1,0,0], strides=[2,1]> (q, w)")
     assert apply(graph, FusePad()) == 1
     golden(text(graph))
 
 
-def test_pad_folds_into_averagepool_that_then_counts_it():
+def test_pad_folds_into_averagepool_that_then_counts_it() -> None:
     graph = padded("AveragePool <kernel_shape=[5,5]> (q)")
     assert apply(graph, FusePad()) == 1
     assert graph.nodes[1].attributes["count_include_pad"] == 1
 
 
-def test_pad_of_relu_folds_into_maxpool():
+def test_pad_of_relu_folds_into_maxpool() -> None:
     graph = padded("MaxPool <kernel_shape=[5,5]> (q)", before="n = Relu (x)")
     assert apply(graph, FusePad()) == 1
     assert graph.nodes[1].attributes["pads"] == (1, 2, 3, 4)
 
 
-def test_pad_with_the_least_number_folds_into_maxpool():
+def test_pad_with_the_least_number_folds_into_maxpool() -> None:
     graph = padded("MaxPool <kernel_shape=[5,5]> (q)", value=-np.inf)
     assert apply(graph, FusePad()) == 1
 
 
 @pytest.mark.parametrize(
-    ("graph", "reason"),
+    ("padded_graph", "reason"),
     [
         (lambda: padded("Conv (q, w)", value=1.0), "Pad 'q' pads with 1, and a Conv pads with 0"),
         (lambda: padded("Conv (q, w)", mode="reflect"), "Pad 'q' pads by reflect, not with a constant"),
@@ -485,7 +484,7 @@ def test_pad_with_the_least_number_folds_into_maxpool():
         ),
     ],
 )
-def test_pad_stays_and_says_why(graph, reason):
-    graph = graph()
+def test_pad_stays_and_says_why(padded_graph: Callable[[], Graph], reason: str) -> None:
+    graph = padded_graph()
     RemoveNoOps().run(graph)
     assert refused(FusePad(), graph).split(": ", 1)[1].replace("'x' may", "'n' may") == reason

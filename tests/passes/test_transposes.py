@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from pass_cases import apply, model, ops, reasons, refused
 
 from intarsia.ir.text import text
 from intarsia.passes import fuse_passes, simplify_passes
-from intarsia.passes.simplify import AbsorbTranspose, MoveTransposes
+from intarsia.passes.simplify.flatten import AbsorbTranspose
+from intarsia.passes.simplify.transposes import MoveTransposes
 
 TO_NCHW, TO_NHWC = "Transpose <perm=[0,3,1,2]>", "Transpose <perm=[0,2,3,1]>"
 
 
-def test_inverse_transposes_cancel():
+def test_inverse_transposes_cancel() -> None:
     graph = model(f"(float[1,4,5,3] x) => (float[1,4,5,3] y) {{ a = {TO_NCHW} (x) b = {TO_NHWC} (a) y = Neg (b) }}")
     assert apply(graph, MoveTransposes()) >= 1
     assert ops(graph) == ["Neg"]
 
 
-def test_transposes_in_a_row_are_one(golden):
+def test_transposes_in_a_row_are_one(golden: Callable[[str], None]) -> None:
     graph = model(
         f"(float[1,4,5,3] x) => (float[5,1,3,4] y) {{ a = {TO_NCHW} (x) y = Transpose <perm=[3,0,1,2]> (a) }}"
     )
@@ -26,7 +29,7 @@ def test_transposes_in_a_row_are_one(golden):
     golden(text(graph))
 
 
-def test_cancelled_pair_between_input_and_output_leaves_an_identity():
+def test_cancelled_pair_between_input_and_output_leaves_an_identity() -> None:
     graph = model(f"(float[1,4,5,3] x) => (float[1,4,5,3] y) {{ a = {TO_NCHW} (x) y = {TO_NHWC} (a) }}")
     apply(graph, MoveTransposes())
     assert ops(graph) == ["Identity"]
@@ -54,7 +57,7 @@ BETWEEN = {
 
 
 @pytest.mark.parametrize("name", BETWEEN)
-def test_op_between_transposes_works_in_the_other_order(name):
+def test_op_between_transposes_works_in_the_other_order(name: str) -> None:
     body = BETWEEN[name].replace("'", '"')
     graph = model(
         f"""(float[1,4,5,6] x, float[4] c, float[1] one) => (float[a,b,h,w] y) {{
@@ -66,7 +69,7 @@ def test_op_between_transposes_works_in_the_other_order(name):
     assert "Transpose" not in ops(graph)
 
 
-def test_quantizers_between_transposes_move_their_axis(golden):
+def test_quantizers_between_transposes_move_their_axis(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[1,4,5,6] x, float[4] s, int8[4] z) => (float[1,4,5,6] y) {
           a = Transpose <perm=[0,2,3,1]> (x)
@@ -82,7 +85,7 @@ def test_quantizers_between_transposes_move_their_axis(golden):
     golden(text(graph))
 
 
-def test_dequantized_weight_is_transposed_itself(golden):
+def test_dequantized_weight_is_transposed_itself(golden: Callable[[str], None]) -> None:
     graph = model(
         """(float[2,4] x, int8[3,4] w, float[3] s, int8[3] z) => (float[2,3] y) {
           d = DequantizeLinear <axis=0> (w, s, z)  t = Transpose <perm=[1,0]> (d)  y = MatMul (x, t)
@@ -93,7 +96,7 @@ def test_dequantized_weight_is_transposed_itself(golden):
     golden(text(graph))
 
 
-def test_channels_last_network_keeps_one_transpose(golden):
+def test_channels_last_network_keeps_one_transpose(golden: Callable[[str], None]) -> None:
     graph = model(
         f"""(float[1,8,8,3] x, float[4,3,3,3] w1, float[4] b1, float[4,4,3,3] w2, float[4] b2, float[4,10] w3,
              float[1,8,8,1] gate) => (float[1,10] y) {{
@@ -115,7 +118,7 @@ def test_channels_last_network_keeps_one_transpose(golden):
     golden(text(graph))
 
 
-def test_flatten_after_a_global_pool_lets_the_transpose_go():
+def test_flatten_after_a_global_pool_lets_the_transpose_go() -> None:
     graph = model(
         f"""(float[1,4,5,6] x, int64[2] to, int64[2] axes) => (float[1,4] y) {{
           t = Neg (x)  a = {TO_NHWC} (t)  m = ReduceMean (a, axes)  y = Reshape (m, to)
@@ -127,7 +130,7 @@ def test_flatten_after_a_global_pool_lets_the_transpose_go():
     assert ops(graph) == ["Neg", "ReduceMean", "Reshape"]
 
 
-def test_flatten_that_mixes_axes_keeps_the_transpose():
+def test_flatten_that_mixes_axes_keeps_the_transpose() -> None:
     graph = model(
         f"""(float[1,4,5,6] x, int64[2] to) => (float[1,120] y) {{
           t = Neg (x)  a = {TO_NHWC} (t)  r = Relu (a)  y = Reshape (r, to)
@@ -138,7 +141,7 @@ def test_flatten_that_mixes_axes_keeps_the_transpose():
     assert "1 ops beside it" in reasons(MoveTransposes(), graph)
 
 
-def test_island_that_would_need_more_transposes_stays():
+def test_island_that_would_need_more_transposes_stays() -> None:
     graph = model(
         f"""(float[1,4,5,6] x, float[1,5,6,4] u, float[1,5,6,4] v) => (float[1,5,6,4] y) {{
           a = {TO_NHWC} (x)  b = Add (a, u)  y = Mul (b, v)
@@ -147,7 +150,7 @@ def test_island_that_would_need_more_transposes_stays():
     assert apply(graph, MoveTransposes()) == 0
 
 
-def test_transpose_of_itself_does_not_run_for_ever():
+def test_transpose_of_itself_does_not_run_for_ever() -> None:
     graph = model(
         "(float[4,4] x) => (float[4,4] y) { t = Transpose (x) s = Add (x, t) u = Transpose (s) y = Add (u, s) }"
     )
@@ -157,7 +160,7 @@ def test_transpose_of_itself_does_not_run_for_ever():
 FLATTEN = "to = Constant <value_ints=[2,-1]> ()"
 
 
-def test_channels_last_flatten_moves_into_the_weight(golden):
+def test_channels_last_flatten_moves_into_the_weight(golden: Callable[[str], None]) -> None:
     graph = model(
         f"""(float[2,4,2,3] x, float[24,5] w) => (float[2,5] y) {{
           {FLATTEN}  a = {TO_NHWC} (x)  r = Relu (a)  f = Reshape (r, to)  y = MatMul (f, w)
@@ -169,7 +172,7 @@ def test_channels_last_flatten_moves_into_the_weight(golden):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_flatten_moves_into_a_dequantized_weight(axis):
+def test_flatten_moves_into_a_dequantized_weight(axis: int) -> None:
     graph = model(
         f"""(int8[2,4,2,3] x, float sx, int8 zx, int8[5,24] w, float[5] sw, float s1) => (float[2,5] y) {{
           {FLATTEN}  a = {TO_NHWC} (x)  f = Reshape (a, to)  d = DequantizeLinear (f, sx, zx)
@@ -190,7 +193,7 @@ ABSORB_REFUSED = {
 
 
 @pytest.mark.parametrize("name", ABSORB_REFUSED)
-def test_flatten_keeps_its_transpose_and_says_why(name, golden):
+def test_flatten_keeps_its_transpose_and_says_why(name: str, golden: Callable[[str], None]) -> None:
     body, outputs = ABSORB_REFUSED[name]
     graph = model(
         f"""(float[2,4,2,3] x, float[24,5] w, float[24,5] v) => ({outputs}) {{
@@ -201,7 +204,7 @@ def test_flatten_keeps_its_transpose_and_says_why(name, golden):
     golden(refused(AbsorbTranspose(), graph))
 
 
-def test_product_from_the_other_side_is_no_near_match():
+def test_product_from_the_other_side_is_no_near_match() -> None:
     graph = model(
         f"""(float[2,4,2,3] x, float[1,2] v, int64[2] to) => (float[1,24] y) {{
           a = {TO_NHWC} (x)  f = Reshape (a, to)  y = MatMul (v, f)
@@ -213,7 +216,7 @@ def test_product_from_the_other_side_is_no_near_match():
     assert reasons(AbsorbTranspose(), graph) == ""
 
 
-def test_quantized_channels_last_network_keeps_one_transpose(golden):
+def test_quantized_channels_last_network_keeps_one_transpose(golden: Callable[[str], None]) -> None:
     graph = model(
         f"""(int8[1,4,4,2] x, float s, int8 z, int8[3,2,3,3] w, float[3] sw, int32[3] b, float[3] sb, int8[48,5] v,
              float sv) => (int8[1,5] y) {{
@@ -232,7 +235,7 @@ def test_quantized_channels_last_network_keeps_one_transpose(golden):
     golden(text(graph))
 
 
-def test_transpose_moves_bytes_rather_than_floats():
+def test_transpose_moves_bytes_rather_than_floats() -> None:
     graph = model(
         f"""(int8[1,4,4,2] x, float s) => (int8[1,4,4,2] y) {{
           d = DequantizeLinear (x, s)  a = {TO_NCHW} (d)  p = AveragePool <kernel_shape=[1,3], pads=[0,1,0,1]> (a)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Floats:
     def normal(self, *shape: int, scale: float = 1.0) -> Array:
         return (self.rng.standard_normal(shape) * scale).astype(np.float32)
 
-    def conv(self, x: Value, channels: int, kernel: int, name: str, *, group: int = 1, **activation: object) -> Value:
+    def conv(self, x: Value, channels: int, kernel: int, name: str, *, group: int = 1, **activation: Any) -> Value:
         """A Conv that keeps the size, for an odd kernel."""
         spatial = x.type.rank - 2
         depth = x.shape[1] // group

@@ -44,7 +44,7 @@ def runtime_session(model: bytes, fused: bool = False) -> onnxruntime.InferenceS
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def model_of(text: str, **constants: Array) -> onnx.ModelProto:
+def model_of(text: str, **constants: Array | np.generic) -> onnx.ModelProto:
     """A model in ONNX's text form, with initializers."""
     model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
@@ -169,7 +169,7 @@ def test_int8_inputs_and_outputs_stay() -> None:
     check_steps(model, graph, np.int8)
 
 
-def conv_constants() -> dict[str, Array]:
+def conv_constants() -> dict[str, Any]:
     rng = np.random.default_rng(7)
     weights = rng.integers(-127, 128, (6, 4, 3, 3)).astype(np.int8)
     weights[2, 1, 0, 0] = weights[4, 0, 2, 2] = -128
@@ -268,7 +268,7 @@ def test_float_islands_stay_float_and_say_why() -> None:
     assert np.allclose(evaluate(graph, {"x": x})[0], runtime_session(model.SerializeToString()).run(None, {"x": x})[0])
 
 
-def weighted(weight: Array, scale: Array, zero: Array) -> onnx.ModelProto:
+def weighted(weight: Array, scale: Array | np.generic, zero: Array | np.generic) -> onnx.ModelProto:
     return model_of(
         """
         net (int8[1,16] x) => (int8[1,4] y) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from intarsia.ir.verify import verify
 from intarsia.passes.quantize import Outcome, Ranges, assumed_ranges, calibrate, quantize
 from intarsia.passes.quantize.scales import clamp_of, quantization_of
 
-RELU = {"activation": "Relu", "activation_arguments": ()}
+RELU: dict[str, Any] = {"activation": "Relu", "activation_arguments": ()}
 
 
 def quantized(graph: Graph, samples: list[dict[str, Array]]) -> tuple[Graph, Outcome]:

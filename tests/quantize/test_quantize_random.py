@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from floats import Floats
@@ -17,7 +18,7 @@ from intarsia.passes.quantize import calibrate, quantize
 Pick = Callable[[list[Value]], Value]
 
 
-def _activation(draw: st.DrawFn) -> dict[str, object]:
+def _activation(draw: st.DrawFn) -> dict[str, Any]:
     name, arguments = draw(
         st.sampled_from(
             [("", ()), ("Relu", ()), ("Clip", (-0.5, 2.0)), ("Sigmoid", ()), ("HardSwish", ()), ("LeakyRelu", (0.1,))]

@@ -33,7 +33,7 @@ def stacked(samples: Any, name: str = "image") -> Array:
 
 
 def npz(path: Path, **arrays: Array) -> Path:
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
     return path
 
 
@@ -83,7 +83,7 @@ def test_a_compiled_batch_takes_its_rows_and_fills_up() -> None:
 def test_several_inputs_and_inputs_without_batch() -> None:
     graph = graph_of(a=("float32", (1, 4)), b=("int64", (7,)))
     a, b = np.ones((3, 4), np.float32), np.arange(21).reshape(3, 7)
-    samples = list(read_samples(graph, {"a": a, "b": b}))
+    samples = list(read_samples(graph, dict[str, Array](a=a, b=b)))
     assert len(samples) == 3
     assert samples[1]["a"].shape == (1, 4) and np.array_equal(samples[1]["b"], b[1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia.runtime import devices, evaluator
-from intarsia.runtime.arguments import TensorInfo, batch_of, bind, check_array
+from intarsia.runtime.arguments import TensorInfo, bind, check_array
+from intarsia.runtime.batches import batches_of
 from intarsia.runtime.counters import add, per_image
 from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
 from intarsia.runtime.session import Session, load
@@ -64,24 +66,26 @@ def test_inputs_and_outputs_are_described(session: Session) -> None:
 
 def test_a_longer_batch_runs_image_by_image(session: Session) -> None:
     x = image(5)
-    (found,) = session.run(x)
-    assert session.counters["images"] == 5
-    single = [session.run(x[index : index + 1])[0] for index in range(5)]
-    assert found.tobytes() == np.concatenate(single).tobytes()
-    assert session.counters["images"] == 1
+    result = session.execute([x])
+    assert result.counters["images"] == result.images == 5
+    single = [session.execute([x[index : index + 1]]) for index in range(5)]
+    assert result.outputs[0].tobytes() == np.concatenate([one.outputs[0] for one in single]).tobytes()
+    assert {one.counters["images"] for one in single} == {1}
 
 
 def test_a_batch_of_nothing_gives_nothing(session: Session) -> None:
-    (found,) = session.run(image(0))
+    result = session.execute([image(0)])
+    (found,) = result.outputs
     assert found.shape == (0, 3, 5, 5) and found.dtype == np.float32
-    assert session.counters["images"] == 0
+    assert result.counters["images"] == result.images == 0
 
 
 def test_a_compiled_batch_takes_multiples() -> None:
     session = load(two_input_artifact(batch=2))
     left, right = np.arange(18, dtype=np.float32).reshape(6, 3), np.ones((6, 3), np.float32)
-    assert (session.run(left, right)[0] == left + right).all()
-    assert session.counters["images"] == 6
+    result = session.execute({"left": left, "right_image": right})
+    assert (result.by_name["sum"] == left + right).all()
+    assert result.counters["images"] == result.images == 6
     with pytest.raises(RunError, match="5 samples are no multiple of the batch of 2"):
         session.run(left[:5], right[:5])
 
@@ -134,12 +138,12 @@ def test_error_texts(golden: Callable[[str], None]) -> None:
 
 def test_what_has_no_batch_axis_is_not_batched() -> None:
     infos = (TensorInfo("x", "float32", (1, 3)), TensorInfo("scale", "float32", ()))
-    arrays = [np.zeros((4, 3), np.float32), np.float32(2.0) * np.ones(())]
-    assert batch_of(infos, [arrays[0][:1], arrays[1]], 1) is None
+    arrays: list[Array] = [np.zeros((4, 3), np.float32), np.full((), 2.0)]
+    assert batches_of(infos, [arrays[0][:1], arrays[1]], 1) is None
     with pytest.raises(RunError, match=r"'scale: float32\[\]' has no batch axis"):
-        batch_of(infos, arrays, 1)
-    assert batch_of((TensorInfo("x", "float32", (None, 3)),), [arrays[0]], 1) is None
-    assert batch_of((TensorInfo("x", "float32", None),), [arrays[0]], 1) is None
+        batches_of(infos, arrays, 1)
+    assert batches_of((TensorInfo("x", "float32", (None, 3)),), [arrays[0]], 1) is None
+    assert batches_of((TensorInfo("x", "float32", None),), [arrays[0]], 1) is None
 
 
 def test_an_output_without_batch_axis_is_not_collected() -> None:
@@ -200,8 +204,8 @@ def test_threads_get_their_own_results_and_counters(session: Session) -> None:
 
     def work(count: int) -> None:
         for _ in range(5):
-            (found,) = session.run(image(count, seed=count))
-            if found.tobytes() != wanted[count] or session.counters["images"] != count:
+            result = session.execute([image(count, seed=count)])
+            if result.outputs[0].tobytes() != wanted[count] or result.counters["images"] != count:
                 failures.append(count)
 
     threads = [threading.Thread(target=work, args=(count,)) for count in wanted]
@@ -291,12 +295,16 @@ def unimportable() -> Any:
     raise ImportError("No module named 'pynq'")
 
 
+def _itself(kind: type[Device]) -> type[Device]:
+    return kind
+
+
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make these the only installed devices."""
 
     def chosen(*kinds: type[Device], broken: bool = False) -> None:
-        entries = [Entry(kind.name, lambda kind=kind: kind) for kind in kinds]
+        entries = [Entry(kind.name, partial(_itself, kind)) for kind in kinds]
         if broken:
             entries.append(Entry("broken", unimportable))
         monkeypatch.setattr(devices, "entry_points", lambda group: entries)
@@ -322,10 +330,11 @@ def test_counters_are_summed_over_images(install: Callable[..., None]) -> None:
     install(Recorder)
     session = load(fake_artifact())
     left = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    assert session.run(left, left)[0].tolist() == (2 * left).tolist()
+    result = session.execute([left, left])
+    assert result.outputs[0].tolist() == (2 * left).tolist()
     layer = {"name": "sum", "cycles": 6, "onchip_peak_bytes": 15, "on": "recorder"}
     region = {"cycles": 6, "bytes_read": 48, "layers": [layer], "name": "0_evaluator", "device": "recorder"}
-    assert session.counters == {"images": 2, "cycles": 6, "bytes_read": 48, "regions": [region]}
+    assert result.counters == {"images": 2, "cycles": 6, "bytes_read": 48, "regions": [region]}
 
 
 def test_device_error_texts(install: Callable[..., None], golden: Callable[[str], None]) -> None:
@@ -368,8 +377,9 @@ def test_regions_pass_values_on_and_are_closed(install: Callable[..., None]) -> 
     files = {name.replace("0_evaluator", "1_evaluator"): data for name, data in made.files.items()}
     session = load(Artifact(manifest, files))
     x, y = np.array([[1, 2, 3]], np.float32), np.array([[10, 20, 30]], np.float32)
-    assert session.run(x, y)[0].tolist() == [[2 + 11 + 10, 4 + 22 + 20, 6 + 33 + 30]]
-    assert [region["name"] for region in session.counters["regions"]] == ["0_fake", "1_evaluator", "2_fake"]
+    result = session.execute([x, y])
+    assert result.outputs[0].tolist() == [[2 + 11 + 10, 4 + 22 + 20, 6 + 33 + 30]]
+    assert [region["name"] for region in result.counters["regions"]] == ["0_fake", "1_evaluator", "2_fake"]
     assert session._steps is not None
     loaded = [step.loaded for step in session._steps if isinstance(step.loaded, Sum)]
     session.close()

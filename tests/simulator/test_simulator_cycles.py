@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from assembled import BANK, chain, load_words, store_words
@@ -188,9 +189,9 @@ def test_loads_and_stores_share_the_bandwidth() -> None:
     load, store = load_words(512, 0), store_words(512, 4 * BANK)
     first = (*fill(512, 4 * BANK), *load, *store)
     alone = report(end(*load)).cycles
-    words = list(first)
-    words[1] = replace(words[1], signal=1 << 1 | 1 << 2)  # type: ignore[type-var]
-    words[3], words[5] = replace(words[3], wait=1 << 1), replace(words[5], wait=1 << 2)  # type: ignore[type-var]
+    words: list[Any] = list(first)
+    words[1] = replace(words[1], signal=1 << 1 | 1 << 2)
+    words[3], words[5] = replace(words[3], wait=1 << 1), replace(words[5], wait=1 << 2)
     both = report(end(*words))
     moved = 2 * 512 * 16 / BOARD.bytes_per_cycle
     assert both.cycles == pytest.approx(520 + moved + 150, rel=0.05)
@@ -199,9 +200,9 @@ def test_loads_and_stores_share_the_bandwidth() -> None:
 
 
 def test_a_conv_begins_while_the_one_before_drains() -> None:
-    first = conv(1, TINY.tile_pixels, 1, 1)
-    other_bank = (replace(first[2], base=5 * BANK), isa.Conv())  # type: ignore[type-var]
-    its_target = (replace(first[0], base=4 * BANK), *other_bank)  # type: ignore[type-var]
+    first: Any = conv(1, TINY.tile_pixels, 1, 1)
+    other_bank = (replace(first[2], base=5 * BANK), isa.Conv())
+    its_target = (replace(first[0], base=4 * BANK), *other_bank)
     early, late = report(end(*first, *other_bank), FAST).cycles, report(end(*first, *its_target), FAST).cycles
     assert late - early >= EPILOGUE_DEPTH_CYCLES
 
@@ -252,12 +253,12 @@ def test_macs_and_utilisation() -> None:
 
 def test_no_layer_is_faster_than_the_array() -> None:
     """Words of several layers overlap; a cycle goes to the layer whose products are made in it."""
-    tiles = [conv(8, TINY.tile_pixels, 3, 3) for _ in range(3)]
+    tiles: list[Any] = [conv(8, TINY.tile_pixels, 3, 3) for _ in range(3)]
     words: list[isa.Instruction] = []
     for tag, tile in enumerate(tiles):
         source, target = (0, 4) if tag % 2 == 0 else (5, 1)
-        placed = [replace(word, base=bank * BANK) for word, bank in ((tile[0], source), (tile[2], target))]  # type: ignore[type-var]
-        words += [placed[0], tile[1], placed[1], *tile[3:-1], replace(tile[-1], tag=tag)]  # type: ignore[type-var]
+        placed = [replace(word, base=bank * BANK) for word, bank in ((tile[0], source), (tile[2], target))]
+        words += [placed[0], tile[1], placed[1], *tile[3:-1], replace(tile[-1], tag=tag)]
     found = report(end(*words), FAST)
     assert_adds_up(found)
     for layer in found.layers:

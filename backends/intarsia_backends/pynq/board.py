@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ import pynq
 from pynq import DefaultIP, Overlay
 
 from intarsia.errors import RunError
+from intarsia.runtime.limits import RunTimeout
 from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.overlay.machine.core_driver import CoreDriver, CoreStuck, Figures, Job
 from intarsia_backends.overlay.machine.isa import WORD_BYTES
 from intarsia_backends.overlay.machine.parameters import VLNV
+from intarsia_backends.overlay.machine.region import OverlayRegion
 from intarsia_backends.pynq.design import INTERRUPT, find_bitstream
 from intarsia_backends.pynq.waiting import InterruptThread, poll
 
@@ -81,10 +85,34 @@ class Board:
         buffer.flush()
         return buffer
 
-    def run(self, job: Job, buffers: tuple[Any, ...]) -> Figures:
+    @contextmanager
+    def turn(self, region: OverlayRegion, seconds: float | None) -> Iterator[float | None]:
+        """Hold `lock` for a run of a region; gives the seconds that are left then.
+
+        seconds  how long the run may take, waiting for its turn included; None for any time
+
+        RunTimeout where other runs take longer.
+        """
+        start = time.monotonic()
+        if not self.lock.acquire(timeout=-1 if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
+            raise RunTimeout(
+                where=region.where,
+                what=f"other runs on the FPGA took the {seconds:.3g} s that were left for it",
+                help="give the run more time, or start fewer at once",
+                region=region.name,
+            )
+        try:
+            yield None if seconds is None else seconds - (time.monotonic() - start)
+        finally:
+            self.lock.release()
+
+    def run(self, job: Job, buffers: tuple[Any, ...], seconds: float | None = None) -> Figures:
         """Run a program; the caller holds `lock`.
 
         buffers  kept for ever where the core cannot be stopped and may still write to them
+        seconds  how long the caller waits, where that is shorter than the board's own time-out
+
+        Raises RunTimeout where those seconds were over, RunError as `CoreDriver.run`; the core is stopped then.
         """
         if self._stuck:
             raise RunError(
@@ -93,17 +121,28 @@ class Board:
                 help="restart the board",
             )
         pin = self._pin
+        allowed = self._timeout_seconds if seconds is None else min(max(seconds, 0.0), self._timeout_seconds)
+        ended = True
 
         def wait(finished: Callable[[], bool]) -> bool:
-            if pin is None:
-                return poll(finished, self._timeout_seconds)
-            return self._thread.wait(pin, finished, self._timeout_seconds)
+            nonlocal ended
+            ended = poll(finished, allowed) if pin is None else self._thread.wait(pin, finished, allowed)
+            return ended
 
         try:
             return self.driver.run(job, wait, interrupt=pin is not None)
         except CoreStuck:
             self._stuck.extend(buffers)
             raise
+        except RunError as error:
+            if ended or allowed == self._timeout_seconds:
+                raise
+            raise RunTimeout(
+                where=error.where,
+                what=f"the {allowed:.3g} s that were left for it are over: {error.what}",
+                help="give the run more time; the core was stopped, and takes the next run",
+                region=job.region.name,
+            ) from None
 
     def release(self) -> None:
         """Let other processes load the FPGA."""

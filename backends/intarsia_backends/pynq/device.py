@@ -105,20 +105,27 @@ class PynqRegion(LoadedRegion):
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         """Execute the program on the board, one run at a time; counters are measured."""
+        return self._run(inputs, None)
+
+    def run_within(self, inputs: Sequence[Array], seconds: float) -> RegionResult:
+        """Run once. RunTimeout where runs in other threads, or this one, take longer; the core is stopped then."""
+        return self._run(inputs, seconds)
+
+    def _run(self, inputs: Sequence[Array], seconds: float | None) -> RegionResult:
         image = self._region.pack(inputs)
-        with self._board.lock:
+        with self._board.turn(self._region, seconds) as left:
             if not self._segments:
                 raise RunError(where=self._region.where, what="its session is closed", help="load the artifact again")
             given, made = self._segments[Segment.INPUTS], self._segments[Segment.OUTPUTS]
             np.asarray(given)[: image.size] = image
             given.flush()
             start = time.perf_counter()
-            figures = self._board.run(self._job, (self._program, *self._segments.values()))
-            seconds = time.perf_counter() - start
+            figures = self._board.run(self._job, (self._program, *self._segments.values()), left)
+            taken = time.perf_counter() - start
             made.invalidate()
             stored = np.array(np.asarray(made)[: self._region.segments[Segment.OUTPUTS]])
         counters = figures.to_counters(self._region.config, self._region.layers)
-        return RegionResult(self._region.unpack(stored), {**counters, "seconds": seconds})
+        return RegionResult(self._region.unpack(stored), {**counters, "seconds": taken})
 
     def close(self) -> None:
         """Give the memory back. A run in another thread ends first."""

@@ -86,7 +86,7 @@ class Artifact:
     ) -> Report:
         """Every layer with its place and its cost, as recorded at compile time.
 
-        counters  by region name, layers with figures of one run, which replace those recorded; see `Session.counters`
+        counters  by region name, layers with figures of one run, which replace those recorded; see `RunResult.counters`
         source    where these come from: "run", or "model" for `Session.expected`
         """
         size_bytes = sum(map(len, self.files.values()))

@@ -42,6 +42,13 @@ def read_graph(files: Mapping[str, bytes], where: str) -> Graph:
     return from_data(data, files[WEIGHTS_FILE])
 
 
+def whole_graph(files: Mapping[str, bytes]) -> Graph:
+    """The whole model's graph, out of the files of an artifact. Errors as from `read_graph`."""
+    prefix = f"{WHOLE_GRAPH}/"
+    inside = {path[len(prefix) :]: data for path, data in files.items() if path.startswith(prefix)}
+    return read_graph(inside, WHOLE_GRAPH)
+
+
 def tensor(value: Value, name: str = "") -> dict[str, Any]:
     """The manifest's entry for a value; `name` where the public name is not the value's own."""
     entry: dict[str, Any] = {"name": name or value.name, "dtype": value.type.dtype}

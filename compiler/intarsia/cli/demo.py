@@ -10,8 +10,8 @@ import click
 
 from intarsia.cli.explain import write_explanation
 from intarsia.cli.output import json_option, progress, write_json
-from intarsia.cli.report import layers_of, write_report
-from intarsia.cli.run import run_in_parts, summary
+from intarsia.cli.report import write_report
+from intarsia.cli.run import summary
 
 
 @click.command("demo")
@@ -25,7 +25,7 @@ def command(target: str, images: int, as_json: bool) -> None:
     """
     from intarsia import driver
     from intarsia.demo import load_demo
-    from intarsia.runtime.counters import per_image
+    from intarsia.runtime.counters import layers_of, per_image
     from intarsia.runtime.session import load
 
     data = load_demo()
@@ -42,9 +42,8 @@ def command(target: str, images: int, as_json: bool) -> None:
         artifact.save(path)
         compiled, size = time.perf_counter() - started, path.stat().st_size
         with load(path) as session:
-            started = time.perf_counter()
-            (scores, *_), counters = run_in_parts(session, [data.images[:images]], step)
-            seconds = time.perf_counter() - started
+            result = session.execute([data.images[:images]], progress=step)
+    scores, counters = result.outputs[0], result.counters
     right = int((scores.argmax(axis=1) == data.labels[:images]).sum())
     report = artifact.report(layers_of(per_image(counters, images)))
     if as_json:
@@ -53,7 +52,7 @@ def command(target: str, images: int, as_json: bool) -> None:
                 "accuracy": right / images,
                 "images": images,
                 "compile_seconds": compiled,
-                "run_seconds": seconds,
+                "run_seconds": result.seconds,
                 "artifact_bytes": size,
                 "counters": counters,
                 "report": report.to_dict(),
@@ -63,5 +62,5 @@ def command(target: str, images: int, as_json: bool) -> None:
         return
     write_report(report)
     click.echo(f"compiled in {compiled:.3g} s to {size:,} B")
-    click.echo(summary(session, counters, seconds))
+    click.echo(summary(session, result))
     click.echo(f"accuracy: {right} of {images} images, {right / images:.1%}")

@@ -41,12 +41,10 @@ def command(artifact: str, graph: bool, region: str | None, extract: str | None,
 
 
 def _graph(artifact: Artifact) -> str:
-    from intarsia.artifact.parts import WHOLE_GRAPH, read_graph
+    from intarsia.artifact.parts import whole_graph
     from intarsia.ir.text import text
 
-    prefix = f"{WHOLE_GRAPH}/"
-    files = {path[len(prefix) :]: data for path, data in artifact.files.items() if path.startswith(prefix)}
-    return text(read_graph(files, "graph"))
+    return text(whole_graph(artifact.files))
 
 
 def _listing(artifact: Artifact, name: str) -> str:

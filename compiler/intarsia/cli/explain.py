@@ -17,11 +17,27 @@ if TYPE_CHECKING:
     from intarsia.partition.explanation import Explanation
 
 
+def _picture_name(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """Refuse what names no kind of picture before there is any work."""
+    if path is not None:
+        from intarsia.partition.pictures import check_name
+
+        check_name(path)
+    return path
+
+
 @click.command("explain")
 @click.argument("model", type=click.Path())
 @model_options
 @click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
 @click.option("--pass", "rule", metavar="NAME", help="Say instead where this pass nearly fired, and why it did not.")
+@click.option(
+    "--graph",
+    "picture",
+    type=click.Path(),
+    callback=_picture_name,
+    help="Draw the model too: a .svg, a .html with a table of all ops, or a .dot for Graphviz.",
+)
 @verbose_option
 @json_option
 def command(
@@ -32,6 +48,7 @@ def command(
     dimensions: Mapping[str, int],
     everything: bool,
     rule: str | None,
+    picture: str | None,
     as_json: bool,
 ) -> None:
     """Say where every op of MODEL would run, and for those off the accelerator why, what to change, and the cost.
@@ -40,6 +57,8 @@ def command(
     """
     from intarsia import driver
 
+    if rule is not None and picture is not None:
+        raise click.UsageError("--graph shows places, and --pass tells of a pass: give one of them")
     if rule is not None:
         lowered = driver.lower(
             model, target=target, precision=precision, batch=batch, dimensions=dimensions, assume=True, until="fused"
@@ -47,6 +66,10 @@ def command(
         _explain_pass(rule, lowered, as_json)
         return
     explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
+    if picture is not None:
+        from intarsia.partition.pictures import save_picture
+
+        save_picture(explanation, picture)
     if as_json:
         write_json(explanation.to_dict())
     else:

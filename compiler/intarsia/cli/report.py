@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +14,6 @@ from intarsia.errors import RunError
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.artifact.report import Report
-    from intarsia.runtime.session import Session
 
 _COLUMNS = (
     Column("layer", names=True),
@@ -63,7 +61,7 @@ def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_
     if as_csv and as_json:
         raise click.UsageError("--csv and --json cannot be had together")
     opened = Artifact.read(artifact)
-    made = measured(opened, device) if with_run else modelled(opened, device)
+    made = _measured(opened, device) if with_run else _modelled(opened, device)
     if as_json:
         write_json(made.to_dict())
     elif as_csv:
@@ -72,15 +70,15 @@ def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_
         write_report(made)
 
 
-def modelled(artifact: Artifact, device: str | None) -> Report:
-    """The report with what the devices here say of every run; without it where one cannot load its region."""
+def _modelled(artifact: Artifact, device: str | None) -> Report:
+    """What the devices here say of every run; what the compiler recorded where one cannot load its region."""
+    from intarsia.runtime.reports import measured_report, modelled_report
     from intarsia.runtime.session import load
 
     try:
         with load(artifact, device=device) as session:
-            if session.measures and artifact.contents.vectors:
-                return _of_run(artifact, session)
-            return artifact.report(layers_of(session.expected), source="model")
+            counts = session.measures and artifact.contents.vectors
+            return measured_report(session) if counts else modelled_report(session)
     except RunError as error:
         if device is not None:
             raise
@@ -88,37 +86,16 @@ def modelled(artifact: Artifact, device: str | None) -> Report:
         return artifact.report()
 
 
-def measured(artifact: Artifact, device: str | None) -> Report:
-    """The report with the counters of one run of the first test vector."""
+def _measured(artifact: Artifact, device: str | None) -> Report:
+    from intarsia.runtime.reports import measured_report
     from intarsia.runtime.session import load
 
-    with load(artifact, device=device) as session:
-        return _of_run(artifact, session)
-
-
-def _of_run(artifact: Artifact, session: Session) -> Report:
-    from intarsia.runtime.vectors import read_vectors
-
-    vectors = read_vectors(artifact)
-    if not vectors:
+    if not artifact.contents.vectors:
         raise RunError(
             where="--run", what="the artifact has no test vectors to run", help="use intarsia run, which shows counters"
         )
-    session.run(*vectors[0][0])
-    layers = layers_of(session.counters)
-    if not session.measures:
-        return artifact.report(layers)
-    modelled = {name: {row["name"]: row for row in rows} for name, rows in layers_of(session.expected).items()}
-    compared = {
-        name: [{**row, "modelled_cycles": modelled.get(name, {}).get(row["name"], {}).get("cycles")} for row in rows]
-        for name, rows in layers.items()
-    }
-    return artifact.report(compared, source="both")
-
-
-def layers_of(counters: Mapping[str, Any]) -> dict[str, Any]:
-    """By region name, the layers that counters of a session have."""
-    return {region["name"]: region["layers"] for region in counters["regions"] if region.get("layers")}
+    with load(artifact, device=device) as session:
+        return measured_report(session)
 
 
 def write_report(made: Report) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from intarsia.cli.inputs import match_arrays, write_arrays
-from intarsia.cli.output import Column, Progress, json_option, note, progress, write_json, write_table
+from intarsia.cli.output import Column, json_option, note, progress, write_json, write_table
 
 if TYPE_CHECKING:
-    from intarsia.dtypes import Array
-    from intarsia.runtime.session import Session
+    from intarsia.runtime.session import RunResult, Session
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -62,51 +60,26 @@ def command(
         arrays, unused = match_arrays(inputs, session.inputs)
         if unused:
             note(f"not inputs of the model, left aside: {', '.join(unused)}")
-        started = time.perf_counter()
         with progress() as step:
-            results, counters = run_in_parts(session, arrays, step)
-        seconds = time.perf_counter() - started
-        named = dict(zip((info.name for info in session.outputs), results))
+            result = session.execute(arrays, progress=step)
         if output is not None:
-            write_arrays(output, named)
-        rows = [_facts(name, array) for name, array in named.items()]
+            write_arrays(output, result.by_name)
+        rows = [_facts(name, array) for name, array in result.by_name.items()]
         if as_json:
             devices = dict(session.devices)
-            write_json({"outputs": rows, "seconds": seconds, "devices": devices, "counters": counters})
+            write_json({"outputs": rows, "seconds": result.seconds, "devices": devices, "counters": result.counters})
             return
         columns = [Column("output", names=True), Column("type"), Column("least", True), Column("greatest", True)]
         write_table(columns, [[row["name"], row["type"], row["min"], row["max"]] for row in rows])
-        click.echo(summary(session, counters, seconds))
+        click.echo(summary(session, result))
 
 
-def run_in_parts(session: Session, arrays: Sequence[Any], step: Progress) -> tuple[list[Array], dict[str, Any]]:
-    """`Session.run` batch by batch, so that progress can be shown; counters are those of the whole."""
-    import numpy as np
-
-    from intarsia.runtime.arguments import batch_of, check_array
-    from intarsia.runtime.counters import add
-
-    checked = [check_array(info, array) for info, array in zip(session.inputs, arrays)]
-    batch = session.artifact.contents.batch
-    repeats = batch_of(session.inputs, checked, batch) or 0
-    whole = any(not info.shape or info.shape[0] != batch for info in session.outputs)  # the session refuses those
-    if repeats < 2 or whole:
-        return session.run(*checked), session.counters
-    outputs, counters = [], None
-    for index in range(repeats):
-        step("running", index, repeats)
-        outputs.append(session.run(*(array[index * batch : (index + 1) * batch] for array in checked)))
-        counters = session.counters if counters is None else add(counters, session.counters)
-    return [np.concatenate(parts) for parts in zip(*outputs)], counters or {}
-
-
-def summary(session: Session, counters: Mapping[str, Any], seconds: float) -> str:
+def summary(session: Session, result: RunResult) -> str:
     """One line: images, wall time, cycles, milliseconds at the assumed clock, devices."""
-    images = max(int(counters.get("images", 0)), 1)
-    parts = [
-        f"{counters.get('images', 0)} images in {seconds:.3g} s on {', '.join(sorted(set(session.devices.values())))}"
-    ]
-    cycles = counters.get("cycles")
+    images = max(result.images, 1)
+    devices = ", ".join(sorted(set(session.devices.values())))
+    parts = [f"{result.images} images in {result.seconds:.3g} s on {devices}"]
+    cycles = result.counters.get("cycles")
     if cycles:
         parts.append(f"{cycles / images:,.0f} cycles an image")
         facts = session.artifact.contents.metadata.get("facts", {})

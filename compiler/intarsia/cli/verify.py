@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from intarsia.cli.inputs import match_arrays
-from intarsia.cli.output import Column, Progress, json_option, note, progress, write_json, write_table
+from intarsia.cli.output import Column, json_option, note, progress, write_json, write_table
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
-    from intarsia.dtypes import Array
-    from intarsia.ir.graph import Graph
     from intarsia.runtime.session import Session
     from intarsia.runtime.vectors import VectorResult
 
@@ -91,82 +89,32 @@ def _rule(result: VectorResult) -> str:
 
 def _compare(session: Session, model: str, inputs: Sequence[str], data: dict[str, Any], as_json: bool) -> bool:
     """Against the integer reference (returns whether all outputs are right) and, layer by layer, the float model."""
-    from intarsia.cli.layers import compare_layers
-    from intarsia.driver import lower
+    from intarsia.comparison import compare_with_model
 
-    contents = session.artifact.contents
     samples = _samples(session, inputs)
-    quantized = _whole_graph(session)
-    reference = lower(
-        model, target=contents.target, precision=contents.precision, batch=contents.batch, until="fused"
-    ).graph
-    if [value.name for value in reference.inputs] != [info.name for info in session.inputs]:
-        raise RunError(
-            where=f"model {model}",
-            what="its inputs are not those of the artifact",
-            help="give the float model that the artifact was compiled from",
-        )
     with progress() as step:
-        outputs = _against_reference(session, quantized, samples, step)
-        layers = compare_layers(quantized, reference, samples, step)
-    data["reference"] = [asdict(result) for result in outputs]
-    data["layers"] = [asdict(layer) for layer in layers]
+        found = compare_with_model(session, model, samples, step)
+    data["reference"] = [asdict(result) for result in found.outputs]
+    data["layers"] = [asdict(layer) for layer in found.layers]
     if not as_json:
         click.echo()
-        _write_results("sample", outputs)
+        _write_results("sample", found.outputs)
         click.echo()
-        rows = [[layer.name, layer.op, layer.sqnr] for layer in layers]
+        rows = [[layer.name, layer.op, layer.sqnr] for layer in found.layers]
         write_table([Column("value", names=True), Column("op"), Column("SQNR dB", True)], rows)
-    if not layers:
+    if not found.layers:
         note("no value of the quantized graph has its like in the float model: is it the right model?")
-    return all(result.ok for result in outputs)
+    return found.ok
 
 
-def _against_reference(
-    session: Session, quantized: Graph, samples: Sequence[Mapping[str, Array]], step: Progress
-) -> list[VectorResult]:
-    from intarsia.ir.evaluate import evaluate
-    from intarsia.runtime.vectors import compare_outputs
-
-    results = []
-    entries = session.artifact.contents.vectors
-    # What the artifact allows on its own vectors holds for other inputs of the same size too; integers allow nothing.
-    tolerance = (
-        max((entry.absolute_tolerance for entry in entries), default=0.0),
-        max((entry.relative_tolerance for entry in entries), default=0.0),
-    )
-    for index, sample in enumerate(samples):
-        step("comparing outputs", index, len(samples))
-        for info, wanted, found in zip(session.outputs, evaluate(quantized, sample), session.run(**sample)):
-            results.append(compare_outputs(index, info.name, tolerance, wanted, found))
-    return results
-
-
-def _whole_graph(session: Session) -> Graph:
-    from intarsia.artifact.parts import WHOLE_GRAPH, read_graph
-
-    prefix = f"{WHOLE_GRAPH}/"
-    files = session.artifact.files
-    return read_graph({path[len(prefix) :]: files[path] for path in files if path.startswith(prefix)}, "graph")
-
-
-def _samples(session: Session, inputs: Sequence[str]) -> list[dict[str, Array]]:
-    """Inputs by name, each of the compiled batch."""
-    from intarsia.runtime.arguments import batch_of, check_array
+def _samples(session: Session, inputs: Sequence[str]) -> list[dict[str, Any]]:
+    """Inputs by name, each of the compiled batch: those of the files, else those of the test vectors."""
     from intarsia.runtime.vectors import read_vectors
 
-    names = [info.name for info in session.inputs]
     if not inputs:
+        names = [info.name for info in session.inputs]
         return [dict(zip(names, arrays)) for arrays, _ in read_vectors(session.artifact)]
     arrays, unused = match_arrays(inputs, session.inputs)
     if unused:
         note(f"not inputs of the model, left aside: {', '.join(unused)}")
-    checked = [check_array(info, array) for info, array in zip(session.inputs, arrays)]
-    batch = session.artifact.contents.batch
-    repeats = batch_of(session.inputs, checked, batch)
-    if repeats is None:
-        return [dict(zip(names, checked))]
-    return [
-        {name: array[index * batch : (index + 1) * batch] for name, array in zip(names, checked)}
-        for index in range(repeats)
-    ]
+    return session.batches(arrays)

@@ -15,8 +15,9 @@ __all__ = ["Partition", "Placement", "Region", "partition", "targets_of"]
 
 @dataclass(frozen=True)
 class Partition:
-    """The regions in an order in which they can run, and a placement for each node of the graph, in its order."""
+    """A graph, its regions in an order in which they can run, and a placement for each of its nodes, in its order."""
 
+    graph: Graph
     regions: tuple[Region, ...]
     placements: tuple[Placement, ...]
 
@@ -43,7 +44,7 @@ def partition(graph: Graph, targets: tuple[Target, ...]) -> Partition:
         place = placements[group[0]].place
         name = f"{index}_{place}"
         regions.append(Region(name, place, extract(graph, group, name)))
-    return Partition(tuple(regions), tuple(placements[node] for node in graph.nodes))
+    return Partition(graph, tuple(regions), tuple(placements[node] for node in graph.nodes))
 
 
 def _is_idle(group: list[Node], placements: dict[Node, Placement], targets: tuple[Target, ...]) -> bool:

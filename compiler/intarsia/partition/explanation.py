@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intarsia.artifact.parts import EVALUATOR
 from intarsia.ir.facts import needs_onnx
+from intarsia.ir.graph import Graph, Value
+from intarsia.ir.types import TensorType
 from intarsia.partition import Partition
 from intarsia.partition.placement import Placement
 from intarsia.passes.decompose import Decompose, Kept
 from intarsia.targets import Target
+
+if TYPE_CHECKING:
+    import networkx
 
 HOST_MACS_PER_SECOND = 0.8e9
 HOST_BYTES_PER_SECOND = 0.4e9
@@ -30,10 +35,17 @@ class Reason:
     reason: str
     fix: str
 
+    def __str__(self) -> str:
+        return f"{self.target} refuses ({self.rule}): {self.reason}; help: {self.fix}"
+
 
 @dataclass(frozen=True)
 class Row:
-    """One op. `fallback_seconds` is an estimate of its time off the accelerator, 0 for what is on it."""
+    """One op. `fallback_seconds` is an estimate of its time off the accelerator, 0 for what is on it.
+
+    shape   element type and shape of its first output, as text
+    region  name of the region that it runs in
+    """
 
     name: str
     op: str
@@ -46,6 +58,32 @@ class Row:
     fallback_seconds: float
     needs_onnx: bool
     reasons: tuple[Reason, ...]
+    region: str = ""
+
+
+End = tuple[str, str]
+"""An end of a link: ("op", its name), or ("input", name) and ("output", name) of the model."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A value on its way from where it is made to one of those that read it.
+
+    source, target  see End
+    value           its name in the graph that is partitioned
+    dtype, shape    its type; None for a size that depends on data, or for the shape where the rank does
+    """
+
+    source: End
+    target: End
+    value: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def type(self) -> str:
+        """Element type and shape as text: "int8[1,16,32,32]"."""
+        return str(TensorType(self.dtype, self.shape))
 
 
 @dataclass(frozen=True)
@@ -56,6 +94,7 @@ class Explanation:
     regions  name, place and number of ops of each region, in order of running
     notes    (node, text) pairs from earlier stages, e.g. why an op stayed float, weights of -128
     assumed  True when activation ranges were assumed, as no calibration data was given: places hold, numbers do not
+    links    values between ops, from the model's inputs and to its outputs, in order of making; constants are left out
     """
 
     model: str
@@ -65,6 +104,7 @@ class Explanation:
     regions: tuple[Mapping[str, Any], ...]
     notes: tuple[tuple[str, str], ...] = field(default=())
     assumed: bool = False
+    links: tuple[Link, ...] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -87,6 +127,29 @@ class Explanation:
         """JSON-able form."""
         return {**asdict(self), "summary": self.summary}
 
+    def to_networkx(self) -> networkx.MultiDiGraph:
+        """The model as a graph of networkx, which is imported here and nowhere before; `pictures` draws it.
+
+        nodes  ("op", name), ("input", name), ("output", name), with an attribute `kind` of these and the fields of
+               `Row`, where an op's `reasons` are text, one a line
+        edges  values, each keyed by its name, with attributes `value`, `dtype`, `shape` (text, "1x16x?") and `type`
+        graph  attributes `model`, `target`, `precision`
+        """
+        import networkx
+
+        graph = networkx.MultiDiGraph(model=self.model, target=self.target, precision=self.precision)
+        for row in self.rows:
+            facts = {**vars(row), "reasons": "\n".join(map(str, row.reasons))}
+            graph.add_node(("op", row.name), kind="op", **facts)
+        for link in self.links:
+            for kind, name in (link.source, link.target):
+                if kind != "op":
+                    graph.add_node((kind, name), kind=kind, name=name)
+            sizes = "?" if link.shape is None else "x".join("?" if size is None else str(size) for size in link.shape)
+            facts = {"value": link.value, "dtype": link.dtype, "shape": sizes, "type": link.type}
+            graph.add_edge(link.source, link.target, key=link.value, **facts)
+        return graph
+
 
 def explain_partition(
     parts: Partition,
@@ -97,23 +160,41 @@ def explain_partition(
     notes: Sequence[tuple[str, str]],
     assumed: bool,
     kept: Mapping[str, Kept] | None = None,
+    outputs: Sequence[str] = (),
 ) -> Explanation:
     """Put a partition into words.
 
-    kept  by name of a node, why it is not made of parts that the targets take
+    kept     by name of a node, why it is not made of parts that the targets take
+    outputs  names of the model's outputs, where they are not those of the values
     """
     by_name = {target.name: target for target in targets}
     regions = tuple(
         {"name": region.name, "place": region.place, "ops": len(region.graph.nodes)} for region in parts.regions
     )
-    rows = tuple(
-        _row(placement, by_name, targets[0].name, (kept or {}).get(placement.node.name))
-        for placement in parts.placements
-    )
-    return Explanation(model, targets[0].name, precision, rows, regions, tuple(notes), assumed)
+    owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
+    rows = []
+    for placement in parts.placements:
+        name = placement.node.name
+        rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), owner[name]))
+    links = tuple(_links(parts.graph, outputs))
+    return Explanation(model, targets[0].name, precision, tuple(rows), regions, tuple(notes), assumed, links)
 
 
-def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept: Kept | None) -> Row:
+def _links(graph: Graph, outputs: Sequence[str]) -> Iterator[Link]:
+    def link(value: Value, target: End) -> Link:
+        source = ("input", value.name) if value.producer is None else ("op", value.producer.name)
+        return Link(source, target, value.name, value.type.dtype, value.type.shape)
+
+    for node in graph.nodes:
+        read = dict.fromkeys(value for value in node.inputs if value is not None and not value.is_constant)
+        yield from (link(value, ("op", node.name)) for value in read)
+    names = outputs or [value.name for value in graph.outputs]
+    for name, value in zip(names, graph.outputs):
+        if not value.is_constant:
+            yield link(value, ("output", name))
+
+
+def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept: Kept | None, region: str) -> Row:
     node, target = placement.node, targets.get(placement.place)
     cost = target.cost(node) if target is not None else None
     seconds = 0.0
@@ -138,4 +219,5 @@ def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept:
         fallback_seconds=seconds,
         needs_onnx=placement.place == EVALUATOR and needs_onnx(node),
         reasons=tuple(reasons),
+        region=region,
     )

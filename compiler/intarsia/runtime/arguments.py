@@ -34,6 +34,13 @@ class TensorInfo:
         return f"{self.name}: {self.dtype}[{','.join('?' if size is None else str(size) for size in self.shape)}]"
 
     @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape where all sizes are known; a programming error for any other."""
+        sizes = tuple(size for size in self.shape or () if size is not None)
+        assert self.shape is not None and len(sizes) == len(self.shape), f"{self} is not static"
+        return sizes
+
+    @property
     def is_tensor(self) -> bool:
         """False for sequences and optionals, which are handed on as they are."""
         return not self.dtype.startswith(("sequence(", "optional("))
@@ -134,73 +141,5 @@ def _wrong_type(info: TensorInfo, array: Array) -> RunError:
     return RunError(
         where=f"input '{info.name}'",
         what=f"it is {found}, the model takes {info.dtype}; intarsia does not convert silently",
-        help=advice,
-    )
-
-
-def batch_of(infos: Sequence[TensorInfo], arrays: Sequence[Any], batch: int) -> int | None:
-    """How many times the model runs for these inputs; None for once, as they are.
-
-    infos   the inputs, compiled for `batch` samples on their first axes
-    arrays  checked arrays
-
-    An array may be longer along its first axis than compiled: then all are, equally, and by whole batches. Raises
-    RunError where a shape fits neither way.
-    """
-    longer = [
-        index for index, info in enumerate(infos) if info.is_tensor and not _fits(info.shape, arrays[index].shape)
-    ]
-    if not longer:
-        return None
-    for index in longer:
-        info, found = infos[index], arrays[index].shape
-        shape = info.shape or ()
-        if not shape or shape[0] != batch or not found or not _fits(shape[1:], found[1:]):
-            raise _wrong_shape(info, found, batch)
-    lengths = {}
-    for info, array in zip(infos, arrays):
-        if not info.is_tensor or not info.shape or info.shape[0] != batch:
-            raise RunError(
-                where=f"input '{infos[longer[0]].name}'",
-                what=f"it holds {arrays[longer[0]].shape[0]} samples, and '{info}' has no batch axis",
-                help=f"call run() once for every {batch if batch > 1 else 'sample'}",
-            )
-        lengths[info.name] = len(array)
-    if len(set(lengths.values())) > 1:
-        raise RunError(
-            where="run()",
-            what="the inputs hold different numbers of samples: "
-            + ", ".join(f"'{name}' {length}" for name, length in lengths.items()),
-            help="give all inputs the same first axis",
-        )
-    total = lengths[infos[0].name]
-    if total % batch:
-        raise RunError(
-            where="run()",
-            what=f"{total} samples are no multiple of the batch of {batch} that the artifact was compiled for",
-            help=f"give a multiple of {batch}, or compile with --batch 1",
-        )
-    return total // batch
-
-
-def _fits(declared: Shape | None, found: tuple[int, ...]) -> bool:
-    if declared is None:
-        return True
-    return len(declared) == len(found) and all(size is None or size == length for size, length in zip(declared, found))
-
-
-def _wrong_shape(info: TensorInfo, found: tuple[int, ...], batch: int) -> RunError:
-    shape = info.shape or ()
-    if len(found) == len(shape) - 1 and _fits(shape[1:], found):
-        advice = "the batch axis is missing: x[np.newaxis]"
-    elif len(shape) == len(found) == 4 and _fits((shape[2], shape[3], shape[1]), found[1:]):
-        advice = "the channels stand last: x.transpose(0, 3, 1, 2)"
-    elif shape and shape[0] == batch:
-        advice = "the first axis may be longer than compiled, the others may not"
-    else:
-        advice = "give the shape that the model was compiled for, or compile it for this one"
-    return RunError(
-        where=f"input '{info.name}'",
-        what=f"it has shape {list(found)}, the model takes {str(info)[len(info.name) + 2 :]}",
         help=advice,
     )

@@ -53,3 +53,8 @@ def whole_model(images: int, regions: Sequence[Mapping[str, Any]]) -> dict[str, 
             totals[name] = sum(counted)
     # Devices may hand out the same objects every time; the caller gets ones of his own.
     return {"images": images, **totals, "regions": [copy.deepcopy(dict(region)) for region in regions]}
+
+
+def layers_of(counters: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """By region name, the layers that counters of a run have: what `Artifact.report` takes."""
+    return {region["name"]: region["layers"] for region in counters["regions"] if region.get("layers")}

@@ -102,6 +102,14 @@ class LoadedRegion(ABC):
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         """Run once. Inputs are C-contiguous, of the declared dtype and shape; outputs are fresh arrays."""
 
+    def run_within(self, inputs: Sequence[Array], seconds: float) -> RegionResult:
+        """Run once, for a caller who waits no longer than that.
+
+        For devices that wait for hardware: those give up by raising `intarsia.runtime.limits.RunTimeout`, and can run
+        the region again. By default a run goes on to its end, and the session looks at the time before the next region.
+        """
+        return self.run(inputs)
+
     @property
     def counters(self) -> Mapping[str, Any]:
         """Figures that every run has, whatever the data; {} where only a run can tell."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,16 +14,25 @@ from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
 from intarsia.artifact.manifest import Region, Tensor
 from intarsia.artifact.parts import EVALUATOR
-from intarsia.dtypes import Array, numpy_dtype
+from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia.runtime.arguments import TensorInfo, batch_of, bind, check_array
+from intarsia.runtime.arguments import TensorInfo, bind, check_array
+from intarsia.runtime.batches import batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
 from intarsia.runtime.device import Processors, RegionFiles
 from intarsia.runtime.devices import choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion
+from intarsia.runtime.limits import CancellationToken, Limit, limit_of
+from intarsia.runtime.result import RunResult
 from intarsia.runtime.steps import Step, exact, is_exact, last_uses
 
-__all__ = ["Session", "TensorInfo", "load"]
+__all__ = ["RunResult", "Session", "TensorInfo", "load"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+_Counted = tuple[list[Array], int, Sequence[Mapping[str, Any]]]
+"""Outputs, images, and for each region what its device counted."""
 
 
 def load(
@@ -50,7 +59,7 @@ def load(
 
 
 class Session:
-    """An artifact on the devices of this machine. `run` may be called from several threads at once.
+    """An artifact on the devices of this machine. `run` and `execute` may be called from several threads at once.
 
     artifact  what it runs
     inputs    name, dtype and shape of each input, in order
@@ -74,7 +83,6 @@ class Session:
         self.outputs = tuple(TensorInfo(item.name, item.dtype, item.shape) for item in contents.outputs)
         self.devices: dict[str, str] = {}
         self.measures = False
-        self._last = threading.local()
         self._steps: list[Step] | None = []
         chosen = choose_devices(
             {item.kind for item in contents.regions} - {EVALUATOR}, device, f"'{contents.model_name}'"
@@ -89,6 +97,7 @@ class Session:
             loaded = EvaluatorRegion(files) if found is None else found.load(files)
             self._steps.append(Step(region, loaded, self.devices[region.name], drops))
         self._names = tuple(info.name for info in self.inputs)
+        self._output_names = tuple(info.name for info in self.outputs)
         self._exact = tuple(exact(info.dtype, info.shape) for info in self.inputs)
         self._given_back = _given_back(artifact)
         self._batch = contents.batch
@@ -98,87 +107,135 @@ class Session:
             and self._steps[0].is_all(self._names, [value for value, _, _ in self._given_back])
         )
 
-    def run(self, *arrays: Any, **named: Any) -> list[Array]:
-        """Run the model.
+    def run(
+        self,
+        *arrays: Any,
+        timeout: float | None = None,
+        cancellation: CancellationToken | None = None,
+        **named: Any,
+    ) -> list[Array]:
+        """Run the model; `execute` says also what the run counted.
 
         arrays, named  an array for each input, in order or by name, of the input's dtype and shape. Where the artifact
                        was compiled for a batch of 1 the first axes may be longer, all equally: it then runs image by
                        image. (A batch of N takes multiples of N.)
+        timeout        seconds after which no further region begins
+        cancellation   a token: once it is cancelled, by another thread, no further region begins
         returns        the outputs, in order; fresh arrays
 
-        Raises RunError where an input does not fit; nothing is converted silently.
+        Raises RunError where an input does not fit; nothing is converted silently. RunTimeout and RunCancelled name the
+        region that was not reached: both limits are looked at between regions, and a region that has begun is not
+        interrupted, except by a device that can give up waiting. The next run works as usual.
         """
         steps = self._steps
+        if (
+            self._is_one_region
+            and timeout is None
+            and cancellation is None
+            and not named
+            and steps is not None
+            and len(arrays) == len(self._exact)
+            and all(map(is_exact, arrays, self._exact))
+        ):
+            return steps[0].outputs_of(arrays).outputs  # what a small model takes is mostly the way to its kernels
+        return self._run(arrays, named, limit_of(timeout, cancellation))[0]
+
+    def execute(
+        self,
+        inputs: Mapping[str, Any] | Sequence[Any],
+        *,
+        timeout: float | None = None,
+        cancellation: CancellationToken | None = None,
+        pad_last: bool = False,
+        progress: Progress | None = None,
+    ) -> RunResult:
+        """Run the model: outputs and what was counted, in one object of this run's own.
+
+        inputs                 an array for each input, by name or in order; see `run`, as for the errors
+        timeout, cancellation  see `run`
+        pad_last               take any number of samples: the last batch is filled up by repeating its last sample.
+                               What comes of those is left out; the time and the cycles that they cost are counted
+        progress               called before every batch and after the last with ("running", batches done, batches)
+        """
+        started = time.perf_counter()
+        if not isinstance(inputs, (Mapping, list, tuple)):
+            raise RunError(
+                where="execute()",
+                what=f"a {type(inputs).__name__} was given, where inputs are listed",
+                help="give a list with an array for each input, or a mapping by name: session.execute([array])",
+            )
+        named = inputs if isinstance(inputs, Mapping) else {}
+        arrays = () if isinstance(inputs, Mapping) else inputs
+        limit = limit_of(timeout, cancellation)
+        outputs, images, counted = self._run(arrays, named, limit, pad_last=pad_last, progress=progress)
+        regions = tuple((*item, figures) for item, figures in zip(self.devices.items(), counted))
+        return RunResult(outputs, self._output_names, images, time.perf_counter() - started, regions)
+
+    def _run(
+        self,
+        arrays: Sequence[Any],
+        named: Mapping[str, Any],
+        limit: Limit | None,
+        *,
+        pad_last: bool = False,
+        progress: Progress | None = None,
+    ) -> _Counted:
+        steps, batch = self._steps, self._batch
         if steps is None:
             raise RunError(where="run()", what="the session is closed", help="load the artifact again")
-        batch = self._batch
         if not named and len(arrays) == len(self._exact) and all(map(is_exact, arrays, self._exact)):
-            if not self._is_one_region:
-                return self._run_once(steps, arrays, batch)
-            result = steps[0].outputs_of(arrays)  # what a small model takes is mostly the way to its kernels
-            self._last.counted = (batch, (result.counters,))
-            return result.outputs
-        given = bind(self.inputs, arrays, named)
-        checked = [check_array(info, item) if info.is_tensor else item for info, item in zip(self.inputs, given)]
-        repeats = batch_of(self.inputs, checked, batch)
+            return self._run_once(steps, arrays, limit)
+        checked, repeats = self._checked(arrays, named, pad_last)
         if repeats is None:
-            return self._run_once(steps, checked, batch)
-        self._check_batchable(batch)
+            return self._run_once(steps, checked, limit)
+        check_outputs(self.outputs, batch)
+        samples = len(checked[0])
         collected: list[list[Array]] = []
-        counted: list[Any] = [{} for _ in steps]
-        for index in range(repeats):
-            collected.append(
-                self._run_once(steps, [array[index * batch : (index + 1) * batch] for array in checked], batch)
-            )
-            figures = self._last.counted[1]
+        counted: Any = [{} for _ in steps]
+        for index, inputs in enumerate(split_batches(checked, batch)):
+            if progress is not None:
+                progress("running", index, repeats)
+            if limit is not None:
+                first, last = index * batch + 1, min((index + 1) * batch, samples)
+                place = f"sample {first}" if first == last else f"samples {first} to {last}"
+                limit.position = f" ({place} of {samples})"
+            outputs, _, figures = self._run_once(steps, inputs, limit)
+            collected.append(outputs)
             counted = figures if index == 0 else add(counted, figures)
-        self._last.counted = (repeats * batch, counted)
-        if not collected:
-            return [self._empty(info) for info in self.outputs]
-        return [np.concatenate(pieces) for pieces in zip(*collected)]
+        if progress is not None:
+            progress("running", repeats, repeats)
+        return join_batches(self.outputs, collected, samples), samples, counted
 
-    def _run_once(self, steps: Sequence[Step], inputs: Sequence[Any], images: int) -> list[Array]:
+    def _run_once(self, steps: Sequence[Step], inputs: Sequence[Any], limit: Limit | None) -> _Counted:
         live = dict(zip(self._names, inputs))
-        self._last.counted = (images, [step.run(live) for step in steps])
+        counted = [step.run(live, limit) for step in steps]
         outputs = []
         for value, constant, copied in self._given_back:
             array = live[value] if constant is None else constant
             outputs.append(array.copy() if copied and isinstance(array, np.ndarray) else array)
-        return outputs
+        return outputs, self._batch, counted
 
-    def _check_batchable(self, batch: int) -> None:
-        for info in self.outputs:
-            if not info.is_tensor or not info.shape or info.shape[0] != batch:
-                raise RunError(
-                    where="run()",
-                    what=f"the inputs hold more samples than the {batch} compiled for, and the output "
-                    f"'{info}' has no batch axis to collect results along",
-                    help=f"call run() once for every {'sample' if batch == 1 else f'{batch} samples'}",
-                )
+    def _checked(
+        self, arrays: Sequence[Any], named: Mapping[str, Any], pad_last: bool = False
+    ) -> tuple[list[Any], int | None]:
+        """The inputs in order, and for how many batches they are; None for one, as they are."""
+        given = bind(self.inputs, arrays, named)
+        checked = [check_array(info, item) if info.is_tensor else item for info, item in zip(self.inputs, given)]
+        return checked, batches_of(self.inputs, checked, self._batch, pad_last=pad_last)
 
-    def _empty(self, info: TensorInfo) -> Array:
-        rest = (info.shape or ())[1:]
-        return np.zeros((0, *(0 if size is None else size for size in rest)), numpy_dtype(info.dtype))
-
-    @property
-    def counters(self) -> dict[str, Any]:
-        """Figures of the calling thread's last run, summed over its images; {} before the first.
-
-        {"images": int, "cycles": int, ..., "regions": [{"name", "device", what the device counts}]}
-        """
-        images, counted = getattr(self._last, "counted", (0, None))
-        return {} if counted is None else self._whole(images, counted)
+    def batches(self, inputs: Mapping[str, Any] | Sequence[Any]) -> list[dict[str, Any]]:
+        """Inputs of any number of samples as those of one run after another, by name; views. Errors as from `run`."""
+        named = inputs if isinstance(inputs, Mapping) else {}
+        checked, repeats = self._checked(() if isinstance(inputs, Mapping) else inputs, named)
+        runs = [checked] if repeats is None else split_batches(checked, self._batch)
+        return [dict(zip(self._names, run)) for run in runs]
 
     @property
     def expected(self) -> dict[str, Any]:
-        """Figures of one run as far as the devices know them without running, in the form of `counters`."""
+        """Figures of one run as far as the devices know them without running, in the form of `RunResult.counters`."""
         steps = self._steps or ()
-        return self._whole(self.artifact.contents.batch, [step.loaded.counters for step in steps])
-
-    def _whole(self, images: int, counted: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        devices = self.devices.items()
-        named = [{**figures, "name": name, "device": device} for figures, (name, device) in zip(counted, devices)]
-        return whole_model(images, named)
+        named = [{**step.loaded.counters, "name": step.region.name, "device": step.device} for step in steps]
+        return whole_model(self._batch, named)
 
     def listing(self, region: str) -> str:
         """The program of one region as text; "" where its device writes none. KeyError for an unknown name."""

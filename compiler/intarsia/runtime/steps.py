@@ -14,6 +14,7 @@ from intarsia.artifact.manifest import Region, Tensor
 from intarsia.dtypes import NATIVE, dtype_name, numpy_dtype
 from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion, RegionResult
+from intarsia.runtime.limits import Limit
 
 Exact = tuple[Any, tuple[int, ...]]
 """NumPy dtype and shape of an array that needs no further look."""
@@ -52,21 +53,27 @@ class Step:
         self._inputs = tuple(item.name for item in region.inputs)
         self._outputs = tuple((item, exact(item.dtype, item.shape)) for item in region.outputs)
 
-    def run(self, live: dict[str, Any]) -> Mapping[str, Any]:
+    def run(self, live: dict[str, Any], limit: Limit | None = None) -> Mapping[str, Any]:
         """Run once on the values in `live`, put those that it makes there, and give what the device counted.
 
-        Raises RunError where the device gives something other than the artifact says.
+        Raises RunError where the device gives something other than the artifact says, RunStopped where the limit is
+        reached before.
         """
-        result = self.outputs_of([_contiguous(live[name]) for name in self._inputs])
+        result = self.outputs_of([_contiguous(live[name]) for name in self._inputs], limit)
         for (item, _), array in zip(self._outputs, result.outputs):
             live[item.name] = array
         for name in self.drops:
             del live[name]
         return result.counters
 
-    def outputs_of(self, inputs: Sequence[Any]) -> RegionResult:
+    def outputs_of(self, inputs: Sequence[Any], limit: Limit | None = None) -> RegionResult:
         """Run once on arrays that are row by row in memory. RunError as from `run`."""
-        result = self.loaded.run(inputs)
+        if limit is None:
+            result = self.loaded.run(inputs)
+        else:
+            limit.check(self.region.name)
+            seconds = limit.remaining()
+            result = self.loaded.run(inputs) if seconds is None else self.loaded.run_within(inputs, seconds)
         outputs = result.outputs
         if len(outputs) != len(self._outputs):
             raise self._wrong(f"{len(outputs)} outputs")

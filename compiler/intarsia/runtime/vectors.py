@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
+from intarsia.artifact.parts import whole_graph
 from intarsia.dtypes import Array
+from intarsia.ir.evaluate import evaluate
 from intarsia.runtime.session import Session
 
 
@@ -51,6 +54,34 @@ def verify_vectors(session: Session) -> list[VectorResult]:
         for info, wanted, found in zip(session.outputs, expected, session.run(*inputs)):
             tolerance = (entry.absolute_tolerance, entry.relative_tolerance)
             results.append(compare_outputs(index, info.name, tolerance, wanted, found))
+    return results
+
+
+def verify_samples(
+    session: Session,
+    samples: Sequence[Mapping[str, Array]],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[VectorResult]:
+    """Run samples here and by the integer reference, the meaning of the artifact's whole graph in NumPy.
+
+    samples   inputs by name, each of the compiled batch: see `Session.batches`
+    progress  called with (what, done, total)
+    returns   one result for each output of each sample. What the artifact allows on its own vectors holds for other
+              inputs of the same size too; integers allow nothing
+    """
+    graph = whole_graph(session.artifact.files)
+    entries = session.artifact.contents.vectors
+    tolerance = (
+        max((entry.absolute_tolerance for entry in entries), default=0.0),
+        max((entry.relative_tolerance for entry in entries), default=0.0),
+    )
+    results = []
+    for index, sample in enumerate(samples):
+        if progress is not None:
+            progress("comparing outputs", index, len(samples))
+        found = session.execute(sample).outputs
+        for info, wanted, array in zip(session.outputs, evaluate(graph, sample), found):
+            results.append(compare_outputs(index, info.name, tolerance, wanted, array))
     return results
 
 

@@ -122,7 +122,7 @@ class BenchMemory:
             memory[place : place + span] = 0xEE
 
 
-class BenchDevice(Device):
+class BenchDevice(Device):  # type: ignore[misc]
     """See the file.
 
     host          memory through the processor's cache

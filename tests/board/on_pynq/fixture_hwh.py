@@ -13,7 +13,18 @@ from xml.sax.saxutils import quoteattr
 CORE_SPAN, CONTROLLER_SPAN = 0x1000, 0x1_0000
 CORE, CONTROLLER, CONCAT = "ia_core", "irq_controller", "irq_concat"
 
-LITE = ("AWADDR", "AWVALID", "AWREADY", "WDATA", "WSTRB", "WVALID", "WREADY", "BRESP", "BVALID", "BREADY")
+LITE: tuple[str, ...] = (
+    "AWADDR",
+    "AWVALID",
+    "AWREADY",
+    "WDATA",
+    "WSTRB",
+    "WVALID",
+    "WREADY",
+    "BRESP",
+    "BVALID",
+    "BREADY",
+)
 LITE += ("ARADDR", "ARVALID", "ARREADY", "RDATA", "RRESP", "RVALID", "RREADY")
 FROM_MASTER = {"AWADDR", "AWVALID", "WDATA", "WSTRB", "WVALID", "BREADY", "ARADDR", "ARVALID", "RREADY"}
 

@@ -23,6 +23,7 @@ from register_model import CYCLES, Fault, RegisterModel
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion, RegionFiles
+from intarsia.runtime.limits import RunTimeout
 from intarsia_backends.overlay.machine import core_driver
 from intarsia_backends.overlay.machine.config import KV260, PYNQ_Z2, TINY
 from intarsia_backends.overlay.machine.parameters import VLNV
@@ -280,6 +281,28 @@ def test_time_out(machine: BenchDevice, load: Load, monkeypatch: pytest.MonkeyPa
         region.run(random_inputs(GRAPH, 0))
     machine.core.looks = 3
     assert right(region)
+
+
+def test_the_callers_time_ends_before_the_boards(load: Load, machine: BenchDevice) -> None:
+    region = load(region_of(GRAPH))
+    assert isinstance(machine.core, RegisterModel)
+    machine.core.looks = None
+    with pytest.raises(RunTimeout, match=r"the 0\.05 s that were left for it are over: the program has not ended"):
+        region.run_within(random_inputs(GRAPH, 0), 0.05)
+    machine.core.looks = 3
+    assert right(region)
+    inputs = random_inputs(GRAPH, 0)
+    assert np.array_equal(region.run_within(inputs, 60.0).outputs[0], meaning(GRAPH, inputs)[0])
+
+
+def test_waiting_for_a_turn_counts(load: Load) -> None:
+    region = load(region_of(GRAPH))
+    assert board._loaded.board is not None
+    with board._loaded.board.lock, ThreadPoolExecutor(1) as pool:
+        late = pool.submit(region.run_within, random_inputs(GRAPH, 0), 0.05)
+        with pytest.raises(RunTimeout, match=r"other runs on the FPGA took the 0\.05 s") as caught:
+            late.result()
+    assert caught.value.region == GRAPH.name and right(region)
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan"])

@@ -46,8 +46,8 @@ def test_a_session_gives_the_bytes_of_the_simulator(digits: Path, images: Array)
     with intarsia.load(digits) as session:
         assert "pynq" in session.devices.values()
         assert all(result.ok for result in verify_vectors(session))
-        (found,) = session.run(images)
-        counters = session.counters
+        result = session.execute([images])
+    (found,), counters = result.outputs, result.counters
     with intarsia.load(digits, device="simulator") as session:
         assert "pynq" not in session.devices.values()
         (wanted,) = session.run(images)

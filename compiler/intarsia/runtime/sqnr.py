@@ -1,4 +1,9 @@
-"""How far each layer of a quantized model is from the float model, in decibels."""
+"""SQNR: how far each layer of a quantized model is from the float model, in decibels. NumPy and our IR alone.
+
+The signal-to-quantization-noise ratio is the power of the signal over that of the error that quantization adds,
+10 log10(sum x^2 / sum (x - q)^2), as in Oppenheim, Schafer, Discrete-Time Signal Processing, "Analysis of quantization
+errors". A bit more of uniform quantization adds about 6.02 dB.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +30,7 @@ class LayerNoise:
 
     name  value of the quantized graph
     op    op that makes it
-    sqnr  10 log10(sum of squares of the float value / sum of squares of the difference); inf where they are equal,
-          nan where the float value is all zero
+    sqnr  dB, see `sqnr_db`, over all samples
     """
 
     name: str
@@ -34,25 +38,43 @@ class LayerNoise:
     sqnr: float
 
 
+def decibels(signal: float, noise: float) -> float:
+    """A ratio of two powers (sums of squares) in dB: inf without noise, nan without signal."""
+    if not signal:
+        return math.nan
+    return math.inf if not noise else 10 * math.log10(signal / noise)
+
+
+def sqnr_db(exact: Array, quantized: Array) -> float:
+    """10 log10(sum exact^2 / sum (exact - quantized)^2) in dB, summed in float64; see `decibels` for the ends.
+
+    exact      the float values, any shape
+    quantized  the real numbers that the quantized values stand for, of the same shape
+    """
+    signal, error = exact.astype(np.float64), exact.astype(np.float64) - quantized.astype(np.float64)
+    return decibels(float(np.sum(signal**2)), float(np.sum(error**2)))
+
+
 def compare_layers(
     quantized: Graph,
     reference: Graph,
     samples: Sequence[Mapping[str, Array]],
-    step: Callable[[str, int, int], None],
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[LayerNoise]:
     """Evaluate both graphs on the same samples and compare every value that both have, in order of making.
 
     quantized  integer graph, as an artifact holds it
     reference  float graph after fusing, or that of a model with scales of its own
-    samples    inputs by name
-    step       called with (what, done, total)
+    samples    inputs by name, of the batch that the graphs have
+    progress   called with (what, done, total)
     """
     sums = _Sums()
     for index, sample in enumerate(samples):
-        step("comparing layers", index, len(samples))
+        if progress is not None:
+            progress("comparing layers", index, len(samples))
         sums.by_value, sums.by_node = _float_values(reference, sample)
         evaluate(quantized, sample, observe=sums.observe)
-    return [LayerNoise(name, op, _decibel(sums.signal[name], sums.noise[name])) for name, op in sums.ops.items()]
+    return [LayerNoise(name, op, decibels(sums.signal[name], sums.noise[name])) for name, op in sums.ops.items()]
 
 
 class _Sums:
@@ -109,9 +131,3 @@ def _counterpart(value: Value, by_value: Mapping[str, Array], by_node: Mapping[s
         return found if found is not None and found.dtype.kind == "f" else None
     match = _INTEGER_FORM.fullmatch(value.name)
     return by_value.get(value.name) if match is None else by_node.get(match["node"], by_value.get(match["node"]))
-
-
-def _decibel(signal: float, noise: float) -> float:
-    if not signal:
-        return math.nan
-    return math.inf if not noise else 10 * math.log10(signal / noise)
