@@ -63,7 +63,7 @@ def bind_constants(operation: Operation, state: State) -> Step:
 
 
 def bind_patch(operation: Operation, state: State) -> Step:
-    """A function that executes a LoadPatch on a machine."""
+    """A function that executes a LoadPatch, which is im2col, on a machine."""
     word, shape = operation.word, operation.setup(isa.LoadPatchShape)
     assert isinstance(word, isa.LoadPatch)
     vertical, horizontal = word.windows(operation.registers)

@@ -119,7 +119,7 @@ package ia_isa_pkg;
     opcode_e opcode;
   } load_patch_target_t;
 
-  // Cut an image into patches, one vector of kernel_height * kernel_width * channels bytes for each output pixel.
+  // Cut an image into patches (im2col): kernel_height * kernel_width * channels bytes in a row for each output pixel.
   typedef struct packed {
     logic [33:0] unused;
     logic [15:0] base;

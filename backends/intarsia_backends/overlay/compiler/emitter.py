@@ -89,7 +89,7 @@ def store(tensor: Tensor, view: View, tag: int, config: OverlayConfig) -> Item:
 
 
 def load_patch(image: Tensor, window: Window, fill: int, view: View, tag: int, config: OverlayConfig) -> Item:
-    """Cut patches for the output pixels view.rect out of an image in DRAM."""
+    """Cut patches for the output pixels view.rect out of an image in DRAM: im2col, made while it is loaded."""
     place = image.place
     assert isinstance(place, Dram)
     shape = LoadPatchShape(

@@ -63,7 +63,7 @@ def pool_window(node: Node) -> Window:
 
 
 def takes_patches(node: Node, config: OverlayConfig) -> bool:
-    """Whether a qconv may read its input through the patch builder."""
+    """Whether a qconv may read its input through the patch builder, which makes im2col of it."""
     if node.op != "qconv" or node.attributes.get("group", 1) != 1:
         return False
     planes = canonical(node.input(0).shape)

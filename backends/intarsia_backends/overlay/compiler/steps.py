@@ -49,7 +49,7 @@ class ConvStep(Step):
     multiplier    int32 [M]
     shift         int32 [M]
     fill          value of padding: the input's zero point
-    patch         window of the patch builder where the input is an image; `weight` is then [M, K, 1, 1]
+    patch         window of the patch builder (im2col) where the input is an image; `weight` is then [M, K, 1, 1]
     residual      second operand of the fused addition, with its scale
     """
 

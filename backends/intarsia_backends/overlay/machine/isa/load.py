@@ -121,7 +121,7 @@ class LoadPatchTarget(Instruction):
 
 @dataclass(frozen=True)
 class LoadPatch(Run):
-    """Cut an image into patches, one vector of kernel_height * kernel_width * channels bytes for each output pixel.
+    """Cut an image into patches (im2col): kernel_height * kernel_width * channels bytes in a row for each output pixel.
 
     Byte k of the patch at (y, x), k = (ky * kernel_width + kx) * channels + c, is the image's byte
         (y * stride_y + ky - pad_top, x * stride_x + kx - pad_left, c), or `fill` where that is outside of the image.
