@@ -66,7 +66,7 @@ class _Loops:
         elif not kernel.combine:
             # Nested loops of few steps over a row would be unrolled by LLVM, all of them, and take seconds.
             with ExitStack() as stack:
-                places = self.schedule.loops(stack, kernel.kept, kernel.work, len(kernel.kept) - 1)
+                places = self.schedule.loops(stack, kernel.kept, kernel.work, max(0, len(kernel.kept) - 1))
                 self.store(places, kernel.body, None)
         elif self.lanes == 1:
             self.emit_scalar()
