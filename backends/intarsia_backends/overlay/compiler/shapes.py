@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from intarsia.ir.graph import Node, Value
+from intarsia.ir.graph import Value
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 ELEMENTWISE = ("lookup", "requantize", "qadd", "qmul")
