@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -169,6 +170,10 @@ class Target(ABC):
         Asked when the graph is cut up, and before about ops that might be made of simpler ones, and about their parts.
         """
 
+    def settled(self) -> AbstractContextManager[None]:
+        """Open while a whole graph is asked about that nobody changes: what looks at neighbours may be remembered."""
+        return nullcontext()
+
     @abstractmethod
     def compile(self, region: Graph) -> Blob:
         """Compile a region: each node was answered with yes; region inputs and outputs keep their value names."""
@@ -187,6 +192,15 @@ class Target(ABC):
     def facts(self) -> Mapping[str, Any]:
         """JSON-able facts for the manifest and `intarsia targets --json` (clock assumption, array shape, memory)."""
         return {}
+
+
+@contextmanager
+def settled(targets: Iterable[Target]) -> Iterator[None]:
+    """`Target.settled` of several targets."""
+    with ExitStack() as stack:
+        for target in targets:
+            stack.enter_context(target.settled())
+        yield
 
 
 def _entries() -> dict[str, EntryPoint]:

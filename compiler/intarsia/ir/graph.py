@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from intarsia.dtypes import Array, dtype_name
@@ -122,10 +122,88 @@ class Node:
 
     def replace_input(self, old: Value, new: Value) -> None:
         """Read `new` wherever this node reads `old`."""
-        self.set_inputs([new if value is old else value for value in self._inputs])
+        place = -1
+        for _ in range(old._users.pop(self, 0)):  # not by set_inputs: some nodes have thousands of inputs
+            place = self._inputs.index(old, place + 1)
+            self._inputs[place] = new
+            new._users[self] = new._users.get(self, 0) + 1
 
     def __repr__(self) -> str:
         return self.where
+
+
+class Outputs(list[Value]):
+    """A list of values that knows at once whether a value is in it, however long it is."""
+
+    def __init__(self, values: Iterable[Value] = ()) -> None:
+        super().__init__(values)
+        self._places: dict[Value, list[int]] | None = None
+
+    def _found(self) -> dict[Value, list[int]]:
+        if self._places is None:
+            self._places = {}
+            for place, value in enumerate(self):
+                self._places.setdefault(value, []).append(place)
+        return self._places
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._found()
+
+    def replace(self, old: Value, new: Value) -> None:
+        """Put `new` wherever `old` stands."""
+        found = self._found()
+        places = found.pop(old, [])
+        for place in places:
+            super().__setitem__(place, new)
+        if places:
+            found[new] = sorted((*found.get(new, ()), *places))
+
+    def append(self, value: Value) -> None:
+        if self._places is not None:
+            self._places.setdefault(value, []).append(len(self))
+        super().append(value)
+
+
+def _forgetting(name: str) -> Callable[..., Any]:
+    """The method of lists, after which the places are found anew."""
+
+    def change(self: Outputs, *arguments: Any) -> Any:
+        self._places = None
+        return getattr(list, name)(self, *arguments)
+
+    return change
+
+
+for _name in (
+    *("extend", "insert", "pop", "remove", "clear", "reverse", "sort"),
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+):
+    setattr(Outputs, _name, _forgetting(_name))
+
+
+class Names(set[str]):
+    """Names that are taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, int] = {}  # for a wish: the lowest count that may be free
+
+    def fresh(self, wish: str) -> str:
+        """`wish`, or the first of `wish_1`, `wish_2`, ... that is free."""
+        if wish not in self:
+            return wish
+        count = self._counts.get(wish, 1)
+        while f"{wish}_{count}" in self:
+            count += 1
+        self._counts[wish] = count
+        return f"{wish}_{count}"
+
+    def release(self, name: str) -> None:
+        """Let others take a name."""
+        self.discard(name)
+        stem, _, count = name.rpartition("_")
+        if stem in self._counts and count.isdecimal():
+            self._counts[stem] = min(self._counts[stem], int(count))
 
 
 class Graph:
@@ -139,10 +217,19 @@ class Graph:
     def __init__(self, name: str) -> None:
         self.name = name
         self.inputs: list[Value] = []
-        self.outputs: list[Value] = []
+        self._outputs = Outputs()
         self.nodes: list[Node] = []
-        self._names: set[str] = set()
-        self._node_names: set[str] = set()
+        self._names = Names()
+        self._node_names = Names()
+
+    @property
+    def outputs(self) -> Outputs:
+        """Values that the caller gets, in order; a list, which may be changed or set."""
+        return self._outputs
+
+    @outputs.setter
+    def outputs(self, values: Iterable[Value]) -> None:
+        self._outputs = Outputs(values)
 
     # ---- building
 
@@ -194,11 +281,11 @@ class Graph:
 
     def fresh_name(self, wish: str) -> str:
         """`wish`, or `wish_1`, `wish_2`, ... where values of that name exist."""
-        return _fresh(wish, self._names)
+        return self._names.fresh(wish)
 
     def fresh_node_name(self, wish: str) -> str:
         """Like `fresh_name`, for nodes."""
-        name = _fresh(wish, self._node_names)
+        name = self._node_names.fresh(wish)
         self._node_names.add(name)
         return name
 
@@ -245,7 +332,7 @@ class Graph:
 
     def is_output(self, value: Value) -> bool:
         """Whether the graph gives the value."""
-        return any(output is value for output in self.outputs)
+        return value in self._outputs
 
     # ---- changing
 
@@ -260,7 +347,7 @@ class Graph:
         if self.is_output(old):
             if new.producer is not None and not self.is_output(new):
                 old.name, new.name = new.name, old.name
-            self.outputs = [new if output is old else output for output in self.outputs]
+            self.outputs.replace(old, new)
 
     def erase(self, node: Node) -> None:
         """Take a node out; nobody may read its outputs any more."""
@@ -268,10 +355,10 @@ class Graph:
             assert value is None or (not value.users and not self.is_output(value)), f"{node.where} is still read"
         node.set_inputs(())
         self.nodes.remove(node)
-        self._node_names.discard(node.name)
+        self._node_names.release(node.name)
         for value in node.outputs:
             if value is not None:
-                self._names.discard(value.name)
+                self._names.release(value.name)
 
     def erase_all(self, nodes: Iterable[Node]) -> None:
         """Take out nodes that nobody outside of them reads, in one sweep."""
@@ -282,8 +369,8 @@ class Graph:
             for value in node.outputs:
                 if value is not None:
                     assert not value.users and not self.is_output(value), f"{node.where} is still read"
-                    self._names.discard(value.name)
-            self._node_names.discard(node.name)
+                    self._names.release(value.name)
+            self._node_names.release(node.name)
         self.nodes = [node for node in self.nodes if node not in dead]
 
     def sort(self) -> None:
@@ -334,12 +421,3 @@ def _like(graph: Graph, value: Value) -> Value:
     twin = graph._new_value(value.name, value.type)
     twin.quantization, twin.data = value.quantization, value.data
     return twin
-
-
-def _fresh(wish: str, taken: set[str]) -> str:
-    if wish not in taken:
-        return wish
-    count = 1
-    while f"{wish}_{count}" in taken:
-        count += 1
-    return f"{wish}_{count}"

@@ -8,7 +8,7 @@ from intarsia.artifact.parts import EVALUATOR
 from intarsia.ir.graph import Graph, Node
 from intarsia.partition.placement import Placement, place_nodes
 from intarsia.partition.regions import Region, extract, group_nodes
-from intarsia.targets import Target, find_target, no
+from intarsia.targets import Target, find_target, no, settled
 
 __all__ = ["Partition", "Placement", "Region", "partition", "targets_of"]
 
@@ -32,7 +32,8 @@ def targets_of(target: Target) -> tuple[Target, ...]:
 
 def partition(graph: Graph, targets: tuple[Target, ...]) -> Partition:
     """Place every node of a graph and cut it into regions. The graph is left as it is."""
-    placements = {placement.node: placement for placement in place_nodes(graph, targets)}
+    with settled(targets):
+        placements = {placement.node: placement for placement in place_nodes(graph, targets)}
     groups = group_nodes(graph, {node: placement.place for node, placement in placements.items()})
     idle = [node for group in groups if _is_idle(group, placements, targets) for node in group]
     if idle:

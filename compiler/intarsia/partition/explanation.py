@@ -13,7 +13,7 @@ from intarsia.ir.types import TensorType
 from intarsia.partition import Partition
 from intarsia.partition.placement import Placement
 from intarsia.passes.decompose import Decompose, Kept
-from intarsia.targets import Target
+from intarsia.targets import Target, settled
 
 if TYPE_CHECKING:
     import networkx
@@ -173,9 +173,10 @@ def explain_partition(
     )
     owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
     rows = []
-    for placement in parts.placements:
-        name = placement.node.name
-        rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), owner[name]))
+    with settled(targets):
+        for placement in parts.placements:
+            name = placement.node.name
+            rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), owner[name]))
     links = tuple(_links(parts.graph, outputs))
     return Explanation(model, targets[0].name, precision, tuple(rows), regions, tuple(notes), assumed, links)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
-from intarsia.ir.graph import Node, Value
+from intarsia.ir.graph import Value
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 ELEMENTWISE = ("lookup", "requantize", "qadd", "qmul")
@@ -62,27 +65,65 @@ def reshaped(source: Planes, shape: tuple[int, ...]) -> Planes | None:
     return None
 
 
+_FOUND: ContextVar[dict[Value, Planes | None] | None] = ContextVar("found", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """While it is open, planes are found once for each value: nobody may change the graph meanwhile.
+
+    Without it every question looks back to where a chain of elementwise ops begins, which makes many of them slow.
+    """
+    token = _FOUND.set({})
+    try:
+        yield
+    finally:
+        _FOUND.reset(token)
+
+
 def planes_of(value: Value) -> Planes | None:
     """How a value stands in a region that takes what the overlay can; None where the overlay cannot hold it."""
-    if not value.type.is_static:
-        return None
+    found = _FOUND.get()
+    way: list[Value] = []  # from the value back to the first one whose planes are known, each made of the next
+    if found is None:
+        found = {}
+    while value not in found:
+        source = _stands_as(value)
+        way.append(value)
+        if source is None:
+            found[value] = canonical(value.shape) if value.type.is_static else None
+            break
+        value = source
+    planes = found[value]
+    for made in reversed(way):
+        if made is not value:
+            planes = found[made] = _behind(made, planes)
+    return planes
+
+
+def _stands_as(value: Value) -> Value | None:
+    """The value whose planes decide about those of a value; None where its shape alone does."""
     node = value.producer
-    if node is not None and value is node.outputs[0]:
-        if node.op in RESHAPES:
-            source = planes_of(node.input(0))
-            free = None if source is None else reshaped(source, value.shape)
-            # A reshape that moves bytes runs elsewhere, and its output comes in as an input does.
-            return free or canonical(value.shape)
-        if node.op in ELEMENTWISE and node.domain == "":
-            return _elementwise(node)
-    return canonical(value.shape)
+    if node is None or value is not node.outputs[0] or not value.type.is_static:
+        return None
+    if node.op in RESHAPES:
+        return node.input(0)
+    if node.op in ELEMENTWISE and node.domain == "":
+        shape = node.output.shape
+        for operand in node.inputs:
+            if operand is not None and not operand.is_constant and operand.type.is_static and operand.shape == shape:
+                return operand
+    return None
 
 
-def _elementwise(node: Node) -> Planes | None:
-    for value in node.inputs:
-        if value is not None and not value.is_constant and value.type.is_static and value.shape == node.output.shape:
-            return planes_of(value)
-    return canonical(node.output.shape)
+def _behind(value: Value, source: Planes | None) -> Planes | None:
+    """The planes of a value that is made of one that stands as `source`."""
+    node = value.producer
+    if node is None or node.op not in RESHAPES:
+        return source
+    free = None if source is None else reshaped(source, value.shape)
+    # A reshape that moves bytes runs elsewhere, and its output comes in as an input does.
+    return free or canonical(value.shape)
 
 
 def is_flat(value: Value) -> bool:

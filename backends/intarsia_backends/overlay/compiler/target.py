@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from intarsia.ir.graph import Graph, Node
@@ -12,7 +13,7 @@ from intarsia_backends.overlay.compiler.constants import input_blocks_of
 from intarsia_backends.overlay.compiler.estimates import conv_layer_cycles, vec_layer_cycles, window_word
 from intarsia_backends.overlay.compiler.lowering import conv_window, pool_window, takes_patches
 from intarsia_backends.overlay.compiler.rules import check
-from intarsia_backends.overlay.compiler.shapes import RESHAPES, planes_of
+from intarsia_backends.overlay.compiler.shapes import RESHAPES, planes_of, remembered
 from intarsia_backends.overlay.compiler.tensors import POINT, ceil_div
 from intarsia_backends.overlay.machine.config import KV260, LANES, PYNQ_Z2, TINY, WORD_BYTES, OverlayConfig
 from intarsia_backends.overlay.machine.isa import VecOperation
@@ -32,6 +33,10 @@ class OverlayTarget(Target):
     def supports(self, node: Node) -> Support:
         """By shapes and attributes alone; see `intarsia_backends.overlay.compiler.rules`."""
         return check(node, self.config)
+
+    def settled(self) -> AbstractContextManager[None]:
+        """Planes are found once for each value: see `shapes.remembered`."""
+        return remembered()
 
     def compile(self, region: Graph) -> Blob:
         """The program of a region, its constants, and a row a layer for reports."""

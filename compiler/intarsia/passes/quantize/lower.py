@@ -134,7 +134,7 @@ def _give_back(emitter: Emitter, value: Value, gone: set[Node]) -> None:
         if user not in gone:
             user.replace_input(value, node.output)
     if graph.is_output(value):
-        graph.outputs = [node.output if output is value else output for output in graph.outputs]
+        graph.outputs.replace(value, node.output)
         value.name, node.output.name = node.output.name, value.name
 
 

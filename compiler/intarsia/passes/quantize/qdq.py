@@ -162,7 +162,7 @@ class _Lowering:
             for user in readers:
                 user.replace_input(value, back)
             if self.graph.is_output(value):
-                self.graph.outputs = [back if output is value else output for output in self.graph.outputs]
+                self.graph.outputs.replace(value, back)
                 value.name, back.name = back.name, value.name
 
     # ---- ops

@@ -48,7 +48,7 @@ def split_activations(graph: Graph) -> int:
         for user in old.users:
             if user is not twin:
                 user.replace_input(old, new)
-        graph.outputs = [new if output is old else output for output in graph.outputs]
+        graph.outputs.replace(old, new)
         old.name, new.name = new.name, old.name
         count += 1
     if count:
