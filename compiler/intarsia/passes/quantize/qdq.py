@@ -15,6 +15,7 @@ from intarsia.passes.base import DataPass, Outcome, Refusal, Refused, refuse
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.context import Context
 from intarsia.passes.matching import quantized_constant
+from intarsia.passes.quantize.calibrate import Calibrate
 from intarsia.passes.quantize.constants import data_inputs, dequantized, scalar_quantization
 from intarsia.passes.quantize.edges import Edges, edge_scales, integer_values
 from intarsia.passes.quantize.emitter import Emitter, quantization
@@ -44,6 +45,35 @@ def is_prequantized(graph: Graph) -> bool:
 
 
 @dataclass(frozen=True)
+class CalibrateEdges(DataPass):
+    """Measure ranges for `lower-qdq` where a model with scales of its own leaves edges without, if there is data.
+
+    method, percentile  those of `calibrate`
+    """
+
+    name: ClassVar[str] = "calibrate-edges"
+    method: str = "minmax"
+    percentile: float = 99.99
+
+    def check(self, context: Context) -> None:
+        if context.calibration is not None:
+            Calibrate(self.method, self.percentile).check(context)
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        if context.calibration is not None and _misses_scales(graph):
+            return Calibrate(self.method, self.percentile).apply(graph, context)
+        return Outcome(0)
+
+
+def _misses_scales(graph: Graph) -> bool:
+    """Whether `lower_qdq` would have to derive a range."""
+    twin = graph.copy()
+    expand_qlinear(twin)
+    split_activations(twin, integer_values(twin))
+    return bool(edge_scales(twin).derived)
+
+
+@dataclass(frozen=True)
 class LowerQdq(DataPass):
     """`QuantizeLinear(Conv(DequantizeLinear(x), w, b))` -> `qconv(x)`, with the model's own scales: see `lower_qdq`."""
 
@@ -63,8 +93,8 @@ def lower_qdq(graph: Graph, ranges: Ranges | None = None) -> Outcome:
     ranges  measured on this graph or a copy of it, for edges without a scale; None where there are none
 
     Scales, zero points and weights stay the model's. Results differ from the float formula of ONNX by one step at most
-    in each op, and rarely, where there is a scale on both sides; for edges without, see `edges`. int8 inputs and outputs
-    stay int8; uint8 ones stay uint8, with a table behind or before them that moves bytes by 128.
+    in each op, and rarely, where there is a scale on both sides; for edges without, see `edges`. int8 inputs and
+    outputs stay int8; uint8 ones stay uint8, with a table behind or before them that moves bytes by 128.
     """
     expand_qlinear(graph)
     split_activations(graph, integer_values(graph))
