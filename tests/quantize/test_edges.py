@@ -16,7 +16,7 @@ from intarsia.ir.verify import verify
 from intarsia.passes import fuse_passes, simplify_passes
 from intarsia.passes.base import Outcome, run_passes
 from intarsia.passes.calibration import Ranges
-from intarsia.passes.quantize import lower_qdq
+from intarsia.passes.quantize import FuseIntegerPad, lower_qdq
 
 
 class Placement:
@@ -317,3 +317,20 @@ def test_the_placement_of_a_quantizer_leaves_no_float_op(quantizer: str) -> None
     told = intarsia.explain(model, target="pynq-z2")
     assert told.summary["macs_on_target"] == told.summary["macs"] > 0
     assert not any("quantize the model" in reason.fix for row in told.rows for reason in row.reasons)
+
+
+@pytest.mark.parametrize(("fill", "merged"), [(0.0, True), (0.3, False)])
+def test_a_pad_between_equal_scales_goes_into_the_convolution(fill: float, merged: bool) -> None:
+    net = Placement()
+    source = net.scaled("x", "xd", 0.03, 7)
+    net.constants |= {"pads": np.array([0, 0, 1, 2, 0, 0, 2, 1]), "fill": np.float32(fill)}
+    net.lines.append(f"p = Pad ({source}, pads, fill)")
+    net.conv(net.scaled("p", "pd", 0.03, 7), "t", 8, 3)
+    graph, _ = lowered(net.model(net.scaled("t", "e", 0.03), "1,8,15,15"))
+    x = np.random.default_rng(2).standard_normal((1, 3, 12, 12)).astype(np.float32)
+    before = evaluate(graph, {"x": x})[0]
+    assert FuseIntegerPad().run(graph) == merged
+    assert ("Pad" in [node.op for node in graph.nodes]) != merged
+    assert np.array_equal(evaluate(graph, {"x": x})[0], before)
+    conv = next(node for node in graph.nodes if node.op == "qconv")
+    assert conv.attributes["pads"] == ((2, 3, 3, 2) if merged else (1, 1, 1, 1))

@@ -7,6 +7,7 @@ from intarsia.passes.calibration import Ranges
 from intarsia.passes.quantize.calibrate import AssumeRanges, Calibrate, assumed_ranges, calibrate
 from intarsia.passes.quantize.images import ImageOptions
 from intarsia.passes.quantize.lower import Quantize, quantize, require_measured
+from intarsia.passes.quantize.pads import FuseIntegerPad
 from intarsia.passes.quantize.qdq import CalibrateEdges, LowerQdq, is_prequantized, lower_qdq
 from intarsia.passes.quantize.samples import Samples, read_samples
 
@@ -15,6 +16,7 @@ __all__ = [
     "AssumeRanges",
     "Calibrate",
     "CalibrateEdges",
+    "FuseIntegerPad",
     "ImageOptions",
     "LowerQdq",
     "Outcome",
@@ -31,7 +33,7 @@ __all__ = [
     "require_measured",
 ]
 
-PASSES: tuple[type[Pass], ...] = (Calibrate, AssumeRanges, Quantize, CalibrateEdges, LowerQdq)
+PASSES: tuple[type[Pass], ...] = (Calibrate, AssumeRanges, Quantize, CalibrateEdges, LowerQdq, FuseIntegerPad)
 
 
 def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass, ...]:
@@ -42,5 +44,5 @@ def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass
     """
     if prequantized:
         measured = () if calibrate is None else (CalibrateEdges(calibrate.method, calibrate.percentile),)
-        return (*measured, LowerQdq())
-    return (calibrate or AssumeRanges(), Quantize())
+        return (*measured, LowerQdq(), FuseIntegerPad())
+    return (calibrate or AssumeRanges(), Quantize(), FuseIntegerPad())
