@@ -45,4 +45,4 @@ def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass
     if prequantized:
         measured = () if calibrate is None else (CalibrateEdges(calibrate.method, calibrate.percentile),)
         return (*measured, LowerQdq(), FuseIntegerPad())
-    return (calibrate or AssumeRanges(), Quantize(), FuseIntegerPad())
+    return (calibrate or AssumeRanges(), Quantize())
