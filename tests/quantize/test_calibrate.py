@@ -16,7 +16,7 @@ from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
 from intarsia.passes.quantize import calibrate, quantize, require_measured
 from intarsia.passes.quantize.calibrate import assumed_ranges
-from intarsia.passes.quantize.histogram import BINS, Histogram
+from intarsia.passes.quantize.histogram import BINS_PER_OCTAVE, Histogram
 
 
 def small() -> Floats:
@@ -90,13 +90,13 @@ def test_histogram_keeps_every_number_and_its_place(
     low, high = histogram.central(percent)
     assert (histogram.low, histogram.high) == (joined[0], joined[-1])
     assert joined[0] <= low <= high <= joined[-1]
-    width = 16 * max(joined[-1] - joined[0], abs(joined[0]), abs(joined[-1])) / BINS
+    width = max(joined[-1] - joined[0], abs(joined[0]), abs(joined[-1])) / BINS_PER_OCTAVE
     tail = (100 - percent) / 200
     assert (joined < low - width).mean() <= tail and (joined > high + width).mean() <= tail
     assert (joined <= low + width).mean() >= tail and (joined >= high - width).mean() >= tail
 
 
-def test_bins_double_at_every_step() -> None:
+def test_numbers_of_all_sizes_have_bins() -> None:
     histogram = Histogram()
     for exponent in range(-20, 20):
         number = np.float32(2.0) ** np.float32(exponent)
@@ -104,6 +104,29 @@ def test_bins_double_at_every_step() -> None:
     assert histogram.central(100.0) == (-(2.0**19), 2.0**19)
     low, high = histogram.central(90.0)
     assert 2.0**15 <= high < 2.0**16 and low == pytest.approx(-high, rel=0.05)
+
+
+def test_the_order_of_the_samples_changes_no_bit() -> None:
+    rng = np.random.default_rng(9)
+    parts = [(rng.standard_normal(500) * 10.0**size).astype(np.float32) for size in (-3, 0, 4, 1, -1)]
+    found = set()
+    for order in ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3)):
+        histogram = Histogram()
+        for index in order:
+            histogram.add(parts[index], float(parts[index].min()), float(parts[index].max()))
+        found.update(histogram.central(percent) for percent in (99.0,))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_bad_sample_leaves_the_bins_of_the_others_fine(first: bool) -> None:
+    good = np.random.default_rng(9).standard_normal(100_000).astype(np.float32)
+    histogram, bad = Histogram(), np.array([1e30], np.float32)
+    for numbers in (bad, good) if first else (good, bad):
+        histogram.add(numbers, float(numbers.min()), float(numbers.max()))
+    low, high = histogram.central(99.9)
+    wanted = np.quantile(good, [0.0005, 0.9995])
+    assert low == pytest.approx(wanted[0], rel=0.01) and high == pytest.approx(wanted[1], rel=0.01)
 
 
 def test_progress_is_told() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import read_attributes
+from intarsia.importer.dialects import translate
 from intarsia.importer.draft import Draft
 from intarsia.importer.functions import inline
 from intarsia.importer.inference import Inference
@@ -73,7 +74,7 @@ def build_graph(
 def _build(proto: onnx.ModelProto, where: str, folder: Path | None, limits: Limits, bound: InputShapes) -> Graph:
     check_text(proto.graph)
     opsets = opset_versions(proto, where)
-    proto = inline(proto, where, limits)
+    proto = translate(inline(proto, where, limits), opsets)
     check_ops(proto.graph, opsets, where, limits)
     check_single_assignment(proto.graph)
     check_subgraphs(proto.graph)

@@ -116,7 +116,16 @@ def _title(domain: str, op: str, opsets: Mapping[str, int]) -> str:
 def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int]) -> str:
     domains = {domain for domain, _ in unknown}
     if "com.microsoft" in domains:
-        return "com.microsoft is onnxruntime's own: save the model without onnxruntime's graph optimization"
+        quantized = any(domain == "com.microsoft" and op.startswith("QLinear") for domain, op in unknown)
+        also = "; quantize with quant_format=QDQ" if quantized else ""
+        return f"com.microsoft is onnxruntime's own: save the model without onnxruntime's graph optimization{also}"
+    if any("nhwc" in domain for domain in domains):
+        return "it is written for another layout by a runtime's optimizer: give the model from before that"
+    if any(word in domain for domain in domains for word in ("qonnx", "brevitas", "finn")):
+        return (
+            "of QONNX, Quant with constant scales and up to 8 bits, rounded to the nearest, is known, and BipolarQuant "
+            "of weights; export from Brevitas with export_onnx_qcdq instead (QCDQ)"
+        )
     if any(domain not in opsets for domain in domains):
         return "add the domain to the model's opset_import, or export the model again"
     if domains <= set(_KNOWN_DOMAINS):

@@ -43,6 +43,36 @@ def constant_operand(node: Node) -> tuple[Value, Array] | None:
     return None
 
 
+def is_close(number: float, wanted: float) -> bool:
+    """Whether an exporter that writes constants in float32, or with few digits, meant that number."""
+    return abs(number - wanted) <= 1e-4 * abs(wanted)
+
+
+def plain_producer(value: Value) -> Node | None:
+    """The node of ONNX's own domain that makes a value and applies no activation, or None."""
+    node = value.producer
+    return None if node is None or node.domain or "activation" in node.attributes else node
+
+
+def plus_constant(value: Value) -> tuple[Value, float] | None:
+    """x and c of x + c."""
+    node = plain_producer(value)
+    pair = constant_operand(node) if node is not None and node.op == "Add" else None
+    return None if pair is None or pair[1].size != 1 else (pair[0], float(pair[1].reshape(-1)[0]))
+
+
+def times_constant(value: Value) -> tuple[Value, float] | None:
+    """x and c of x * c or x / (1/c)."""
+    node = plain_producer(value)
+    pair = constant_operand(node) if node is not None and node.op in ("Mul", "Div") else None
+    if node is None or pair is None or pair[1].size != 1 or (node.op == "Div" and pair[0] is not node.input(0)):
+        return None
+    number = float(pair[1].reshape(-1)[0])
+    if node.op == "Mul":
+        return pair[0], number
+    return (pair[0], 1.0 / number) if number else None
+
+
 def quantized_constant(value: Value) -> Node | None:
     """The DequantizeLinear that makes the value out of constants alone, or None."""
     node = value.producer

@@ -11,6 +11,9 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.base import type_like
 from intarsia.passes.matching import constant
 
+_PER_AXIS_OPSET = 13
+"""The first opset in which DequantizeLinear has an axis."""
+
 
 def has_one_scale(dequantize: Node) -> bool:
     """True where one scale serves the whole tensor."""
@@ -33,6 +36,38 @@ def transposed(graph: Graph, dequantize: Node) -> Value:
     assert data is not None
     axis = dequantize.attributes.get("axis", 1) % 2
     return _twin(graph, dequantize, np.ascontiguousarray(data.T), 1 - axis, "transposed")
+
+
+def rescaled(graph: Graph, dequantize: Node, scale: Array, axis: int) -> Value | None:
+    """A DequantizeLinear of the same integers, `scale` times as large along one axis; the scales of it may be negative.
+
+    scale    float64 [M], one number for each slice of the axis
+    returns  None where its own scales run along another axis or in blocks
+    """
+    own, zero = dequantize.input(1).data, dequantize.optional_input(2)
+    source = dequantize.input(0).data
+    assert own is not None and source is not None
+    if dequantize.attributes.get("block_size", 0):
+        return None
+    if own.size > 1 and (dequantize.attributes.get("axis", 1) % source.ndim != axis or own.shape != scale.shape):
+        return None
+    scales = (own.astype(np.float64).reshape(-1) * scale).astype(own.dtype)
+    if not np.isfinite(scales).all():
+        return None
+    inputs: list[Value | None] = [dequantize.input(0), constant(graph, f"{dequantize.input(1).name}_rescaled", scales)]
+    if zero is not None:
+        assert zero.data is not None
+        zeros = np.ascontiguousarray(np.broadcast_to(zero.data.reshape(-1), scales.shape))
+        inputs.append(constant(graph, f"{zero.name}_rescaled", zeros))
+    return graph.add_node(
+        "DequantizeLinear",
+        inputs,
+        [dequantize.output.type],
+        {**dequantize.attributes, "axis": axis},
+        name=f"{dequantize.name}_rescaled",
+        output_names=[f"{dequantize.output.name}_rescaled"],
+        opset=max(dequantize.opset, _PER_AXIS_OPSET),
+    ).output
 
 
 def rows_reordered(graph: Graph, dequantize: Node, order: Array, axis: int) -> Value:

@@ -33,7 +33,7 @@ def check(node: Node, config: OverlayConfig) -> Support:
             return no(
                 "integer-only",
                 f"{node.op} works on float32",
-                "quantize the model (--calibration); what stays float runs on the CPU",
+                "what stays float runs on the CPU; the notes say why it does",
             )
         return no("op", f"{node.op} has no form on the overlay", f"ops it has: {', '.join(sorted(RULES))}")
     for value in (*node.inputs, *node.outputs):
@@ -52,7 +52,7 @@ def _check_value(value: Value) -> Support:
         return no(
             "integer-only",
             f"'{value.name}' is {value.dtype}",
-            "quantize the model (--calibration); what stays float runs on the CPU",
+            "what stays float runs on the CPU; the notes say why it does",
         )
     if not value.type.is_static:
         return no("static-shape", f"'{value.name}' is {value.type}", "give the sizes with --shape")

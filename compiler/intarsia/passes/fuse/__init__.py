@@ -8,6 +8,8 @@ from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, Fus
 from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
 from intarsia.passes.fuse.canonicalize import CanonicalizeActivation, CanonicalizeGlobalPool
 from intarsia.passes.fuse.dense import MakeDense
+from intarsia.passes.fuse.exponentials import CanonicalizeExponential
+from intarsia.passes.fuse.norms import CanonicalizeNorm, FuseNormParameters
 from intarsia.passes.simplify.dead_code import EliminateDeadCode
 
 
@@ -18,7 +20,10 @@ def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
     integer       the graph will be quantized: what has an integer form in another form is said that way
     """
     return (
+        CanonicalizeExponential(),
         CanonicalizeActivation(),
+        CanonicalizeNorm(),
+        FuseNormParameters(),
         CanonicalizeGlobalPool(),
         MakeDense(),
         *((FuseQuantizedBias(),) if prequantized else ()),

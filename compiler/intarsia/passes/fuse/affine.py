@@ -9,10 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.base import CHANGED, Answer, Refused, Rewrite, Rewriter, refuse
 from intarsia.passes.matching import constant, constant_operand, quantized_constant, why_shared
-from intarsia.passes.quantized_constants import has_one_scale, reshaped
+from intarsia.passes.quantized_constants import has_one_scale, rescaled, reshaped
 
 _AFFINE = ("BatchNormalization", "Mul", "Div", "Add", "Sub")
 _WEIGHTED = ("Conv", "ConvTranspose", "dense", "BatchNormalization")
@@ -155,16 +156,20 @@ class FuseBatchNorm(Rewrite):
             return refused or self._take_over(node, producer, rewriter)
         weight, bias = producer.input(1), producer.optional_input(2)
         scales = bool((affine.scale != 1).any())
-        if scales and weight.data is None:
-            return refuse(f"the weight '{weight.name}' of {producer.where} is not a float constant")
-        if bias is not None and bias.data is None:
+        real_bias = None if bias is None else _real(bias)
+        if bias is not None and (real_bias is None or (bias.data is None and not scales)):
             return refuse(f"the bias '{bias.name}' of {producer.where} is not a float constant")
         total = affine.shift
-        if bias is not None and bias.data is not None:
-            total = bias.data.astype(np.float64) * affine.scale + affine.shift
+        if real_bias is not None:
+            total = real_bias.astype(np.float64) * affine.scale + affine.shift
         scaled = None
         if scales and weight.data is not None:
             scaled = scaled_outputs(producer, weight.data, affine.scale)
+        elif scales:
+            rescaled = _rescaled(rewriter.graph, producer, affine.scale)
+            if rescaled is None:
+                return refuse(f"the weight '{weight.name}' of {producer.where} is not a float constant")
+            rewriter.set_inputs(producer, [producer.input(0), rescaled, *producer.inputs[2:]])
         needs_bias = bias is not None or bool(total.any())
         _set_weight(rewriter.graph, producer, scaled, total if needs_bias else None)
         return self._take_over(node, producer, rewriter)
@@ -176,6 +181,22 @@ class FuseBatchNorm(Rewrite):
 
 
 _FUSED = ("activation", "activation_arguments")
+
+
+def _real(value: Value) -> Array | None:
+    """The real numbers of a constant, float or dequantized from integers."""
+    node = quantized_constant(value)
+    if node is None:
+        return value.data
+    return evaluate_node(node, [None if item is None else item.data for item in node.inputs])[0]
+
+
+def _rescaled(graph: Graph, node: Node, scale: Array) -> Value | None:
+    """Quantized weights that make each output channel `scale` times what it was: the integers stay."""
+    dequantize = quantized_constant(node.input(1))
+    if dequantize is None or node.op not in ("Conv", "dense"):
+        return None
+    return rescaled(graph, dequantize, scale, 0 if node.op == "Conv" else 1)
 
 
 def _set_batchnorm(graph: Graph, node: Node, after: Affine) -> Refused | None:

@@ -11,22 +11,23 @@ from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse, typ
 from intarsia.passes.clips import bounds_of
 from intarsia.passes.matching import (
     OPSET,
-    constant_operand,
+    is_close,
     is_floating,
     known_axes,
+    plain_producer,
+    plus_constant,
     scalar,
     shape_constant,
+    times_constant,
     why_shared,
 )
-
-_CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
 class CanonicalizeActivation(Rewrite):
     """Say `x * Sigmoid(x)` as Swish, `x * HardSigmoid(x)` as HardSwish, `x * (1 + Erf(x / sqrt 2)) / 2` as Gelu.
 
-    Gelu's other form, with Tanh of a cubic, is known too.
+    Gelu's other form, with Tanh of a cubic, is known too, and `x * Tanh(Softplus(x))`, which is Mish.
     """
 
     name: ClassVar[str] = "canonicalize-activation"
@@ -89,10 +90,6 @@ def _is_product(node: Node) -> bool:
     return node.op == "Mul" or scalar(node.input(1)) is not None
 
 
-def _close(number: float, wanted: float) -> bool:
-    return abs(number - wanted) <= _CLOSE * abs(wanted)
-
-
 def _gated(x: Value, gate: Value, factor: float) -> Found | None:
     """The activation x * gate(x) * factor."""
     node = gate.producer
@@ -101,35 +98,40 @@ def _gated(x: Value, gate: Value, factor: float) -> Found | None:
     if node.op == "Sigmoid" and factor == 1.0:
         if node.input(0) is x:
             return "Swish", 24, {}, [node]
-        scaled, inner = _scaled(node.input(0)), node.input(0).producer
+        scaled, inner = times_constant(node.input(0)), node.input(0).producer
         if scaled is not None and scaled[0] is x and inner is not None:
             return "Swish", 24, {"alpha": scaled[1]}, [node, inner]
         return None
+    if node.op == "Tanh" and factor == 1.0:
+        soft = plain_producer(node.input(0))
+        return ("Mish", 18, {}, [node, soft]) if soft and soft.op == "Softplus" and soft.input(0) is x else None
     if node.op == "HardSigmoid" and factor == 1.0 and node.input(0) is x:
         alpha, beta = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
-        return ("HardSwish", 14, {}, [node]) if _close(alpha, 1 / 6) and _close(beta, 0.5) else None
+        return ("HardSwish", 14, {}, [node]) if is_close(alpha, 1 / 6) and is_close(beta, 0.5) else None
     bounded = bounds_of(node)
-    if bounded is not None and bounded[1] == (0.0, 6.0) and _close(factor, 1 / 6):
-        plus = _plus(bounded[0])
+    if bounded is not None and bounded[1] == (0.0, 6.0) and is_close(factor, 1 / 6):
+        plus = plus_constant(bounded[0])
         if plus is not None and plus[0] is x and plus[1] == 3.0 and bounded[0].producer is not None:
             return "HardSwish", 14, {}, [node, bounded[0].producer]
-    if node.op == "Add" and _close(factor, 0.5):
+    if node.op == "Add" and is_close(factor, 0.5):
         return _gelu(x, gate, node)
     return None
 
 
 def _gelu(x: Value, gate: Value, node: Node) -> Found | None:
     """1 + erf(x / sqrt 2), or 1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))."""
-    plus = _plus(gate)
+    plus = plus_constant(gate)
     curve = None if plus is None else plus[0].producer
     if plus is None or plus[1] != 1.0 or curve is None or curve.domain or curve.op not in ("Erf", "Tanh"):
         return None
-    scaled, inner = _scaled(curve.input(0)), curve.input(0).producer
+    scaled, inner = times_constant(curve.input(0)), curve.input(0).producer
     if scaled is None or inner is None:
         return None
     if curve.op == "Erf":
-        return ("Gelu", 20, {}, [node, curve, inner]) if scaled[0] is x and _close(scaled[1], math.sqrt(0.5)) else None
-    path = _cubic(x, scaled[0]) if _close(scaled[1], math.sqrt(2 / math.pi)) else None
+        return (
+            ("Gelu", 20, {}, [node, curve, inner]) if scaled[0] is x and is_close(scaled[1], math.sqrt(0.5)) else None
+        )
+    path = _cubic(x, scaled[0]) if is_close(scaled[1], math.sqrt(2 / math.pi)) else None
     return None if path is None else ("Gelu", 20, {"approximate": "tanh"}, [node, curve, inner, *path])
 
 
@@ -139,35 +141,32 @@ def _cubic(x: Value, value: Value) -> list[Node] | None:
     if total is None or total.domain or total.op != "Add" or "activation" in total.attributes:
         return None
     for first, second in (total.inputs, total.inputs[::-1]):
-        if first is not x or second is None or (term := second.producer) is None or (scaled := _scaled(second)) is None:
+        if first is not x or second is None or (term := second.producer) is None:
             continue
-        cube = scaled[0].producer
-        if _close(scaled[1], 0.044715) and cube is not None and cube.op == "Pow" and cube.input(0) is x:
-            return [total, term, cube] if scalar(cube.input(1)) == 3.0 else None
+        scaled = times_constant(second)
+        if scaled is None or not is_close(scaled[1], 0.044715):
+            continue
+        cube = _cube(x, scaled[0])
+        if cube is not None:
+            return [total, term, *cube]
     return None
 
 
-def _plus(value: Value) -> tuple[Value, float] | None:
-    """x and c of x + c."""
-    node = value.producer
-    if node is None or node.domain or node.op != "Add" or "activation" in node.attributes:
+def _cube(x: Value, value: Value) -> list[Node] | None:
+    """The nodes of x ** 3, or of x * (x * x)."""
+    node = plain_producer(value)
+    if node is None:
         return None
-    pair = constant_operand(node)
-    return None if pair is None or pair[1].size != 1 else (pair[0], float(pair[1].reshape(-1)[0]))
-
-
-def _scaled(value: Value) -> tuple[Value, float] | None:
-    """x and c of x * c or x / (1/c)."""
-    node = value.producer
-    if node is None or node.domain or node.op not in ("Mul", "Div") or "activation" in node.attributes:
+    if node.op == "Pow":
+        return [node] if node.input(0) is x and scalar(node.input(1)) == 3.0 else None
+    if node.op != "Mul" or x not in node.inputs:
         return None
-    pair = constant_operand(node)
-    if pair is None or pair[1].size != 1 or (node.op == "Div" and pair[0] is not node.input(0)):
+    other = node.input(1) if node.input(0) is x else node.input(0)
+    square = plain_producer(other)
+    if square is None or square.input(0) is not x:
         return None
-    number = float(pair[1].reshape(-1)[0])
-    if node.op == "Mul":
-        return pair[0], number
-    return (pair[0], 1.0 / number) if number else None
+    twice = square.op == "Mul" and square.input(1) is x
+    return [node, square] if twice or (square.op == "Pow" and scalar(square.input(1)) == 2.0) else None
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,16 @@ from intarsia.passes.calibration import Ranges
 from intarsia.passes.quantize.calibrate import AssumeRanges, Calibrate, assumed_ranges, calibrate
 from intarsia.passes.quantize.images import ImageOptions
 from intarsia.passes.quantize.lower import Quantize, quantize, require_measured
-from intarsia.passes.quantize.qdq import LowerQdq, is_prequantized, lower_qdq
+from intarsia.passes.quantize.pads import FuseIntegerPad
+from intarsia.passes.quantize.qdq import CalibrateEdges, LowerQdq, is_prequantized, lower_qdq
 from intarsia.passes.quantize.samples import Samples, read_samples
 
 __all__ = [
     "PASSES",
     "AssumeRanges",
     "Calibrate",
+    "CalibrateEdges",
+    "FuseIntegerPad",
     "ImageOptions",
     "LowerQdq",
     "Outcome",
@@ -30,7 +33,7 @@ __all__ = [
     "require_measured",
 ]
 
-PASSES: tuple[type[Pass], ...] = (Calibrate, AssumeRanges, Quantize, LowerQdq)
+PASSES: tuple[type[Pass], ...] = (Calibrate, AssumeRanges, Quantize, CalibrateEdges, LowerQdq, FuseIntegerPad)
 
 
 def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass, ...]:
@@ -40,5 +43,6 @@ def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass
     calibrate     how ranges are measured; None where they are assumed
     """
     if prequantized:
-        return (LowerQdq(),)
+        measured = () if calibrate is None else (CalibrateEdges(calibrate.method, calibrate.percentile),)
+        return (*measured, LowerQdq(), FuseIntegerPad())
     return (calibrate or AssumeRanges(), Quantize())

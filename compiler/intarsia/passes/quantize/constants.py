@@ -60,10 +60,13 @@ def weight_of(value: Value, axis: int) -> Weight | Refused:
         return refuse(f"its weights are {integers.dtype.name}; only 8-bit weights have an integer form")
     if scales is None or zeros is None:
         return refuse("its weights have scales that do not belong to output channels")
-    if not (np.isfinite(scales).all() and (scales > 0).all()):
-        return refuse("a scale of its weights is not a positive number")
+    if not np.isfinite(scales).all():
+        return refuse("a scale of its weights is not a finite number")
     shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
     centred = integers.astype(np.int16) - zeros.astype(np.int16).reshape(shape)
+    # A BatchNormalization folded into the scales may have made some negative, or 0.
+    centred *= np.sign(scales).astype(np.int16).reshape(shape)
+    scales = np.where(scales == 0.0, 1.0, np.abs(scales))
     reach = int(np.abs(centred).max(initial=0))
     if reach > WEIGHT_MAX + 1:
         return refuse(f"its weights reach {reach} steps from their zero point; symmetric int8 has {WEIGHT_MAX}")

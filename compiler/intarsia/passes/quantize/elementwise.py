@@ -69,7 +69,7 @@ def _operands(emitter: Emitter, node: Node, sources: Sequence[Value]) -> list[Va
     return operands
 
 
-def _is_unary(node: Node) -> bool:
+def is_unary(node: Node) -> bool:
     """One activation and, where there is a second input, a single number."""
     data = data_inputs(node)
     others = [value for index, value in enumerate(node.inputs) if value is not None and index not in data]
@@ -78,7 +78,7 @@ def _is_unary(node: Node) -> bool:
 
 def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     """A table where one operand is a single number, a qconv where it is one for each channel, else qadd."""
-    if _is_unary(node):
+    if is_unary(node):
         return emit_table(emitter, node, sources, target)
     affine = channels_of(node)
     if affine is not None:
@@ -89,7 +89,7 @@ def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Qua
 
 def emit_sub(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     """Like `emit_add`, with the second operand negated, which loses nothing."""
-    if _is_unary(node):
+    if is_unary(node):
         return emit_table(emitter, node, sources, target)
     affine = channels_of(node)
     if affine is not None:
@@ -118,7 +118,7 @@ def _sum(emitter: Emitter, node: Node, first: Value, second: Value, target: Quan
 
 def emit_mul(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     """A table where one operand is a single number, a qconv where it is one for each channel, else qmul."""
-    if _is_unary(node):
+    if is_unary(node):
         return emit_table(emitter, node, sources, target)
     affine = channels_of(node)
     if affine is not None:
@@ -170,7 +170,7 @@ def fused_clamp(node: Node, target: Quantization) -> tuple[int, int]:
 # ---- clamps
 
 
-def _bounds(node: Node) -> tuple[float, float] | None:
+def clip_bounds(node: Node) -> tuple[float, float] | None:
     """The bounds of a Clip node, or None where they are computed at run time."""
     bounds = [-np.inf, np.inf]
     for index in (1, 2):
@@ -185,14 +185,14 @@ def _bounds(node: Node) -> tuple[float, float] | None:
 
 def check_clamp(node: Node) -> Refused | None:
     """Relu and Clip: the bounds are constants."""
-    if node.op == "Clip" and _bounds(node) is None:
+    if node.op == "Clip" and clip_bounds(node) is None:
         return refuse("its bounds are computed at run time")
     return None
 
 
 def emit_clamp(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     """A requantize that clamps."""
-    bounds = (0.0, np.inf) if node.op == "Relu" else _bounds(node)
+    bounds = (0.0, np.inf) if node.op == "Relu" else clip_bounds(node)
     assert bounds is not None
     result = emitter.requantized(sources[0], target, node, clamp_of("Clip", bounds, target))
     return result if isinstance(result, Refused) else [result]
@@ -203,7 +203,7 @@ def emit_clamp(emitter: Emitter, node: Node, sources: Sequence[Value], target: Q
 
 def check_table(node: Node) -> Refused | None:
     """Every input but one activation is a single number, so that 256 entries hold the whole function."""
-    if not _is_unary(node):
+    if not is_unary(node):
         return refuse("it combines tensors in a way that no integer op does")
     return None
 
@@ -236,12 +236,20 @@ def useful_range(node: Node, low: float, high: float, step: float) -> tuple[floa
     """
     x = np.linspace(low, high, 1025, dtype=np.float32)
     y = meaning_on(node, x)
+    if not np.isfinite(y).all():
+        return low, high
     from_left, from_right = np.abs(y - y[0]) > step / 4, np.abs(y - y[-1]) > step / 4
-    if not (np.isfinite(y).all() and from_left.any() and from_right.any()):
+    if not (from_left.any() and from_right.any()):
         return low, high
     first = max(int(from_left.argmax()) - 1, 0)
     last = len(x) - max(int(from_right[::-1].argmax()), 1)
     return float(x[first]), float(x[last])
+
+
+def prelu_slope(node: Node) -> float | None:
+    """The one slope of a PRelu; None where it differs from channel to channel or is computed at run time."""
+    slope = constant_of(node.input(1))
+    return None if slope is None or not slope.size or np.ptp(slope) != 0.0 else float(slope.reshape(-1)[0])
 
 
 def check_prelu(node: Node) -> Refused | None:

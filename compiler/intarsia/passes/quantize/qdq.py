@@ -12,16 +12,22 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import DataPass, Outcome, Refusal, Refused, refuse
+from intarsia.passes.calibration import Ranges
 from intarsia.passes.context import Context
 from intarsia.passes.matching import quantized_constant
+from intarsia.passes.quantize.calibrate import Calibrate
 from intarsia.passes.quantize.constants import data_inputs, dequantized, scalar_quantization
+from intarsia.passes.quantize.edges import Edges, edge_scales, integer_values
 from intarsia.passes.quantize.emitter import Emitter, quantization
 from intarsia.passes.quantize.forms import form_of
 from intarsia.passes.quantize.lower import add_quantize, finish, settle, with_reasons
 from intarsia.passes.quantize.qlinear import expand_qlinear
-from intarsia.passes.quantize.split import CLAMPS
+from intarsia.passes.quantize.split import CLAMPS, split_activations
 
 _SCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul")
+
+_DERIVED = "the model gives its output no scale: without calibration data it is derived from what stands around it,"
+"""What the user is told of such an edge; its quantization follows."""
 
 
 def is_prequantized(graph: Graph) -> bool:
@@ -39,6 +45,35 @@ def is_prequantized(graph: Graph) -> bool:
 
 
 @dataclass(frozen=True)
+class CalibrateEdges(DataPass):
+    """Measure ranges for `lower-qdq` where a model with scales of its own leaves edges without, if there is data.
+
+    method, percentile  those of `calibrate`
+    """
+
+    name: ClassVar[str] = "calibrate-edges"
+    method: str = "minmax"
+    percentile: float = 99.99
+
+    def check(self, context: Context) -> None:
+        if context.calibration is not None:
+            Calibrate(self.method, self.percentile).check(context)
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        if context.calibration is not None and _misses_scales(graph):
+            return Calibrate(self.method, self.percentile).apply(graph, context)
+        return Outcome(0)
+
+
+def _misses_scales(graph: Graph) -> bool:
+    """Whether `lower_qdq` would have to derive a range."""
+    twin = graph.copy()
+    expand_qlinear(twin)
+    split_activations(twin, integer_values(twin))
+    return bool(edge_scales(twin).derived)
+
+
+@dataclass(frozen=True)
 class LowerQdq(DataPass):
     """`QuantizeLinear(Conv(DequantizeLinear(x), w, b))` -> `qconv(x)`, with the model's own scales: see `lower_qdq`."""
 
@@ -46,28 +81,33 @@ class LowerQdq(DataPass):
     tolerance: ClassVar[float] = float("inf")
 
     def apply(self, graph: Graph, context: Context) -> Outcome:
-        return with_reasons(lower_qdq(graph))
+        return with_reasons(lower_qdq(graph, context.ranges))
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         return list(lower_qdq(graph.copy()).refusals)
 
 
-def lower_qdq(graph: Graph) -> Outcome:
+def lower_qdq(graph: Graph, ranges: Ranges | None = None) -> Outcome:
     """Change a fused graph with QuantizeLinear and DequantizeLinear to integer ops, in place.
 
+    ranges  measured on this graph or a copy of it, for edges without a scale; None where there are none
+
     Scales, zero points and weights stay the model's. Results differ from the float formula of ONNX by one step at most
-    in each op, and rarely. int8 inputs and outputs stay int8; uint8 ones stay uint8, with a table behind or before them
-    that moves bytes by 128. What has no scale on both sides stays float.
+    in each op, and rarely, where there is a scale on both sides; for edges without, see `edges`. int8 inputs and
+    outputs stay int8; uint8 ones stay uint8, with a table behind or before them that moves bytes by 128.
     """
     expand_qlinear(graph)
-    return _Lowering(graph).run()
+    split_activations(graph, integer_values(graph))
+    return _Lowering(graph, edge_scales(graph, ranges), ranges is not None).run()
 
 
 class _Lowering:
     """signed: the int8 value that stands for a uint8 value; done: nodes that integer ones replace."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, edges: Edges, measured: bool) -> None:
         self.graph = graph
+        self.edges = edges
+        self.measured = measured
         self.emitter = Emitter(graph)
         self.signed: dict[Value, Value] = {}
         self.done: list[Node] = []
@@ -218,21 +258,15 @@ class _Lowering:
             if value not in self.emitter.integer:
                 return refuse(f"its input '{value.name}' has no scale")
             sources.append(self.emitter.integer[value])
-        target = self._target(node)
+        target = self.edges.scales.get(node.output)
         if target is None and (form.keeps or (node.op == "Concat" and len({s.quantization for s in sources}) == 1)):
             target = quantization(sources[0])
         if target is None:
             return refuse("its output has no scale")
-        return form.emit(self.emitter, node, sources, target)
-
-    def _target(self, node: Node) -> Quantization | None:
-        """The scale that the model gives to an output."""
-        for user in node.output.users:
-            if user.op == "QuantizeLinear" and user.input(0) is node.output:
-                found = scalar_quantization(user)
-                if found is not None:
-                    return found
-        return None
+        results = form.emit(self.emitter, node, sources, target)
+        if node.output in self.edges.derived and not (self.measured or isinstance(results, Refused)):
+            self.emitter.notes.append((node.name, f"{_DERIVED} {target}"))
+        return results
 
     def _refuse(self, node: Node, reason: str) -> None:
         self.refusals.append(Refusal(node, reason))

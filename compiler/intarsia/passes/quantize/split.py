@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from intarsia.ir.graph import Graph
+from collections.abc import Container
+
+from intarsia.ir.graph import Graph, Value
 
 CLAMPS = ("", "Relu", "Clip")
 
@@ -21,8 +23,10 @@ _OPSET = 24
 """Opset whose meaning the separate ops have: the first with Swish."""
 
 
-def split_activations(graph: Graph) -> int:
+def split_activations(graph: Graph, among: Container[Value | None] | None = None) -> int:
     """`Conv[activation=Sigmoid](x)` -> `Sigmoid(Conv(x))`; Relu and Clip stay. Returns how many were split.
+
+    among  outputs of the ops to split; None for all
 
     The value before the activation is called after the one behind it, so that ranges taken of one copy of a graph fit
     every other copy.
@@ -30,7 +34,7 @@ def split_activations(graph: Graph) -> int:
     count = 0
     for node in list(graph.nodes):
         name = node.attributes.get("activation", "")
-        if name in CLAMPS:
+        if name in CLAMPS or (among is not None and node.output not in among):
             continue
         arguments = node.attributes.pop("activation_arguments", ())
         del node.attributes["activation"]

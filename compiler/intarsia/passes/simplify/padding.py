@@ -25,10 +25,10 @@ class FusePad(Rewrite):
         pad = node.input(0).producer
         if pad is None or pad.op != "Pad" or pad.domain:
             return None
-        widths = _spatial_pads(pad)
+        widths = spatial_pads(pad)
         if isinstance(widths, Refused):
             return widths
-        value = _pad_value(pad)
+        value = pad_value(pad)
         if value is None:
             return refuse(f"the value that {pad.where} pads with is not known")
         own = tuple(node.attributes.get("pads", (0,) * len(widths)))
@@ -43,7 +43,7 @@ class FusePad(Rewrite):
         return CHANGED
 
 
-def _spatial_pads(pad: Node) -> tuple[int, ...] | Refused:
+def spatial_pads(pad: Node) -> tuple[int, ...] | Refused:
     """Widths on the spatial axes in ONNX order: all befores, then all afters."""
     mode = pad.attributes.get("mode", "constant")
     mode = mode.decode() if isinstance(mode, bytes) else mode
@@ -66,7 +66,8 @@ def _spatial_pads(pad: Node) -> tuple[int, ...] | Refused:
     return (*before[2:], *after[2:])
 
 
-def _pad_value(pad: Node) -> float | None:
+def pad_value(pad: Node) -> float | None:
+    """The number that a Pad pads with; None where it is not known."""
     value = pad.optional_input(2)
     if value is None:
         return 0.0

@@ -1,0 +1,318 @@
+"""Normalizations that exporters write out in small ops, said as LayerNormalization, RMSNormalization or Instance-."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from intarsia.dtypes import Array, numpy_dtype
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia.passes.base import CHANGED, Answer, Refused, Rewrite, Rewriter, refuse
+from intarsia.passes.clips import bounds_of
+from intarsia.passes.matching import (
+    constant,
+    constant_operand,
+    is_close,
+    is_floating,
+    known_axes,
+    plain_producer,
+    plus_constant,
+    scalar,
+    times_constant,
+)
+
+_OPSETS = {"LayerNormalization": 17, "RMSNormalization": 23, "InstanceNormalization": 6}
+
+
+@dataclass(frozen=True)
+class CanonicalizeNorm(Rewrite):
+    """Say `(x - mean(x)) / sqrt(variance(x) + e)`, in all its spellings, as the normalization that it is.
+
+    Means are ReduceMean, or ReduceSum times or over a number; the variance is that of `x - mean(x)`, or the mean of the
+    squares less the square of the mean; the root divides, or its reciprocal or a power of -0.5 multiplies, alone or
+    with a constant scale in it. TensorFlow's form, `x * k + (shift - mean(x) * k)`, is known too.
+    """
+
+    name: ClassVar[str] = "canonicalize-norm"
+    tolerance: ClassVar[float] = 1e-3
+    ops: ClassVar[tuple[str, ...]] = ("Mul", "Div", "Add")
+
+    def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
+        if not is_floating(node.output) or "activation" in node.attributes or not node.output.type.is_static:
+            return None
+        found = _with_shift(node) if node.op == "Add" else _normalized(node)
+        if found is None:
+            return None
+        if found.x.type != node.output.type:
+            return refuse(f"it normalizes {found.x.type} and gives {node.output.type}")
+        op = found.op()
+        if isinstance(op, Refused):
+            return op
+        inputs = found.inputs(op, node.output.name, rewriter.graph)
+        if isinstance(inputs, Refused):
+            return inputs
+        node.op, node.opset, node.attributes = op, _OPSETS[op], {"epsilon": found.epsilon}
+        if op != "InstanceNormalization":
+            node.attributes["axis"] = found.axes[0]
+        rewriter.set_inputs(node, inputs)
+        return CHANGED
+
+
+@dataclass(frozen=True)
+class FuseNormParameters(Rewrite):
+    """`Add(Mul(LayerNormalization(x, a), b), c)` -> `LayerNormalization(x, a * b, c)`, and its kin alike."""
+
+    name: ClassVar[str] = "fuse-norm-parameters"
+    tolerance: ClassVar[float] = 1e-5
+    ops: ClassVar[tuple[str, ...]] = ("Mul", "Add")
+
+    def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
+        pair = constant_operand(node) if "activation" not in node.attributes else None
+        norm = None if pair is None else plain_producer(pair[0])
+        if pair is None or norm is None or norm.op not in _OPSETS or pair[0].type != node.output.type:
+            return None
+        x, scale, bias = norm.input(0), norm.input(1).data, norm.optional_input(2)
+        shift = None if bias is None else bias.data
+        if scale is None or (bias is not None and shift is None) or not x.type.is_static:
+            return None
+        if len([value for value in norm.outputs if value is not None]) > 1 or pair[0].users != (node,):
+            return None
+        if rewriter.graph.is_output(pair[0]) or (node.op == "Add" and norm.op == "RMSNormalization"):
+            return None
+        data = _fit(pair[1], norm.op, x, int(norm.attributes.get("axis", -1)) % x.type.rank)
+        if data is None:
+            return refuse(f"its constant {list(pair[1].shape)} is no parameter of {norm.where}")
+        dtype = scale.dtype
+        if node.op == "Mul":
+            scale = scale * data
+            shift = None if shift is None else shift * data
+        else:
+            shift = np.zeros_like(scale) + data if shift is None else shift + data
+        wish = norm.output.name
+        inputs: list[Value | None] = [x, constant(rewriter.graph, f"{wish}_scale", scale.astype(dtype))]
+        if shift is not None:
+            inputs.append(constant(rewriter.graph, f"{wish}_shift", shift.astype(dtype)))
+        norm.set_inputs(inputs)
+        rewriter.supersede(node.output, norm.output)
+        return CHANGED
+
+
+def _fit(data: Array, op: str, x: Value, axis: int) -> Array | None:
+    """A constant as a parameter of a normalization: one number for each normalized place, or for each channel.
+
+    axis     the first that is normalized
+    returns  [*x.shape[axis:]], or [C] for InstanceNormalization; None where it does not broadcast to that
+    """
+    rank = x.type.rank
+    if data.ndim > rank:
+        return None
+    full = data.reshape((1,) * (rank - data.ndim) + data.shape)
+    if op == "InstanceNormalization":
+        others = [size for index, size in enumerate(full.shape) if index != 1]
+        return np.broadcast_to(full.reshape(-1), (x.shape[1],)) if math.prod(others) == 1 else None
+    if math.prod(full.shape[:axis]) != 1:
+        return None
+    return np.broadcast_to(full.reshape(full.shape[axis:]), x.shape[axis:])
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """What is normalized.
+
+    axes          sorted
+    centred       the mean is taken off
+    scale, shift  constants that multiply and are added; None where there are none
+    """
+
+    x: Value
+    axes: tuple[int, ...]
+    epsilon: float
+    centred: bool
+    scale: Array | None = None
+    shift: Array | None = None
+
+    def op(self) -> str | Refused:
+        """The op that does it."""
+        rank = self.x.type.rank
+        if self.axes != tuple(range(self.axes[0], rank)):
+            return refuse(f"it normalizes the axes {list(self.axes)} of {rank}, which are not the last ones")
+        if not self.centred:
+            return "RMSNormalization"
+        return "InstanceNormalization" if self.axes[0] == 2 and rank >= 4 else "LayerNormalization"
+
+    def inputs(self, op: str, wish: str, graph: Graph) -> list[Value | None] | Refused:
+        """x, scale and, where it is wanted, shift."""
+        parts: dict[str, Array | None] = {"scale": self.scale, "shift": self.shift}
+        if parts["scale"] is None:
+            parts["scale"] = np.ones((), np.float64)
+        if parts["shift"] is None and op == "InstanceNormalization":
+            parts["shift"] = np.zeros((), np.float64)
+        values: list[Value | None] = [self.x]
+        for part, data in parts.items():
+            if data is None:
+                continue
+            fitting = _fit(data, op, self.x, self.axes[0])
+            if fitting is None or (part == "shift" and op == "RMSNormalization"):
+                return refuse(f"its constant {list(data.shape)} is no {part} of {op}")
+            values.append(constant(graph, f"{wish}_{part}", fitting.astype(numpy_dtype(self.x.dtype))))
+        return values
+
+
+# ---- the spellings
+
+
+def _mean(value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """x and the axes of a mean that keeps its dimensions."""
+    node = plain_producer(value)
+    if node is not None and node.op == "ReduceMean" and node.attributes.get("keepdims", 1):
+        return _reduced(node)
+    scaled = times_constant(value)
+    total = None if scaled is None else plain_producer(scaled[0])
+    if scaled is None or total is None or total.op != "ReduceSum" or not total.attributes.get("keepdims", 1):
+        return None
+    found = _reduced(total)
+    if found is None or not found[0].type.is_static:
+        return None
+    return found if is_close(scaled[1] * math.prod(found[0].shape[axis] for axis in found[1]), 1.0) else None
+
+
+def _reduced(node: Node) -> tuple[Value, tuple[int, ...]] | None:
+    axes = known_axes(node) if node.input(0).type.shape is not None else None
+    return (node.input(0), tuple(sorted(axes))) if axes else None
+
+
+def _square(value: Value) -> Value | None:
+    """x of x * x or x ** 2."""
+    node = plain_producer(value)
+    if node is None:
+        return None
+    if node.op == "Mul" and node.input(0) is node.input(1):
+        return node.input(0)
+    return node.input(0) if node.op == "Pow" and scalar(node.input(1)) == 2.0 else None
+
+
+def _mean_square(value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """x and the axes of the mean of its squares."""
+    found = _mean(value)
+    if found is not None:
+        x = _square(found[0])
+        return None if x is None else (x, found[1])
+    scaled = times_constant(value)
+    total = None if scaled is None else plain_producer(scaled[0])
+    if scaled is None or total is None or total.op != "ReduceSumSquare" or not total.attributes.get("keepdims", 1):
+        return None
+    found = _reduced(total)
+    if found is None or not found[0].type.is_static:
+        return None
+    return found if is_close(scaled[1] * math.prod(found[0].shape[axis] for axis in found[1]), 1.0) else None
+
+
+def _centred(value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """x and the axes of x - mean(x)."""
+    node = plain_producer(value)
+    found = _mean(node.input(1)) if node is not None and node.op == "Sub" else None
+    return found if node is not None and found is not None and found[0] is node.input(0) else None
+
+
+def _variance(value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """x and the axes of its variance: the mean of (x - mean(x))**2, or of x**2 less mean(x)**2, at least 0 or not."""
+    node = plain_producer(value)
+    bounded = None if node is None else bounds_of(node)
+    if bounded is not None and bounded[1] == (0.0, math.inf):
+        value = bounded[0]
+        node = plain_producer(value)
+    squares = _mean_square(value)
+    if squares is not None:
+        inner = _centred(squares[0])
+        return inner if inner is not None and inner[1] == squares[1] else None
+    if node is None or node.op != "Sub":
+        return None
+    squares, root = _mean_square(node.input(0)), _square(node.input(1))
+    means = None if root is None else _mean(root)
+    return squares if squares is not None and squares == means else None
+
+
+def _root(value: Value) -> Value | None:
+    """v of sqrt(v)."""
+    node = plain_producer(value)
+    if node is None:
+        return None
+    if node.op == "Sqrt":
+        return node.input(0)
+    return node.input(0) if node.op == "Pow" and scalar(node.input(1)) == 0.5 else None
+
+
+def _inverse_root(value: Value) -> Value | None:
+    """v of 1 / sqrt(v)."""
+    node = plain_producer(value)
+    if node is None:
+        return None
+    if node.op == "Reciprocal":
+        return _root(node.input(0))
+    if node.op == "Div":
+        return _root(node.input(1)) if scalar(node.input(0)) == 1.0 else None
+    if node.op == "Sqrt":
+        inner = plain_producer(node.input(0))
+        return inner.input(0) if inner is not None and inner.op == "Reciprocal" else None
+    return node.input(0) if node.op == "Pow" and scalar(node.input(1)) == -0.5 else None
+
+
+def _gate(value: Value) -> tuple[Value, Array | None] | None:
+    """v and the constant g of 1 / sqrt(v), or of g / sqrt(v) as a product."""
+    inner = _inverse_root(value)
+    if inner is not None:
+        return inner, None
+    node = plain_producer(value)
+    pair = constant_operand(node) if node is not None and node.op == "Mul" else None
+    inner = None if pair is None else _inverse_root(pair[0])
+    return None if pair is None or inner is None else (inner, pair[1])
+
+
+def _normalized(node: Node) -> _Norm | None:
+    """(x - mean(x)) or x, over the root of a variance or of a mean of squares."""
+    if node.op == "Div":
+        inner = _root(node.input(1))
+        return None if inner is None else _over(node.input(0), inner, None)
+    for value, other in (node.inputs, node.inputs[::-1]):
+        gate = None if other is None else _gate(other)
+        if gate is not None and value is not None:
+            return _over(value, *gate)
+    return None
+
+
+def _over(value: Value, radicand: Value, scale: Array | None) -> _Norm | None:
+    """The normalization of a value over the root of `variance + epsilon`."""
+    plus = plus_constant(radicand)
+    if plus is None or plus[1] < 0.0:
+        return None
+    centred = _centred(value)
+    if centred is not None and centred == _variance(plus[0]):
+        return _Norm(*centred, plus[1], True, scale)
+    squares = _mean_square(plus[0])
+    if squares is not None and squares[0] is value:
+        return _Norm(*squares, plus[1], False, scale)
+    return None
+
+
+def _with_shift(node: Node) -> _Norm | None:
+    """x * k + (shift - mean(x) * k), where k is g / sqrt(variance + epsilon)."""
+    for product, rest in (node.inputs, node.inputs[::-1]):
+        left = None if product is None else plain_producer(product)
+        right = None if rest is None else plain_producer(rest)
+        if left is None or right is None or left.op != "Mul" or right.op != "Sub" or right.input(0).data is None:
+            continue
+        moved = plain_producer(right.input(1))
+        if moved is None or moved.op != "Mul":
+            continue
+        for x, k in (left.inputs, left.inputs[::-1]):
+            gate = None if k is None else _gate(k)
+            if x is None or gate is None or k not in moved.inputs:
+                continue
+            mean = next((value for value in moved.inputs if value is not None and value is not k), None)
+            found, plus = None if mean is None else _mean(mean), plus_constant(gate[0])
+            if found is not None and plus is not None and found[0] is x and found == _variance(plus[0]):
+                return _Norm(*found, plus[1], True, gate[1], right.input(0).data)
+    return None
