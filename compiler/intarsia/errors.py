@@ -24,6 +24,21 @@ class IntarsiaError(Exception):
         return (_rebuild, (type(self), self.where, self.what, self.help))
 
 
+FOREIGN = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+"""What Python and NumPy raise for numbers and sizes that nobody foresaw. Where such numbers come in, from a model, a
+file or an input, these become one of the errors here; an AssertionError is a fault of ours and stays what it is."""
+
+
+def said(error: BaseException) -> str:
+    """The first line of a foreign error; its kind where it says nothing or needs explaining."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({lines[0]})" if lines else "there is not enough memory"
+    if not lines:
+        return type(error).__name__
+    return f"no {lines[0]}" if isinstance(error, KeyError) else lines[0]
+
+
 def _rebuild(kind: type[IntarsiaError], where: str, what: str, help: str) -> IntarsiaError:
     """Pickling hook: exceptions with keyword-only arguments need one."""
     return kind(where=where, what=what, help=help)

@@ -76,7 +76,7 @@ def oracle(model: onnx.ModelProto, feeds: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("case", OPERATORS)
 def test_quantized_operators_of_onnxruntime(case: str) -> None:
     op, inputs, shape, attributes = OPERATORS[case]
-    constants = {name: SCALES[name] for name in set(inputs.split()) - {"x"}}
+    constants: dict[str, Any] = {name: SCALES[name] for name in set(inputs.split()) - {"x"}}
     model = made(op, inputs, constants, (TensorProto.UINT8, shape), **attributes)
     x = RNG.integers(0, 256, IMAGE).astype(np.uint8)
     constants = {name: np.squeeze(array) if name == "row" else array for name, array in constants.items()}
@@ -94,7 +94,7 @@ def test_quantized_operators_of_onnxruntime(case: str) -> None:
 @pytest.mark.parametrize("weights", ["w ws wz", "w one zi"])
 def test_qgemm(weights: str, result: str) -> None:
     inputs = f"x s z {weights} b" + (" t u" if result == "uint8" else "")
-    constants = {name: SCALES[name] for name in set(inputs.split()) - {"x"}}
+    constants: dict[str, Any] = {name: SCALES[name] for name in set(inputs.split()) - {"x"}}
     kind = TensorProto.UINT8 if result == "uint8" else TensorProto.FLOAT
     model = made("QGemm", inputs, constants, (kind, [1, 5]), source=(TensorProto.UINT8, [1, 36]))
     x = RNG.integers(100, 140, (1, 36)).astype(np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -83,7 +85,7 @@ def spelled(body: str) -> onnx.ModelProto:
     text = f"tiny (float[1,8,16] u) => (float[1,8,16] y) {{ x = MatMul (u, weight) {body} }}"
     proto = onnx.parser.parse_model(f'<ir_version: 11, opset_import: ["" : 24]> {text}')
     rng = np.random.default_rng(2)
-    constants = {name: np.float32(number) for name, number in NUMBERS.items()}
+    constants: dict[str, Any] = {name: np.float32(number) for name, number in NUMBERS.items()}
     constants |= {"g": rng.uniform(0.5, 1.5, 16), "b": rng.uniform(-1, 1, 16), "weight": rng.standard_normal((16, 16))}
     tensors = {name: np.asarray(array, np.float32) for name, array in constants.items()} | {"last": np.array([-1])}
     proto.graph.initializer.extend(

@@ -109,7 +109,7 @@ def test_numbers_of_all_sizes_have_bins() -> None:
 def test_the_order_of_the_samples_changes_no_bit() -> None:
     rng = np.random.default_rng(9)
     parts = [(rng.standard_normal(500) * 10.0**size).astype(np.float32) for size in (-3, 0, 4, 1, -1)]
-    found = set()
+    found: set[object] = set()
     for order in ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3)):
         histogram = Histogram()
         for index in order:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 import intarsia
-from intarsia.dtypes import Array
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
@@ -25,7 +26,7 @@ class Placement:
     def __init__(self, seed: int = 3) -> None:
         self.rng = np.random.default_rng(seed)
         self.lines: list[str] = []
-        self.constants: dict[str, Array] = {}
+        self.constants: dict[str, Any] = {}
 
     def scaled(self, source: str, name: str, scale: float, zero: int = 0) -> str:
         """QuantizeLinear and DequantizeLinear; returns the name of the real numbers behind them."""

@@ -306,8 +306,11 @@ def _check_flow(manifest: Manifest, entry: Entry) -> None:
     for tensor in manifest.outputs:
         if tensor.file is None and tensor.value not in known:
             entry.refuse(f"the output '{tensor.name}' is '{tensor.value}', which nothing makes")
-    if len({tensor.name for tensor in manifest.outputs}) != len(manifest.outputs):
-        entry.refuse("two outputs have the same name")
+    sources: dict[str, tuple[str, FileEntry | None]] = {}
+    for tensor in manifest.outputs:  # a model may give one value twice; its name then stands for both
+        source = (tensor.value, None if tensor.file is None else manifest.files.get(tensor.file))
+        if sources.setdefault(tensor.name, source) != source:
+            entry.refuse(f"two outputs have the name '{tensor.name}'")
 
 
 def _check_files(manifest: Manifest, entry: Entry) -> None:

@@ -32,9 +32,10 @@ def _rows(op: str, opset: int, domain: str) -> dict[str, tuple[str, bool]]:
 
 
 def read_attributes(proto: onnx.NodeProto, opset: int, domain: str, where: str, reader: TensorReader) -> dict[str, Any]:
-    """int, float, str (bytes where it is no UTF-8), tuple, array; graphs and types serialized.
+    """int, float, str, tuple, array; graphs and types serialized.
 
-    Raises CompileError for names that the op does not have, wrong kinds, and required ones that are missing.
+    Raises CompileError for names that the op does not have, wrong kinds, text that is no UTF-8, and required ones that
+    are missing.
     """
     rows = _rows(proto.op_type, opset, domain)
     attributes: dict[str, Attribute] = {}
@@ -73,7 +74,7 @@ def _read(item: onnx.AttributeProto, want: str, where: str, reader: TensorReader
     if kind == "FLOAT":
         return item.f
     if kind == "STRING":
-        return _text(item.s)
+        return _text(item.s, where)
     if kind == "TENSOR":
         return reader.read(item.t, where)
     if kind == "SPARSE_TENSOR":
@@ -87,12 +88,16 @@ def _read(item: onnx.AttributeProto, want: str, where: str, reader: TensorReader
     if kind == "FLOATS":
         return tuple(item.floats)
     if kind == "STRINGS":
-        return tuple(_text(value) for value in item.strings)
+        return tuple(_text(value, where) for value in item.strings)
     raise CompileError(where=where, what=f"attributes of kind {kind} are not supported", help="export it otherwise")
 
 
-def _text(raw: bytes) -> str | bytes:
+def _text(raw: bytes, where: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw
+        raise CompileError(
+            where=where,
+            what=f"it is no UTF-8 text: {raw[:20]!r}",
+            help="the file is damaged, or its exporter wrong; export the model again",
+        ) from None

@@ -43,6 +43,9 @@ from intarsia.ir.types import TensorType, agree
 
 _UNTYPED = TensorType("float32", None)
 
+_RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+"""Ops that give another shape to the same elements."""
+
 
 def build_graph(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
@@ -219,7 +222,21 @@ class Builder:
                 self.values[name] = value
                 if name in declared:
                     self._agree(value, declared[name], node.where)
+                    self._check_elements(node, declared[name])
         return node
+
+    def _check_elements(self, node: Node, declared: TensorType) -> None:
+        """Refuse a declared shape that has not as many elements as the value that is to take it."""
+        if node.op not in _RESHAPES or node.domain:
+            return
+        x, y = node.input(0).type, node.output.type
+        if x.is_static and y.is_static and x.elements != y.elements:
+            raise CompileError(
+                where=node.where,
+                what=f"{x} cannot become '{node.output.name}', which the model declares as {declared}: it has "
+                f"{x.elements} elements, not {y.elements}",
+                help="the model contradicts itself; export it again, or remove its stale value_info",
+            )
 
     def _wished_types(self, draft: Draft) -> dict[str, TensorType]:
         """What the model declares of a node's outputs."""

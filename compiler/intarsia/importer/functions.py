@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import onnx
 import onnx.inliner
 
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, said
 from intarsia.importer.limits import Limits
 from intarsia.importer.names import listed, node_where
 from intarsia.importer.structure import check_text, nodes_below
@@ -25,10 +25,10 @@ def inline(model: onnx.ModelProto, where: str, limits: Limits) -> onnx.ModelProt
     _check_growth(model, functions, limits)
     try:
         return onnx.inliner.inline_local_functions(model, convert_version=True)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # onnx raises what its C++ raises
         raise CompileError(
             where=where,
-            what=f"its model-local functions cannot be put in place: {str(error).strip().splitlines()[0]}",
+            what=f"its model-local functions cannot be put in place: {said(error)}",
             help="inline them in the exporter, or run onnx.inliner on the model",
         ) from error
 

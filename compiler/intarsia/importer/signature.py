@@ -26,6 +26,13 @@ class _Formal:
 
 
 @functools.cache
+def _needed_outputs(op: str, opset: int, domain: str) -> tuple[tuple[str, bool], ...]:
+    """Name of each output, and whether it may not be left out."""
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
+    return tuple((row.name, row.option == single) for row in schema_of(op, opset, domain).outputs)
+
+
+@functools.cache
 def _formals(op: str, opset: int, domain: str) -> tuple[_Formal, ...]:
     option = onnx.defs.OpSchema.FormalParameterOption
     return tuple(
@@ -55,7 +62,7 @@ def _dtype(text: str) -> str:
 
 
 def check_signature(proto: onnx.NodeProto, opset: int, domain: str, inputs: Sequence[Value | None]) -> None:
-    """Refuse too few or too many inputs and outputs, inputs left out, and element types that the op does not take."""
+    """Refuse too few or too many inputs and outputs, those left out, and element types that the op does not take."""
     where, schema = node_where(proto), schema_of(proto.op_type, opset, domain)
     formals = _formals(proto.op_type, opset, domain)
     if not schema.min_input <= len(inputs) <= schema.max_input:
@@ -71,6 +78,13 @@ def check_signature(proto: onnx.NodeProto, opset: int, domain: str, inputs: Sequ
             f"{_range(schema.min_output, schema.max_output)}",
             help="export the model again",
         )
+    for (title, needed), name in zip(_needed_outputs(proto.op_type, opset, domain), proto.output):
+        if needed and not name:
+            raise CompileError(
+                where=where,
+                what=f"its output '{title}' has no name, and may not be left out",
+                help="give it a name that nobody reads; export the model again",
+            )
     bound: dict[str, tuple[str, str]] = {}
     for index, value in enumerate(inputs):
         formal = formals[min(index, len(formals) - 1)]

@@ -66,7 +66,11 @@ def _slice(shop: Workshop, draft: Draft) -> None:
 
 
 def _axes_to_input(shop: Workshop, draft: Draft) -> None:
+    """Axes always as an input, and always as a list: some exporters write one axis as a number."""
     _to_input(shop, draft, "axes", 1)
+    axes = draft.input(1)
+    if axes is not None and axes.type.shape == ():
+        draft.inputs[1] = _of_shape(shop, draft, axes, f"{draft.name}_axes", (1,))
     _done(draft)
 
 
@@ -98,6 +102,10 @@ def _dropout(shop: Workshop, draft: Draft) -> None:
     """Without training mode it passes its input through; the flag goes, where it is known to be off."""
     if draft.opset < 12:
         _to_input(shop, draft, "ratio", 1, "float32")
+    for index, title in ((1, "ratio"), (2, "training flag")):
+        value = draft.input(index)
+        if value is not None and value.type.is_static and value.type.elements != 1:
+            raise draft.refuse(f"its {title} '{value.name}' is {value.type}, not one number", "export the model again")
     flag = shop.inference.elements(draft.input(2))
     if flag is not None and not flag.any():
         del draft.inputs[2:]
@@ -233,12 +241,16 @@ def _quantization(shop: Workshop, draft: Draft) -> None:
     if scale is None or zero is None or not scale.type.is_static or not zero.type.is_static:
         return
     if scale.shape != zero.shape and scale.type.elements == zero.type.elements == 1:
-        wish, data = f"{draft.name}_zero_point", shop.inference.elements(zero)
-        if data is not None:
-            draft.inputs[2] = shop.constant(wish, data.reshape(scale.shape))
-        else:
-            shape = shop.constant(f"{wish}_shape", np.array(scale.shape, np.int64))
-            draft.inputs[2] = shop.emit(Draft("Reshape", wish, "", FORM, [zero, shape], []))
+        draft.inputs[2] = _of_shape(shop, draft, zero, f"{draft.name}_zero_point", scale.shape)
+
+
+def _of_shape(shop: Workshop, draft: Draft, value: Value, wish: str, shape: tuple[int, ...]) -> Value:
+    """The same elements in another shape: a constant where they are known, else a Reshape in front of the node."""
+    data = shop.inference.elements(value)
+    if data is not None:
+        return shop.constant(wish, data.reshape(shape))
+    wanted = shop.constant(f"{wish}_shape", np.array(shape, np.int64))
+    return shop.emit(Draft("Reshape", wish, "", FORM, [value, wanted], []))
 
 
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.errors import RunError
+from intarsia.errors import FOREIGN, CompileError, RunError, said
 from intarsia.ir.activations import apply_activation
 from intarsia.ir.budget import pay
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import op_of
+
+_HELP = "look at the values that reach it, such as indices, lengths and shapes made at run time"
 
 
 def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
@@ -25,17 +27,19 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     op = op_of(node)
     if op is not None and op.evaluate is not None:
         try:
-            results = op.evaluate(node, inputs)
-        except (IndexError, ValueError, ArithmeticError) as error:  # NumPy's, for values that no shape rule foresees
+            with np.errstate(all="ignore"):  # infinities and NaN have a meaning: nobody needs a warning of them
+                results = op.evaluate(node, inputs)
+        except CompileError as error:  # a rule of shapes, asked about shapes that are known only now
+            raise RunError(where=error.where, what=error.what, help=_HELP) from error
+        except FOREIGN as error:  # NumPy's, for values that no shape rule foresees
             raise RunError(
-                where=node.where,
-                what=f"it cannot be computed on these inputs: {error}",
-                help="look at the values that reach it, such as indices, lengths and shapes made at run time",
+                where=node.where, what=f"it cannot be computed on these inputs: {said(error)}", help=_HELP
             ) from error
     else:
         from intarsia.ir.onnx_reference import evaluate_with_onnx
 
-        results = evaluate_with_onnx(node, inputs)
+        with np.errstate(all="ignore"):
+            results = evaluate_with_onnx(node, inputs)
     activation = node.attributes.get("activation")
     if activation is not None and op is not None and op.carries_activation:
         results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))

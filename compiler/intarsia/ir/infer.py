@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from intarsia.dtypes import Array
+from intarsia.errors import FOREIGN, CompileError, said
 from intarsia.ir.graph import Node
 from intarsia.ir.ops import op_of
 from intarsia.ir.types import TensorType
@@ -23,4 +24,11 @@ def infer_node(node: Node, known: Sequence[Array | None] | None = None) -> list[
     types = [None if value is None else value.type for value in node.inputs]
     if known is None:
         known = [None if value is None else value.data for value in node.inputs]
-    return op.infer(node, types, known)
+    try:
+        return op.infer(node, types, known)
+    except FOREIGN as error:  # NumPy's and Python's, for elements or attributes that the rule does not foresee
+        raise CompileError(
+            where=node.where,
+            what=f"the type of its result cannot be worked out: {said(error)}",
+            help="check the shapes, constants and attributes that reach it; export the model again",
+        ) from error

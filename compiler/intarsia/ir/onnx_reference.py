@@ -15,7 +15,7 @@ import numpy as np
 from intarsia.dtypes import ELEMENT_TYPES, Array, dtype_name
 from intarsia.errors import RunError
 from intarsia.ir.budget import OverBudget, is_limited, pay
-from intarsia.ir.graph import Attribute, Node
+from intarsia.ir.graph import Attribute, Node, Value
 
 CAPTURED = "captured"
 """Attribute of If, Loop, Scan: the names, inside the subgraphs, of the trailing inputs taken from the outer graph."""
@@ -51,7 +51,17 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
             help="check the op's inputs and attributes; if they are right, please report this with the model",
         ) from error
     made = iter(results)
-    return [_as_array(None if value is None else next(made)) for value in node.outputs]
+    outputs: list[Any] = [None if value is None else _of_type(_as_array(next(made)), value) for value in node.outputs]
+    return outputs
+
+
+def _of_type(result: Any, value: Value) -> Any:
+    """The result; an empty one with the sizes that the graph knows: a loop of no rounds has not seen its rows."""
+    shape = value.type.shape
+    if not isinstance(result, np.ndarray) or result.size or shape is None or len(shape) != result.ndim:
+        return result
+    sizes = tuple(found if size is None else size for found, size in zip(result.shape, shape))
+    return result.reshape(sizes) if 0 in sizes else result
 
 
 def _as_array(result: Any) -> Any:
@@ -78,6 +88,7 @@ def _evaluator(node: Node, inputs: Sequence[Any]) -> Any:
     from onnx.reference import ReferenceEvaluator
 
     from intarsia.ir.onnx_loops import Loop, Scan
+    from intarsia.ir.onnx_old_ops import DequantizeLinear, Scatter
 
     names = [_input_name(node, index) if value is not None else "" for index, value in enumerate(inputs)]
     outputs = ["" if value is None else f"output_{index}" for index, value in enumerate(node.outputs)]
@@ -89,7 +100,9 @@ def _evaluator(node: Node, inputs: Sequence[Any]) -> Any:
         [helper.make_value_info(name, TypeProto()) for name in outputs if name],
     )
     model = helper.make_model(graph, opset_imports=opset_imports(node), ir_version=IR_VERSION)
-    evaluator = ReferenceEvaluator(model, new_ops=[Loop, Scan])
+    # onnx.reference knows no DequantizeLinear before opset 19, nor any Scatter: they stand inside of branches, bodies.
+    old = [Scatter, *([DequantizeLinear] if not node.domain and node.opset < 19 else [])]
+    evaluator = ReferenceEvaluator(model, new_ops=[Loop, Scan, *old])
     if is_limited():
         for step in evaluator.rt_nodes_:
             _limit_bodies(step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from intarsia.ir.facts import carries_activation
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.ops import OPS, op_of
 from intarsia.passes.matching import scalar
@@ -21,7 +22,7 @@ def lower_bound(value: Value, depth: int = _DEPTH) -> float:
         return -math.inf
     own = _own_bound(node, depth)
     activation = node.attributes.get("activation")
-    if activation is None:
+    if activation is None or not carries_activation(node):
         return own
     arguments = node.attributes.get("activation_arguments", ())
     if OPS[activation].nonnegative:

@@ -101,7 +101,7 @@ def _evaluate_gather_nd(node: Node, inputs: Sequence[Array | None]) -> list[Arra
     picks = indices.reshape(count, -1, indices.shape[-1])
     which = np.arange(count)[:, np.newaxis]
     result = rows[(which, *np.moveaxis(picks, -1, 0))]
-    return [np.asarray(result).reshape(*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :])]
+    return [np.asarray(result).reshape((*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :]))]
 
 
 GATHER_ND = Op("GatherND", _infer_gather_nd, _evaluate_gather_nd, {"batch_dims": 0})

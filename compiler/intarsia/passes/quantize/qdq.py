@@ -116,13 +116,15 @@ class _Lowering:
 
     def run(self) -> Outcome:
         for node in list(self.graph.nodes):
+            if node.outputs[0] is None:  # an LSTM of which only the last state is read
+                continue
             if quantized_constant(node.output) is not None:
                 continue
             if node.op == "DequantizeLinear":
                 self._dequantize(node)
             elif node.op == "QuantizeLinear":
                 self._quantize(node)
-            elif keeps_scale(node) and node.outputs[0] is not None and node.output.dtype in ("int8", "uint8"):
+            elif keeps_scale(node) and node.output.dtype in ("int8", "uint8"):
                 self._move_bytes(node)
             elif data_inputs(node):
                 self._lower(node)
@@ -275,7 +277,7 @@ class _Lowering:
         """Write the weights of ops that stayed float as float constants."""
         folded = []
         for node in self.graph.nodes:
-            if quantized_constant(node.output) is not None:
+            if node.op == "DequantizeLinear" and quantized_constant(node.output) is not None:
                 value = self.emitter.constant(f"{node.output.name}_float", dequantized(node))
                 self.graph.replace_uses(node.output, value)
                 folded.append(node)

@@ -39,6 +39,8 @@ def expand_qlinear(graph: Graph) -> int:
 
 def _is_plain(node: Node) -> bool:
     constants = all(value is None or value.is_constant for value in node.inputs[1:])
+    if any(node.input(index).dtype != "float32" for index in (1, 4, 6)):  # scales that say: the real op is of float16
+        return False
     matrix = node.op == "QLinearConv" or (node.input(3).type.rank == 2 and node.input(0).type.rank >= 2)
     return constants and matrix and node.output.type.is_static
 

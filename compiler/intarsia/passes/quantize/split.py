@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from intarsia.ir.facts import carries_activation
 from intarsia.ir.graph import Graph, Value
 
 CLAMPS = ("", "Relu", "Clip")
@@ -34,7 +35,8 @@ def split_activations(graph: Graph, among: Container[Value | None] | None = None
     count = 0
     for node in list(graph.nodes):
         name = node.attributes.get("activation", "")
-        if name in CLAMPS or (among is not None and node.output not in among):
+        left = among is not None and node.output not in among
+        if name in CLAMPS or left or not carries_activation(node):  # CausalConvWithState has one of that name
             continue
         arguments = node.attributes.pop("activation_arguments", ())
         del node.attributes["activation"]

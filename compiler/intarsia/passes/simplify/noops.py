@@ -29,7 +29,7 @@ def _cast(node: Node) -> Source:
 
 def _dropout(node: Node) -> Source:
     mode = node.optional_input(2)
-    if mode is not None and (mode.data is None or bool(mode.data)):
+    if mode is not None and (mode.data is None or bool(mode.data.any())):
         return refuse("its training mode is on, or not known")
     if any(value is not None and value.users for value in node.outputs[1:]):
         return refuse("its mask is read")
