@@ -26,13 +26,21 @@ from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
-from intarsia.passes.calibration import Calibration, Ranges, measured_before, unwritable
+from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before, unwritable
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach
 from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.pipeline import parse_pipeline
-from intarsia.passes.quantize import Calibrate, ImageOptions, is_prequantized, read_samples, require_measured
+from intarsia.passes.quantize import (
+    Calibrate,
+    ImageOptions,
+    LowerQdq,
+    Quantize,
+    is_prequantized,
+    read_samples,
+    require_measured,
+)
 from intarsia.passes.simplify.fold import FoldConstants
 from intarsia.targets import Blob, Progress, Support, Target, find_target, no
 from intarsia.vectors import Vector, make_vectors, pick_inputs
@@ -363,7 +371,7 @@ def _check(
     steps = [step for _, passes in staged for step in passes]
     for step in steps:
         step.check(context)
-    quantizes = any(stage == "quantized" for stage, _ in staged)
+    quantizes = any(isinstance(step, (Quantize, LowerQdq)) for step in steps)
     if precision is not None and quantizes != (precision == "int8"):
         raise CompileError(
             where="pipeline",
@@ -378,6 +386,8 @@ def _check(
         )
     if save_calibration is not None and not Path(save_calibration).parent.is_dir():
         raise unwritable(save_calibration, "there is no such folder")  # before anybody waits for the measurement
+    if save_calibration is not None:
+        check_place(save_calibration)
 
 
 def _instruments(graph: Graph, context: Context, dump: str | PathLike[str] | None, compare: bool) -> list[Hook]:

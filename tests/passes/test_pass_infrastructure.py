@@ -387,3 +387,12 @@ def test_drift_is_relative_to_the_range(before: list[float], after: list[float],
 def test_integers_drift_not_at_all_or_infinitely() -> None:
     assert relative_drift(np.array([1, 2]), np.array([1, 2])) == 0
     assert relative_drift(np.array([1, 2]), np.array([1, 3])) == np.inf
+
+
+def test_listings_go_into_folders_alone(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("mine")
+    for folder in (place, place / "below"):
+        with pytest.raises(CompileError, match="cannot be written"):
+            Dump(folder).write("imported", Graph("g"))
+    assert place.read_text() == "mine"

@@ -158,3 +158,31 @@ def test_foreign_and_useless_files_get_a_letter(
         letter(save_calibration=tmp_path / "no" / "such" / "a.json"),
     ]
     golden("\n".join(letters))
+
+
+def test_ranges_are_saved_over_nothing_but_ranges(measured: tuple[Path, intarsia.Artifact], tmp_path: Path) -> None:
+    def compiled(place: Path) -> None:
+        images = np.zeros((32, 1, 8, 8), np.float32)
+        intarsia.compile_model(MODEL, target="tiny", calibration=images, save_calibration=place)
+
+    notes = tmp_path / "notes.json"
+    notes.write_text('{"mine": 1}')
+    folder = tmp_path / "folder.json"
+    folder.mkdir()
+    for place, what in (
+        (notes, "holds no ranges"),
+        (folder, "holds no ranges"),
+        (tmp_path / "model.onnx", "does not end in .json"),
+    ):
+        with pytest.raises(CompileError, match=what):
+            compiled(place)
+    assert notes.read_text() == '{"mine": 1}'
+    compiled(tmp_path / "new.json")
+    compiled(tmp_path / "new.json")
+
+
+def test_a_pipeline_that_only_measures_is_no_int8(measured: tuple[Path, intarsia.Artifact]) -> None:
+    images = np.zeros((32, 1, 8, 8), np.float32)
+    for pipeline in ("calibrate", "calibrate, decompose"):
+        with pytest.raises(CompileError, match="leaves all in float32"):
+            intarsia.compile_model(MODEL, target="tiny", precision="int8", calibration=images, pipeline=pipeline)

@@ -104,6 +104,30 @@ def unwritable(path: str | os.PathLike[str], why: str) -> CompileError:
     )
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise CompileError where ranges must not be saved: under another ending, or over a file that holds no ranges."""
+    place = Path(path)
+    if place.suffix != ".json":
+        raise CompileError(
+            where=f"calibration file {os.fspath(path)}",
+            what="its name does not end in .json, by which ranges are told from inputs when they are given again",
+            help="choose a name such as ranges.json",
+        )
+    if not place.exists():
+        return
+    try:
+        if place.is_file():  # whatever else stands there may wait for ever
+            read_ranges(place)
+            return
+    except CompileError:
+        pass
+    raise CompileError(
+        where=f"calibration file {os.fspath(path)}",
+        what="something that holds no ranges is there already",
+        help="choose another name, or take it away yourself",
+    )
+
+
 def digest_of(graph: Graph) -> str:
     """sha256 of a graph, with its weights, as hexadecimal text."""
     data, weights = to_data(graph)

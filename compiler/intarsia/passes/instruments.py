@@ -104,8 +104,16 @@ class Dump(Hook):
             (folder / name).write_text(content)
 
     def write(self, stage: str, graph: Graph) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{self._count:02}_{stage}.txt").write_text(text(graph))
+        place = self.folder / f"{self._count:02}_{stage}.txt"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            place.write_text(text(graph))
+        except OSError as error:
+            raise CompileError(
+                where=f"listing '{place}'",
+                what=f"it cannot be written: {error.strerror or error}",
+                help="give --dump a folder, new or of former listings, that you may write to",
+            ) from None
         self._count += 1
 
 
