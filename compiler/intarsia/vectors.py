@@ -11,7 +11,6 @@ import numpy as np
 
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
 from intarsia.errors import CompileError, RunError
-from intarsia.ir.budget import Budget, OverBudget, spending
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Value
@@ -45,12 +44,11 @@ def why_none(graph: Graph) -> str | None:
 
 
 def make_vectors(
-    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int, budget: Budget | None = None
+    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int
 ) -> tuple[list[Vector], str | None]:
     """Inputs and the outputs that `evaluate` gives for them; or none, and why not.
 
     samples  real inputs to take first, as for `pick_inputs`
-    budget   for evaluating, all vectors together; None for no limit
     """
     reason = why_none(graph)
     if reason is not None:
@@ -58,10 +56,7 @@ def make_vectors(
     vectors = []
     for inputs in pick_inputs(graph, samples, count):
         try:
-            with spending(budget):
-                outputs = evaluate(graph, inputs)
-        except OverBudget as error:
-            return [], f"{error.where}: {error.what} of {error.limit}"
+            outputs = evaluate(graph, inputs)
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         tolerance = tolerance_of(graph, outputs)

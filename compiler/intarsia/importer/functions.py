@@ -94,13 +94,9 @@ def _check_growth(model: onnx.ModelProto, functions: Mapping[Key, onnx.FunctionP
 
     count, called = _calls(nodes_below(model.graph.node), functions)
     total = count + sum(size(key, ()) for key in called)
-    for grown, limit, name in (
-        (total, limits.nodes, "nodes"),
-        (total - count, limits.function_nodes, "function_nodes"),
-    ):
-        if grown > limit:
-            raise CompileError(
-                where=f"function '{max(called, key=lambda key: size(key, ()))[1]}'",
-                what=f"its calls make the model grow to {total} nodes; the limit is {limit}",
-                help=f"if the model is meant to be so large, raise {name}: --limit {name}=N, or Limits",
-            )
+    if total > limits.nodes:
+        raise CompileError(
+            where=f"function '{max(called, key=lambda key: size(key, ()))[1]}'",
+            what=f"its calls make the model grow to {total} nodes; the limit is {limits.nodes}",
+            help="if the model is meant to be so large, raise Limits.nodes",
+        )
