@@ -25,7 +25,7 @@ from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
-from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before, unwritable
+from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach
@@ -40,6 +40,7 @@ from intarsia.passes.quantize import (
     read_samples,
     require_measured,
 )
+from intarsia.runtime.evaluator import NEEDS_ONNX
 from intarsia.targets import Blob, Progress, Support, Target, find_target, no
 from intarsia.vectors import Vector, make_vectors, pick_inputs
 
@@ -282,7 +283,8 @@ def lower(
     if _LOG.isEnabledFor(logging.INFO):
         instruments.append(Log())
     for stage, steps in staged:
-        before = graph.copy() if stage == "decomposed" else None
+        # Explanations have no test vectors, and need no graph to evaluate them on.
+        before = graph.copy() if stage == "decomposed" and not assume else None
         outcome = _run(graph, steps, stage, Hooks(*instruments, watching), checking, context)
         lowered = replace(lowered, stage=stage, notes=(*lowered.notes, *outcome.notes))
         if outcome.changes:
@@ -370,10 +372,8 @@ def _check(
             what="nothing is calibrated: the model stays in float32, or brings scales of its own",
             help="leave --save-calibration out, or choose --precision int8",
         )
-    if save_calibration is not None and not Path(save_calibration).parent.is_dir():
-        raise unwritable(save_calibration, "there is no such folder")  # before anybody waits for the measurement
     if save_calibration is not None:
-        check_place(save_calibration)
+        check_place(save_calibration)  # before anybody waits for the measurement
 
 
 def _instruments(graph: Graph, context: Context, dump: str | PathLike[str] | None, compare: bool) -> list[Hook]:
@@ -540,7 +540,7 @@ def _compile(region: Region, targets: Mapping[str, Target]) -> Blob:
         return targets[region.place].compile(region.graph)
     helpless = [node.where for node in region.graph.nodes if needs_onnx(node)]
     layers = tuple({"name": node.name, "op": node.op} for node in region.graph.nodes)
-    return Blob(EVALUATOR, graph_files(region.graph), {"needs_onnx": helpless}, layers)
+    return Blob(EVALUATOR, graph_files(region.graph), {NEEDS_ONNX: helpless}, layers)
 
 
 def _vectors(lowered: Lowered) -> tuple[list[Vector], str | None]:

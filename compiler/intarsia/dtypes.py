@@ -75,6 +75,9 @@ ELEMENT_TYPES = {
 }
 """ONNX's numbers of element types, as models and attributes such as Cast's `to` hold them."""
 
+ELEMENT_NUMBERS = {name: number for number, name in ELEMENT_TYPES.items()}
+"""The other way round."""
+
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype called `name`.

@@ -20,6 +20,7 @@ import yaml
 
 from intarsia import __version__
 from intarsia.cli.commands import COMMANDS, intarsia
+from intarsia.passes import all_passes
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDERS = (".github", "backends", "compiler", "docs", "hw", "tests", "tutorials")
@@ -292,3 +293,13 @@ def test_changelog_keeps_its_form() -> None:
     assert versions[:2] == ["Unreleased", __version__]
     kinds = set(re.findall(r"^### (.*)$", text, flags=re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_pipelines_in_documents_name_passes_that_exist() -> None:
+    lines = [line for line in read("compiler/README.md").splitlines() if line.startswith("..., ")]
+    known = {kind.name for kind in all_passes()}
+    for line in lines:
+        text = re.sub(r"\{[^}]*\}", "", re.split(r"\s{2,}", line)[0])
+        named = set(text.replace("..., ", "").split(", "))
+        assert named <= known, named - known
+    assert len(lines) == 3

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from intarsia.ir.ops.recurrent import GATES
 from intarsia_backends.lowering.access import Access, joined_loops
 from intarsia_backends.lowering.expressions import Accumulator, Expression, apply
 from intarsia_backends.lowering.kernel import Kernel
@@ -246,7 +247,7 @@ class Recurrent(Kernel):
 
     @property
     def gates(self) -> int:
-        return {"RNN": 1, "GRU": 3, "LSTM": 4}[self.op]
+        return GATES[self.op]
 
 
 _ACCUMULATOR = Accumulator()

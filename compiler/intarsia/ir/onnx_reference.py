@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import ELEMENT_TYPES, Array, dtype_name
+from intarsia.dtypes import ELEMENT_NUMBERS, Array, dtype_name
 from intarsia.errors import RunError
 from intarsia.ir.graph import Attribute, Node, Value
 
@@ -22,7 +22,6 @@ CAPTURED = "captured"
 ML_OPSET = 5
 """Opset of ai.onnx.ml and the preview domains given to nodes of the standard domain, whose subgraphs may use them."""
 
-_NUMBERS = {name: number for number, name in ELEMENT_TYPES.items()}
 
 _evaluators: weakref.WeakKeyDictionary[Node, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -109,7 +108,7 @@ def _type_of(value: Any) -> Any:
         return helper.make_sequence_type_proto(element)
     if not isinstance(value, np.ndarray):
         return TypeProto()
-    return helper.make_tensor_type_proto(_NUMBERS[dtype_name(value.dtype)], value.shape)
+    return helper.make_tensor_type_proto(ELEMENT_NUMBERS[dtype_name(value.dtype)], value.shape)
 
 
 def opset_imports(node: Node) -> list[Any]:

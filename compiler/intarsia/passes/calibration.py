@@ -105,8 +105,10 @@ def unwritable(path: str | os.PathLike[str], why: str) -> CompileError:
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Raise CompileError where ranges must not be saved: under another ending, or over a file that holds no ranges."""
+    """Raise CompileError where ranges cannot be saved, under another ending, or over a file that holds no ranges."""
     place = Path(path)
+    if not place.parent.is_dir():
+        raise unwritable(path, "there is no such folder")
     if place.suffix != ".json":
         raise CompileError(
             where=f"calibration file {os.fspath(path)}",

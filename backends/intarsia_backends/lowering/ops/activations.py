@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from intarsia.ir.activations import ARGUMENTS
 from intarsia.ir.graph import Node
 from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, apply, select
 
@@ -40,19 +41,7 @@ PLAIN = {
 }
 """Functions of one argument and no attribute."""
 
-_ATTRIBUTES: dict[str, tuple[tuple[str, Any], ...]] = {
-    "LeakyRelu": (("alpha", 0.01),),
-    "Elu": (("alpha", 1.0),),
-    "Celu": (("alpha", 1.0),),
-    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
-    "Selu": (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)),
-    "ThresholdedRelu": (("alpha", 1.0),),
-    "Swish": (("alpha", 1.0),),
-    "Gelu": (("approximate", "none"),),
-}
-"""Attributes of the others, in the order of activation arguments."""
-
-UNARY = (*PLAIN, *_ATTRIBUTES, "Relu", "Reciprocal")
+UNARY = (*PLAIN, *ARGUMENTS, "Relu", "Reciprocal")
 """Ops of one float input that `unary` knows."""
 
 
@@ -73,9 +62,9 @@ def unary(name: str, arguments: Sequence[Any], x: Expression, dtype: str) -> Exp
         if not math.isinf(low):
             x = apply("floor_at", x, Constant(dtype, low))
         return x if math.isinf(high) else apply("ceil_at", x, Constant(dtype, high))
-    if name not in _ATTRIBUTES:
+    if name not in ARGUMENTS:
         return None
-    numbers += [Constant(dtype, default) for _, default in _ATTRIBUTES[name][len(arguments) :] if default != "none"]
+    numbers += [Constant(dtype, default) for default in [*ARGUMENTS[name].values()][len(arguments) :]]
     if name == "LeakyRelu":
         return apply("leaky", x, *numbers)
     if name == "Selu":
@@ -91,7 +80,7 @@ def unary(name: str, arguments: Sequence[Any], x: Expression, dtype: str) -> Exp
 
 def attribute_arguments(node: Node) -> tuple[Any, ...]:
     """The attributes of a unary op as activation arguments."""
-    return tuple(node.attributes.get(key, default) for key, default in _ATTRIBUTES.get(node.op, ()))
+    return tuple(node.attributes.get(key, default) for key, default in ARGUMENTS.get(node.op, {}).items())
 
 
 def activated(node: Node, x: Expression, dtype: str = "float32") -> Expression:

@@ -8,6 +8,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.ops.recurrent import GATES
 from intarsia.targets import YES, Support
 from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
@@ -20,7 +21,6 @@ from intarsia_backends.lowering.ops.table import PLACES, Lowering, attribute, re
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import View
 
-_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 _ARGUMENTS: dict[str, tuple[float, ...]] = {
     "affine": (1.0, 0.0),
@@ -75,7 +75,7 @@ class _Layer:
         x = node.input(0)
         self.steps, self.batch = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
         self.features, self.hidden = x.shape[2], node.input(2).shape[2]
-        self.gates = _GATES[node.op]
+        self.gates = GATES[node.op]
         self.wide = self.gates * self.hidden
         kind = attribute(node, "direction", "forward")
         self.directions = 2 if kind == "bidirectional" else 1
@@ -252,4 +252,4 @@ def _lower(builder: Builder, node: Node) -> None:
     _Layer(builder, node).lower()
 
 
-LOWERINGS = {name: Lowering(_lower, constants=(), places=(4,), outputs=3, check=_check) for name in _GATES}
+LOWERINGS = {name: Lowering(_lower, constants=(), places=(4,), outputs=3, check=_check) for name in GATES}

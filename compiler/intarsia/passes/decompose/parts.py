@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import ELEMENT_TYPES
+from intarsia.dtypes import ELEMENT_NUMBERS
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
@@ -16,8 +16,6 @@ from intarsia.ir.types import TensorType
 
 OPSET = 21
 """Opset of the nodes that parts are made of; the ops used mean the same in the canonical form of an import."""
-
-_NUMBERS = {name: number for number, name in ELEMENT_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ class Parts:
         return self.constant(number, like.dtype)
 
     def cast(self, x: Value, dtype: str) -> Value:
-        return x if x.dtype == dtype else self.add("Cast", x, to=_NUMBERS[dtype])
+        return x if x.dtype == dtype else self.add("Cast", x, to=ELEMENT_NUMBERS[dtype])
 
     def slice(self, x: Value, axis: int, start: int, end: int) -> Value:
         """Elements start..end of one axis."""
