@@ -28,7 +28,7 @@ from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, Kept
-from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach
+from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
 from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.pipeline import parse_pipeline
 from intarsia.passes.quantize import (
@@ -263,6 +263,11 @@ def lower(
     """
     targets = targets_of(find_target(target))
     chosen = _precision(targets[0], precision)
+    read = [item for item in (model, calibration) if isinstance(item, (str, PathLike))]
+    if dump is not None:
+        check_dump(fspath(dump), read)
+    if save_calibration is not None:
+        check_place(save_calibration, read)  # before anybody waits for the measurement
     given = measured_before(calibration) or calibration
     watching = hook or Hook()
     with _step("import", watching):
@@ -372,8 +377,6 @@ def _check(
             what="nothing is calibrated: the model stays in float32, or brings scales of its own",
             help="leave --save-calibration out, or choose --precision int8",
         )
-    if save_calibration is not None:
-        check_place(save_calibration)  # before anybody waits for the measurement
 
 
 def _instruments(graph: Graph, context: Context, dump: str | PathLike[str] | None, compare: bool) -> list[Hook]:

@@ -264,7 +264,7 @@ def test_hostile_names_in_html(tmp_path: Path) -> None:
     assert page.open == [] and "script" not in page.names and {"table", "svg", "a"} <= page.names
 
 
-_DOT_TOKEN = re.compile(r'\s+|"(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z_0-9]*|[0-9]+|->|[{}\[\];,=]')
+_DOT_TOKEN = re.compile(r'//.*\n|\s+|"(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z_0-9]*|[0-9]+|->|[{}\[\];,=]')
 
 
 def test_hostile_names_in_dot(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_hostile_names_in_dot(tmp_path: Path) -> None:
     while at < len(text):
         token = _DOT_TOKEN.match(text, at)
         assert token is not None, text[at : at + 60]
-        if not token[0].startswith('"'):
+        if not token[0].startswith(('"', "//")):
             outside.update(re.findall(r"[a-z]+", token[0]))
         at = token.end()
     known = (
@@ -315,7 +315,7 @@ def test_other_endings_are_refused_before_any_work(name: str, tmp_path: Path) ->
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     told = call("explain", MODEL, "--target", "cpu", "--graph", str(tmp_path / "file" / "picture.dot"), code=2)
-    assert "it cannot be written" in told
+    assert "file' is no folder" in told
 
 
 def test_a_picture_shows_no_pass() -> None:

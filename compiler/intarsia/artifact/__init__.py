@@ -69,12 +69,15 @@ class Artifact:
         storage.check_files(artifact.files, artifact.contents, where)
         return artifact
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write it as one zip file, or as a folder where `path` ends with a slash or is a folder.
 
-        What stands there is replaced in one step; a process that dies before leaves it as it was. Raises RunError where
-        the place cannot be written, or is a folder that holds anything but an artifact.
+        overwrite  replace a regular file that is no artifact, too
+
+        An artifact that stands there is replaced in one step; a process that dies before leaves it as it was. A link is
+        followed. Raises RunError where the place cannot be written, or something other than an artifact stands there.
         """
+        storage.check_place(path, overwrite=overwrite)
         storage.check_files(self.files, self.contents, f"artifact {os.fspath(path)}")
         text = to_json(self.manifest)
         files = {**self.files, MANIFEST_NAME: text, DIGEST_NAME: digest_file(text)}

@@ -6,28 +6,78 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from intarsia.artifact.archive import pack, unpack
 from intarsia.artifact.manifest import DIGEST_NAME, MANIFEST_NAME, Manifest, digest_file
 from intarsia.artifact.names import complaint
 from intarsia.errors import RunError
+from intarsia.outputs import check_output, write_output
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a file or folder looks like an artifact, whole or not: it has a manifest."""
+    if path.is_dir():
+        return (path / MANIFEST_NAME).is_file()
+    try:
+        with ZipFile(path) as archive:
+            return MANIFEST_NAME in archive.namelist()
+    except (OSError, BadZipFile, ValueError, RuntimeError, NotImplementedError):
+        return False
+
+
+def check_place(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str | os.PathLike[str] | None] = (),
+    overwrite: bool = False,
+    needed_bytes: int = 0,
+) -> None:
+    """Look at a place for an artifact before there is any work.
+
+    Arguments are those of `intarsia.outputs.check_output`. Raises RunError where no artifact can be written there, or
+    something that is no artifact would be lost; folders other than artifacts are never replaced.
+    """
+    text = os.fspath(path)
+    place = Path(text)
+    if not text.endswith(("/", os.sep)) and not place.is_dir():
+        check_output(
+            path,
+            "artifact",
+            inputs=inputs,
+            ours=is_artifact,
+            kind="an artifact",
+            overwrite=overwrite,
+            needed_bytes=needed_bytes,
+            error=RunError,
+        )
+        return
+    beside = Path(os.path.realpath(place)) / "artifact"  # a file in it can be written: so can the folder
+    check_output(beside, "artifact", needed_bytes=needed_bytes, error=RunError)
+    _check_folder(place)
+    for item in inputs:
+        if item is not None and Path(os.path.realpath(item)).is_relative_to(beside.parent):
+            what = f"the same command reads '{os.fspath(item)}', which lies in it"
+            raise RunError(where=f"artifact {text}", what=what, help="choose another folder")
 
 
 def write(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
-    """Put all files (manifest and digest included) at `path`, replacing an artifact that is there.
+    """Put all files (manifest and digest included) at `path`, replacing what is there; links are followed.
 
     Until the last step, a rename, the place holds what it held before. Raises RunError where the place cannot be
     written, or is a folder that holds something other than an artifact.
     """
-    beside = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+    if not folder:
+        write_output(path, "artifact", pack(files), error=RunError)
+        return
+    place = Path(os.path.realpath(path))
+    beside = place.parent / f".{place.name[:100]}.{secrets.token_hex(4)}.part"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if folder:
-            _write_folder(path, beside, files)
-        else:
-            _write_zip(path, beside, files)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _check_folder(place)
+        _write_folder(place, beside, files)
     except OSError as error:
         raise RunError(
             where=f"artifact {path}",
@@ -35,28 +85,19 @@ def write(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
             help="check the folder, its permissions and the free space; what stood there before is unharmed",
         ) from error
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write_zip(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
-    with open(beside, "xb") as stream:
-        for piece in pack(files):
-            stream.write(piece)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, path)
-
-
-def _write_folder(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST_NAME).is_file())):
+def _check_folder(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not is_artifact(path))):
         raise RunError(
             where=f"artifact {path}",
             what="something that is not an artifact stands there",
             help="give another path; intarsia replaces a folder only where it holds an artifact or nothing",
         )
+
+
+def _write_folder(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
     beside.mkdir()
     for name, data in files.items():
         target = beside / name

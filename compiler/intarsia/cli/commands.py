@@ -5,6 +5,7 @@ A command's module is imported when that command is asked for, so that `--help` 
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from typing import Any
 
@@ -61,6 +62,9 @@ class Commands(click.Group):
                     help="install intarsia with its dependencies; a board runs artifacts without them: intarsia.load",
                 )
             )
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(128 + signal.SIGINT)  # as shells have it; click would make 1 of it
         ctx.exit(2)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import Column, json_option, percent, progress, write_json, write_table
+from intarsia.cli.output import Column, force_option, json_option, percent, progress, write_json, write_table
 from intarsia.errors import CompileError
 from intarsia.ir.stages import STAGES
+from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
@@ -138,6 +141,7 @@ def model_options(command: Any) -> Any:
     metavar="[TEXT]",
     help="Run these passes in place of the usual ones; without TEXT, print the usual ones and stop.",
 )
+@force_option
 @click.option("--time-passes", is_flag=True, help="Say what every pass and every other step changed and took.")
 @verbose_option
 @json_option
@@ -161,6 +165,7 @@ def command(
     tune: float | None,
     stop_after: str | None,
     pipeline: str | None,
+    force: bool,
     time_passes: bool,
     as_json: bool,
 ) -> None:
@@ -186,6 +191,7 @@ def command(
             click.echo(",\n".join(steps))
         return
     place = output or f"{Path(model).stem}.intarsia"
+    _check_places(place, model, calibration, save_calibration, stop_after, force)
     timing = Timing()
     with progress() as step:
         options: dict[str, Any] = {
@@ -208,7 +214,7 @@ def command(
             text = _text_at(stop_after, model, options)
         else:
             artifact = compile_model(model, tune=tune, **options)
-            artifact.save(place)
+            artifact.save(place, overwrite=force)
     rows = timing.rows if time_passes else []
     told = {"steps": [vars(row) for row in rows]} if time_passes else {}
     if stop_after is None:
@@ -218,7 +224,7 @@ def command(
     elif output is None:
         click.echo(text, nl=False)
     else:
-        _write_text(Path(output), text)
+        write_output(output, "output", text.encode())
     if rows and not as_json:
         click.echo()
         _write_times(rows)
@@ -262,15 +268,34 @@ def _text_at(stage: str, model: str, options: Mapping[str, Any]) -> str:
     return "\n".join(text(region.graph) for region in partition(lowered.graph, lowered.targets).regions)
 
 
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
+def _check_places(
+    place: str, model: str, calibration: str | None, saved: str | None, stop_after: str | None, force: bool
+) -> None:
+    """Refuse, before there is any work, a place that cannot be written or where something would be lost."""
+    from intarsia.artifact.storage import check_place
+
+    read = [model, calibration]
+    if saved is not None and os.path.realpath(saved) == os.path.realpath(place):
         raise CompileError(
-            where=f"output {path}",
-            what=f"it cannot be written: {error.strerror or error}",
-            help="check the folder and its permissions",
-        ) from error
+            where=f"-o {place}", what="--save-calibration goes there too", help="give the two files two names"
+        )
+    if stop_after is None:
+        try:
+            model_bytes = os.stat(model).st_size
+        except (OSError, ValueError):
+            model_bytes = 0  # the importer tells what is wrong with it
+        check_place(place, inputs=read, overwrite=force, needed_bytes=model_bytes // 4)
+    else:
+        check_output(place, "output", inputs=read, ours=_is_listing, kind="a listing of a graph", overwrite=force)
+
+
+def _is_listing(place: Path) -> bool:
+    """Whether a file holds what `--stop-after` writes."""
+    try:
+        with open(place, "rb") as stream:
+            return re.match(rb"graph [^\n]+ \(\n", stream.read(4096)) is not None
+    except OSError:
+        return False
 
 
 def _write_times(rows: Sequence[Timed]) -> None:

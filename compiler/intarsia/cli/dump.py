@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 def command(artifact: str, graph: bool, region: str | None, extract: str | None, as_json: bool) -> None:
     """Show what is inside ARTIFACT: tensors, regions, files; the graph and disassembled programs on demand."""
     from intarsia.artifact import Artifact
+    from intarsia.artifact.storage import check_place
 
     opened = Artifact.read(artifact)
     if extract is not None:
-        opened.save(f"{extract.rstrip('/')}/")
+        folder = f"{extract.rstrip('/')}/"
+        check_place(folder, inputs=[artifact])
+        opened.save(folder)
     shown = []
     if graph:
         shown.append(_graph(opened))

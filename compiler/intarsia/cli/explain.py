@@ -9,21 +9,12 @@ import click
 
 from intarsia.cli.compile import model_options
 from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import Column, json_option, percent, show, write_json, write_table
+from intarsia.cli.output import Column, force_option, json_option, percent, show, write_json, write_table
 from intarsia.errors import CompileError
 
 if TYPE_CHECKING:
     from intarsia.driver import Lowered
     from intarsia.partition.explanation import Explanation
-
-
-def _picture_name(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
-    """Refuse what names no kind of picture before there is any work."""
-    if path is not None:
-        from intarsia.partition.pictures import check_name
-
-        check_name(path)
-    return path
 
 
 @click.command("explain")
@@ -35,9 +26,9 @@ def _picture_name(ctx: click.Context, param: click.Parameter, path: str | None) 
     "--graph",
     "picture",
     type=click.Path(),
-    callback=_picture_name,
     help="Draw the model too: a .svg, a .html with a table of all ops, or a .dot for Graphviz.",
 )
+@force_option
 @verbose_option
 @json_option
 def command(
@@ -49,6 +40,7 @@ def command(
     everything: bool,
     rule: str | None,
     picture: str | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Say where every op of MODEL would run, and for those off the accelerator why, what to change, and the cost.
@@ -59,6 +51,10 @@ def command(
 
     if rule is not None and picture is not None:
         raise click.UsageError("--graph shows places, and --pass tells of a pass: give one of them")
+    if picture is not None:
+        from intarsia.partition.pictures import check_place, save_picture
+
+        check_place(picture, inputs=[model], overwrite=force)
     if rule is not None:
         lowered = driver.lower(
             model, target=target, precision=precision, batch=batch, dimensions=dimensions, assume=True, until="fused"
@@ -67,9 +63,7 @@ def command(
         return
     explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
     if picture is not None:
-        from intarsia.partition.pictures import save_picture
-
-        save_picture(explanation, picture)
+        save_picture(explanation, picture, overwrite=force)
     if as_json:
         write_json(explanation.to_dict())
     else:

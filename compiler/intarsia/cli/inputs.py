@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from intarsia.errors import RunError
+from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     from intarsia.dtypes import Array
@@ -37,6 +39,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
         if not isinstance(array, np.ndarray):
             raise RunError(where=where, what=f"'{name}' in it is no array", help=_HELP)
     return arrays
+
+
+def input_paths(files: Sequence[str], names: Sequence[str]) -> list[Path]:
+    """The files that `match_arrays` reads."""
+    return [_split(text, names)[1] for text in files]
 
 
 def match_arrays(files: Sequence[str], infos: Sequence[TensorInfo]) -> tuple[list[Any], list[str]]:
@@ -84,18 +91,57 @@ def _split(text: str, names: Sequence[str]) -> tuple[str | None, Path]:
     return None, Path(text)
 
 
+def check_output_name(path: Path, names: Sequence[str]) -> None:
+    """Raise RunError where outputs of these names cannot go into a file of that name."""
+    if path.suffix not in (".npz", ".npy") or (path.suffix == ".npy" and len(names) != 1):
+        raise RunError(
+            where=f"output {path}",
+            what=f"a file of that name does not hold the model's outputs, {', '.join(names)}",
+            help="give a name that ends with .npz, or with .npy for a model of one output",
+        )
+
+
+def check_arrays_place(path: Path, infos: Sequence[TensorInfo], read: Sequence[str | Path], overwrite: bool) -> None:
+    """Look at the place for outputs before a run.
+
+    infos  name, dtype and shape of every output, as `Session.outputs` has them
+    read   the files that are read by the same run
+    """
+    check_output_name(path, [info.name for info in infos])
+
+    def ours(place: Path) -> bool:
+        return _holds_outputs(place, infos)
+
+    what = "one of the same outputs"
+    check_output(path, "output", inputs=read, ours=ours, kind=what, overwrite=overwrite, error=RunError)
+
+
+def _holds_outputs(path: Path, infos: Sequence[TensorInfo]) -> bool:
+    """Whether a file looks as if an earlier run wrote it: a .npz of the outputs' names, or a .npy of such rows."""
+    import numpy as np
+
+    from intarsia.dtypes import dtype_name
+
+    try:
+        if path.suffix == ".npz":
+            with ZipFile(path) as archive:
+                return sorted(archive.namelist()) == sorted(f"{info.name}.npy" for info in infos)
+        found = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, BadZipFile):
+        return False
+    (info,) = infos
+    rows = (None,) * found.ndim if info.shape is None else info.shape
+    alike = found.ndim == len(rows) and all(size in (None, at) for size, at in zip(rows[1:], found.shape[1:]))
+    return dtype_name(found.dtype) == info.dtype and alike
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Put arrays into a .npz file, or the only one into a .npy file."""
     import numpy as np
 
     from intarsia.artifact.arrays import to_npy
 
-    if path.suffix not in (".npz", ".npy") or (path.suffix == ".npy" and len(arrays) != 1):
-        raise RunError(
-            where=f"output {path}",
-            what=f"a file of that name does not hold the model's outputs, {', '.join(arrays)}",
-            help="give a name that ends with .npz, or with .npy for a model of one output",
-        )
+    check_output_name(path, list(arrays))
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind in "OV":
             raise RunError(
@@ -103,17 +149,11 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
                 what="it is no array of plain numbers, which .npy files hold",
                 help="use Python: intarsia.load(path).run(...)",
             )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".npy":
-            path.write_bytes(to_npy(next(iter(arrays.values()))))
-            return
-        with ZipFile(path, "w") as archive:
-            for name, array in arrays.items():
-                archive.writestr(ZipInfo(f"{name}.npy"), to_npy(array))
-    except OSError as error:
-        raise RunError(
-            where=f"output {path}",
-            what=f"it cannot be written: {error.strerror or error}",
-            help="check the folder and its permissions",
-        ) from error
+    if path.suffix == ".npy":
+        write_output(path, "output", to_npy(next(iter(arrays.values()))), error=RunError)
+        return
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            archive.writestr(ZipInfo(f"{name}.npy"), to_npy(array))
+    write_output(path, "output", content.getvalue(), error=RunError)

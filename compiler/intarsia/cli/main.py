@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
-    """Entry point of the program."""
+    """Entry point of the program. Ctrl-C ends it with exit code 130, SIGTERM with 143; temporary files go with it."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(128 + signal.SIGINT)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave as after an error, so that whoever made temporary files takes them away."""
+    raise SystemExit(128 + number)
+
+
+def _run() -> None:
     try:
         from intarsia.cli.commands import intarsia
     except ModuleNotFoundError as error:

@@ -21,6 +21,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write one JS
 """Every command that writes a table has it."""
 
 
+force_option = click.option("--force", is_flag=True, help="Replace a file of another kind that stands in the way.")
+"""Every command that writes files has it."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intarsia.cli.inputs import match_arrays, write_arrays
-from intarsia.cli.output import Column, json_option, note, progress, write_json, write_table
+from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
+from intarsia.cli.output import Column, force_option, json_option, note, progress, write_json, write_table
 
 if TYPE_CHECKING:
     from intarsia.runtime.session import RunResult, Session
@@ -43,6 +43,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     callback=_numbers,
     help="Processors that the threads stay on, one for each save the first.",
 )
+@force_option
 @json_option
 def command(
     artifact: str,
@@ -51,12 +52,16 @@ def command(
     device: str | None,
     threads: int | None,
     pin: tuple[int, ...] | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Run ARTIFACT on what is here: a board, else the simulator."""
     from intarsia.runtime.session import load
 
     with load(artifact, device=device, threads=threads, pin=pin) as session:
+        if output is not None:
+            read: list[str | Path] = [artifact, *input_paths(inputs, [info.name for info in session.inputs])]
+            check_arrays_place(output, session.outputs, read, force)
         arrays, unused = match_arrays(inputs, session.inputs)
         if unused:
             note(f"not inputs of the model, left aside: {', '.join(unused)}")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
 from intarsia.ir.serialize import to_data
+from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -68,10 +69,7 @@ class Ranges:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file form. Raises CompileError where the place cannot be written."""
-        try:
-            Path(path).write_text(ranges_text(self), encoding="ascii")
-        except OSError as error:
-            raise unwritable(path, error.strerror or str(error)) from error
+        write_output(path, "calibration file", ranges_text(self).encode("ascii"))
 
 
 class SupportsArray(Protocol):
@@ -95,39 +93,33 @@ from input name to array, an iterable of such mappings, the path of a .npy or .n
 what was measured before: `Ranges`, or the path of their .json file."""
 
 
-def unwritable(path: str | os.PathLike[str], why: str) -> CompileError:
-    """The letter about a place for the file form."""
-    return CompileError(
-        where=f"calibration file {os.fspath(path)}",
-        what=f"it cannot be written: {why}",
-        help="check the folder and its permissions",
-    )
+def check_place(path: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str] | None] = ()) -> None:
+    """Raise CompileError where ranges cannot be saved, under another ending, or over a file that holds no ranges.
 
-
-def check_place(path: str | os.PathLike[str]) -> None:
-    """Raise CompileError where ranges cannot be saved, under another ending, or over a file that holds no ranges."""
+    inputs  files that are read before: none of them is written over
+    """
     place = Path(path)
     if not place.parent.is_dir():
-        raise unwritable(path, "there is no such folder")
+        raise CompileError(
+            where=f"calibration file {os.fspath(path)}",
+            what="it cannot be written: there is no such folder",
+            help="check the folder and its permissions",
+        )
     if place.suffix != ".json":
         raise CompileError(
             where=f"calibration file {os.fspath(path)}",
             what="its name does not end in .json, by which ranges are told from inputs when they are given again",
             help="choose a name such as ranges.json",
         )
-    if not place.exists():
-        return
+    check_output(path, "calibration file", inputs=inputs, ours=_holds_ranges, kind="one of ranges", overwrite=None)
+
+
+def _holds_ranges(place: Path) -> bool:
     try:
-        if place.is_file():  # whatever else stands there may wait for ever
-            read_ranges(place)
-            return
+        read_ranges(place)
     except CompileError:
-        pass
-    raise CompileError(
-        where=f"calibration file {os.fspath(path)}",
-        what="something that holds no ranges is there already",
-        help="choose another name, or take it away yourself",
-    )
+        return False
+    return True
 
 
 def digest_of(graph: Graph) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import re
+import shutil
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.text import text
 from intarsia.passes.base import Hook, Pass
-from intarsia.passes.calibration import Calibration
+from intarsia.passes.calibration import RANGES_FILE, Calibration
 from intarsia.passes.context import Context
 
 _PASSES_LOG = logging.getLogger("intarsia.passes")
@@ -52,6 +56,41 @@ class Hooks(Hook):
             hook.did(what, seconds)
 
 
+_LISTING = re.compile(r"\d\d+_[a-z-]+\.txt")
+
+
+def check_dump(folder: str | Path, inputs: Sequence[str | PathLike[str] | None] = ()) -> list[Path]:
+    """What a former dump left in a folder; CompileError where it holds anything else, or what the command reads.
+
+    inputs  files that are read by the same command
+    """
+    place = Path(folder)
+    try:
+        found = sorted(place.iterdir()) if os.path.lexists(place) else []
+    except OSError as error:
+        raise _unwritable(place, error) from None
+    known = [item for item in found if _LISTING.fullmatch(item.name) or item.name in (RANGES_FILE, "crash")]
+    read = [
+        item for item in inputs if item is not None and Path(os.path.realpath(item)).is_relative_to(place.resolve())
+    ]
+    if len(known) != len(found) or read:
+        stranger = fspath(read[0]) if read else next(item.name for item in found if item not in known)
+        raise CompileError(
+            where=f"--dump {place}",
+            what=f"'{stranger}' is in that folder, {'which is read' if read else 'and is no listing'}",
+            help="give a folder that is new, empty, or holds listings of a former --dump alone",
+        )
+    return known
+
+
+def _unwritable(place: Path, error: OSError) -> CompileError:
+    return CompileError(
+        where=f"listing '{place}'",
+        what=f"it cannot be written: {error.strerror or error}",
+        help="give --dump a folder, new or of former listings, that you may write to",
+    )
+
+
 class Dump(Hook):
     """Writes the graph as text after every pass that changed something: 00_imported.txt, 01_fuse-activation.txt, ...
 
@@ -59,9 +98,11 @@ class Dump(Hook):
     holds the graph before it (text, and JSON with weights), the context's files, the pass as text and the traceback;
     `replay` runs it again.
 
-    folder   made if need be
+    folder   made if need be; what a former dump left in it is removed at the start
     first    what the graph is called before the first pass
     context  of the passes
+
+    Raises CompileError where the folder holds anything else, or cannot be written.
     """
 
     def __init__(self, folder: str | Path, first: str = "imported", context: Context | None = None) -> None:
@@ -74,7 +115,19 @@ class Dump(Hook):
 
     def start(self, graph: Graph) -> None:
         if self._count == 0:
+            self._clear()
             self.write(self.first, graph)
+
+    def _clear(self) -> None:
+        """Take away what a former dump wrote, so that no stale listing stands among the new ones."""
+        try:
+            for place in check_dump(self.folder):
+                if place.is_dir():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink()
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
 
     def before(self, step: Pass, graph: Graph) -> None:
         self._before = graph.copy()
@@ -109,11 +162,7 @@ class Dump(Hook):
             self.folder.mkdir(parents=True, exist_ok=True)
             place.write_text(text(graph))
         except OSError as error:
-            raise CompileError(
-                where=f"listing '{place}'",
-                what=f"it cannot be written: {error.strerror or error}",
-                help="give --dump a folder, new or of former listings, that you may write to",
-            ) from None
+            raise _unwritable(place, error) from None
         self._count += 1
 
 

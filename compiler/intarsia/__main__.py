@@ -1,0 +1,5 @@
+"""`python -m intarsia` is the program `intarsia`."""
+
+from intarsia.cli.main import main
+
+main()
