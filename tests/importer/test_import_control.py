@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from onnx_models import assert_like_onnxruntime, model_of, noise
 
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, RunError
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
+from intarsia.ir.facts import is_random, needs_onnx
+from intarsia.ir.serialize import from_data, to_data
+from intarsia.ir.text import text
+from intarsia.passes.simplify.common_subexpressions import EliminateCommonSubexpressions
 
 BRANCHES = """g (bool c, float[4] x) => (float[4] y) {
   a = Relu (x)
@@ -26,7 +33,10 @@ def test_captured_values_are_inputs() -> None:
     node = graph.nodes[-1]
     assert node.attributes["captured"] == ("a", "w", "x")
     assert [value.name for value in node.inputs if value is not None] == ["c", "a", "w", "x"]
-    assert all(isinstance(node.attributes[name], bytes) for name in ("then_branch", "else_branch"))
+    branches = [node.attributes[name] for name in ("then_branch", "else_branch")]
+    assert [[value.name for value in branch.inputs] for branch in branches] == [["a", "w", "x"]] * 2
+    assert [[inner.op for inner in branch.nodes] for branch in branches] == [["Mul"], ["Neg", "Add"]]
+    assert not needs_onnx(node)
 
 
 @pytest.mark.parametrize("chosen", [True, False])
@@ -132,3 +142,89 @@ def test_external_data_of_a_branch_is_put_into_it(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(CompileError, match="outside of the model's folder"):
         import_model(tmp_path / "m.onnx")
+
+
+def loop(body: str, carried: str = "v", opset: int = 17, **arrays: Any) -> onnx.ModelProto:
+    """A loop of up to `count` rounds; `body` stands between the braces."""
+    return model_of(
+        f"""g (int64 count, bool on, float[2] {carried}) => (last) {{
+              last = Loop (count, on, {carried}) <body =
+                round (int64 i, bool o, float[k] n) => (bool o2, float[m] n2) {{ {body} }}> }}""",
+        opset,
+        **arrays,
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("on", [True, False])
+def test_a_loop_that_ends_itself(count: int, on: bool) -> None:
+    """Carried values that grow, the condition of the body, and constants of the outer graph as axes."""
+    model = loop(
+        """n2 = Concat <axis = 0> (n, n)  at = Identity (limit)  s = Squeeze (at, axis)  c = Cast <to = 7> (s)
+           o2 = Less (i, c)""",
+        axis=np.array([0]),
+        limit=np.array([2], np.float32),
+    )
+    graph = import_model(model)
+    feeds = {"count": np.array(count), "on": np.array(on), "v": noise(2)}
+    assert not needs_onnx(graph.nodes[0])
+    (ours,) = evaluate(graph, feeds)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert ours.tobytes() == session.run(None, feeds)[0].tobytes()
+
+
+def test_what_a_body_cannot_do_without_onnx_is_told() -> None:
+    (node,) = import_model(loop("o2 = Identity (o)  n2 = Bernoulli (n)")).nodes
+    assert needs_onnx(node) and is_random(node)
+    (node,) = import_model(loop("o2 = Identity (o)  n2 = Relu (n)")).nodes
+    assert not needs_onnx(node) and not is_random(node)
+
+
+def test_a_loop_over_a_sequence_stays_with_onnx() -> None:
+    body = onnx.parser.parse_graph(
+        "b (int64 i, bool o, seq(float[2]) s) => (bool o2, seq(float[2]) s2)"
+        "{ o2 = Identity (o)  s2 = SequenceInsert (s, x) }"
+    )
+    model = model_of(
+        """g (int64 count, float[2] x) => (float[m,2] y) {
+             e = SequenceEmpty ()  y = ConcatFromSequence <axis = 0, new_axis = 1> (all) }"""
+    )
+    model.graph.node.insert(1, helper.make_node("Loop", ["count", "", "e"], ["all"], body=body))
+    graph = import_model(model)
+    node = next(node for node in graph.nodes if node.op == "Loop")
+    assert isinstance(node.attributes["body"], bytes) and needs_onnx(node)
+    x = noise(2)
+    assert evaluate(graph, {"count": np.array(3), "x": x})[0].tolist() == np.stack([x] * 3).tolist()
+
+
+def test_a_body_is_kept_by_an_artifact() -> None:
+    """Graphs in graphs are written and read with their weights; what is no graph is refused."""
+    graph = import_model(model_of(BRANCHES.replace("Mul (a, w)", "Mul (a, inner)"), inner=noise(4)))
+    data, blob = to_data(graph)
+    again = from_data(json.loads(json.dumps(data)), blob)
+    feeds = {"c": np.array(True), "x": noise(4, seed=1)}
+    assert evaluate(again, feeds)[0].tobytes() == evaluate(graph, feeds)[0].tobytes()
+    assert text(again) == text(graph)
+    damaged = json.loads(json.dumps(data))
+    damaged["nodes"][-1]["attributes"]["then_branch"]["graph"]["nodes"][0]["inputs"][0] = "nobody"
+    with pytest.raises(RunError, match="'nobody' is read before it is made"):
+        from_data(damaged, blob)
+    nested = damaged["nodes"][-1]["attributes"]
+    for _ in range(20):
+        nested["then_branch"] = {"graph": {**data, "nodes": [{**data["nodes"][-1], "attributes": dict(nested)}]}}
+    with pytest.raises(RunError):
+        from_data(damaged, blob)
+
+
+def test_equal_branches_are_computed_once() -> None:
+    branches = (
+        "<then_branch = t () => (float[4] p) { p = Abs (x) }, else_branch = e () => (float[4] q) { q = Neg (x) }>"
+    )
+    other = branches.replace("Abs", "Relu")
+    model = model_of(
+        f"""g (bool c, float[4] x) => (float[4] y) {{
+              a = If (c) {branches}  b = If (c) {branches}  d = If (c) {other}  e = Add (a, b)  y = Add (e, d) }}"""
+    )
+    graph = import_model(model)
+    assert EliminateCommonSubexpressions().run(graph) == 1
+    assert [node.op for node in graph.nodes] == ["If", "If", "Add", "Add"]

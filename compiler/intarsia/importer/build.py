@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import read_attributes
+from intarsia.importer.control import read_bodies
 from intarsia.importer.dialects import translate
 from intarsia.importer.draft import Draft
 from intarsia.importer.functions import inline
@@ -38,7 +40,7 @@ from intarsia.importer.types import merged, tensor_type
 from intarsia.importer.upgrades import upgrade
 from intarsia.importer.weights import check_weights
 from intarsia.ir.graph import Graph, Node, Value
-from intarsia.ir.onnx_reference import CAPTURED
+from intarsia.ir.op import CAPTURED
 from intarsia.ir.types import TensorType, agree
 
 _UNTYPED = TensorType("float32", None)
@@ -99,6 +101,7 @@ class Builder:
         self.reader = reader
         self.graph = Graph(proto.name or "model")
         self.values: dict[str, Value] = {}
+        self.limits = limits
         self.inference = Inference(limits)
         self.declared = {value.name: value.type for value in (*proto.value_info, *proto.output)}
         self.trust_declared_sizes = True
@@ -157,7 +160,26 @@ class Builder:
         draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, list(proto.output), attributes)
         upgrade(self, draft)
         check_weights(draft)
-        self._append(draft, self._wished_types(draft))
+        read_bodies(self._append(draft, self._wished_types(draft)), proto, partial(self._body, captured))
+
+    def _body(self, captured: Sequence[str], proto: onnx.GraphProto, formal: Sequence[TensorType]) -> Graph:
+        """A graph inside a node, by itself: behind its formal inputs it has those that the node captures."""
+        inner = Builder(proto, self.opsets, self.reader, self.limits)
+        inner.trust_declared_sizes = self.trust_declared_sizes
+        fresh = inner.graph.fresh_name
+        given = [inner.graph.add_input(fresh(item.name), type) for item, type in zip(proto.input, formal)]
+        for name in captured:
+            outer = self.values[name]
+            inner.values[name] = value = inner.graph.add_input(fresh(name), outer.type)
+            elements = self.inference.elements(outer)
+            if elements is not None:
+                inner.inference.known[value] = elements
+        inner.add_constants(proto)
+        inner.values.update({item.name: value for item, value in zip(proto.input, given)})
+        for node in in_order(proto, inner.values):
+            inner.add(node)
+        inner.add_outputs()
+        return inner.graph
 
     def _constant(self, proto: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         where = node_where(proto)

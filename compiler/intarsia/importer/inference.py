@@ -21,7 +21,8 @@ from intarsia.importer.types import element_name, tensor_type, type_proto
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.infer import infer_node
-from intarsia.ir.onnx_reference import CAPTURED, node_proto, opset_imports
+from intarsia.ir.onnx_reference import node_proto, opset_imports
+from intarsia.ir.op import CAPTURED
 from intarsia.ir.types import TensorType
 
 KNOWN_ELEMENTS = 4096

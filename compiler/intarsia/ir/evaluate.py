@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from intarsia.dtypes import Array
 from intarsia.errors import FOREIGN, CompileError, RunError, said
 from intarsia.ir.activations import apply_activation
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.op import Evaluate, Op, bodies_of
 from intarsia.ir.ops import op_of
 
 _HELP = "look at the values that reach it, such as indices, lengths and shapes made at run time"
@@ -23,10 +24,11 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     indices out of range, cannot be computed on.
     """
     op = op_of(node)
-    if op is not None and op.evaluate is not None:
+    meaning = _meaning(node, op)
+    if meaning is not None:
         try:
             with np.errstate(all="ignore"):  # infinities and NaN have a meaning: nobody needs a warning of them
-                results = op.evaluate(node, inputs)
+                results = meaning(node, inputs)
         except CompileError as error:  # a rule of shapes, asked about shapes that are known only now
             raise RunError(where=error.where, what=error.what, help=_HELP) from error
         except FOREIGN as error:  # NumPy's, for values that no shape rule foresees
@@ -42,6 +44,18 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     if activation is not None and op is not None and op.carries_activation:
         results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
     return results
+
+
+def _meaning(node: Node, op: Op | None) -> Evaluate | None:
+    """What the op table says of this node; None where onnx.reference is asked."""
+    if op is None or op.control is None:
+        return None if op is None else op.evaluate
+    control = op.control
+    return (lambda node, inputs: control(node, inputs, _run)) if bodies_of(node) else None
+
+
+def _run(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    return evaluate(graph, {value.name: array for value, array in zip(graph.inputs, inputs)})
 
 
 def evaluate(

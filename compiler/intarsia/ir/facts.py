@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from intarsia.ir.graph import Node
+from intarsia.ir.op import bodies_of
 from intarsia.ir.ops import op_of
 
 
@@ -40,10 +43,15 @@ def keeps_scale(node: Node) -> bool:
 def is_random(node: Node) -> bool:
     """Whether the node may give other numbers every time."""
     op = op_of(node)
-    return op is not None and op.random(node)
+    return (op is not None and op.random(node)) or any(is_random(inner) for inner in _nodes_of_bodies(node))
 
 
 def needs_onnx(node: Node) -> bool:
     """Whether the node is given to onnx.reference, which a board does not have."""
     op = op_of(node)
-    return op is None or op.needs_onnx(node)
+    return op is None or op.needs_onnx(node) or any(needs_onnx(inner) for inner in _nodes_of_bodies(node))
+
+
+def _nodes_of_bodies(node: Node) -> Iterator[Node]:
+    for body in bodies_of(node):
+        yield from body.nodes

@@ -9,7 +9,7 @@ from intarsia.dtypes import Array, dtype_name
 from intarsia.ir.types import Quantization, TensorType
 
 Attribute = Any
-"""int, float, str, bytes, bool, a tuple of those, or an Array."""
+"""int, float, str, bytes, bool, a tuple of those, an Array, or a Graph that the node runs (which nobody changes)."""
 
 
 class Value:

@@ -15,9 +15,7 @@ import numpy as np
 from intarsia.dtypes import ELEMENT_NUMBERS, Array, dtype_name
 from intarsia.errors import RunError
 from intarsia.ir.graph import Attribute, Node, Value
-
-CAPTURED = "captured"
-"""Attribute of If, Loop, Scan: the names, inside the subgraphs, of the trailing inputs taken from the outer graph."""
+from intarsia.ir.op import CAPTURED
 
 ML_OPSET = 5
 """Opset of ai.onnx.ml and the preview domains given to nodes of the standard domain, whose subgraphs may use them."""

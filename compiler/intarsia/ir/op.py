@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
-from intarsia.ir.graph import Node
+from intarsia.ir.graph import Graph, Node
 from intarsia.ir.types import TensorType
 
 Known = Sequence[Array | None]
@@ -16,6 +16,13 @@ Known = Sequence[Array | None]
 
 Infer = Callable[[Node, Sequence[TensorType | None], Known], list[TensorType]]
 Evaluate = Callable[[Node, Sequence[Array | None]], list[Array]]
+Run = Callable[[Graph, Sequence[Array]], list[Array]]
+"""Outputs of a graph for arrays in the order of its inputs."""
+
+Control = Callable[[Node, Sequence[Array | None], Run], list[Array]]
+
+CAPTURED = "captured"
+"""Attribute of If, Loop, Scan: the names, inside the subgraphs, of the trailing inputs taken from the outer graph."""
 
 Work = Literal["compute", "movement", "conversion"]
 """What an op does, as partition and reports count it: calculate, move elements, or write them in another type."""
@@ -46,6 +53,9 @@ class Op:
     evaluate    the meaning, in NumPy; None where the meaning is onnx.reference's
     attributes  names it may carry, with defaults; `required` marks those that must be given
     integer     True for our own ops on quantized integers
+    control     the meaning of an op that runs graphs of its own, where the importer could read them all: its attributes
+                then hold each as a Graph, whose inputs are the op's formal ones and behind them the captured values;
+                else as bytes, and onnx.reference is asked
     rare        tells the forms of the op for which `evaluate` itself asks onnx.reference (`needs_onnx` asks it)
 
     Facts, which passes, partition and code generators ask for (`ir.facts` asks them of a node):
@@ -67,6 +77,7 @@ class Op:
     evaluate: Evaluate | None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     integer: bool = False
+    control: Control | None = None
     rare: Callable[[Node], bool] = never
     work: Work = "compute"
     macs: Callable[[Node], int] = no_macs
@@ -79,8 +90,16 @@ class Op:
     optional_outputs: bool = False
 
     def needs_onnx(self, node: Node) -> bool:
-        """Whether this node can be evaluated only where the package onnx is, so not on a board."""
+        """Whether this node can be evaluated only where the package onnx is, so not on a board; without a look at the
+        nodes of its own graphs, where it has any (`facts.needs_onnx` looks at them)."""
+        if self.control is not None:
+            return not bodies_of(node)
         return self.evaluate is None or self.rare(node)
+
+
+def bodies_of(node: Node) -> list[Graph]:
+    """The graphs that a node runs, as far as the importer has read them; none where onnx.reference runs them."""
+    return [value for value in node.attributes.values() if isinstance(value, Graph)]
 
 
 class _Required:

@@ -22,6 +22,8 @@ def _family(name: str, rows: Iterable[Op]) -> str:
 
 
 def _meaning(op: Op) -> str:
+    if op.control is not None:
+        return "NumPy, where its graphs hold tensors alone"
     if op.evaluate is None:
         return "onnx"
     return "NumPy" if op.rare is never else "NumPy, rare forms onnx"

@@ -5,7 +5,8 @@
     node = {"op", "name", "inputs": [name or null], "outputs": [value or null], "attributes"?, "opset"?, "domain"?}
 
 Arrays lie in the blob little endian, row by row, each at a multiple of 64 bytes. Attributes that JSON has no form for
-are objects of one entry: {"float": "inf"}, {"bytes": base64}, {"array": {"dtype", "shape", "offset"}}.
+are objects of one entry: {"float": "inf"}, {"bytes": base64}, {"array": {"dtype", "shape", "offset"}}, and
+{"graph": data} for a graph that the node runs, whose arrays lie in the same blob.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ from intarsia.ir.types import Quantization, TensorType
 
 FORMAT = 1
 ALIGNMENT_BYTES = 64
+MAX_DEPTH = 16
+"""Graphs in graphs, as many as the importer takes."""
 
 
 def to_data(graph: Graph) -> tuple[dict[str, Any], bytes]:
     """JSON-able data and the weights; equal graphs give equal data and equal bytes."""
     blob = bytearray()
+    return _graph_data(graph, blob), bytes(blob)
+
+
+def _graph_data(graph: Graph, blob: bytearray) -> dict[str, Any]:
     inputs = {id(value) for value in graph.inputs}
-    data = {
+    return {
         "format": FORMAT,
         "name": graph.name,
         "inputs": [_value_data(value) for value in graph.inputs],
@@ -43,7 +50,6 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], bytes]:
         "nodes": [_node_data(node, blob) for node in graph.nodes],
         "outputs": [value.name for value in graph.outputs],
     }
-    return data, bytes(blob)
 
 
 def _value_data(value: Value) -> dict[str, Any]:
@@ -86,6 +92,9 @@ def _encode(value: Any, blob: bytearray | None) -> Any:
         assert blob is not None
         shape = {"dtype": dtype_name(value.dtype), "shape": list(value.shape)}
         return {"array": {**shape, **_array_data(value, blob)}}
+    if isinstance(value, Graph):
+        assert blob is not None
+        return {"graph": _graph_data(value, blob)}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (tuple, list)):
@@ -134,8 +143,9 @@ def _check(fact: bool, what: Callable[[], str]) -> None:
 class _Reader:
     """Builds one graph; every fact is checked before it is believed."""
 
-    def __init__(self, blob: bytes) -> None:
+    def __init__(self, blob: bytes, depth: int = 0) -> None:
         self.blob = blob
+        self.depth = depth
         self.values: dict[str, Value] = {}
         self.node_names: set[str] = set()
 
@@ -241,6 +251,9 @@ class _Reader:
                     raise _nonsense(f"bad base64: {error}") from error
             if form == "array":
                 return self.array(value)
+            if form == "graph":
+                _check(self.depth < MAX_DEPTH, lambda: f"graphs stand more than {MAX_DEPTH} deep in each other")
+                return _Reader(self.blob, self.depth + 1).graph(value)
             raise _nonsense(f"{form!r} is no form of an attribute")
         _check(isinstance(data, (bool, int, float, str)), lambda: f"{data!r} is no attribute")
         return data

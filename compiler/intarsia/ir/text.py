@@ -82,6 +82,8 @@ def _node(node: Node) -> str:
 def _attribute(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_attribute(item) for item in value)})"
+    if isinstance(value, Graph):
+        return f"<graph {_word(value.name)}, {len(value.nodes)} nodes>"
     if isinstance(value, np.ndarray):
         return _constant(value, f"{value.dtype.name}[{','.join(map(str, value.shape))}]")
     if isinstance(value, str):

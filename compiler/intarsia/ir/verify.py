@@ -12,6 +12,7 @@ from intarsia.ir.activations import ACTIVATIONS
 from intarsia.ir.facts import carries_activation, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
+from intarsia.ir.op import bodies_of
 from intarsia.ir.ops import OPS, op_of
 from intarsia.ir.stages import FUSED_STAGES, INTEGER_STAGES, STAGES
 from intarsia.ir.types import TensorType, agree
@@ -112,6 +113,8 @@ def _check_op(node: Node, stage: str) -> None:
     for name, item in node.attributes.items():
         if not _is_attribute(item):
             raise _fail(f"attribute {name} holds {type(item).__name__}", node)
+    for body in bodies_of(node):
+        verify(body, "imported")
     ours = node.domain == "" and node.op[:1].islower()
     if ours and node.op not in OPS:
         raise _fail("no such op", node)
@@ -134,7 +137,7 @@ def _check_op(node: Node, stage: str) -> None:
 def _is_attribute(item: Any) -> bool:
     if isinstance(item, tuple):
         return all(_is_attribute(entry) for entry in item)
-    return isinstance(item, (bool, int, float, str, bytes, np.ndarray))
+    return isinstance(item, (bool, int, float, str, bytes, np.ndarray, Graph))
 
 
 def _check_types(node: Node, stage: str) -> None:

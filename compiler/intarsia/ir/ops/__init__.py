@@ -6,8 +6,11 @@ from intarsia.ir.graph import Node
 from intarsia.ir.op import Op
 from intarsia.ir.ops import (
     activation,
+    algebra,
+    control,
     convolution,
     creation,
+    detection,
     elementwise,
     indexing,
     linear,
@@ -19,8 +22,11 @@ from intarsia.ir.ops import (
     recurrent,
     reduction,
     resize,
+    sampling,
     scaling,
     scans,
+    selection,
+    sequences,
     shaping,
     slicing,
 )
@@ -49,8 +55,10 @@ FAMILIES: dict[str, tuple[Op, ...]] = {
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES.values() for op in family}
 """Ops with a shape rule of ours."""
 
-LONG_TAIL: dict[str, Op] = {op.name: op for op in long_tail.OPS}
-"""Rows that tell facts alone: shape rule and meaning are onnx's."""
+_TAIL = (algebra, control, detection, sampling, selection, sequences, long_tail)
+
+LONG_TAIL: dict[str, Op] = {op.name: op for module in _TAIL for op in module.OPS}
+"""Rows whose shape rule is onnx's; their meaning too, where they have none of their own."""
 
 INTEGER_OPS = tuple(name for name, op in OPS.items() if op.integer)
 

@@ -8,6 +8,5 @@ _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLi
 
 OPS = (
     *(Op(name, None, None, random=always) for name in _RANDOM),
-    *(Op(name, None, None, grows=True) for name in ("Loop", "Scan")),
     Op("CausalConvWithState", None, None, {"activation": "none"}),  # its own attribute, not one that was fused
 )

@@ -174,10 +174,20 @@ def _evaluate_global_lp(node: Node, inputs: Sequence[Array | None]) -> list[Arra
 GLOBAL_LP_POOL = Op("GlobalLpPool", _infer_global_lp, _evaluate_global_lp, {"p": 2})
 
 
+def _evaluate_lp_pool(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    x, power = given(inputs, 0), attribute(node, LP_POOL, "p")
+    total = _sum_taps(np.abs(wide(x)) ** power, window_of(node, x.ndim - 2))
+    return [np.asarray(total ** total.dtype.type(1 / power)).astype(x.dtype, copy=False)]
+
+
+LP_POOL = Op("LpPool", _infer_average_pool, _evaluate_lp_pool, {**_WINDOW, "p": 2})
+
+
 OPS = (
     MAX_POOL,
     AVERAGE_POOL,
     _global("GlobalAveragePool", np.mean),
     _global("GlobalMaxPool", np.max),
     GLOBAL_LP_POOL,
+    LP_POOL,
 )

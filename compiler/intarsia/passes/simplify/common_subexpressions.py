@@ -10,6 +10,7 @@ import numpy as np
 
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.serialize import to_data
 from intarsia.passes.base import Pass, Rewriter
 
 
@@ -59,4 +60,6 @@ def _hashable(value: Any) -> Hashable:
     if isinstance(value, np.ndarray):
         content = repr(value.tolist()) if value.dtype.kind in "OUS" else value.tobytes()
         return "array", str(value.dtype), value.shape, content
+    if isinstance(value, Graph):
+        return "graph", repr(to_data(value))
     return type(value).__name__, repr(value)

@@ -1,0 +1,95 @@
+"""The graphs of If, Loop and Scan as graphs of ours, so that they run where there is no onnx.
+
+What holds sequences or optionals, or breaks a rule of ours, stays as ONNX's bytes: onnx.reference runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx
+
+from intarsia.errors import CompileError
+from intarsia.importer.structure import subgraphs
+from intarsia.importer.types import tensor_type
+from intarsia.ir.graph import Graph, Node
+from intarsia.ir.op import CAPTURED, Op
+from intarsia.ir.ops import op_of
+from intarsia.ir.types import TensorType, agree
+
+Body = Callable[[onnx.GraphProto, Sequence[TensorType]], Graph]
+"""Builds a graph of types for its formal inputs; behind these it has what the node captures."""
+
+
+def read_bodies(node: Node, proto: onnx.NodeProto, body: Body) -> None:
+    """Put a Graph in the place of each graph that the node holds as bytes, where all of them can be read."""
+    op = op_of(node)
+    if op is None or op.control is None or not _is_plain(node, op):
+        return
+    found = {}
+    try:
+        for attribute in proto.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found[attribute.name] = body(attribute.g, _formal(node, attribute.g))
+    except CompileError:
+        return
+    graphs = tuple(found.values())
+    if len(graphs) == len(list(subgraphs(proto))) and all(_is_fitting(node, graph) for graph in graphs):
+        node.attributes.update(found)
+
+
+def _is_plain(node: Node, op: Op) -> bool:
+    """Nothing but tensors goes in and out; Scan as it is since opset 9."""
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+    return (node.op != "Scan" or node.opset > 8) and not any(value.dtype.endswith(")") for value in values)
+
+
+def _own(node: Node) -> list[TensorType | None]:
+    count = len(node.inputs) - len(node.attributes.get(CAPTURED, ()))
+    return [None if value is None else value.type for value in node.inputs[:count]]
+
+
+def _formal(node: Node, graph: onnx.GraphProto) -> list[TensorType]:
+    """Types of a graph's formal inputs, as far as they hold in every round."""
+    own = _own(node)
+    if node.op == "If":
+        return []
+    if node.op == "Loop":
+        given: list[TensorType | None] = [TensorType("int64", ()), TensorType("bool", ()), *own[2:]]
+        states = range(2, len(given))
+    else:
+        count = len(own) - int(node.attributes["num_scan_inputs"])
+        given = [*own[:count], *(_slice(node, type, index) for index, type in enumerate(own[count:]))]
+        states = range(count)
+    if len(given) != len(graph.input) or None in given:
+        raise CompileError(where=node.where, what="its graph has other inputs than it is given", help="export it again")
+    return [
+        _carried(type, declared) if index in states else type
+        for index, (type, declared) in enumerate(zip(given, graph.input))
+        if type is not None
+    ]
+
+
+def _carried(first: TensorType, declared: onnx.ValueInfoProto) -> TensorType:
+    """What holds in every round: what the graph declares, unless the first round breaks it, else no size at all."""
+    told = tensor_type(declared.type, f"value '{declared.name}'")
+    return told if told is not None and agree(first, told) else TensorType(first.dtype, None)
+
+
+def _slice(node: Node, type: TensorType | None, index: int) -> TensorType | None:
+    """A scanned tensor without the axis along which it is scanned."""
+    if type is None or type.shape is None or not type.shape:
+        return type
+    axes = node.attributes.get("scan_input_axes", ())
+    axis = (int(axes[index]) if index < len(axes) else 0) % len(type.shape)
+    return TensorType(type.dtype, (*type.shape[:axis], *type.shape[axis + 1 :]))
+
+
+def _is_fitting(node: Node, graph: Graph) -> bool:
+    """The graph gives as many results as the node has outputs, all of them tensors of the outputs' types."""
+    results = [value.type for value in graph.outputs]
+    if node.op == "Loop":
+        results = results[1:]
+    return len(results) == len(node.outputs) and all(
+        value is None or value.dtype == result.dtype for value, result in zip(node.outputs, results)
+    )

@@ -1,0 +1,101 @@
+"""If, Loop and Scan whose graphs the importer has read: what each means, by a function that runs a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from intarsia.dtypes import Array, numpy_dtype
+from intarsia.errors import RunError
+from intarsia.ir.graph import Graph, Node
+from intarsia.ir.op import CAPTURED, Op, Run
+from intarsia.ir.ops.rules import given, given_or_none
+
+_HELP = "look at what feeds it; ONNX wants one truth value, one number of rounds, and scanned tensors of one length"
+
+
+def _split(node: Node, inputs: Sequence[Array | None]) -> tuple[list[Array | None], list[Array]]:
+    """The node's own inputs, and those that its graphs read from outside."""
+    count = len(inputs) - len(node.attributes.get(CAPTURED, ()))
+    return list(inputs[:count]), [given(inputs, index) for index in range(count, len(inputs))]
+
+
+def _one(node: Node, value: Array, title: str) -> Any:
+    if np.size(value) != 1:
+        raise RunError(where=node.where, what=f"its {title} has {np.size(value)} elements, not one", help=_HELP)
+    return np.asarray(value).reshape(-1)[0]
+
+
+def _run_if(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Array]:
+    own, captured = _split(node, inputs)
+    name = "then_branch" if bool(_one(node, given(own, 0), "condition")) else "else_branch"
+    return run(node.attributes[name], captured)
+
+
+def _run_loop(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Array]:
+    own, captured = _split(node, inputs)
+    body: Graph = node.attributes["body"]
+    limit, condition = given_or_none(own, 0), given_or_none(own, 1)
+    state = [given(own, index) for index in range(2, len(own))]
+    rounds: list[list[Array]] = [[] for _ in body.outputs[1 + len(state) :]]
+    last = None if limit is None else int(_one(node, limit, "number of rounds"))
+    count, go_on = 0, condition is None or bool(_one(node, condition, "condition"))
+    while go_on and (last is None or count < last):
+        results = run(body, [np.array(count, np.int64), np.array(True), *state, *captured])
+        go_on = bool(_one(node, results[0], "condition"))
+        state = results[1 : 1 + len(state)]
+        for gathered, result in zip(rounds, results[1 + len(state) :]):
+            gathered.append(result)
+        count += 1
+    return [*state, *(_stacked(items, body, 1 + len(state) + index) for index, items in enumerate(rounds))]
+
+
+def _run_scan(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Array]:
+    own, captured = _split(node, inputs)
+    body, scanned = node.attributes["body"], int(node.attributes["num_scan_inputs"])
+    states = len(own) - scanned
+    state = [given(own, index) for index in range(states)]
+    sources = [given(own, states + index) for index in range(scanned)]
+    for index, source in enumerate(sources):
+        sources[index] = np.moveaxis(source, _entry(node, "scan_input_axes", index), 0)
+        if _entry(node, "scan_input_directions", index):
+            sources[index] = sources[index][::-1]
+    lengths = {len(source) for source in sources}
+    if len(lengths) != 1:
+        raise RunError(where=node.where, what=f"the tensors that it scans have {sorted(lengths)} entries", help=_HELP)
+    rounds: list[list[Array]] = [[] for _ in body.outputs[states:]]
+    for step in range(len(sources[0])):
+        results = run(body, [*state, *(np.asarray(source[step]) for source in sources), *captured])
+        state = results[:states]
+        for gathered, result in zip(rounds, results[states:]):
+            gathered.append(result)
+    stacks = []
+    for index, items in enumerate(rounds):
+        stack = _stacked(items, body, states + index)
+        if _entry(node, "scan_output_directions", index):
+            stack = stack[::-1]
+        stacks.append(np.moveaxis(stack, 0, _entry(node, "scan_output_axes", index)))
+    return [*state, *stacks]
+
+
+def _entry(node: Node, name: str, index: int) -> int:
+    """An entry of an optional list of ints, 0 where it is not given."""
+    found = node.attributes.get(name, ())
+    return int(found[index]) if index < len(found) else 0
+
+
+def _stacked(items: Sequence[Array], body: Graph, output: int) -> Array:
+    """Results of all rounds along a new first axis; of no round, an empty array of the declared element type."""
+    if items:
+        return np.stack(items)
+    type = body.outputs[output].type
+    return np.empty((0, *(size or 0 for size in type.shape or ())), numpy_dtype(type.dtype))
+
+
+OPS = (
+    Op("If", None, None, control=_run_if),
+    Op("Loop", None, None, grows=True, control=_run_loop),
+    Op("Scan", None, None, grows=True, control=_run_scan),
+)
