@@ -227,7 +227,7 @@ def default_passes(
     """
     integer = precision == "int8"
     return (
-        *simplify_passes(prequantized),
+        *simplify_passes(prequantized, integer),
         *fuse_passes(prequantized, integer=integer),
         *(quantize_passes(prequantized, calibrate) if integer else ()),
         Decompose(tuple(targets)),

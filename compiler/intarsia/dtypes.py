@@ -43,6 +43,8 @@ EXTENDED = (
 """Types that need the package ml_dtypes (it comes with onnx); they live in the importer and the evaluator alone."""
 
 FLOATING = ("float16", "float32", "float64", "bfloat16")
+NARROW = ("float16", "bfloat16")
+"""Of them those with fewer bits than float32."""
 INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 ELEMENT_TYPES = {
@@ -95,6 +97,11 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         extended: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return extended
     raise ValueError(f"no element type is called {name!r}")
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether a NumPy dtype holds real numbers: floats, bfloat16 among them, integers and bool."""
+    return dtype.kind in "fiub" or dtype.name in FLOATING
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:

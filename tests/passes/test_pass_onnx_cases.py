@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from intarsia import driver
+from intarsia.dtypes import ELEMENT_NUMBERS, NARROW
 from intarsia.errors import CompileError
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
@@ -21,6 +22,7 @@ from intarsia.passes.decompose import Decompose
 from intarsia.passes.decompose.expansions import OPS
 from intarsia.passes.decompose.functions import FUNCTIONS
 from intarsia.passes.instruments import relative_drift
+from intarsia.passes.simplify.widen import WidenFloats
 from intarsia.targets import find_target
 
 _RANDOM = frozenset(
@@ -77,6 +79,37 @@ def test_cases_of_one_op_keep_their_results(constant_inputs: bool) -> None:
                 assert relative_drift(old, new) <= (2e-3 if old.dtype == np.float16 else 1e-5), case.name
         done += 1
     assert done > 150
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_half_precision_means_the_same_in_float32() -> None:
+    """Types stay, integers come out the same, floats within what rounding to half precision takes away."""
+    done, numbers = 0, [ELEMENT_NUMBERS[name] for name in NARROW]
+    for case in cases():
+        ends = (*case.model.graph.input, *case.model.graph.output)
+        if not any(value.type.tensor_type.elem_type in numbers for value in ends):
+            continue
+        feed = arrays(case)
+        try:
+            graph = import_model(
+                case.model, shapes={name: data.shape for name, data in feed.items() if isinstance(data, np.ndarray)}
+            )
+            before = evaluate(graph, feed)
+        except CompileError:
+            continue
+        outputs = [(value.name, value.type) for value in graph.outputs]
+        if any(node.op in _RANDOM for node in graph.nodes) or not WidenFloats().run(graph):
+            continue
+        verify(graph, "simplified")
+        assert [(value.name, value.type) for value in graph.outputs] == outputs, case.name
+        for old, new in zip(before, evaluate(graph, feed)):
+            if isinstance(old, np.ndarray):
+                assert old.dtype == new.dtype, case.name
+                plain = old.dtype.kind in "fciubO"
+                first, second = (data if plain else data.astype(np.float32) for data in (old, new))
+                assert relative_drift(first, second) <= (1e-2 if old.dtype != np.float16 else 2e-3), case.name
+        done += 1
+    assert done > 50
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from intarsia.dtypes import NARROW
 from intarsia.ir.graph import Node
 from intarsia.ir.op import bodies_of
 from intarsia.ir.ops import op_of
@@ -38,6 +39,12 @@ def keeps_scale(node: Node) -> bool:
     """Whether the node moves quantized integers as they are, so that scale and zero point pass through."""
     op = op_of(node)
     return op is not None and op.keeps_scale
+
+
+def is_narrowing(node: Node) -> bool:
+    """Whether the node is a Cast from float32 to float16 or bfloat16, or back."""
+    kinds = {node.input(0).dtype, node.output.dtype} if node.op == "Cast" and not node.domain else set()
+    return "float32" in kinds and any(kind in kinds for kind in NARROW)
 
 
 def is_random(node: Node) -> bool:

@@ -111,7 +111,7 @@ def check_array(info: TensorInfo, given: Any) -> Array:
 
 
 def _literal(info: TensorInfo, array: Array, wanted: np.dtype[Any]) -> Array:
-    if array.dtype.kind == wanted.kind == "f" or (array.size == 0 and array.dtype.kind == "f"):
+    if (array.dtype.kind == "f" and info.dtype in FLOATING) or (array.size == 0 and array.dtype.kind == "f"):
         return array.astype(wanted)
     if array.dtype.kind in "iu" and wanted.kind in "iu":
         limits = np.iinfo(wanted)

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from intarsia.dtypes import Array
+from intarsia.dtypes import Array, is_real
 from intarsia.errors import CompileError
 
 _BLOCK_BYTES = 1 << 20
@@ -37,14 +37,16 @@ def rows_of_array(array: Array) -> Rows:
         raise CompileError(
             where="calibration data", what="a single number is no stack of samples", help="give an array [N, ...]"
         )
-    if array.dtype.kind not in "fiub":
+    if not is_real(array.dtype):
         raise _not_numbers("an array", array.dtype)
     return Rows(array.shape[1:], array.shape[0], lambda: iter(array))
 
 
-def _not_numbers(what: str, dtype: object) -> CompileError:
+def _not_numbers(what: str, dtype: np.dtype[Any]) -> CompileError:
     return CompileError(
-        where="calibration data", what=f"{what} of {dtype} holds no numbers", help="give an array of numbers"
+        where="calibration data",
+        what=f"{what} of {dtype} holds no numbers",
+        help="files hold no bfloat16: save it as float32" if dtype == np.dtype("V2") else "give an array of numbers",
     )
 
 

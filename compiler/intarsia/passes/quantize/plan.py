@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intarsia.dtypes import FLOATING
+from intarsia.ir.facts import is_narrowing
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refusal, Refused
@@ -35,6 +36,8 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
     for node in graph.nodes:
         if not any(value is not None and value.dtype in FLOATING for value in (*node.inputs, *node.outputs)):
             continue  # shapes and indices are integers already
+        if is_narrowing(node):
+            continue
         form = form_of(node)
         if isinstance(form, Form):
             missing = [value.name for value in _floats(node) if value.name not in ranges.bounds]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from intarsia.ir.facts import keeps_scale
+from intarsia.ir.facts import is_narrowing, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.integer import INT8_RANGE
 from intarsia.ir.types import Quantization, TensorType
@@ -126,7 +126,7 @@ class _Lowering:
                 self._quantize(node)
             elif keeps_scale(node) and node.output.dtype in ("int8", "uint8"):
                 self._move_bytes(node)
-            elif data_inputs(node):
+            elif data_inputs(node) and not is_narrowing(node):
                 self._lower(node)
         self._give_unsigned_back()
         finish(self.emitter, self.done)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import Array, numpy_dtype
+from intarsia.dtypes import FLOATING, Array, is_real, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Value
 from intarsia.passes.calibration import Calibration
@@ -187,7 +187,7 @@ def converted(value: Value, array: Array) -> Array:
     dtype = numpy_dtype(value.dtype)
     if array.dtype == dtype:
         return array
-    if dtype.kind == "f" and array.dtype.kind in "fiub":
+    if value.dtype in FLOATING and is_real(array.dtype):
         return array.astype(dtype)
     if dtype.kind in "iu" and array.dtype.kind in "iub":
         limits = np.iinfo(dtype)

@@ -14,11 +14,17 @@ from intarsia.passes.simplify.reshapes import CanonicalizeReshape, MergeReshapes
 from intarsia.passes.simplify.shuffles import MergeShuffles
 from intarsia.passes.simplify.sums import CanonicalizeSum
 from intarsia.passes.simplify.transposes import MoveTransposes
+from intarsia.passes.simplify.widen import WidenFloats
 
 
-def passes(prequantized: bool) -> tuple[Pass, ...]:
-    """The order in which they run; prequantized keeps DequantizeLinear of constants."""
+def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
+    """The order in which they run.
+
+    prequantized  keep DequantizeLinear of constants
+    integer       the graph will be quantized: what is computed in float16 or bfloat16 is computed in float32
+    """
     return (
+        *((WidenFloats(),) if integer else ()),
         EliminateDeadCode(),
         FoldConstants(keep_dequantize=prequantized),
         RemoveNoOps(),
