@@ -40,10 +40,24 @@ def measured(images: Array, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return path, artifact
 
 
-@given(st.dictionaries(st.text(), st.tuples(numbers, numbers).map(sorted).map(tuple)), st.integers(1, 1 << 40))
-def test_every_number_comes_back(tmp_path_factory: pytest.TempPathFactory, bounds: Any, samples: int) -> None:
+@given(
+    st.dictionaries(st.text(), st.tuples(numbers, numbers).map(sorted).map(tuple)),
+    st.sets(st.text()),
+    st.integers(1, 1 << 40),
+)
+def test_every_number_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, bounds: Any, infinite: set[str], samples: int
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
-    ranges = Ranges(bounds, samples, method="percentile", percentile=99.9, model="näme", graph_sha256="0" * 64)
+    ranges = Ranges(
+        bounds,
+        samples,
+        method="percentile",
+        percentile=99.9,
+        model="näme",
+        graph_sha256="0" * 64,
+        infinite=dict.fromkeys(infinite - set(bounds), samples - 1),
+    )
     ranges.save(path)
     assert read_ranges(path) == ranges
     assert repr(read_ranges(path).bounds) == repr(bounds), "minus zero included"
@@ -109,6 +123,7 @@ DAMAGED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "nan": lambda data: {**data, "ranges": {"x": [0.0, math.nan]}},
     "infinite": lambda data: {**data, "ranges": {"x": [0.0, math.inf]}},
     "huge": lambda data: {**data, "ranges": {"x": [0, 10**400]}},
+    "no-sample": lambda data: {**data, "ranges": {"x": 1}},
     "three": lambda data: {**data, "ranges": {"x": [0, 1, 2]}},
 }
 

@@ -3,7 +3,8 @@
     {"format_version": 1, "model": name, "graph_sha256": hex, "method": "minmax" or "percentile",
      "percentile": number or null, "samples": number, "ranges": {value name: [lowest, highest], ...}}
 
-Numbers are written as Python writes them: as many digits as give the same number again.
+A value that was NaN or infinite has the number of the sample in which it first was, in the place of its range. Numbers
+are written as Python writes them: as many digits as give the same number again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
@@ -42,6 +43,7 @@ class Ranges:
     """What activations were seen to be.
 
     bounds        lowest and highest number by value name, for every float32 value of the graph that is no constant
+    infinite      value names that have no range, with the first sample in which they were NaN or infinite
     samples       how many samples they come from
     assumed       True where nothing was measured: such ranges tell placement, and nothing is compiled with them
     method        "minmax" or "percentile"
@@ -57,6 +59,7 @@ class Ranges:
     percentile: float | None = None
     model: str = ""
     graph_sha256: str = ""
+    infinite: Mapping[str, int] = field(default_factory=dict)
 
     def check(self, graph: Graph) -> None:
         """Raise CompileError where they are known to be measured on another graph."""
@@ -141,7 +144,8 @@ def ranges_text(ranges: Ranges) -> str:
         "samples": ranges.samples,
     }
     head = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in data.items())
-    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(pair))}" for name, pair in ranges.bounds.items())
+    seen = {**{name: list(pair) for name, pair in ranges.bounds.items()}, **ranges.infinite}
+    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(pair)}" for name, pair in seen.items())
     return f'{{\n{head} "ranges": {{\n{rows}\n }}\n}}\n'
 
 
@@ -202,7 +206,8 @@ def _checked(where: str, data: dict[str, Any]) -> Ranges:
         _refuse(where, f"'samples' is {samples!r}, not a whole number above 0")
     if not isinstance(data["ranges"], dict):
         _refuse(where, "'ranges' is not an object of value names")
-    bounds = {name: _pair(where, name, pair) for name, pair in data["ranges"].items()}
+    infinite = {name: item for name, item in data["ranges"].items() if type(item) is int and 0 <= item < samples}
+    bounds = {name: _pair(where, name, pair) for name, pair in data["ranges"].items() if name not in infinite}
     return Ranges(
         bounds,
         samples,
@@ -210,6 +215,7 @@ def _checked(where: str, data: dict[str, Any]) -> Ranges:
         percentile=None if percentile is None else float(percentile),
         model=data["model"],
         graph_sha256=digest,
+        infinite=infinite,
     )
 
 

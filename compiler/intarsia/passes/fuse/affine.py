@@ -151,6 +151,8 @@ class FuseBatchNorm(Rewrite):
             return refuse(f"{producer.where} must stay as it is: {shared}")
         if not np.isfinite(affine.scale).all() or not np.isfinite(affine.shift).all():
             return refuse("its scale or shift is not finite")
+        if node.op in ("Add", "Sub") and _is_mask(affine.shift):
+            return refuse("the numbers far below 0 that it adds are a mask: as a bias they would take int8 all steps")
         if producer.op == "BatchNormalization":
             refused = _set_batchnorm(rewriter.graph, producer, affine)
             return refused or self._take_over(node, producer, rewriter)
@@ -181,6 +183,12 @@ class FuseBatchNorm(Rewrite):
 
 
 _FUSED = ("activation", "activation_arguments")
+
+
+def _is_mask(shift: Array) -> bool:
+    """Whether some numbers lie so far below all others that they can only mean: not this one."""
+    far = shift <= -1000.0
+    return bool(far.any() and (shift > -100.0).any() and (far | (shift > -100.0)).all())
 
 
 def _real(value: Value) -> Array | None:

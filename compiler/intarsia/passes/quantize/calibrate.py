@@ -93,18 +93,21 @@ def calibrate(
     percentile  per cent of the numbers that stay inside, for "percentile"
     progress    called after each sample with the number done
 
-    Raises CompileError where there is no sample, or where a value is NaN or infinite, naming the value.
+    A value that is NaN or infinite in some sample has no range; `quantize` says whether it needs one.
+
+    Raises CompileError where there is no sample.
     """
     _check(method, percentile)
     graph = graph.copy()
     split_activations(graph)
     seen = _MinMax() if method == "minmax" else _Percentile(percentile)
     inputs = [value for value in graph.inputs if value.dtype == "float32"]
+    infinite: dict[str, int] = {}
     count = 0
     for sample in samples:
         for value in inputs:
-            _observe(seen, count, value, np.asarray(sample[value.name]))
-        evaluate(graph, sample, observe=partial(_observe, seen, count))
+            _observe(seen, infinite, count, value, np.asarray(sample[value.name]))
+        evaluate(graph, sample, observe=partial(_observe, seen, infinite, count))
         count += 1
         if progress is not None:
             progress(count)
@@ -114,7 +117,13 @@ def calibrate(
             what="there is no sample in the data",
             help="give at least one input; 100 to 500 are usual",
         )
-    return Ranges(seen.bounds(), count, method=method, percentile=percentile if method == "percentile" else None)
+    return Ranges(
+        {name: pair for name, pair in seen.bounds().items() if name not in infinite},
+        count,
+        method=method,
+        percentile=percentile if method == "percentile" else None,
+        infinite=infinite,
+    )
 
 
 def assumed_ranges(graph: Graph) -> Ranges:
@@ -159,14 +168,11 @@ class _Percentile:
         return {name: histogram.central(self._percentile) for name, histogram in self._histograms.items()}
 
 
-def _observe(seen: _MinMax | _Percentile, number: int, value: Value, array: Array) -> None:
-    if value.dtype != "float32" or not array.size:
+def _observe(seen: _MinMax | _Percentile, infinite: dict[str, int], number: int, value: Value, array: Array) -> None:
+    if value.dtype != "float32" or not array.size or value.name in infinite:
         return
     low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise CompileError(
-            where=f"value '{value.name}' in calibration sample {number}",
-            what="it holds NaN or infinity, which int8 cannot show",
-            help="check the sample's preprocessing, or keep the model in float32 (--precision float32)",
-        )
-    seen.add(value.name, array, low, high)
+    if np.isfinite(low) and np.isfinite(high):
+        seen.add(value.name, array, low, high)
+    else:
+        infinite[value.name] = number

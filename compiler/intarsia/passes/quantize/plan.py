@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intarsia.dtypes import FLOATING
+from intarsia.errors import CompileError
 from intarsia.ir.facts import is_narrowing
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization
@@ -14,7 +15,10 @@ from intarsia.passes.calibration import Ranges
 from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.elementwise import TABLED, useful_range
 from intarsia.passes.quantize.forms import Form, form_of
+from intarsia.passes.quantize.masks import masked_nodes
 from intarsia.passes.quantize.scales import quantization_of
+
+_PRODUCTS = ("Conv", "dense", "BatchNormalization")
 
 _CLOSE = 0.75
 """Two ranges this alike may share a scale although one of them is also read elsewhere: it loses under half a bit."""
@@ -30,15 +34,23 @@ class Plan:
 
 
 def make_plan(graph: Graph, ranges: Ranges) -> Plan:
-    """Decide for each node of a fused graph, and choose the scales from the ranges."""
+    """Decide for each node of a fused graph, and choose the scales from the ranges.
+
+    Raises CompileError where a value that has to be quantized was NaN or infinite.
+    """
     refusals: list[Refusal] = []
     forms: dict[Node, Form] = {}
+    masked = masked_nodes(graph, ranges)
     for node in graph.nodes:
         if not any(value is not None and value.dtype in FLOATING for value in (*node.inputs, *node.outputs)):
             continue  # shapes and indices are integers already
         if is_narrowing(node):
             continue
         form = form_of(node)
+        if isinstance(form, Form) and node in masked:
+            form = Refused(masked[node])
+        if isinstance(form, Form):
+            form = _with_finite(node, ranges) or form
         if isinstance(form, Form):
             missing = [value.name for value in _floats(node) if value.name not in ranges.bounds]
             if missing:
@@ -51,6 +63,24 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
         del forms[node]
         refusals.append(Refusal(node, reason))
     return Plan(forms, _choose_scales(graph, forms, ranges), refusals)
+
+
+def _with_finite(node: Node, ranges: Ranges) -> Refused | None:
+    """Why a node stays float that reads or makes NaN or infinity, which int8 cannot show.
+
+    Raises CompileError where it is a product, or reads an input of the model: then the sample is at fault.
+    """
+    bad = next((value for value in _floats(node) if value.name in ranges.infinite), None)
+    if bad is None:
+        return None
+    sample = ranges.infinite[bad.name]
+    if node.op in _PRODUCTS or bad.producer is None:
+        raise CompileError(
+            where=f"value '{bad.name}' in calibration sample {sample}",
+            what="it holds NaN or infinity, which int8 cannot show",
+            help="check the sample's preprocessing, or keep the model in float32 (--precision float32)",
+        )
+    return Refused(f"'{bad.name}' was NaN or infinite in calibration sample {sample}")
 
 
 def _floats(node: Node) -> list[Value]:
