@@ -114,3 +114,19 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 def itemsize_bytes(name: str) -> int:
     """Bytes that one element takes in memory (sub-byte types are held one to a byte)."""
     return int(numpy_dtype(name).itemsize)
+
+
+def is_type_name(name: str) -> bool:
+    """Whether this names an element type, or a sequence or optional of one (or of maps, as ZipMap makes them)."""
+    for _ in range(8):
+        if name in NATIVE or name in EXTENDED or name == "string":
+            return True
+        container, _, inner = name.partition("(")
+        if container not in ("sequence", "optional") or not inner.endswith(")"):
+            return False
+        name = inner[:-1]
+        if name.startswith("map(") and name.endswith(")"):
+            key, _, name = name[len("map(") : -1].partition(",")
+            if key not in (*NATIVE, "string"):
+                return False
+    return False

@@ -11,18 +11,23 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 import numpy as np
 
+from intarsia.artifact.schema import Entry
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
+from intarsia_backends.cpu.library import Facts, LibraryError, library_machine, read_facts
 from intarsia_backends.cpu.machine import machine_features, machine_name
 
 KIND = "cpu"
-INTERFACE = 2
+INTERFACE = 3
 """Version of the C interface between this file and a region's library."""
+
+_AGAIN = "compile the model again with the version of intarsia that is installed here"
 
 FIRST_BOUND = 1000
 """Status of a run that the first check of indices ended; the next check gives one more, and so on."""
@@ -64,29 +69,78 @@ def _spin_microseconds() -> int:
     return int(wish) if wish.isdigit() else 200
 
 
+CODE, WEIGHTS = "region.so", "weights.bin"
+_SIZE_LIMIT = 1 << 40
+
+
 def _check(region: RegionFiles) -> None:
-    facts = region.metadata
+    """Whether manifest, library and this machine agree. Nothing is mapped yet."""
     where = f"region '{region.name}'"
-    if facts.get("interface") != INTERFACE:
+    for name in (CODE, WEIGHTS):
+        if name not in region.files:
+            raise RunError(where=where, what=f"it lacks '{name}'", help=_AGAIN)
+    entry = Entry(region.metadata, f"{where}, metadata in manifest.json")
+    interface = entry.whole("interface", 1, 1 << 16)
+    if interface != INTERFACE:
         raise RunError(
             where=where,
-            what=f"its code has interface version {facts.get('interface')}, and this is version {INTERFACE}",
-            help="compile the model again with the version of intarsia that is installed here",
+            what=f"its code has interface version {interface}, and this is version {INTERFACE}",
+            help=f"{_AGAIN}, or load it with native=False, which needs none of its code",
         )
-    built, here = f"{facts.get('system')} {facts.get('machine')}", f"{platform.system()} {machine_name()}"
+    built, here = f"{entry.text('system')} {entry.text('machine')}", f"{platform.system()} {machine_name()}"
     if built != here:
         raise RunError(
             where=where,
             what=f"its code is for {built}, and this machine is {here}",
-            help="compile the model on a machine like this one, or with a target made for it",
+            help="compile the model on a machine like this one, or with a target made for it, or load it with "
+            "native=False, which needs none of its code",
         )
-    missing = [feature for feature in facts.get("features", ()) if feature not in machine_features()]
+    missing = [feature for feature in entry.texts("features") if feature not in machine_features()]
     if missing:
         raise RunError(
             where=where,
             what=f"its code uses {', '.join(missing)}, which this processor does not have",
             help="compile for 'cpu{level=portable}', which uses only what every such processor has",
         )
+    stated = _stated(region, where)
+    said = Facts(
+        interface,
+        entry.whole("arena_bytes", 0, _SIZE_LIMIT),
+        entry.whole("weights_bytes", 0, _SIZE_LIMIT),
+        len(entry.texts("bounds")),
+        tuple((dtype, shape) for _, dtype, shape in region.inputs),
+        tuple((dtype, shape) for _, dtype, shape in region.outputs),
+    )
+    for item in fields(Facts):
+        found, wanted = getattr(said, item.name), getattr(stated, item.name)
+        if found != wanted:
+            entry.refuse(f"{item.name}: {_shown(found)}, and {CODE} was made for {_shown(wanted)}")
+    if len(region.files[WEIGHTS]) != stated.weights_bytes:
+        size_bytes = len(region.files[WEIGHTS])
+        entry.refuse(f"'weights_bytes' is {stated.weights_bytes}, '{WEIGHTS}' has {size_bytes} bytes")
+
+
+def _shown(fact: Any) -> str:
+    if isinstance(fact, tuple):
+        fact = ", ".join(f"{dtype}[{','.join(map(str, shape))}]" for dtype, shape in fact) or "none"
+    return str(fact)[:120]
+
+
+def _stated(region: RegionFiles, where: str) -> Facts:
+    """What the library says of itself. It need not be of this system to be read."""
+    try:
+        facts, machine = read_facts(region.files[CODE]), library_machine(region.files[CODE])
+    except LibraryError as error:
+        raise RunError(where=f"{where}, file '{CODE}'", what=str(error), help=_AGAIN) from None
+    if facts is None:
+        raise RunError(where=f"{where}, file '{CODE}'", what="it does not say what it was made for", help=_AGAIN)
+    if machine != region.metadata["machine"]:
+        raise RunError(
+            where=f"{where}, file '{CODE}'",
+            what=f"it is for {machine}, and manifest.json says {region.metadata['machine']}",
+            help=_AGAIN,
+        )
+    return facts
 
 
 def _open_library(code: bytes) -> ctypes.CDLL:
@@ -192,13 +246,13 @@ class _CpuRegion(LoadedRegion):
     def __init__(self, region: RegionFiles, processors: Processors) -> None:
         self._name = region.name
         self._outputs = [(shape, np.dtype(dtype)) for _, dtype, shape in region.outputs]
-        self._bounds = [str(text) for text in region.metadata.get("bounds", ())]
-        content = np.frombuffer(region.files["weights.bin"], np.uint8)
+        self._bounds = list(region.metadata["bounds"])
+        content = np.frombuffer(region.files[WEIGHTS], np.uint8)
         self._weights = _aligned_bytes(content.size)
         self._weights[:] = content
         self._facts = len(region.inputs), len(region.outputs), int(region.metadata["arena_bytes"]), self._weights
         self._slots: list[_Slot] = []
-        self._library = _open_library(region.files["region.so"])
+        self._library = _open_library(region.files[CODE])
         self._call: Any = self._library.intarsia_region_call
         self._call.restype = ctypes.c_int
         self._call.argtypes = [ctypes.c_void_p]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from intarsia.errors import CompileError
 from intarsia_backends.cpu.device import FIRST_BOUND
+from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.program import Bounds, Operand, Part, Program, buffer_of
@@ -41,16 +42,17 @@ _STOPWATCH = """static uint64_t now(void) {
 }"""
 
 
-def entry_source(program: Program, symbols: Mapping[Kernel, str], *, profile: bool = False) -> str:
+def entry_source(program: Program, symbols: Mapping[Kernel, str], facts: Facts, *, profile: bool = False) -> str:
     """C text of the entry: all kernels in order, the first status that is not 0 ends the run.
 
+    facts    what the library says of itself
     profile  also note how long each call takes, in PROFILE; for one run at a time
     """
     counts = {kernel: 0 for kernel in symbols}
     for call in program.calls:
         if call.kernel is not None and not isinstance(call.kernel, Bounds):
             counts[call.kernel] = len(call.operands)
-    lines = ["#include <stdint.h>", "#include <string.h>"]
+    lines = ["#include <stdint.h>", "#include <string.h>", facts.source()]
     if profile:
         lines = ["#define _POSIX_C_SOURCE 199309L", *lines, "#include <time.h>", _STOPWATCH]
         lines.append(f"uint64_t {PROFILE}[{max(1, len(program.calls))}];")

@@ -12,6 +12,7 @@ from typing import Any
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
 from intarsia_backends.cpu.device import INTERFACE, KIND
+from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region, write_kernels
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
@@ -81,7 +82,15 @@ class CpuTarget(Target):
                 symbols.setdefault(call.kernel, f"kernel_{len(symbols)}")
         kernels = {symbol: kernel for kernel, symbol in symbols.items()}
         write_object = partial(write_kernels, kernels, self.machine, f"region '{region.name}'")
-        source = entry_source(program, symbols, profile=self.profile)
+        facts = Facts(
+            INTERFACE,
+            program.arena,
+            len(program.weights),
+            len(program.bounds),
+            tuple((value.dtype, value.shape) for value in region.inputs),
+            tuple((value.dtype, value.shape) for value in region.outputs),
+        )
+        source = entry_source(program, symbols, facts, profile=self.profile)
         library = link_region(source, write_object, self.compiler())
         metadata = {
             "interface": INTERFACE,

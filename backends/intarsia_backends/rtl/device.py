@@ -20,7 +20,7 @@ from intarsia_backends.rtl.tools import missing
 from intarsia_backends.simulator.costs import cost_of
 from intarsia_backends.simulator.cycles import Account, CycleReport, Layer, layers_of, model_cycles
 from intarsia_backends.simulator.decoded import Program
-from intarsia_backends.simulator.machine import load_program
+from intarsia_backends.simulator.machine import load_region
 from intarsia_backends.simulator.timeline import Timing
 
 
@@ -51,10 +51,7 @@ class RtlRegion(LoadedRegion):
 
     def __init__(self, region: RegionFiles) -> None:
         self._region = described = read_region(region)
-        try:
-            loaded = load_program(described.program, described.config, described.constants, described.segments)
-        except RunError as error:
-            raise RunError(where=f"{described.where}, {error.where}", what=error.what, help=error.help) from None
+        loaded = load_region(described)
         self._program = loaded.program
         self._modelled = model_cycles(self._program, described.config)
         self._lock = threading.Lock()

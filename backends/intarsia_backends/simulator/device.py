@@ -12,7 +12,7 @@ from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionRes
 from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.overlay.machine.region import KIND, read_region
 from intarsia_backends.simulator.cycles import model_cycles
-from intarsia_backends.simulator.machine import LoadedProgram, Machine, load_program
+from intarsia_backends.simulator.machine import LoadedProgram, Machine, load_region
 
 _IDLE_MACHINES = 4
 
@@ -41,12 +41,7 @@ class SimulatedRegion(LoadedRegion):
 
     def __init__(self, region: RegionFiles) -> None:
         self._region = described = read_region(region)
-        try:
-            self.program: LoadedProgram = load_program(
-                described.program, described.config, described.constants, described.segments
-            )
-        except RunError as error:
-            raise RunError(where=f"{described.where}, {error.where}", what=error.what, help=error.help) from None
+        self.program: LoadedProgram = load_region(described)
         self._counters = model_cycles(self.program.program, described.config).to_counters(described.layers)
         self._idle: list[Machine] = []
         self._lock = threading.Lock()
@@ -66,9 +61,19 @@ class SimulatedRegion(LoadedRegion):
         with self._lock:
             machine = self._idle.pop() if self._idle else None
         if machine is None:
-            machine = Machine(self.program)
+            machine = self._machine()
         outputs = self._region.unpack(machine.run(image))
         with self._lock:
             if len(self._idle) < _IDLE_MACHINES:
                 self._idle.append(machine)
         return RegionResult(outputs, self._counters)
+
+    def _machine(self) -> Machine:
+        try:
+            return Machine(self.program)
+        except MemoryError as error:
+            raise RunError(
+                where=self._region.where,
+                what=f"there is no memory for its segments of {sum(self._region.segments.values())} bytes",
+                help="close other programs, or run it on a machine with more memory",
+            ) from error

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.errors import RunError
+from intarsia.errors import FOREIGN, RunError, said
 from intarsia_backends.overlay.machine import isa
 from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.region import AGAIN, PROGRAM, OverlayRegion
 from intarsia_backends.simulator.bounds import check_bounds, memory_sizes
 from intarsia_backends.simulator.convolution import (
     Parameters,
@@ -105,6 +106,17 @@ def load_program(
     order = legal_order(program, config)
     check_hazards(order, config, sizes)
     return LoadedProgram(program, config, image, dict(segments), order, _StaticConstants(order, config, image))
+
+
+def load_region(region: OverlayRegion) -> LoadedProgram:
+    """The program of a region, as `load_program` makes it ready; errors name the region and its file."""
+    where = f"{region.where}, file '{PROGRAM}'"
+    try:
+        return load_program(region.program, region.config, region.constants, region.segments)
+    except RunError as error:
+        raise RunError(where=f"{where}, {error.where}", what=error.what, help=error.help) from None
+    except FOREIGN as error:
+        raise RunError(where=where, what=f"it cannot be made ready: {said(error)}", help=AGAIN) from error
 
 
 def _check_sums(operations: Sequence[Operation]) -> None:

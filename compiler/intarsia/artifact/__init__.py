@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +47,7 @@ class Artifact:
             for path, data in sorted(files.items())
         }
         whole = {"format_version": FORMAT_VERSION, "producer": producer(), **manifest, "files": listed}
-        self.manifest: dict[str, Any] = json.loads(to_json(whole))
+        self.manifest: dict[str, Any] = from_json(to_json(whole), "manifest")
         self.contents: Manifest = parse(self.manifest, "manifest")
         self.files: dict[str, bytes] = dict(files)
 
@@ -60,13 +59,12 @@ class Artifact:
         or is there besides, and where a newer version wrote it.
         """
         where = f"artifact {os.fspath(path)}"
-        files = storage.read(Path(path))
-        text = storage.guarded_manifest(files, where)
         artifact = cls.__new__(cls)
-        artifact.manifest = from_json(text, f"{where}, file '{MANIFEST_NAME}'")
-        artifact.contents = parse(artifact.manifest, f"{where}, file '{MANIFEST_NAME}'")
-        artifact.files = {name: data for name, data in files.items() if name not in (MANIFEST_NAME, DIGEST_NAME)}
-        storage.check_files(artifact.files, artifact.contents, where)
+        with storage.opened(Path(path)) as stored:
+            text = storage.guarded_manifest(stored, where)
+            artifact.manifest = from_json(text, f"{where}, file '{MANIFEST_NAME}'")
+            artifact.contents = parse(artifact.manifest, f"{where}, file '{MANIFEST_NAME}'")
+            artifact.files = storage.read_files(stored, artifact.contents)
         return artifact
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

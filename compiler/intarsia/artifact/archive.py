@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import binascii
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-from intarsia.artifact.names import clash, complaint
+from intarsia.artifact.names import LENGTH_LIMIT, clash, complaint
 from intarsia.errors import RunError
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -27,6 +28,9 @@ _REGULAR_FILE_0644 = 0o100644 << 16
 FILES_LIMIT = 0xFFFE
 BYTES_LIMIT = 0xFFFF_0000
 """What a zip without its 64-bit extension holds."""
+
+ARCHIVE_LIMIT = BYTES_LIMIT + (FILES_LIMIT + 1) * (_LOCAL.size + _CENTRAL.size + 2 * LENGTH_LIMIT)
+"""Bytes of the longest zip that may be one of ours, its headers included."""
 
 
 def pack(files: Mapping[str, bytes]) -> Iterator[bytes]:
@@ -80,51 +84,84 @@ def _tail(directory: list[bytes], offset: int) -> Iterator[bytes]:
     yield _END.pack(b"PK\5\6", 0, 0, count, count, size_bytes, offset, 0)
 
 
-def unpack(archive: bytes, where: str) -> dict[str, bytes]:
-    """The files of an archive that `pack` wrote.
+class Member(NamedTuple):
+    """A file inside: its name, checksum, and where its bytes lie in the archive."""
 
-    archive  the whole zip file
-    where    how errors name it
-    returns  contents by name; their checksums are right, their names safe
+    name: str
+    checksum: int
+    start: int
+    size_bytes: int
+
+
+Read = Callable[[int, int], bytes]
+"""(start, bytes) -> so many bytes of the archive, fewer where it ends before."""
+
+
+def members(read: Read, archive_bytes: int, where: str) -> list[Member]:
+    """What an archive that `pack` wrote holds. Headers and directory are read and compared, no file's bytes.
+
+    archive_bytes  length of the whole zip file
+    where          how errors name it
 
     Raises RunError, naming the file inside, for any archive that `pack` cannot have written.
     """
-    files: dict[str, bytes] = {}
+    found: list[Member] = []
     directory: list[bytes] = []
-    view, offset, previous = memoryview(archive), 0, ""
-    if archive[:4] != b"PK\3\4":
+    offset, previous = 0, ""
+    if read(0, 4) != b"PK\3\4":
         raise RunError(where=where, what="it does not begin as an artifact does", help="give a file that compile made")
-    while archive[offset : offset + 4] != b"PK\1\2":
+    if archive_bytes > ARCHIVE_LIMIT:
+        raise _damaged(where, f"it has {archive_bytes} bytes, a zip has at most {ARCHIVE_LIMIT}")
+    while True:
+        header = read(offset, _LOCAL.size)
+        if header[:4] == b"PK\1\2":
+            break
         place = f"{where}, after '{previous}'" if previous else where
-        if offset + _LOCAL.size > len(archive):
-            raise _damaged(place, f"it ends, or is broken, at byte {offset} of {len(archive)}")
-        fields = _LOCAL.unpack_from(archive, offset)
+        if len(header) < _LOCAL.size:
+            raise _damaged(place, f"it ends, or is broken, at byte {offset} of {archive_bytes}")
+        fields = _LOCAL.unpack(header)
         checksum, size_bytes, name_bytes = fields[6], fields[7], fields[9]
         start = offset + _LOCAL.size + name_bytes
-        name = _name(archive[offset + _LOCAL.size : start], previous, place)
+        encoded = read(offset + _LOCAL.size, name_bytes)
+        name = _name(encoded, previous, place)
         place = f"{where}, file '{name}'"
-        if archive[offset:start] != _local(name, checksum, size_bytes):
+        if header + encoded != _local(name, checksum, size_bytes):
             raise _damaged(place, f"the header at byte {offset} is not as intarsia writes it")
-        if start + size_bytes > len(archive):
-            raise _damaged(place, f"{size_bytes} bytes are announced, the archive has {len(archive) - start} more")
-        data = bytes(view[start : start + size_bytes])
-        if binascii.crc32(data) != checksum:
-            raise _damaged(place, "the contents do not have the checksum that the archive says")
-        files[name] = data
+        if start + size_bytes > archive_bytes:
+            raise _damaged(place, f"{size_bytes} bytes are announced, the archive has {archive_bytes - start} more")
+        if len(found) == FILES_LIMIT:
+            raise _damaged(place, f"it is one more than the {FILES_LIMIT} files that a zip may hold")
+        found.append(Member(name, checksum, start, size_bytes))
         directory.append(_central(name, checksum, size_bytes, offset))
         offset, previous = start + size_bytes, name
-    names = list(files)
     for index, expected in enumerate(_tail(directory, offset)):
-        if archive[offset : offset + len(expected)] != expected:
-            what = f"entry of '{names[index]}'" if index < len(names) else "end record"
+        if read(offset, len(expected)) != expected:
+            what = f"entry of '{found[index].name}'" if index < len(found) else "end record"
             raise _damaged(f"{where}, zip directory", f"the {what} at byte {offset} does not fit the files")
         offset += len(expected)
-    if offset != len(archive):
-        raise _damaged(where, f"{len(archive) - offset} bytes follow the end of the archive")
-    pair = clash(files)
+    if offset != archive_bytes:
+        raise _damaged(where, f"{archive_bytes - offset} bytes follow the end of the archive")
+    pair = clash(member.name for member in found)
     if pair is not None:
         raise _damaged(where, f"the names '{pair[0]}' and '{pair[1]}' cannot stand in one folder")
-    return files
+    return found
+
+
+def content(read: Read, member: Member, where: str) -> bytes:
+    """The bytes of one file. RunError where they do not have the checksum that its header says."""
+    data = read(member.start, member.size_bytes)
+    if len(data) != member.size_bytes or binascii.crc32(data) != member.checksum:
+        raise _damaged(f"{where}, file '{member.name}'", "the contents do not have the checksum that the archive says")
+    return data
+
+
+def unpack(archive: bytes, where: str) -> dict[str, bytes]:
+    """The files of an archive that `pack` wrote, by name; errors as from `members` and `content`."""
+
+    def read(start: int, size_bytes: int) -> bytes:
+        return archive[start : start + size_bytes]
+
+    return {member.name: content(read, member, where) for member in members(read, len(archive), where)}
 
 
 def _name(encoded: bytes, previous: str, where: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import math
+import re
 import struct
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from intarsia.errors import RunError
 
 _MAGIC = b"\x93NUMPY\1\0"
 _ALIGNMENT_BYTES = 64
+_EMPTY_LIMIT = 1 << 20
+"""Texts without a character: no bytes of the file vouch for their number."""
+
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<descr>[<>|=]?[?biufcUV][0-9]{0,9})', 'fortran_order': False, "
+    rb"'shape': \((?P<shape>(?:[0-9]{1,15}(?:, ?|(?=\))))*)\), \} *\n"
+)
 
 
 def to_npy(array: Array) -> bytes:
@@ -34,14 +41,20 @@ def to_npy(array: Array) -> bytes:
     return _MAGIC + struct.pack("<H", len(header)) + header + little.tobytes()
 
 
-def from_npy(data: bytes, dtype: str, where: str) -> Array:
+def from_npy(data: bytes, dtype: str, where: str, shape: Sequence[int | None] | None = None) -> Array:
     """The array that `to_npy` wrote; dtype is its name in `intarsia.dtypes`.
+
+    shape  sizes that it must have, None for any; None altogether where any shape will do
 
     Raises RunError, naming `where`, for anything else, sizes that do not fit included.
     """
     try:
-        return _parse(data, dtype)
-    except (KeyError, SyntaxError, TypeError, ValueError, struct.error, UnicodeDecodeError) as error:
+        array = _parse(data, dtype)
+        if shape is not None and not _fits(array.shape, shape):
+            wanted = ", ".join("?" if size is None else str(size) for size in shape)
+            raise ValueError(f"its shape is {list(array.shape)}, and the manifest says [{wanted}]")
+        return array
+    except (ImportError, MemoryError, OverflowError, TypeError, ValueError, struct.error) as error:
         raise RunError(
             where=where,
             what=f"it is not a .npy file of {dtype} as intarsia writes it ({error})",
@@ -49,25 +62,36 @@ def from_npy(data: bytes, dtype: str, where: str) -> Array:
         ) from error
 
 
+def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(found) == len(wanted) and all(size in (None, here) for here, size in zip(found, wanted))
+
+
 def _parse(data: bytes, dtype: str) -> Array:
     if data[: len(_MAGIC)] != _MAGIC:
         raise ValueError("no .npy magic")
     (header_bytes,) = struct.unpack_from("<H", data, len(_MAGIC))
     start = len(_MAGIC) + 2 + header_bytes
-    header: dict[str, Any] = ast.literal_eval(data[len(_MAGIC) + 2 : start].decode("ascii").strip())
-    stored, shape = np.dtype(header["descr"]), tuple(int(size) for size in header["shape"])
-    wanted = numpy_dtype(dtype)
-    if stored.kind not in "?biufcUV" or header["fortran_order"] or any(size < 0 for size in shape):
+    header = _HEADER.fullmatch(data[len(_MAGIC) + 2 : start])  # not evaluated: a header may nest without end
+    if header is None:
         raise ValueError("a header of another kind")
+    stored = np.dtype(header["descr"].decode("ascii"))
+    shape = tuple(int(size) for size in header["shape"].decode("ascii").split(",") if size.strip())
+    wanted = numpy_dtype(dtype)
     if dtype != "string" and (stored.itemsize != wanted.itemsize or (stored.kind == "V") != (dtype in EXTENDED)):
         raise ValueError(f"it holds {stored}")
     if dtype not in EXTENDED and dtype != "string" and stored != wanted.newbyteorder("<"):
         raise ValueError(f"it holds {stored}")
-    if dtype == "string" and stored.kind != "U":
+    if dtype == "string" and (stored.kind != "U" or stored != stored.newbyteorder("<")):
         raise ValueError(f"it holds {stored}")
     if math.prod(shape) * stored.itemsize != len(data) - start:
         raise ValueError(f"shape {list(shape)} does not fit {len(data) - start} bytes")
     if stored.itemsize == 0:
+        if math.prod(shape) > _EMPTY_LIMIT:
+            raise ValueError(f"{math.prod(shape)} empty texts")
         return np.full(shape, "", dtype=object)
+    if dtype == "string":
+        numbers = np.frombuffer(data, "<u4", offset=start)
+        if ((numbers > 0x10FFFF) | (numbers >> 11 == 0xD800 >> 11)).any():
+            raise ValueError("it holds numbers that are no characters")
     array = np.frombuffer(data, stored, math.prod(shape), start).reshape(shape)
     return array.view(wanted) if dtype in EXTENDED else array.astype(wanted)

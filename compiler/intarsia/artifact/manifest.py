@@ -25,16 +25,23 @@ import numpy as np
 
 from intarsia.artifact.names import clash, complaint
 from intarsia.artifact.schema import Entry
-from intarsia.dtypes import EXTENDED, NATIVE
+from intarsia.artifact.strict_json import parse_json
+from intarsia.dtypes import is_type_name
 from intarsia.errors import RunError
 from intarsia.version import __version__
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 DIGEST_NAME = "manifest.sha256"
+SIGNATURES_NAME = "manifest.signatures"
+GUARDS = (MANIFEST_NAME, DIGEST_NAME, SIGNATURES_NAME)
+"""Files beside those that the manifest lists."""
+
 MANIFEST_LIMIT_BYTES = 64 << 20
 BATCH_LIMIT = 1 << 20
 SIZE_LIMIT = 1 << 40
+FIGURE_LIMIT = 1 << 63
+RANK_LIMIT = 64
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -119,8 +126,14 @@ class Manifest:
 
 
 def to_json(manifest: Mapping[str, Any]) -> bytes:
-    """The one spelling of a manifest: sorted names, one entry a line, ASCII, no NaN."""
-    text = json.dumps(manifest, default=_plain, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    """The one spelling of a manifest: sorted names, one entry a line, ASCII, no NaN.
+
+    Raises RunError where it holds what JSON has no spelling for.
+    """
+    try:
+        text = json.dumps(manifest, default=_plain, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    except (RecursionError, TypeError, ValueError) as error:
+        raise _broken("manifest", f"it has no spelling as JSON: {error}") from error
     return text.encode("ascii") + b"\n"
 
 
@@ -141,12 +154,7 @@ def digest_file(manifest: bytes) -> bytes:
 
 def from_json(text: bytes, where: str) -> dict[str, Any]:
     """The object that a manifest's text spells, in a format that this version reads."""
-    if len(text) > MANIFEST_LIMIT_BYTES:
-        raise _broken(where, f"it has {len(text)} bytes, at most {MANIFEST_LIMIT_BYTES}")
-    try:
-        data = json.loads(text.decode("ascii"))
-    except (ValueError, RecursionError) as error:
-        raise _broken(where, f"it is not JSON: {type(error).__name__}: {error}") from error
+    data = parse_json(text, where, MANIFEST_LIMIT_BYTES)
     if not isinstance(data, dict):
         raise _broken(where, "it is not a JSON object")
     check_version(data, where)
@@ -194,7 +202,9 @@ def parse(data: Mapping[str, Any], where: str) -> Manifest:
         metadata=entry.object("metadata"),
     )
     entry.done()
+    _check_metadata(manifest, f"{where}, metadata")
     _check_flow(manifest, entry)
+    _check_placements(manifest, entry)
     _check_files(manifest, entry)
     return manifest
 
@@ -202,12 +212,12 @@ def parse(data: Mapping[str, Any], where: str) -> Manifest:
 def _tensor(data: Any, where: str) -> Tensor:
     entry = Entry(data, where)
     name, dtype = entry.text("name"), entry.text("dtype")
-    if dtype not in NATIVE + EXTENDED + ("string",) and not dtype.startswith(("sequence(", "optional(")):
-        entry.refuse(f"no element type is called {dtype!r}")
+    if not is_type_name(dtype):
+        entry.refuse(f"'dtype': no element type is called {dtype[:80]!r}")
     shape = entry.take("shape")
     if shape is not None:
-        if not isinstance(shape, (list, tuple)) or len(shape) > 64 or not all(map(_is_size, shape)):
-            entry.refuse(f"{shape!r:.80} is not a shape")
+        if not isinstance(shape, (list, tuple)) or len(shape) > RANK_LIMIT or not all(map(_is_size, shape)):
+            entry.refuse(f"'shape': {repr(shape)[:80]} is not a shape")
         shape = tuple(shape)
     quantization = None
     if entry.rest.get("quantization") is not None:
@@ -230,8 +240,8 @@ def _region(data: Any, where: str) -> Region:
     name = entry.text("name")
     trouble = complaint(name) or ("it holds a slash" if "/" in name else None)
     if trouble:
-        entry.refuse(f"a region is called {name[:80]!r}: {trouble}")
-    layers = entry.objects("layers") if "layers" in entry.rest else ()
+        entry.refuse(f"'name': a region is called {name[:80]!r}: {trouble}")
+    layers = entry.each("layers", _layer) if "layers" in entry.rest else ()
     region = Region(
         name,
         entry.text("kind"),
@@ -242,6 +252,12 @@ def _region(data: Any, where: str) -> Region:
         layers,
     )
     entry.done()
+    if len(set(region.files)) < len(region.files):
+        entry.refuse("'files' names one twice")
+    if "blockings" in region.metadata:  # what reports show of any region
+        blockings = Entry(region.metadata["blockings"], f"{where}, metadata, blockings")
+        for key in list(blockings.rest):
+            blockings.whole(key, 0, FIGURE_LIMIT)
     return region
 
 
@@ -249,7 +265,29 @@ def _placement(data: Any, where: str) -> Mapping[str, Any]:
     entry = Entry(data, where)
     for key in ("name", "op", "place"):
         entry.text(key)
+    if "region" in entry.rest:
+        entry.text("region")
+    _figures(entry)
     return dict(data)
+
+
+def _layer(data: Any, where: str) -> Mapping[str, Any]:
+    entry = Entry(data, where)
+    for key in ("name", "op"):
+        if key in entry.rest:
+            entry.text(key)
+    _figures(entry)
+    return dict(data)
+
+
+_FIGURES = ("macs", "cycles", "modelled_cycles", "bytes_read", "bytes_written", "onchip_peak_bytes", "utilisation")
+
+
+def _figures(entry: Entry) -> None:
+    """Figures that reports add up, where they are given; whatever else a backend records stays unread."""
+    for key in _FIGURES:
+        if entry.rest.get(key) is not None:
+            entry.number(key, 0.0, 0.0, float(FIGURE_LIMIT))
 
 
 def _vector(data: Any, where: str) -> VectorEntry:
@@ -268,7 +306,7 @@ def _files(data: Any, where: str) -> dict[str, FileEntry]:
     entry, files = Entry(data, where), {}
     for path in sorted(entry.rest, key=str):
         trouble = complaint(path)
-        if trouble is None and path in (MANIFEST_NAME, DIGEST_NAME):
+        if trouble is None and path in GUARDS:
             trouble = "the name is taken"
         if trouble is not None:
             entry.refuse(f"{path[:80]!r} may not be a file of an artifact: {trouble}")
@@ -284,33 +322,76 @@ def _files(data: Any, where: str) -> dict[str, FileEntry]:
     return files
 
 
+def _check_metadata(manifest: Manifest, where: str) -> None:
+    """What commands and reports read of the metadata; anything may stand beside it."""
+    entry = Entry(manifest.metadata, where)
+    for key in ("facts", "host_code"):
+        if key in entry.rest:
+            facts = entry.entry(key)
+            for name, low in (("clock_mhz_assumption", 1e-6), ("macs_per_cycle", 0.0)):
+                if facts.rest.get(name) is not None:
+                    facts.number(name, 1.0, low, 1e12)
+    if "notes" in entry.rest:
+        for index, item in enumerate(entry.sequence("notes")):
+            if not isinstance(item, (list, tuple)) or len(item) != 2 or not all(isinstance(text, str) for text in item):
+                entry.refuse(f"'notes'[{index}] is not a topic and a text")
+
+
 def _check_flow(manifest: Manifest, entry: Entry) -> None:
-    """Every value is made once, and before it is read."""
-    known: set[str] = set()
+    """Every value is made once, before it is read, and of one type wherever it stands."""
+    known: dict[str, Tensor] = {}
+
+    def check(tensor: Tensor, value: str, where: str) -> None:
+        made = known[value]
+        for field in ("dtype", "shape", "quantization"):
+            found, wanted = getattr(tensor, field), getattr(made, field)
+            if found != wanted:
+                entry.refuse(f"{where} has the {field} {_shown(found)}, and the value has {_shown(wanted)}")
+
     for tensor in manifest.inputs:
         if tensor.name in known or tensor.value != tensor.name or tensor.file is not None:
             entry.refuse(f"the input '{tensor.name}' stands twice, or is not a value that the caller gives")
-        known.add(tensor.name)
+        known[tensor.name] = tensor
     names: set[str] = set()
     for region in manifest.regions:
         if region.name in names:
             entry.refuse(f"two regions are called '{region.name}'")
         names.add(region.name)
+        for tensor in (*region.inputs, *region.outputs):
+            if tensor.value != tensor.name or tensor.file is not None:
+                entry.refuse(f"region '{region.name}': '{tensor.name}' has a 'value' or a 'file' of its own")
         for tensor in region.inputs:
             if tensor.name not in known:
                 entry.refuse(f"region '{region.name}' reads '{tensor.name}', which nothing before it makes")
+            check(tensor, tensor.name, f"'{tensor.name}' among the inputs of region '{region.name}'")
         for tensor in region.outputs:
             if tensor.name in known:
                 entry.refuse(f"region '{region.name}' makes '{tensor.name}', which exists already")
-            known.add(tensor.name)
+            known[tensor.name] = tensor
     for tensor in manifest.outputs:
-        if tensor.file is None and tensor.value not in known:
+        if tensor.file is not None:
+            continue
+        if tensor.value not in known:
             entry.refuse(f"the output '{tensor.name}' is '{tensor.value}', which nothing makes")
+        check(tensor, tensor.value, f"the output '{tensor.name}'")
     sources: dict[str, tuple[str, FileEntry | None]] = {}
     for tensor in manifest.outputs:  # a model may give one value twice; its name then stands for both
         source = (tensor.value, None if tensor.file is None else manifest.files.get(tensor.file))
         if sources.setdefault(tensor.name, source) != source:
             entry.refuse(f"two outputs have the name '{tensor.name}'")
+
+
+def _shown(fact: Any) -> str:
+    return str(list(fact) if isinstance(fact, tuple) else fact)[:80]
+
+
+def _check_placements(manifest: Manifest, entry: Entry) -> None:
+    """Every op stands once."""
+    names = set[str]()
+    for index, placement in enumerate(manifest.placements):
+        if placement["name"] in names:
+            entry.refuse(f"placements[{index}]: the 'name' {placement['name'][:80]!r} stands twice")
+        names.add(placement["name"])
 
 
 def _check_files(manifest: Manifest, entry: Entry) -> None:

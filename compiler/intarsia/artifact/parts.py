@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intarsia.artifact.arrays import to_npy
+from intarsia.artifact.strict_json import parse_json
 from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph, Value
@@ -15,6 +16,8 @@ from intarsia.ir.serialize import from_data, to_data
 GRAPH_FILE, WEIGHTS_FILE = "graph.json", "weights.bin"
 WHOLE_GRAPH = "graph"
 """Folder of the whole model's graph, for verification."""
+
+GRAPH_LIMIT_BYTES = 256 << 20
 
 EVALUATOR = "evaluator"
 """Place of nodes that no code generator takes, and kind of the region that they make: the session runs it by itself, by
@@ -33,12 +36,7 @@ def read_graph(files: Mapping[str, bytes], where: str) -> Graph:
     for name in (GRAPH_FILE, WEIGHTS_FILE):
         if name not in files:
             raise RunError(where=where, what=f"'{name}' is missing", help="compile the model again")
-    try:
-        data = json.loads(files[GRAPH_FILE].decode("ascii"))
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            where=where, what=f"'{GRAPH_FILE}' is not JSON: {error}", help="compile the model again"
-        ) from error
+    data = parse_json(files[GRAPH_FILE], f"{where}, file '{GRAPH_FILE}'", GRAPH_LIMIT_BYTES)
     return from_data(data, files[WEIGHTS_FILE])
 
 

@@ -45,12 +45,31 @@ class Entry:
             self.refuse(f"'{key}' is {_show(value)}, not a whole number from {low} to {high}")
         return value
 
-    def number(self, key: str, default: float) -> float:
-        """A number of 0 or more; the default where it is left out."""
+    def number(self, key: str, default: float, low: float = 0.0, high: float = 1e300) -> float:
+        """A number from low to high; the default where it is left out."""
         value = self.rest.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            self.refuse(f"'{key}' is {_show(value)}, not a number that is 0 or more")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            span = f"from {low:g} to {high:g}" if high < 1e300 else f"that is {low:g} or more"
+            self.refuse(f"'{key}' is {_show(value)}, not a number {span}")
         return float(value)
+
+    def flag(self, key: str) -> bool:
+        """True or False, which must be there."""
+        value = self.take(key)
+        if not isinstance(value, bool):
+            self.refuse(f"'{key}' is {_show(value)}, not true or false")
+        return value
+
+    def choice(self, key: str, choices: Sequence[str]) -> str:
+        """One of some texts that must be there."""
+        value = self.take(key)
+        if not isinstance(value, str) or value not in choices:
+            self.refuse(f"'{key}' is {_show(value)}, not one of {', '.join(choices)}")
+        return value
+
+    def entry(self, key: str) -> Entry:
+        """An object that must be there, to be read in turn."""
+        return Entry(self.take(key), f"{self.where}, {key}")
 
     def object(self, key: str) -> dict[str, Any]:
         """An object; an empty one where it is left out."""

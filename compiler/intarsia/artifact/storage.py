@@ -6,15 +6,30 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from zipfile import BadZipFile, ZipFile
 
-from intarsia.artifact.archive import pack, unpack
-from intarsia.artifact.manifest import DIGEST_NAME, MANIFEST_NAME, Manifest, digest_file
+from intarsia.artifact.archive import FILES_LIMIT, content, members, pack
+from intarsia.artifact.manifest import (
+    DIGEST_NAME,
+    GUARDS,
+    MANIFEST_LIMIT_BYTES,
+    MANIFEST_NAME,
+    SIGNATURES_NAME,
+    SIZE_LIMIT,
+    Manifest,
+    digest_file,
+)
 from intarsia.artifact.names import complaint
 from intarsia.errors import RunError
 from intarsia.outputs import check_output, write_output
+
+LIMITS = {MANIFEST_NAME: MANIFEST_LIMIT_BYTES, DIGEST_NAME: 1 << 10, SIGNATURES_NAME: 1 << 16}
+"""Most bytes of files by name; others have at most SIZE_LIMIT."""
 
 
 def is_artifact(path: Path) -> bool:
@@ -119,43 +134,135 @@ def _write_folder(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
     shutil.rmtree(old)
 
 
-def read(path: Path) -> dict[str, bytes]:
-    """All files of the artifact at `path`, manifest and digest included, not yet compared with the manifest."""
+class Stored(Mapping[str, bytes]):
+    """The files of an artifact on disk, read when they are asked for; their sizes are known before.
+
+    Looking a file up raises RunError where it cannot be read, is not what it was when it was listed, or is larger than
+    one of its name may be.
+    """
+
+    def __init__(self, where: str, sizes: Mapping[str, int], read: Callable[[str], bytes]) -> None:
+        self.where = where
+        self.sizes = dict(sizes)
+        self._read = read
+
+    def __getitem__(self, name: str) -> bytes:
+        size_bytes, limit = self.sizes[name], LIMITS.get(name, SIZE_LIMIT)
+        if size_bytes > limit:
+            raise RunError(
+                where=f"{self.where}, file '{name}'",
+                what=f"it has {size_bytes} bytes, at most {limit}",
+                help="the artifact was not written by intarsia; compile the model again",
+            )
+        try:
+            return self._read(name)
+        except MemoryError as error:
+            raise RunError(
+                where=f"{self.where}, file '{name}'",
+                what=f"there is no memory for its {size_bytes} bytes",
+                help="close other programs, or load it on a machine with more memory",
+            ) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Stored]:
+    """The files of the artifact at `path`, manifest and digest included, not yet compared with the manifest."""
     where = f"artifact {path}"
     try:
         if path.is_dir():
-            return _read_folder(path, where)
-        if path.exists() and not path.is_file():
-            raise RunError(where=where, what="it is neither a file nor a folder", help="check the path")
-        return unpack(path.read_bytes(), where)
+            yield _folder(path, where)
+        else:
+            if path.exists() and not path.is_file():
+                raise RunError(where=where, what="it is neither a file nor a folder", help="check the path")
+            with open(path, "rb", buffering=0, opener=_open_unblocked) as stream:
+                yield _zip(stream, where)
     except FileNotFoundError as error:
         raise RunError(where=where, what="there is no such file", help="check the path") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError for a path that no file can have
+        said = getattr(error, "strerror", None) or error
         raise RunError(
-            where=where, what=f"it cannot be read: {error.strerror or error}", help="check the path and its permissions"
+            where=where, what=f"it cannot be read: {said}", help="check the path and its permissions"
         ) from error
 
 
-def _read_folder(path: Path, where: str) -> dict[str, bytes]:
-    files, waiting = {}, [""]
+def _zip(stream: IO[bytes], where: str) -> Stored:
+    def read(start: int, size_bytes: int) -> bytes:
+        stream.seek(start)
+        pieces = []
+        while size_bytes > 0:
+            piece = stream.read(size_bytes)
+            if not piece:
+                break
+            pieces.append(piece)
+            size_bytes -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    found = {member.name: member for member in members(read, os.fstat(stream.fileno()).st_size, where)}
+    sizes = {name: member.size_bytes for name, member in found.items()}
+    return Stored(where, sizes, lambda name: content(read, found[name], where))
+
+
+def _folder(path: Path, where: str) -> Stored:
+    sizes: dict[str, int] = {}
+    waiting, seen = [""], 0
     while waiting:
         prefix = waiting.pop()
-        for entry in sorted(os.scandir(path / prefix), key=lambda item: item.name):
-            name = prefix + entry.name
-            trouble = complaint(name)
-            if trouble is None and entry.is_symlink():
-                trouble = "it is a link"
-            if trouble is not None:
-                raise RunError(
-                    where=f"{where}, file {name!r}",
-                    what=f"it may not be part of an artifact: {trouble}",
-                    help="remove it, or copy the artifact again",
-                )
-            if entry.is_dir():
-                waiting.append(f"{name}/")
-            else:
-                files[name] = Path(entry.path).read_bytes()
-    return files
+        with os.scandir(path / prefix) as entries:
+            for entry in entries:
+                name, status = prefix + entry.name, entry.stat(follow_symlinks=False)
+                seen += 1
+                trouble = complaint(name) or _kind_trouble(status.st_mode)
+                if trouble is None and seen > FILES_LIMIT:
+                    trouble = f"there are more than {FILES_LIMIT} files and folders"
+                if trouble is not None:
+                    raise _no_part(where, name, trouble)
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(f"{name}/")
+                else:
+                    sizes[name] = status.st_size
+
+    def read(name: str) -> bytes:
+        # Between listing and opening anything may have taken its place: a pipe, say, which would never end.
+        with open(path / name, "rb", opener=_open_itself) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _no_part(where, name, "it is no file any more")
+            data = stream.read(sizes[name] + 1)
+        if len(data) != sizes[name]:
+            raise _changed(where, name, "it changed while it was read")
+        return data
+
+    return Stored(where, dict(sorted(sizes.items())), read)
+
+
+def _kind_trouble(mode: int) -> str | None:
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "it is a link" if stat.S_ISLNK(mode) else "it is neither a file nor a folder"
+
+
+def _no_part(where: str, name: str, trouble: str) -> RunError:
+    return RunError(
+        where=f"{where}, file {name!r}",
+        what=f"it may not be part of an artifact: {trouble}",
+        help="remove it, or copy the artifact again",
+    )
+
+
+def _open_unblocked(path: str, flags: int) -> int:
+    """Open without waiting for whoever writes to a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """The same, and not through a link."""
+    return _open_unblocked(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def guarded_manifest(files: Mapping[str, bytes], where: str) -> bytes:
@@ -168,18 +275,33 @@ def guarded_manifest(files: Mapping[str, bytes], where: str) -> bytes:
     return files[MANIFEST_NAME]
 
 
+def read_files(stored: Stored, manifest: Manifest) -> dict[str, bytes]:
+    """All files but the guards, compared with the manifest: names and sizes before any is read, then every byte."""
+    _check_names(stored.sizes, manifest, stored.where)
+    return {name: _checked(stored[name], name, manifest, stored.where) for name in sorted(manifest.files)}
+
+
 def check_files(files: Mapping[str, bytes], manifest: Manifest, where: str) -> None:
-    """Compare files (without manifest and digest) with the manifest: all there, none besides, every byte as written."""
-    for name in sorted(set(files) - set(manifest.files)):
+    """Compare files (without guards) with the manifest: all there, none besides, every byte as written."""
+    _check_names({name: len(data) for name, data in files.items()}, manifest, where)
+    for name in sorted(manifest.files):
+        _checked(files[name], name, manifest, where)
+
+
+def _check_names(sizes: Mapping[str, int], manifest: Manifest, where: str) -> None:
+    for name in sorted(set(sizes) - set(manifest.files) - set(GUARDS)):
         raise _changed(where, name, "the manifest does not know it")
     for name in sorted(manifest.files):
-        entry = manifest.files[name]
-        if name not in files:
+        if name not in sizes:
             raise _changed(where, name, "it is missing")
-        if len(files[name]) != entry.bytes:
-            raise _changed(where, name, f"it has {len(files[name])} bytes, the manifest says {entry.bytes}")
-        if hashlib.sha256(files[name]).hexdigest() != entry.sha256:
-            raise _changed(where, name, "its SHA-256 is not the one in the manifest")
+        if sizes[name] != manifest.files[name].bytes:
+            raise _changed(where, name, f"it has {sizes[name]} bytes, the manifest says {manifest.files[name].bytes}")
+
+
+def _checked(data: bytes, name: str, manifest: Manifest, where: str) -> bytes:
+    if hashlib.sha256(data).hexdigest() != manifest.files[name].sha256:
+        raise _changed(where, name, "its SHA-256 is not the one in the manifest")
+    return data
 
 
 def _changed(where: str, name: str, what: str) -> RunError:

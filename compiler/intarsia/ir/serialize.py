@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.dtypes import EXTENDED, NATIVE, Array, dtype_name, numpy_dtype
+from intarsia.dtypes import NATIVE, Array, dtype_name, is_type_name, numpy_dtype
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
@@ -278,6 +278,5 @@ def _shape(data: Any) -> tuple[int | None, ...]:
 
 def _type_name(data: Any) -> str:
     name = _text(data)
-    known = name in NATIVE or name in EXTENDED or name == "string" or name.startswith(("sequence(", "optional("))
-    _check(known, lambda: f"no element type is called {name!r}")
+    _check(is_type_name(name), lambda: f"no element type is called {name!r}")
     return name

@@ -293,7 +293,8 @@ def _given_back(artifact: Artifact) -> tuple[tuple[str, Array | None, bool], ...
     rows: list[tuple[str, Array | None, bool]] = []
     for item in artifact.contents.outputs:
         if item.file is not None:
-            rows.append((item.value, from_npy(artifact.files[item.file], item.dtype, f"file '{item.file}'"), True))
+            constant = from_npy(artifact.files[item.file], item.dtype, f"file '{item.file}'", item.shape)
+            rows.append((item.value, constant, True))
             continue
         rows.append((item.value, None, item.value in had))
         had.add(item.value)

@@ -9,6 +9,7 @@ import numpy as np
 
 from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
+from intarsia.artifact.manifest import Tensor
 from intarsia.artifact.parts import whole_graph
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
@@ -39,10 +40,12 @@ def read_vectors(artifact: Artifact) -> list[tuple[list[Array], list[Array]]]:
     """Inputs and expected outputs of each test vector. Raises RunError where a file is not the array it should be."""
     contents = artifact.contents
 
-    def arrays(paths: tuple[str, ...], dtypes: list[str]) -> list[Array]:
-        return [from_npy(artifact.files[path], dtype, f"file '{path}'") for path, dtype in zip(paths, dtypes)]
+    def arrays(paths: Sequence[str], items: Sequence[Tensor]) -> list[Array]:
+        return [
+            from_npy(artifact.files[path], item.dtype, f"file '{path}'", item.shape) for path, item in zip(paths, items)
+        ]
 
-    inputs, outputs = [item.dtype for item in contents.inputs], [item.dtype for item in contents.outputs]
+    inputs, outputs = contents.inputs, contents.outputs
     return [(arrays(entry.inputs, inputs), arrays(entry.outputs, outputs)) for entry in contents.vectors]
 
 

@@ -26,6 +26,30 @@ PARAMETER_GROUP_BYTES = 8 * LANES
 
 TABLE_BYTES = 256
 
+ADDRESS_WORDS = 1 << 16
+"""Words of a memory on chip that instruction fields reach."""
+
+LIMITS: Mapping[str, tuple[float, float, int]] = {
+    "pixels": (1, 64, 1),
+    "tile_groups": (2, 1024, 1),  # depthwise mode makes two rows at once
+    "activation_banks": (1, 256, 1),
+    "activation_bank_bytes": (WORD_BYTES, ADDRESS_WORDS * WORD_BYTES, WORD_BYTES),
+    "weight_bytes": (WEIGHT_ROW_BYTES, ADDRESS_WORDS * WEIGHT_ROW_BYTES, WEIGHT_ROW_BYTES),
+    "parameter_groups": (1, ADDRESS_WORDS, 1),
+    "tables": (1, 256, 1),
+    "patch_bytes": (WORD_BYTES, 1 << 20, WORD_BYTES),
+    "depthwise_taps": (1, 256, 1),
+    "queue_words": (1, 1024, 1),
+    "semaphore_max": (1, 65535, 1),
+    "dram_bytes_per_cycle": (0.01, 65536, 0),
+    "dram_latency_cycles": (0, 1_000_000, 1),
+    "dram_burst_bytes": (WORD_BYTES, 1024, WORD_BYTES),  # the fetcher holds 64 words
+    "axi_bytes": (8, 16, 8),
+    "clock_mhz_assumption": (0.001, 1e6, 0),
+}
+"""Least and most that a field may be, and what a whole number must be a multiple of (0: any number). What programs and
+the cycle model rely on; wider than every configuration that is built."""
+
 
 @dataclass(frozen=True)
 class OverlayConfig:
@@ -119,12 +143,36 @@ class OverlayConfig:
         """The configuration that `to_dict` wrote; TypeError where fields are missing or unknown."""
         return cls(**data)
 
+    def fault(self) -> str | None:
+        """What is wrong with a field, and which; None for a configuration that there may be."""
+        for name, value in self.to_dict().items():
+            if name not in LIMITS:
+                if not isinstance(value, str):
+                    return f"'{name}' is {_shown(value)}, not text"
+                continue
+            least, most, step = LIMITS[name]
+            if isinstance(value, bool) or not isinstance(value, int if step else (int, float)):
+                return f"'{name}' is {_shown(value)}, not a {'whole ' if step else ''}number"
+            if not least <= value <= most or (step > 1 and value % step):
+                multiple = f" that {step} divides" if step > 1 else ""
+                return f"'{name}' is {_shown(value)}, not a number from {least:g} to {most:g}{multiple}"
+        if self.activation_words > ADDRESS_WORDS:
+            return f"'activation_banks' times 'activation_bank_bytes' is more than {ADDRESS_WORDS * WORD_BYTES} bytes"
+        if self.dram_burst_bytes % self.axi_bytes:
+            return f"'dram_burst_bytes' is {self.dram_burst_bytes}, no multiple of the {self.axi_bytes} of 'axi_bytes'"
+        return None
+
     @property
     def hash(self) -> str:
         """16 hexadecimal digits that change with any field but the clock assumption: what a program is made for."""
         data = self.to_dict()
         del data["clock_mhz_assumption"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
 
 
 PYNQ_Z2 = OverlayConfig(

@@ -6,9 +6,11 @@ NumPy and the standard library only: it runs on boards.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import prod
 from typing import Any
 
+from intarsia.artifact.schema import Entry
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import RegionFiles
@@ -19,6 +21,11 @@ from intarsia_backends.overlay.machine.layout import TensorLayout, pack_all, unp
 
 KIND = "overlay"
 PROGRAM, CONSTANTS = "program.bin", "constants.bin"
+
+SEGMENT_LIMIT = 1 << 32
+"""Bytes that a program reaches in a segment: offsets have 28 bits and count words."""
+
+SIDE_LIMIT = 1 << 20
 AGAIN = "compile the model again with the version of intarsia that is installed here"
 
 
@@ -81,27 +88,102 @@ class OverlayRegion:
 def read_region(region: RegionFiles) -> OverlayRegion:
     """Read and check a region's description. RunError where it is damaged, or was made for another overlay."""
     where, facts = f"region '{region.name}'", region.metadata
-    try:
-        config = OverlayConfig.from_dict(facts["config_data"])
-        inputs = [TensorLayout.from_dict(item) for item in facts["inputs"]]
-        outputs = [TensorLayout.from_dict(item) for item in facts["outputs"]]
-        segments = {Segment[name.upper()]: int(size) for name, size in facts["segments"].items()}
-        for segment in (Segment.ARENA, Segment.INPUTS, Segment.OUTPUTS):
-            segments[segment] = segments[segment]  # a KeyError names what is missing
-        program, constants = region.files[PROGRAM], region.files[CONSTANTS]
-    except KeyError as error:
-        raise RunError(where=where, what=f"it lacks {error}", help=AGAIN) from None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise RunError(where=where, what=f"its description cannot be read: {error}", help=AGAIN) from None
+    for name in (PROGRAM, CONSTANTS):
+        if name not in region.files:
+            raise RunError(where=where, what=f"it lacks '{name}'", help=AGAIN)
+    entry = Entry(facts, f"{where}, metadata in manifest.json")
+    config = _config(entry)
     if config.hash != facts.get("config_hash"):
-        made_for = f"overlay '{config.name}' {facts.get('config_hash')}"
+        made_for = f"overlay '{config.name}' {str(facts.get('config_hash'))[:40]}"
         raise RunError(where=where, what=f"it was compiled for {made_for}, here that is {config.hash}", help=AGAIN)
+    segments = _segments(entry.entry("segments"))
+    program, constants = region.files[PROGRAM], region.files[CONSTANTS]
+    if len(constants) != segments[Segment.CONSTANTS]:
+        entry.refuse(
+            f"segments: 'constants' is {segments[Segment.CONSTANTS]}, '{CONSTANTS}' has {len(constants)} bytes"
+        )
+    inputs, outputs = entry.each("inputs", _layout), entry.each("outputs", _layout)
     for declared, layouts in ((region.inputs, inputs), (region.outputs, outputs)):
         wanted = [(name, dtype, tuple(shape)) for name, dtype, shape in declared]
         found = [(layout.name, layout.dtype, layout.shape) for layout in layouts]
         if wanted != found:
             raise RunError(where=where, what=f"it takes {found}, its description says {wanted}", help=AGAIN)
+    _check_places(inputs, outputs, segments, entry)
+    tags = entry.texts("tags") if "tags" in facts else ()
+    for index, row in enumerate(region.layers):  # figures of runs are added to them
+        layer = Entry(row, f"{where}, layers[{index}] in manifest.json")
+        layer.text("name")
+        if "macs" in row:
+            layer.whole("macs", 0, 1 << 63)
     constants += bytes(-len(constants) % WORD_BYTES)
     segments[Segment.CONSTANTS] = len(constants)
-    tags = [str(name) for name in facts.get("tags", ())]
     return OverlayRegion(region.name, config, program, constants, segments, inputs, outputs, tags, region.layers)
+
+
+def _config(entry: Entry) -> OverlayConfig:
+    data = entry.entry("config_data")
+    names = {item.name for item in fields(OverlayConfig)}
+    values = {name: data.take(name) for name in sorted(names)}
+    data.done()
+    config = OverlayConfig.from_dict(values)
+    fault = config.fault()
+    if fault is not None:
+        data.refuse(fault)
+    return config
+
+
+def _segments(entry: Entry) -> dict[Segment, int]:
+    segments = {}
+    for segment in Segment:
+        size_bytes = entry.whole(segment.name.lower(), 0, SEGMENT_LIMIT)
+        if size_bytes % WORD_BYTES and segment != Segment.CONSTANTS:
+            entry.refuse(f"'{segment.name.lower()}' is {size_bytes}, no whole number of words")
+        segments[segment] = size_bytes
+    entry.done()
+    return segments
+
+
+def _layout(data: Any, where: str) -> TensorLayout:
+    entry = Entry(data, where)
+    shape = entry.sequence("shape")
+    if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < SEGMENT_LIMIT for size in shape):
+        entry.refuse(f"'shape' is {str(shape)[:80]}, not a list of sizes")
+    layout = TensorLayout(
+        name=entry.text("name"),
+        form=entry.choice("form", ("blocks", "pixels")),
+        shape=tuple(shape),
+        channels=entry.whole("channels", 1, SIDE_LIMIT),
+        height=entry.whole("height", 1, SIDE_LIMIT),
+        width=entry.whole("width", 1, SIDE_LIMIT),
+        channels_last=entry.flag("channels_last"),
+        offset=entry.whole("offset", 0, SEGMENT_LIMIT),
+        dtype=entry.choice("dtype", ("int8", "uint8")),
+    )
+    entry.done()
+    sides = f"'channels', 'height' and 'width' are {layout.channels}, {layout.height}, {layout.width}"
+    if layout.channels * layout.height * layout.width != prod(layout.shape):
+        entry.refuse(f"{sides}, and 'shape' is {list(layout.shape)}")
+    if layout.channels_last and layout.shape[-1:] != (layout.channels,):
+        entry.refuse(f"{sides}, and the last of 'shape' {list(layout.shape)} are to be the channels")
+    if layout.offset % WORD_BYTES:
+        entry.refuse(f"'offset' is {layout.offset}, no multiple of {WORD_BYTES}")
+    return layout
+
+
+def _check_places(
+    inputs: Sequence[TensorLayout], outputs: Sequence[TensorLayout], segments: Mapping[Segment, int], entry: Entry
+) -> None:
+    """Inputs fill their segment, one after the other; outputs lie inside of theirs, where they may share places."""
+    end = 0
+    for index, layout in enumerate(inputs):
+        if layout.offset != end:
+            entry.refuse(f"inputs[{index}]: 'offset' is {layout.offset}, the input before ends at {end}")
+        end += layout.size_bytes
+    if end != segments[Segment.INPUTS]:
+        entry.refuse(f"segments: 'inputs' is {segments[Segment.INPUTS]}, the inputs have {end} bytes")
+    for index, layout in enumerate(outputs):
+        if layout.offset + layout.size_bytes > segments[Segment.OUTPUTS]:
+            entry.refuse(
+                f"outputs[{index}]: 'offset' {layout.offset} and {layout.size_bytes} bytes leave the "
+                f"{segments[Segment.OUTPUTS]} of the segment 'outputs'"
+            )
