@@ -89,7 +89,7 @@ def test_a_sparse_file_is_not_read(artifact: Artifact, tmp_path: Path) -> None:
     with open(path, "wb") as file:
         file.truncate(6 << 30)
     assert "does not begin as an artifact does" in refused(path).what
-    artifact.save(path)
+    artifact.save(path, overwrite=True)
     with open(path, "r+b") as file:
         file.truncate(6 << 30)
     assert f"a zip has at most {ARCHIVE_LIMIT}" in refused(path).what
