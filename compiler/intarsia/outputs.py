@@ -60,7 +60,8 @@ def check_output(
         if status is not None and status.st_size and not overwrite and not ours(place):
             raise error(where=where, what=f"a file that is not {kind} stands there", help=way)
         if not folder.is_dir():
-            raise error(where=where, what=f"'{folder}' is no folder", help="choose another place")
+            shown = _existing(Path(path).parent)  # as the user spells it
+            raise error(where=where, what=f"'{shown}' is no folder", help="choose another place")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise error(where=where, what=f"the folder '{folder}' may not be written", help="check its permissions")
         free = shutil.disk_usage(folder).free

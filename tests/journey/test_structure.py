@@ -48,6 +48,7 @@ def test_the_page_of_the_architecture_names_the_floors_of_the_contract() -> None
     page = re.search(r"\| floor \|.*?\n\n", (ROOT / "compiler" / "README.md").read_text(), re.S)
     assert contract is not None and page is not None
     floors = [set(re.findall(r"\w+", line)) for line in contract[1].splitlines()]
+    floors[:2] = [floors[0] | floors[1]]  # `python -m intarsia` only calls the command line
     rows: dict[str, set[str]] = {}
     for floor, rooms in re.findall(r"^\| (\d) \| (.*?) \|", page[0], re.M):
         rows.setdefault(floor, set()).update(re.findall(r"`(\w+)`", rooms))

@@ -185,8 +185,8 @@ def test_ranges_are_saved_over_nothing_but_ranges(measured: tuple[Path, intarsia
     folder = tmp_path / "folder.json"
     folder.mkdir()
     for place, what in (
-        (notes, "holds no ranges"),
-        (folder, "holds no ranges"),
+        (notes, "a file that is not one of ranges"),
+        (folder, "a folder stands there"),
         (tmp_path / "model.onnx", "does not end in .json"),
     ):
         with pytest.raises(CompileError, match=what):
