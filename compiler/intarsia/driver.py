@@ -23,6 +23,7 @@ from intarsia.ir.stages import STAGES
 from intarsia.ir.verify import verify
 from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
+from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
@@ -455,7 +456,9 @@ def emit(
     with _step("partition", watching):
         parts = partition(lowered.graph, lowered.targets)
     _LOG.info("%d regions: %s", len(parts.regions), ", ".join(region.name for region in parts.regions) or "none")
-    _refuse_onnx_on_boards(lowered, parts)
+    refusal = refusal_of(parts, lowered.targets)
+    if refusal is not None:
+        raise refusal.error
     by_name, tuning_notes = _tuned(lowered, parts, tune, progress, watching)
     regions = []
     for index, region in enumerate(parts.regions):
@@ -498,21 +501,6 @@ def emit(
 def _facts(target: Target) -> dict[str, object]:
     """What a target says of itself, and the options that were chosen, where it has any."""
     return {**target.facts(), **({"options": target.settings} if target.options else {})}
-
-
-def _refuse_onnx_on_boards(lowered: Lowered, parts: Partition) -> None:
-    """A board has NumPy alone: what only onnx.reference can run is refused, with its reason, except on a plain CPU."""
-    if len(lowered.targets) == 1:
-        return
-    bad = [placement for placement in parts.placements if placement.place == EVALUATOR and needs_onnx(placement.node)]
-    if bad:
-        names = ", ".join(placement.node.where for placement in bad[:8]) + (", ..." if len(bad) > 8 else "")
-        raise CompileError(
-            where=names,
-            what=f"no code can be made for {'it' if len(bad) == 1 else 'them'} yet, and a board has no onnx package "
-            "to fall back to",
-            help="compile for target 'cpu', where the fallback works, or take the op out of the model",
-        )
 
 
 def _tuned(
