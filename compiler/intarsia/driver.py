@@ -28,7 +28,7 @@ from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
 from intarsia.passes.context import Context
-from intarsia.passes.decompose import Advice, Decompose, Kept
+from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
 from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.pipeline import parse_pipeline
@@ -231,6 +231,7 @@ def default_passes(
         *simplify_passes(prequantized, integer),
         *fuse_passes(prequantized, integer=integer),
         *(quantize_passes(prequantized, calibrate) if integer else ()),
+        *((FlattenRows(tuple(targets)),) if integer and len(targets) > 1 else ()),
         Decompose(tuple(targets)),
     )
 
@@ -408,9 +409,11 @@ def advised(
     targets  those to ask; by default those that the pass names
     told     see `passes.decompose.Advice`
     """
-    if not isinstance(step, Decompose):
+    if not isinstance(step, (Decompose, FlattenRows)):
         return step
     asked = [find_target(name) for name in step.targets] if targets is None else targets
+    if isinstance(step, FlattenRows):
+        return replace(step, taken=asked[0].supports) if asked else step
     bodies: Bodies = {}
 
     def taken(node: Node) -> Support:
