@@ -273,11 +273,22 @@ def lower(
     given = measured_before(calibration) or calibration
     watching = hook or Hook()
     with _step("import", watching):
-        graph = import_model(model, batch=batch, dimensions=dimensions, shapes=shapes, values=values)
+        notes: list[tuple[str, str]] = []
+        graph = import_model(model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes)
     public = tuple(value.name for value in graph.outputs)
     passes = _passes(graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile))
     lowered = Lowered(
-        _model_name(model, graph), graph, public, "imported", passes, targets, chosen, batch, given, images
+        _model_name(model, graph),
+        graph,
+        public,
+        "imported",
+        passes,
+        targets,
+        chosen,
+        batch,
+        given,
+        images,
+        tuple(notes),
     )
     context = Context(lowered.model, given, images, progress)
     kept: dict[str, Kept] = {}

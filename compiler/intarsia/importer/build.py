@@ -26,6 +26,7 @@ from intarsia.importer.names import node_name, node_where
 from intarsia.importer.opsets import check_ops, opset_versions
 from intarsia.importer.read import read_model
 from intarsia.importer.signature import check_signature
+from intarsia.importer.stale import Stale, stale_note
 from intarsia.importer.structure import (
     captured_names,
     check_single_assignment,
@@ -57,11 +58,12 @@ def build_graph(
     shapes: Mapping[str, Sequence[int]],
     dimensions: Mapping[str, int],
     values: Mapping[str, ArrayLike],
+    notes: list[tuple[str, str]] | None = None,
 ) -> Graph:
     """What `intarsia.importer.import_model` says."""
     proto, where, folder = read_model(model, limits)
     try:
-        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values))
+        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values), notes)
     except UnicodeDecodeError as error:
         raise CompileError(
             where=where,
@@ -76,7 +78,14 @@ def build_graph(
         ) from error
 
 
-def _build(proto: onnx.ModelProto, where: str, folder: Path | None, limits: Limits, bound: InputShapes) -> Graph:
+def _build(
+    proto: onnx.ModelProto,
+    where: str,
+    folder: Path | None,
+    limits: Limits,
+    bound: InputShapes,
+    notes: list[tuple[str, str]] | None,
+) -> Graph:
     check_text(proto.graph)
     opsets = opset_versions(proto, where)
     proto = translate(inline(proto, where, limits), opsets)
@@ -89,6 +98,8 @@ def _build(proto: onnx.ModelProto, where: str, folder: Path | None, limits: Limi
     for node in in_order(proto.graph, builder.values):
         builder.add(node)
     builder.add_outputs()
+    if notes is not None and builder.stale:
+        notes.append(stale_note(builder.stale))
     return builder.graph
 
 
@@ -105,6 +116,8 @@ class Builder:
         self.inference = Inference(limits)
         self.declared = {value.name: value.type for value in (*proto.value_info, *proto.output)}
         self.trust_declared_sizes = True
+        self.public = {output.name for output in proto.output}
+        self.stale: list[Stale] = []
 
     # ---- what the graph starts from
 
@@ -166,6 +179,7 @@ class Builder:
         """A graph inside a node, by itself: behind its formal inputs it has those that the node captures."""
         inner = Builder(proto, self.opsets, self.reader, self.limits)
         inner.trust_declared_sizes = self.trust_declared_sizes
+        inner.public, inner.stale = set(), self.stale
         fresh = inner.graph.fresh_name
         given = [inner.graph.add_input(fresh(item.name), type) for item, type in zip(proto.input, formal)]
         for name in captured:
@@ -243,9 +257,20 @@ class Builder:
             if value is not None:
                 self.values[name] = value
                 if name in declared:
-                    self._agree(value, declared[name], node.where)
-                    self._check_elements(node, declared[name])
+                    self._take(node, value, name, declared[name])
         return node
+
+    def _take(self, node: Node, value: Value, name: str, declared: TensorType) -> None:
+        """Believe what the model declares of an output; inside of the model a shape that cannot be is dropped."""
+        made = value.type
+        try:
+            self._agree(value, declared, node.where)
+            self._check_elements(node, declared)
+        except CompileError:
+            if name in self.public or made.dtype != declared.dtype:
+                raise
+            value.type = made
+            self.stale.append(Stale(node.name, made, declared))
 
     def _check_elements(self, node: Node, declared: TensorType) -> None:
         """Refuse a declared shape that has not as many elements as the value that is to take it."""

@@ -91,7 +91,7 @@ def check_ops(graph: onnx.GraphProto, opsets: Mapping[str, int], where: str, lim
         count += 1
         domain = "" if node.domain == "ai.onnx" else node.domain
         schema = schema_of(node.op_type, opsets[domain], domain) if domain in opsets else None
-        if schema is None or schema.deprecated:
+        if schema is None or (schema.deprecated and not _came_back(schema)):
             unknown.setdefault((domain, node.op_type), []).append(node_where(node))
     if count > limits.nodes:
         raise CompileError(
@@ -105,6 +105,15 @@ def check_ops(graph: onnx.GraphProto, opsets: Mapping[str, int], where: str, lim
         raise CompileError(
             where=where, what=f"it uses ops that are not known: {listed(rows)}", help=_help(unknown, opsets)
         )
+
+
+def _came_back(schema: onnx.defs.OpSchema) -> bool:
+    """Whether an op was deprecated for a new form of its own name, as GroupNormalization of opset 18: it has a meaning.
+
+    Others, such as Upsample, gave way to another op.
+    """
+    newest = onnx.defs.get_schema(schema.name, schema.domain)
+    return bool(newest.since_version > schema.since_version and not newest.deprecated)
 
 
 def _title(domain: str, op: str, opsets: Mapping[str, int]) -> str:
