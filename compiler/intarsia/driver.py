@@ -122,7 +122,8 @@ def compile_model(
                       or ranges measured before, as they are or as the path of their .json file. Of real inputs, the
                       first become test vectors; with ranges these have pseudo-random inputs
     precision         "float32" or "int8"; by default what the target needs
-    batch             size bound to symbolic first axes
+    batch             size bound to symbolic first axes; or, where all inputs are written for one row, to those, if
+                      running the model shows that rows then give what they give alone
     dimensions        sizes for other symbolic axes, by name
     shapes            whole shapes for inputs, by name, in place of those that the model declares
     values            elements for inputs, by name, that are fixed for ever: branches that they decide are chosen

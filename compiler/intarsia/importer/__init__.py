@@ -33,7 +33,8 @@ def import_model(
     """Read an ONNX model (opset 7 or newer) into a graph with static shapes wherever they do not depend on data.
 
     model       a path, the bytes of a file, or a ModelProto (which is left as it was)
-    batch       the size given to symbolic first axes of inputs
+    batch       the size given to symbolic first axes of inputs; where all inputs are written for one row, to those, if
+                running the model shows that each row of the batch gives what it gives alone
     limits      what the model may ask for
     shapes      a whole shape for an input, by name, instead of the declared one
     dimensions  a size for a symbolic dimension, by its name

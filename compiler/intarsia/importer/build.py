@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from intarsia.importer.limits import Limits
 from intarsia.importer.names import node_name, node_where
 from intarsia.importer.opsets import check_ops, opset_versions
 from intarsia.importer.read import read_model
+from intarsia.importer.rebatch import Batch, check_rows
 from intarsia.importer.signature import check_signature
 from intarsia.importer.stale import Stale, stale_note
 from intarsia.importer.structure import (
@@ -62,8 +63,17 @@ def build_graph(
 ) -> Graph:
     """What `intarsia.importer.import_model` says."""
     proto, where, folder = read_model(model, limits)
+
+    def build(batch: int, told: list[tuple[str, str]] | None = None) -> tuple[Graph, Batch]:
+        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values), told)
+
     try:
-        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values), notes)
+        graph, rows = build(batch, notes)
+        if rows.assumed:
+            check_rows(graph, build(1)[0], batch)
+        return graph
+    except BatchError as error:
+        raise error.rows.explained(error.error, _is_read(build)) from error.error
     except UnicodeDecodeError as error:
         raise CompileError(
             where=where,
@@ -78,6 +88,24 @@ def build_graph(
         ) from error
 
 
+class BatchError(Exception):
+    """An error of an import with a batch, before it is known whether the batch is to blame."""
+
+    def __init__(self, error: CompileError, rows: Batch) -> None:
+        super().__init__(error)
+        self.error = error
+        self.rows = rows
+
+
+def _is_read(build: Callable[[int], tuple[Graph, Batch]]) -> bool:
+    """Whether the model is read with a batch of 1."""
+    try:
+        build(1)
+    except CompileError:
+        return False
+    return True
+
+
 def _build(
     proto: onnx.ModelProto,
     where: str,
@@ -85,7 +113,7 @@ def _build(
     limits: Limits,
     bound: InputShapes,
     notes: list[tuple[str, str]] | None,
-) -> Graph:
+) -> tuple[Graph, Batch]:
     check_text(proto.graph)
     opsets = opset_versions(proto, where)
     proto = translate(inline(proto, where, limits), opsets)
@@ -95,12 +123,17 @@ def _build(
     builder = Builder(proto.graph, opsets, TensorReader(folder, limits), limits)
     builder.add_constants(proto.graph)
     builder.add_inputs(bound)
-    for node in in_order(proto.graph, builder.values):
-        builder.add(node)
-    builder.add_outputs()
+    try:
+        for node in in_order(proto.graph, builder.values):
+            builder.add(node)
+        builder.add_outputs()
+    except CompileError as error:
+        if bound.batch == 1:
+            raise
+        raise BatchError(error, builder.rows) from error
     if notes is not None and builder.stale:
         notes.append(stale_note(builder.stale))
-    return builder.graph
+    return builder.graph, builder.rows
 
 
 class Builder:
@@ -118,6 +151,7 @@ class Builder:
         self.trust_declared_sizes = True
         self.public = {output.name for output in proto.output}
         self.stale: list[Stale] = []
+        self.rows = Batch(1, assumed=False)
 
     # ---- what the graph starts from
 
@@ -141,11 +175,14 @@ class Builder:
         for name, data in bound.constants(inputs).items():
             self._initializer(name, data)
         inputs = [value for value in inputs if value.name not in self.values]
-        for value, type in zip(inputs, bound.types(inputs)):
+        types = bound.types(inputs)
+        self.rows = Batch(bound.batch, bound.rebatched)
+        for value, type in zip(inputs, types):
             self.values[value.name] = self.graph.add_input(value.name, type)
             if type.dtype.endswith(")"):
                 self.inference.protos[self.values[value.name]] = value.type
             self.inference.check_size(type, f"input '{value.name}'", "it")
+            self.rows.given(self.values[value.name])
         self.trust_declared_sizes = not bound.overrules
 
     # ---- nodes
@@ -172,6 +209,7 @@ class Builder:
             attributes[CAPTURED] = tuple(captured)
         draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, list(proto.output), attributes)
         upgrade(self, draft)
+        self.rows.reshape(self, draft)
         check_weights(draft)
         read_bodies(self._append(draft, self._wished_types(draft)), proto, partial(self._body, captured))
 
@@ -253,6 +291,7 @@ class Builder:
             domain=draft.domain,
         )
         self.inference.infer(node)
+        self.rows.made(node)
         for name, value in zip(draft.outputs, node.outputs):
             if value is not None:
                 self.values[name] = value
