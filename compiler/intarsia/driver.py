@@ -23,11 +23,12 @@ from intarsia.ir.stages import STAGES
 from intarsia.ir.verify import verify
 from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
+from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
 from intarsia.passes.context import Context
-from intarsia.passes.decompose import Advice, Decompose, Kept
+from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
 from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.pipeline import parse_pipeline
@@ -121,7 +122,8 @@ def compile_model(
                       or ranges measured before, as they are or as the path of their .json file. Of real inputs, the
                       first become test vectors; with ranges these have pseudo-random inputs
     precision         "float32" or "int8"; by default what the target needs
-    batch             size bound to symbolic first axes
+    batch             size bound to symbolic first axes; or, where all inputs are written for one row, to those, if
+                      running the model shows that rows then give what they give alone
     dimensions        sizes for other symbolic axes, by name
     shapes            whole shapes for inputs, by name, in place of those that the model declares
     values            elements for inputs, by name, that are fixed for ever: branches that they decide are chosen
@@ -230,6 +232,7 @@ def default_passes(
         *simplify_passes(prequantized, integer),
         *fuse_passes(prequantized, integer=integer),
         *(quantize_passes(prequantized, calibrate) if integer else ()),
+        *((FlattenRows(tuple(targets)),) if integer and len(targets) > 1 else ()),
         Decompose(tuple(targets)),
     )
 
@@ -271,11 +274,22 @@ def lower(
     given = measured_before(calibration) or calibration
     watching = hook or Hook()
     with _step("import", watching):
-        graph = import_model(model, batch=batch, dimensions=dimensions, shapes=shapes, values=values)
+        notes: list[tuple[str, str]] = []
+        graph = import_model(model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes)
     public = tuple(value.name for value in graph.outputs)
     passes = _passes(graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile))
     lowered = Lowered(
-        _model_name(model, graph), graph, public, "imported", passes, targets, chosen, batch, given, images
+        _model_name(model, graph),
+        graph,
+        public,
+        "imported",
+        passes,
+        targets,
+        chosen,
+        batch,
+        given,
+        images,
+        tuple(notes),
     )
     context = Context(lowered.model, given, images, progress)
     kept: dict[str, Kept] = {}
@@ -407,9 +421,11 @@ def advised(
     targets  those to ask; by default those that the pass names
     told     see `passes.decompose.Advice`
     """
-    if not isinstance(step, Decompose):
+    if not isinstance(step, (Decompose, FlattenRows)):
         return step
     asked = [find_target(name) for name in step.targets] if targets is None else targets
+    if isinstance(step, FlattenRows):
+        return replace(step, taken=asked[0].supports) if asked else step
     bodies: Bodies = {}
 
     def taken(node: Node) -> Support:
@@ -455,7 +471,9 @@ def emit(
     with _step("partition", watching):
         parts = partition(lowered.graph, lowered.targets)
     _LOG.info("%d regions: %s", len(parts.regions), ", ".join(region.name for region in parts.regions) or "none")
-    _refuse_onnx_on_boards(lowered, parts)
+    refusal = refusal_of(parts, lowered.targets)
+    if refusal is not None:
+        raise refusal.error
     by_name, tuning_notes = _tuned(lowered, parts, tune, progress, watching)
     regions = []
     for index, region in enumerate(parts.regions):
@@ -498,21 +516,6 @@ def emit(
 def _facts(target: Target) -> dict[str, object]:
     """What a target says of itself, and the options that were chosen, where it has any."""
     return {**target.facts(), **({"options": target.settings} if target.options else {})}
-
-
-def _refuse_onnx_on_boards(lowered: Lowered, parts: Partition) -> None:
-    """A board has NumPy alone: what only onnx.reference can run is refused, with its reason, except on a plain CPU."""
-    if len(lowered.targets) == 1:
-        return
-    bad = [placement for placement in parts.placements if placement.place == EVALUATOR and needs_onnx(placement.node)]
-    if bad:
-        names = ", ".join(placement.node.where for placement in bad[:8]) + (", ..." if len(bad) > 8 else "")
-        raise CompileError(
-            where=names,
-            what=f"no code can be made for {'it' if len(bad) == 1 else 'them'} yet, and a board has no onnx package "
-            "to fall back to",
-            help="compile for target 'cpu', where the fallback works, or take the op out of the model",
-        )
 
 
 def _tuned(

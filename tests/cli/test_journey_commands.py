@@ -160,9 +160,10 @@ def test_demo_tells_the_whole_journey() -> None:
 def test_a_pipeline_is_printed_and_taken(compiled: Path, tmp_path: Path) -> None:
     calibration = ("--calibration", str(compiled / "calibration.npy"))
     printed = call("compile", MODEL, "--target", "pynq-z2", "--calibrator", "percentile", "--pipeline")
-    assert printed.splitlines()[-3:] == [
+    assert printed.splitlines()[-4:] == [
         "calibrate{method='percentile', percentile=99.99},",
         "quantize,",
+        "flatten-rows{targets=('pynq-z2', 'cpu')},",
         "decompose{targets=('pynq-z2', 'cpu')}",
     ]
     data = json.loads(call("compile", MODEL, "--target", "pynq-z2", "--json", "--pipeline"))
@@ -214,3 +215,20 @@ def test_what_goes_on_is_told_when_asked_for(tmp_path: Path) -> None:
 
 def test_explain_a_quantizer() -> None:
     assert "left alone" in call("explain", MODEL, "--target", "pynq-z2", "--pass", "quantize")
+
+
+def test_a_device_that_would_run_nothing_is_told_and_another_runs(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[1,4] x) => (float[1,4] y) { y = Relu (x) }'
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    place = str(tmp_path / "m.intarsia")
+    call("compile", str(tmp_path / "m.onnx"), "--target", "cpu", "--precision", "float32", "-o", place)
+    np.save(tmp_path / "x.npy", np.ones((2, 4), np.float32))
+    arguments = ["run", place, "--input", str(tmp_path / "x.npy"), "--device", "simulator"]
+    told = CliRunner().invoke(intarsia, arguments)
+    assert told.exit_code == 0 and "on cpu" in told.stdout
+    assert told.stderr == "device 'simulator' runs regions of kind 'overlay', and there are none: 'cpu' runs them\n"
+    refused = CliRunner().invoke(intarsia, ["verify", place, "--device", "simulator"])
+    assert refused.exit_code == 2
+    assert "and 'm' has 'cpu', which device 'cpu' would run" in refused.stderr

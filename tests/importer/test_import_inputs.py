@@ -80,7 +80,7 @@ def test_an_input_with_a_value_is_a_constant_and_decides() -> None:
         (IMAGE, {"shapes": {"imgae": (1, 3, 8, 8)}}),
         (IMAGE, {"shapes": {"image": (1, 3, 8)}}),
         (IMAGE, {"batch": 0}),
-        (FIXED, {"batch": 2}),
+        ("g (float[3,3] x) => (y) { y = Neg (x) }", {"batch": 2}),
         (FIXED, {"shapes": {"x": (1, 3, 1)}}),
         (FIXED, {"values": {"z": 1.0}}),
         (FIXED, {"values": {"x": [1.0, 2.0]}}),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from onnx_models import assert_like_onnxruntime, model_of, noise
 
+import intarsia
+from intarsia.errors import CompileError
 from intarsia.importer import import_model
 from intarsia.ir.graph import Node
 
@@ -72,6 +74,70 @@ def test_old_form(name: str) -> None:
     assert not {"axes", "pads", "scales", "min", "max", "value", "starts", "ends", "ratio", "momentum"} & set(
         node.attributes
     ) - ({"pads"} if op.endswith("Pool") else set())
+
+
+def test_nearest_pixels_before_opset_11_depend_on_scales() -> None:
+    line = "Resize <mode = {}> (x, s)"
+    refused = model_of(
+        f"g (float[1,3,8,8] x, float[4] s) => (y) {{ y = {line.format(chr(34) + 'nearest' + chr(34))} }}", 10
+    )
+    with pytest.raises(CompileError, match="before opset 11 the nearest pixel depends on them"):
+        import_model(refused)
+    shrunk = model_of("g (float[2,3,7,9] x) => (y) { y = Resize (x, s) }", 10, s=np.array([1, 1, 0.6, 0.4], np.float32))
+    assert [node.op for node in assert_like_onnxruntime(shrunk).nodes] == ["Resize"]
+    mixed = model_of("g (float[2,3,7,9] x) => (y) { y = Resize (x, s) }", 10, s=np.array([1, 1, 1.7, 0.4], np.float32))
+    assert [node.op for node in assert_like_onnxruntime(mixed).nodes] == ["Resize", "Resize"]
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+def test_group_normalization_with_an_entry_for_each_group(opset: int) -> None:
+    """Known at compile time, and at run time; on the newest form every pass and target knows it."""
+    line = "y = GroupNormalization <num_groups = 2> (x, s, b)"
+    known = model_of(f"g (float[2,6,3,3] x) => (y) {{ {line} }}", opset, s=noise(2), b=noise(2, seed=1))
+    node = assert_like_onnxruntime(known).nodes[-1]
+    assert node.opset == 21 and node.input(1).shape == (6,)
+    given = model_of(f"g (float[2,6,3,3] x, float[2] s, float[2] b) => (y) {{ {line} }}", opset)
+    assert assert_like_onnxruntime(given).nodes[-1].input(2).shape == (6,)
+    wrong = model_of(f"g (float[2,6,3,3] x) => (y) {{ {line} }}", opset, s=noise(6), b=noise(6))
+    with pytest.raises(CompileError, match=r"its scale is float32\[6\], not of 2 entries: before opset 21"):
+        import_model(wrong)
+
+
+STALE = """g (float[1,2,6,6] x) => (float[n,k] y)
+  <float[1,2,4,4] p, float[1,2,4,4] r, float[1,32] f> {
+    p = AveragePool <kernel_shape = [2,2], strides = [3,3], ceil_mode = 1> (x)  r = Relu (p)  f = Flatten (r)
+    y = Neg (f) }"""
+
+
+def test_inner_shapes_that_an_old_onnx_wrote_wrongly_are_dropped() -> None:
+    notes: list[tuple[str, str]] = []
+    model = model_of(STALE, 19)
+    graph = import_model(model, notes=notes)
+    assert_like_onnxruntime(model)
+    assert [node.output.shape for node in graph.nodes] == [(1, 2, 2, 2), (1, 2, 2, 2), (1, 8), (1, 8)]
+    assert len(notes) == 1 and notes[0][0] == "p"
+    assert "float32[1,2,4,4], and the op makes float32[1,2,2,2]: the declaration was dropped, and 2 more" in notes[0][1]
+    told = intarsia.explain(model, target="cpu")
+    assert told.notes[0] == notes[0]
+
+
+def test_shapes_of_outputs_and_element_types_must_hold() -> None:
+    outside = STALE.replace("float[n,k] y", "float[n,k] y, float[1,2,4,4] r").replace(", float[1,2,4,4] r,", ",", 1)
+    with pytest.raises(CompileError, match="the model declares"):
+        import_model(model_of("g (float[1,2,6,6] x) => (float[1,2,6,7] y) { y = Relu (x) }"))
+    with pytest.raises(CompileError, match="the model declares"):
+        import_model(model_of(outside, 19))
+    with pytest.raises(CompileError, match="the model declares"):
+        import_model(model_of(STALE.replace("float[1,2,4,4] p", "double[1,2,4,4] p"), 19))
+
+
+def test_a_reshape_whose_inner_shape_cannot_be_is_believed_by_its_rule() -> None:
+    notes: list[tuple[str, str]] = []
+    model = model_of(
+        "g (float[2,3] x, int64[1] n) => (y) <float[7] f> { f = Reshape (x, n)  y = Neg (f) }",
+    )
+    graph = import_model(model, notes=notes)
+    assert graph.nodes[0].output.type.shape == (None,) and len(notes) == 1
 
 
 def test_roi_align_before_the_half_pixel() -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph
+from intarsia.ir.types import TensorType
 from intarsia.passes.quantize import calibrate, quantize, require_measured
 from intarsia.passes.quantize.calibrate import assumed_ranges
 from intarsia.passes.quantize.histogram import BINS_PER_OCTAVE, Histogram
@@ -156,6 +158,16 @@ def test_assumed_ranges_are_not_for_code() -> None:
     with pytest.raises(CompileError, match="no activation range was measured"):
         require_measured(assumed_ranges(net.graph))
     require_measured(calibrate(net.graph, net.samples(1)))
+
+
+def test_a_sample_that_the_graph_cannot_run_on_is_named() -> None:
+    graph = Graph("g")
+    x, index = graph.add_input("x", TensorType("float32", (4,))), graph.add_input("i", TensorType("int64", (1,)))
+    taken = graph.add_node("Gather", [x, index], [TensorType("float32", (1,))], name="taken", opset=17)
+    graph.outputs = [taken.output]
+    samples = [{"x": np.zeros(4, np.float32), "i": np.array([at])} for at in (0, 9)]
+    with pytest.raises(CompileError, match=r"Gather 'taken', on calibration sample 1: .*out of bounds"):
+        calibrate(graph, samples)
 
 
 def test_percentile_quantizes_too() -> None:

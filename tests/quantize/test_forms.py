@@ -10,6 +10,7 @@ from floats import Floats
 
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Value
+from intarsia.ir.integer import dequantize_linear, quantize_linear
 from intarsia.ir.types import TensorType
 from intarsia.ir.verify import verify
 from intarsia.passes.quantize import Ranges, calibrate, quantize
@@ -95,8 +96,8 @@ def _nan_weight(net: Floats, a: Value) -> Value:
     return y
 
 
-def _prelu(net: Floats, a: Value) -> Value:
-    return net.node("PRelu", [a, net.constant("slope", [[[0.1]], [[0.2]], [[0.3]], [[0.4]]])], "y")
+def _prelu(slope: object) -> Build:
+    return lambda net, a: net.node("PRelu", [a, net.constant("slope", slope)], "y")
 
 
 REFUSED: dict[str, tuple[Build, str]] = {
@@ -123,7 +124,8 @@ REFUSED: dict[str, tuple[Build, str]] = {
         "its weights are computed at run time",
     ),
     "nan-weights": (_nan_weight, "its weights hold NaN or infinity"),
-    "prelu-channels": (_prelu, "its slope differs from channel to channel"),
+    "prelu-places": (_prelu(np.linspace(0, 1, 6)), "its slope differs from place to place"),
+    "prelu-infinite": (_prelu([np.inf]), "its slope holds NaN or infinity"),
     "two-tensors": (
         lambda net, a: net.node("Div", [a, net.x], "y"),
         "it combines tensors in a way that no integer op does",
@@ -137,6 +139,36 @@ REFUSED: dict[str, tuple[Build, str]] = {
         "its constant holds NaN or infinity",
     ),
 }
+
+
+@pytest.mark.parametrize("slopes", [(0.1, 0.25, 0.0, 0.7), (0.1, -0.25, 1.5, 0.3), (-0.1, -0.2, -0.3, -4.0)])
+def test_prelu_with_a_slope_for_each_channel(slopes: tuple[float, ...]) -> None:
+    """Every output is the nearest integer, or next to it where the exact one lies close to the middle of two."""
+    net = Floats(1, 4, 16, 16)
+    net.done(_prelu(np.array(slopes).reshape(4, 1, 1))(net, net.x))
+    samples = net.samples()
+    twin = net.graph.copy()
+    outcome = quantize(twin, calibrate(net.graph, samples))
+    ops = [node.op for node in twin.nodes]
+    assert not outcome.refusals and ops.count("qconv") == ops.count("qadd") == 1
+    assert ops.count("lookup") == (1 if min(slopes) >= 0 else 2)
+    first, last = twin.nodes[0].output.quantization, twin.nodes[-1].input(0).quantization
+    assert first is not None and last is not None
+    for sample in samples:
+        (made,) = evaluate(twin, sample)
+        x = dequantize_linear(
+            quantize_linear(sample["x"], first.scale, first.zero_point), first.scale, first.zero_point
+        )
+        exact = np.where(x < 0, x * np.array(slopes, np.float32).reshape(4, 1, 1), x)
+        inside = np.clip(exact, *((np.array([-128, 127]) - last.zero_point) * last.scale))
+        assert np.abs(made - inside).max() <= 0.51 * last.scale
+
+
+def test_prelu_of_rows_stays_float() -> None:
+    net = Floats(3, 4)
+    net.done(_prelu([0.1, 0.2, 0.3, 0.4])(net, net.x))
+    outcome = quantize(net.graph, Ranges({"x": (-1.0, 1.0), "y": (-1.0, 1.0)}, 1))
+    assert outcome.refusals[0].reason == "its slope differs from channel to channel, and it has no spatial axis"
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -71,7 +71,11 @@ def model_options(command: Any) -> Any:
                 help="By default what the target needs.",
             ),
             click.option(
-                "--batch", type=click.IntRange(1), default=1, show_default=True, help="Size of symbolic first axes."
+                "--batch",
+                type=click.IntRange(1),
+                default=1,
+                show_default=True,
+                help="Size of symbolic first axes, or of those written as 1 where every op allows it.",
             ),
             click.option(
                 "--dimension",

@@ -109,6 +109,9 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         click.echo(f"\n{shown}\n  {where} refuses ({rule}): {found}\n  help: {fix}")
     for name, text in explanation.notes:
         click.echo(f"\nnote: {name}: {text}")
+    refusal = explanation.refusal
+    if refusal is not None:
+        click.echo(f"\ncompile refuses it\n  {refusal.where}: {refusal.what}\n  help: {refusal.help}")
     if any(row.fallback_seconds for row in rows):
         click.echo("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
 

@@ -56,9 +56,17 @@ def command(
     as_json: bool,
 ) -> None:
     """Run ARTIFACT on what is here: a board, else the simulator."""
+    from intarsia.artifact import Artifact
+    from intarsia.artifact.parts import EVALUATOR
+    from intarsia.runtime.devices import idle_device
     from intarsia.runtime.session import load
 
-    with load(artifact, device=device, threads=threads, pin=pin) as session:
+    opened = Artifact.read(artifact)
+    idle = idle_device({region.kind for region in opened.contents.regions} - {EVALUATOR}, device)
+    if idle is not None:
+        note(idle)
+        device = None
+    with load(opened, device=device, threads=threads, pin=pin) as session:
         if output is not None:
             read: list[str | Path] = [artifact, *input_paths(inputs, [info.name for info in session.inputs])]
             check_arrays_place(output, session.outputs, read, force)

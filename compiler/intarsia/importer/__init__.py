@@ -28,20 +28,26 @@ def import_model(
     shapes: Mapping[str, Sequence[int]] | None = None,
     dimensions: Mapping[str, int] | None = None,
     values: Mapping[str, ArrayLike] | None = None,
+    notes: list[tuple[str, str]] | None = None,
 ) -> Graph:
     """Read an ONNX model (opset 7 or newer) into a graph with static shapes wherever they do not depend on data.
 
     model       a path, the bytes of a file, or a ModelProto (which is left as it was)
-    batch       the size given to symbolic first axes of inputs
+    batch       the size given to symbolic first axes of inputs; where all inputs are written for one row, to those, if
+                running the model shows that each row of the batch gives what it gives alone
     limits      what the model may ask for
     shapes      a whole shape for an input, by name, instead of the declared one
     dimensions  a size for a symbolic dimension, by its name
     values      elements for an input, by its name; it is a constant then, and branches that it decides are chosen
+    notes       gets facts that the user should know, as (name of a node, text)
 
     Every name is unique; initializers and Constant nodes are constants; old forms of ops are rewritten to those of
     opset 18; convolutions and pools carry kernel_shape, strides, pads, dilations and group. Subgraphs of If, Loop and
-    Scan stay serialized GraphProtos; what they read of the outer graph stands as trailing inputs, named in the
-    attribute `captured`.
+    Scan are graphs too, in the node's attributes, or stay serialized GraphProtos where they hold sequences or what no
+    rule of ours reads; what they read of the outer graph stands as trailing inputs, named in the attribute `captured`.
+
+    Shapes that the model declares inside of it and that its ops do not make are dropped, with a note: older versions of
+    onnx wrote some wrongly. Those of its inputs and outputs must hold.
 
     Raises CompileError for whatever is wrong with the model, naming the place; no file outside of the model's own
     folder is read.
@@ -49,7 +55,13 @@ def import_model(
     from intarsia.importer.build import build_graph  # imports onnx, a quarter of a second
 
     return build_graph(
-        model, batch=batch, limits=limits, shapes=shapes or {}, dimensions=dimensions or {}, values=values or {}
+        model,
+        batch=batch,
+        limits=limits,
+        shapes=shapes or {},
+        dimensions=dimensions or {},
+        values=values or {},
+        notes=notes,
     )
 
 

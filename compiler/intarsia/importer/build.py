@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from intarsia.importer.limits import Limits
 from intarsia.importer.names import node_name, node_where
 from intarsia.importer.opsets import check_ops, opset_versions
 from intarsia.importer.read import read_model
+from intarsia.importer.rebatch import Batch, check_rows
 from intarsia.importer.signature import check_signature
+from intarsia.importer.stale import Stale, stale_note
 from intarsia.importer.structure import (
     captured_names,
     check_single_assignment,
@@ -57,11 +59,21 @@ def build_graph(
     shapes: Mapping[str, Sequence[int]],
     dimensions: Mapping[str, int],
     values: Mapping[str, ArrayLike],
+    notes: list[tuple[str, str]] | None = None,
 ) -> Graph:
     """What `intarsia.importer.import_model` says."""
     proto, where, folder = read_model(model, limits)
+
+    def build(batch: int, told: list[tuple[str, str]] | None = None) -> tuple[Graph, Batch]:
+        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values), told)
+
     try:
-        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values))
+        graph, rows = build(batch, notes)
+        if rows.assumed:
+            check_rows(graph, build(1)[0], batch)
+        return graph
+    except BatchError as error:
+        raise error.rows.explained(error.error, _is_read(build)) from error.error
     except UnicodeDecodeError as error:
         raise CompileError(
             where=where,
@@ -76,7 +88,32 @@ def build_graph(
         ) from error
 
 
-def _build(proto: onnx.ModelProto, where: str, folder: Path | None, limits: Limits, bound: InputShapes) -> Graph:
+class BatchError(Exception):
+    """An error of an import with a batch, before it is known whether the batch is to blame."""
+
+    def __init__(self, error: CompileError, rows: Batch) -> None:
+        super().__init__(error)
+        self.error = error
+        self.rows = rows
+
+
+def _is_read(build: Callable[[int], tuple[Graph, Batch]]) -> bool:
+    """Whether the model is read with a batch of 1."""
+    try:
+        build(1)
+    except CompileError:
+        return False
+    return True
+
+
+def _build(
+    proto: onnx.ModelProto,
+    where: str,
+    folder: Path | None,
+    limits: Limits,
+    bound: InputShapes,
+    notes: list[tuple[str, str]] | None,
+) -> tuple[Graph, Batch]:
     check_text(proto.graph)
     opsets = opset_versions(proto, where)
     proto = translate(inline(proto, where, limits), opsets)
@@ -86,10 +123,17 @@ def _build(proto: onnx.ModelProto, where: str, folder: Path | None, limits: Limi
     builder = Builder(proto.graph, opsets, TensorReader(folder, limits), limits)
     builder.add_constants(proto.graph)
     builder.add_inputs(bound)
-    for node in in_order(proto.graph, builder.values):
-        builder.add(node)
-    builder.add_outputs()
-    return builder.graph
+    try:
+        for node in in_order(proto.graph, builder.values):
+            builder.add(node)
+        builder.add_outputs()
+    except CompileError as error:
+        if bound.batch == 1:
+            raise
+        raise BatchError(error, builder.rows) from error
+    if notes is not None and builder.stale:
+        notes.append(stale_note(builder.stale))
+    return builder.graph, builder.rows
 
 
 class Builder:
@@ -105,6 +149,9 @@ class Builder:
         self.inference = Inference(limits)
         self.declared = {value.name: value.type for value in (*proto.value_info, *proto.output)}
         self.trust_declared_sizes = True
+        self.public = {output.name for output in proto.output}
+        self.stale: list[Stale] = []
+        self.rows = Batch(1, assumed=False)
 
     # ---- what the graph starts from
 
@@ -128,11 +175,14 @@ class Builder:
         for name, data in bound.constants(inputs).items():
             self._initializer(name, data)
         inputs = [value for value in inputs if value.name not in self.values]
-        for value, type in zip(inputs, bound.types(inputs)):
+        types = bound.types(inputs)
+        self.rows = Batch(bound.batch, bound.rebatched)
+        for value, type in zip(inputs, types):
             self.values[value.name] = self.graph.add_input(value.name, type)
             if type.dtype.endswith(")"):
                 self.inference.protos[self.values[value.name]] = value.type
             self.inference.check_size(type, f"input '{value.name}'", "it")
+            self.rows.given(self.values[value.name])
         self.trust_declared_sizes = not bound.overrules
 
     # ---- nodes
@@ -159,6 +209,7 @@ class Builder:
             attributes[CAPTURED] = tuple(captured)
         draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, list(proto.output), attributes)
         upgrade(self, draft)
+        self.rows.reshape(self, draft)
         check_weights(draft)
         read_bodies(self._append(draft, self._wished_types(draft)), proto, partial(self._body, captured))
 
@@ -166,6 +217,7 @@ class Builder:
         """A graph inside a node, by itself: behind its formal inputs it has those that the node captures."""
         inner = Builder(proto, self.opsets, self.reader, self.limits)
         inner.trust_declared_sizes = self.trust_declared_sizes
+        inner.public, inner.stale = set(), self.stale
         fresh = inner.graph.fresh_name
         given = [inner.graph.add_input(fresh(item.name), type) for item, type in zip(proto.input, formal)]
         for name in captured:
@@ -239,13 +291,25 @@ class Builder:
             domain=draft.domain,
         )
         self.inference.infer(node)
+        self.rows.made(node)
         for name, value in zip(draft.outputs, node.outputs):
             if value is not None:
                 self.values[name] = value
                 if name in declared:
-                    self._agree(value, declared[name], node.where)
-                    self._check_elements(node, declared[name])
+                    self._take(node, value, name, declared[name])
         return node
+
+    def _take(self, node: Node, value: Value, name: str, declared: TensorType) -> None:
+        """Believe what the model declares of an output; inside of the model a shape that cannot be is dropped."""
+        made = value.type
+        try:
+            self._agree(value, declared, node.where)
+            self._check_elements(node, declared)
+        except CompileError:
+            if name in self.public or made.dtype != declared.dtype:
+                raise
+            value.type = made
+            self.stale.append(Stale(node.name, made, declared))
 
     def _check_elements(self, node: Node, declared: TensorType) -> None:
         """Refuse a declared shape that has not as many elements as the value that is to take it."""

@@ -22,6 +22,7 @@ class InputShapes:
     shapes      whole shapes by input name
     dimensions  sizes by symbolic name
     values      elements by input name
+    rebatched   True once sizes of 1 that the model writes at the front of its inputs were made those of the batch
     overrules   True once a given shape contradicts a declared one, so that sizes declared further on are stale
     """
 
@@ -37,6 +38,7 @@ class InputShapes:
         self.shapes = shapes
         self.dimensions = dict(dimensions)
         self.overrules = False
+        self.rebatched = False
         self._bound = False
 
     def constants(self, inputs: Sequence[onnx.ValueInfoProto]) -> dict[str, Array]:
@@ -71,13 +73,19 @@ class InputShapes:
         for value in inputs:
             self._bind_first_axis(value)
         types = [self._type(value) for value in inputs]
-        if self.batch != 1 and not self._bound and not self.shapes:
+        if self.batch == 1 or self._bound or self.shapes:
+            return types
+        other = next((index for index, type in enumerate(types) if not type.shape or type.shape[0] != 1), None)
+        if other is not None or not types:
+            found = f"; input '{inputs[other].name}' is {types[other]}" if other is not None else ""
             raise CompileError(
                 where="the model's inputs",
-                what=f"a batch of {self.batch} was asked for, but no input leaves its first size open",
+                what=f"a batch of {self.batch} was asked for, but no input leaves its first size open, and not all of "
+                f"them are written for one row{found}",
                 help="export the model with a dynamic first axis, or compile it with batch=1",
             )
-        return types
+        self.rebatched = self.overrules = True
+        return [TensorType(type.dtype, (self.batch, *(type.shape or ())[1:])) for type in types]
 
     def _check_arguments(self, inputs: Sequence[onnx.ValueInfoProto]) -> None:
         if self.batch < 1:

@@ -8,6 +8,7 @@ import onnx
 
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import schema_of
+from intarsia.importer.domains import dialect_help
 from intarsia.importer.limits import Limits
 from intarsia.importer.names import listed, near, node_where
 from intarsia.importer.structure import nodes_below
@@ -91,7 +92,7 @@ def check_ops(graph: onnx.GraphProto, opsets: Mapping[str, int], where: str, lim
         count += 1
         domain = "" if node.domain == "ai.onnx" else node.domain
         schema = schema_of(node.op_type, opsets[domain], domain) if domain in opsets else None
-        if schema is None or schema.deprecated:
+        if schema is None or (schema.deprecated and not _came_back(schema)):
             unknown.setdefault((domain, node.op_type), []).append(node_where(node))
     if count > limits.nodes:
         raise CompileError(
@@ -107,6 +108,15 @@ def check_ops(graph: onnx.GraphProto, opsets: Mapping[str, int], where: str, lim
         )
 
 
+def _came_back(schema: onnx.defs.OpSchema) -> bool:
+    """Whether an op was deprecated for a new form of its own name, as GroupNormalization of opset 18: it has a meaning.
+
+    Others, such as Upsample, gave way to another op.
+    """
+    newest = onnx.defs.get_schema(schema.name, schema.domain)
+    return bool(newest.since_version > schema.since_version and not newest.deprecated)
+
+
 def _title(domain: str, op: str, opsets: Mapping[str, int]) -> str:
     if domain not in opsets:
         return f"{domain or 'ai.onnx'}.{op}, of a domain that the model does not import"
@@ -115,23 +125,20 @@ def _title(domain: str, op: str, opsets: Mapping[str, int]) -> str:
 
 def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int]) -> str:
     domains = {domain for domain, _ in unknown}
-    if "com.microsoft" in domains:
-        quantized = any(domain == "com.microsoft" and op.startswith("QLinear") for domain, op in unknown)
-        also = "; quantize with quant_format=QDQ" if quantized else ""
-        return f"com.microsoft is onnxruntime's own: save the model without onnxruntime's graph optimization{also}"
-    if any("nhwc" in domain for domain in domains):
-        return "it is written for another layout by a runtime's optimizer: give the model from before that"
-    if any(word in domain for domain in domains for word in ("qonnx", "brevitas", "finn")):
-        return (
-            "of QONNX, Quant with constant scales and up to 8 bits, rounded to the nearest, is known, and BipolarQuant "
-            "of weights; export from Brevitas with export_onnx_qcdq instead (QCDQ)"
-        )
+    told = dialect_help((domain, op) for domain, op in unknown if not domain or domain not in _KNOWN_DOMAINS)
+    if told:
+        return "; ".join(told)
     if any(domain not in opsets for domain in domains):
         return "add the domain to the model's opset_import, or export the model again"
     if domains <= set(_KNOWN_DOMAINS):
         hints = "".join(_hint(domain, op) for domain, op in unknown)
-        return f"export for an opset that has them, or replace them{hints}"
-    return "only ONNX's own domains are known; give the op as a model-local function, or replace it"
+        also = "".join(f"; {text}" for text in dialect_help((domain, op) for domain, op in unknown if domain))
+        return f"export for an opset that has them, or replace them{hints}{also}"
+    foreign = ", ".join(sorted(f"'{domain}'" for domain in domains - set(_KNOWN_DOMAINS)))
+    return (
+        f"only ONNX's own domains are known, and {foreign} is a custom one of whoever exported the model: give the op "
+        "as a model-local function, replace it by ONNX's ops, or cut the model off before it"
+    )
 
 
 def _hint(domain: str, op: str) -> str:

@@ -120,7 +120,10 @@ def _top_k(shop: Workshop, draft: Draft) -> None:
 
 
 def _upsample(shop: Workshop, draft: Draft) -> None:
-    """Upsample, and Resize before opset 11: asymmetric coordinates, nearest rounds down."""
+    """Upsample, and Resize before opset 11: asymmetric coordinates.
+
+    The nearest pixel is the one before, along an axis that shrinks the one behind: so onnxruntime has it.
+    """
     scales: Value | None
     if "scales" in draft.attributes:
         data = np.array(draft.attributes.pop("scales"), np.float32)
@@ -128,13 +131,27 @@ def _upsample(shop: Workshop, draft: Draft) -> None:
     else:
         scales = draft.input(1)
     mode = draft.attributes.get("mode", "nearest")
-    draft.op = "Resize"
-    draft.attributes = {
-        "mode": "linear" if mode in ("linear", "bilinear") else mode,
-        "coordinate_transformation_mode": "asymmetric",
-    }
+    linear = mode in ("linear", "bilinear")
+    attributes = {"mode": "linear" if linear else mode, "coordinate_transformation_mode": "asymmetric"}
+    known = shop.inference.elements(scales)
+    if mode == "nearest" and draft.op == "Resize":
+        if known is None:
+            raise draft.refuse(
+                "its scales are computed at run time, and before opset 11 the nearest pixel depends on them",
+                "export it for opset 11 or newer",
+            )
+        grown = np.maximum(known, 1).astype(np.float32)
+        if (known < 1).any() and (grown > 1).any():
+            first = shop.constant(f"{draft.name}_scales", grown)
+            inputs = [draft.input(0), None, first]
+            larger = Draft(
+                "Resize", f"{draft.name}_larger", "", FORM, inputs, [], {**attributes, "nearest_mode": "floor"}
+            )
+            draft.inputs[0] = shop.emit(larger)
+            scales = shop.constant(f"{draft.name}_scales", np.minimum(known, 1).astype(np.float32))
     if mode == "nearest":
-        draft.attributes["nearest_mode"] = "floor"
+        attributes["nearest_mode"] = "ceil" if known is not None and (known < 1).any() else "floor"
+    draft.op, draft.attributes = "Resize", attributes
     draft.inputs = [draft.input(0), None, scales]
     _done(draft)
 
@@ -253,6 +270,34 @@ def _of_shape(shop: Workshop, draft: Draft, value: Value, wish: str, shape: tupl
     return shop.emit(Draft("Reshape", wish, "", FORM, [value, wanted], []))
 
 
+def _group_normalization(shop: Workshop, draft: Draft) -> None:
+    """Before opset 21, scale and bias have an entry for each group; now they have one for each channel."""
+    x, groups = draft.input(0), draft.attributes.get("num_groups")
+    if draft.opset >= 21 or x is None or x.type.shape is None or len(x.type.shape) < 2:
+        return
+    channels = x.type.shape[1]
+    if channels is None or not isinstance(groups, int) or groups < 1 or channels % groups:
+        return  # the shape rule says what is wrong
+    for index, title in ((1, "scale"), (2, "bias")):
+        value = draft.input(index)
+        if value is None or value.type.shape is None or value.type.shape != (groups,):
+            raise draft.refuse(
+                f"its {title} is {'missing' if value is None else value.type}, not of {groups} entries: before opset "
+                "21 each group has one",
+                "export it for opset 21, where each channel has one, or give one for each group",
+            )
+        data = shop.inference.elements(value)
+        wish = f"{draft.name}_{title}"
+        if data is not None:
+            draft.inputs[index] = shop.constant(wish, np.repeat(data, channels // groups))
+            continue
+        column = _of_shape(shop, draft, value, f"{wish}_column", (groups, 1))
+        sizes = shop.constant(f"{wish}_sizes", np.array([groups, channels // groups], np.int64))
+        each = shop.emit(Draft("Expand", f"{wish}_each", "", FORM, [column, sizes], []))
+        draft.inputs[index] = _of_shape(shop, draft, each, wish, (channels,))
+    draft.opset = 21
+
+
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 _WINDOWS = (
     "Conv",
@@ -288,6 +333,7 @@ _UPGRADES: dict[str, Upgrade] = {
     "RoiAlign": _roi_align,
     "GridSample": _grid_sample,
     "STFT": _stft,
+    "GroupNormalization": _group_normalization,
     "QuantizeLinear": _quantization,
     "DequantizeLinear": _quantization,
     **{f"Reduce{name}": _axes_to_input for name in _REDUCTIONS},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from intarsia.artifact.parts import EVALUATOR
@@ -12,6 +12,7 @@ from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
 from intarsia.partition import Partition
 from intarsia.partition.placement import Placement
+from intarsia.partition.refusal import Refusal, refusal_of
 from intarsia.passes.decompose import Decompose, Kept
 from intarsia.targets import Target, settled
 
@@ -27,7 +28,8 @@ HOST_BYTES_PER_SECOND = 0.4e9
 class Reason:
     """Why one target refused one op: its rule, what was found against the limit, what to change.
 
-    target  its name; or that of the pass that could not make the op out of parts that the targets take
+    target  its name; or that of the pass that could not make the op out of parts that the targets take; or "compile",
+            where no artifact can be made with the op in it
     """
 
     target: str
@@ -94,6 +96,7 @@ class Explanation:
     regions  name, place and number of ops of each region, in order of running
     notes    (node, text) pairs from earlier stages, e.g. why an op stayed float, weights of -128
     assumed  True when activation ranges were assumed, as no calibration data was given: places hold, numbers do not
+    refusal  why no artifact can be made, in the words with which `compile_model` says it; None where one can
     links    values between ops, from the model's inputs and to its outputs, in order of making; constants are left out
     """
 
@@ -105,6 +108,7 @@ class Explanation:
     notes: tuple[tuple[str, str], ...] = field(default=())
     assumed: bool = False
     links: tuple[Link, ...] = ()
+    refusal: Refusal | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -173,12 +177,14 @@ def explain_partition(
     )
     owner = {node.name: region.name for region in parts.regions for node in region.graph.nodes}
     rows = []
+    refusal = refusal_of(parts, targets)
     with settled(targets):
         for placement in parts.placements:
             name = placement.node.name
-            rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), owner[name]))
+            refused = refusal if refusal is not None and name in refusal.nodes else None
+            rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), refused, owner[name]))
     links = tuple(_links(parts.graph, outputs))
-    return Explanation(model, targets[0].name, precision, tuple(rows), regions, tuple(notes), assumed, links)
+    return Explanation(model, targets[0].name, precision, tuple(rows), regions, tuple(notes), assumed, links, refusal)
 
 
 def _links(graph: Graph, outputs: Sequence[str]) -> Iterator[Link]:
@@ -195,7 +201,14 @@ def _links(graph: Graph, outputs: Sequence[str]) -> Iterator[Link]:
             yield link(value, ("output", name))
 
 
-def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept: Kept | None, region: str) -> Row:
+def _row(
+    placement: Placement,
+    targets: Mapping[str, Target],
+    wanted: str,
+    kept: Kept | None,
+    refusal: Refusal | None,
+    region: str,
+) -> Row:
     node, target = placement.node, targets.get(placement.place)
     cost = target.cost(node) if target is not None else None
     seconds = 0.0
@@ -208,6 +221,9 @@ def _row(placement: Placement, targets: Mapping[str, Target], wanted: str, kept:
     ]
     if kept is not None:
         reasons.append(Reason(Decompose.name, kept.rule, kept.reason, kept.fix))
+    if refusal is not None:  # whoever would leave it to the evaluator knows nothing of that
+        reasons = [*reasons[:1], *(replace(reason, fix=refusal.help) for reason in reasons[1:])]
+        reasons.append(Reason("compile", refusal.rule, refusal.what, refusal.help))
     return Row(
         name=node.name,
         op=node.op,

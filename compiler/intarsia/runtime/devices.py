@@ -87,12 +87,42 @@ def _forced(found: tuple[Found, ...], wanted: str | None, needed: list[str], whe
             help="leave the choice to intarsia, or mend what is missing",
         )
     if needed and not set(needed) & set(item.kinds):
+        others = _takers(found, needed)
+        beside = f", which device {_quoted(others)} would run" if others else ""
         raise RunError(
             where=f"device '{wanted}'",
-            what=f"it runs regions of kind {_quoted(item.kinds)}, and {where} has {_quoted(needed)}\n{describe(found)}",
+            what=f"it runs regions of kind {_quoted(item.kinds)}, and {where} has {_quoted(needed)}{beside}\n"
+            f"{describe(found)}",
             help="leave the choice to intarsia, or compile the model for a target of that device",
         )
     return item
+
+
+def _takers(found: Iterable[Found], kinds: Iterable[str]) -> list[str]:
+    """Names of the devices that run these kinds where the choice is left to the priorities."""
+    present = [item for item in found if item.absent is None]
+    chosen: dict[str, None] = {}
+    for kind in kinds:
+        takers = [item for item in present if kind in item.kinds]
+        if takers:
+            chosen[max(takers, key=lambda item: item.priority).name] = None
+    return list(chosen)
+
+
+def idle_device(kinds: Iterable[str], wanted: str | None) -> str | None:
+    """Why a device that is here has nothing to do for an artifact, and which others would run it; None where it has.
+
+    kinds   those of the artifact's regions that need a device
+    """
+    needed = sorted(set(kinds))
+    found = installed_devices() if wanted is not None and needed else ()
+    item = next((item for item in found if item.name == wanted and item.absent is None), None)
+    others = _takers(found, needed)
+    if item is None or set(needed) & set(item.kinds) or not others:
+        return None
+    return (
+        f"device '{wanted}' runs regions of kind {_quoted(item.kinds)}, and there are none: {_quoted(others)} runs them"
+    )
 
 
 def describe(found: Iterable[Found]) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.passes.base import DataPass, Outcome
@@ -95,7 +95,7 @@ def calibrate(
 
     A value that is NaN or infinite in some sample has no range; `quantize` says whether it needs one.
 
-    Raises CompileError where there is no sample.
+    Raises CompileError where there is no sample, or where the graph cannot run on one.
     """
     _check(method, percentile)
     graph = graph.copy()
@@ -107,7 +107,14 @@ def calibrate(
     for sample in samples:
         for value in inputs:
             _observe(seen, infinite, count, value, np.asarray(sample[value.name]))
-        evaluate(graph, sample, observe=partial(_observe, seen, infinite, count))
+        try:
+            evaluate(graph, sample, observe=partial(_observe, seen, infinite, count))
+        except RunError as error:
+            raise CompileError(
+                where=f"{error.where}, on calibration sample {count}",
+                what=error.what,
+                help="the model must run on every sample: look at the values that reach this op",
+            ) from error
         count += 1
         if progress is not None:
             progress(count)

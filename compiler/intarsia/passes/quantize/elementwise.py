@@ -13,6 +13,7 @@ from intarsia.ir.integer import INT8_RANGE, quantize_linear
 from intarsia.ir.ops.reduction import normalized_axis
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
+from intarsia.passes.fuse.affine import Affine
 from intarsia.passes.quantize.constants import constant_of, data_inputs, operand_of
 from intarsia.passes.quantize.emitter import Emitter, all_int8, clamps, quantization
 from intarsia.passes.quantize.scales import clamp_of, ratio, ratio_pair
@@ -252,23 +253,51 @@ def prelu_slope(node: Node) -> float | None:
     return None if slope is None or not slope.size or np.ptp(slope) != 0.0 else float(slope.reshape(-1)[0])
 
 
-def check_prelu(node: Node) -> Refused | None:
-    """PRelu: one constant slope for all channels."""
-    slope = constant_of(node.input(1))
+def _slopes(node: Node) -> Array | Refused:
+    """The constant slopes of a PRelu: float32 [1] for all channels, or [C]."""
+    slope, shape = constant_of(node.input(1)), node.output.shape
     if slope is None:
         return refuse("its slope is computed at run time")
-    if slope.size and (slope != slope.reshape(-1)[0]).any():
-        return refuse("its slope differs from channel to channel")
-    return None
+    if not np.isfinite(slope).all():
+        return refuse("its slope holds NaN or infinity")
+    if not slope.size or np.ptp(slope) == 0.0:
+        return slope.reshape(-1)[:1]
+    sizes = (1,) * (len(shape) - slope.ndim) + slope.shape
+    if any(size != 1 for axis, size in enumerate(sizes) if axis != 1):
+        return refuse("its slope differs from place to place")
+    if len(shape) < 3:
+        return refuse("its slope differs from channel to channel, and it has no spatial axis")
+    return slope.reshape(-1)
+
+
+def check_prelu(node: Node) -> Refused | None:
+    """PRelu: one constant slope, or one for each channel of an image."""
+    slopes = _slopes(node)
+    return slopes if isinstance(slopes, Refused) else None
 
 
 def emit_prelu(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
-    """A lookup, int8 [256]."""
-    slope = constant_of(node.input(1))
-    assert slope is not None
-    x = all_int8(quantization(sources[0]))
-    table = quantize_linear(np.where(x < 0, x * slope.reshape(-1)[0], x), target.scale, target.zero_point)
-    return [emitter.looked_up(sources[0], table, target, node)]
+    """A lookup, int8 [256]; where slopes differ, a lookup of what is above 0 plus a qconv of what is below.
+
+    Both stand at the output's scale, and one of them is always 0: their sum rounds nothing.
+    """
+    source, slopes = sources[0], _slopes(node)
+    assert not isinstance(slopes, Refused)
+    of = quantization(source)
+    x = all_int8(of)
+    if len(slopes) == 1:
+        table = quantize_linear(np.where(x < 0, x * slopes[0], x), target.scale, target.zero_point)
+        return [emitter.looked_up(source, table, target, node)]
+    above = emitter.looked_up(source, quantize_linear(np.maximum(x, 0), target.scale, target.zero_point), target, node)
+    clamp = INT8_RANGE
+    if (slopes >= 0).all():
+        clamp = (INT8_RANGE[0], target.zero_point)
+    else:  # what is above 0 would not stay on its side
+        integers = np.arange(-128, 128)
+        source = emitter.looked_up(source, np.minimum(integers, of.zero_point).astype(np.int8), of, node)
+    affine = Affine(node.input(0), slopes.astype(np.float64), np.zeros(len(slopes)))
+    below = emit_channels(emitter, node, source, affine, target, clamp)
+    return below if isinstance(below, Refused) else _sum(emitter, node, above, below[0], target)
 
 
 # ---- softmax

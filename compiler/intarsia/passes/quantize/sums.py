@@ -96,9 +96,17 @@ def emit_batch_norm(
 
 
 def emit_channels(
-    emitter: Emitter, node: Node, source: Value, affine: Affine, target: Quantization
+    emitter: Emitter,
+    node: Node,
+    source: Value,
+    affine: Affine,
+    target: Quantization,
+    clamp: tuple[int, int] | None = None,
 ) -> list[Value] | Refused:
-    """y = x * scale + shift for each channel, with a multiplier and a 32-bit bias each."""
+    """y = x * scale + shift for each channel, with a multiplier and a 32-bit bias each.
+
+    clamp  the clamp of the result; that of the node's fused activation where none is given
+    """
     channels, spatial = len(affine.scale), source.type.rank - 2
     weight = quantize_weight(affine.scale.reshape((channels, 1) + (1,) * spatial), 0)
     scaling = scale_sums(weight, 0, affine.shift, quantization(source), target)
@@ -106,7 +114,7 @@ def emit_channels(
         return scaling
     ones = (1,) * spatial
     attributes = dict(zip(_WINDOW, (ones, (0,) * 2 * spatial, ones, channels)))
-    return [_add(emitter, "qconv", node, source, scaling, target, attributes)]
+    return [_add(emitter, "qconv", node, source, scaling, target, attributes, clamp)]
 
 
 def _scaling(emitter: Emitter, node: Node, axis: int, source: Quantization, target: Quantization) -> Scaling | Refused:
@@ -136,8 +144,11 @@ def _add(
     scaling: Scaling,
     target: Quantization,
     attributes: dict[str, object],
+    clamp: tuple[int, int] | None = None,
 ) -> Value:
-    clamp = clamp_of(node.attributes.get("activation", ""), node.attributes.get("activation_arguments", ()), target)
+    clamp = clamp or clamp_of(
+        node.attributes.get("activation", ""), node.attributes.get("activation_arguments", ()), target
+    )
     inputs = [
         source,
         emitter.constant(f"{node.name}_weight", scaling.weight.integers),

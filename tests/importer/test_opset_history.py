@@ -1,0 +1,272 @@
+"""Ops whose meaning or form changed: at every opset that has them, the result is that of onnxruntime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_models import assert_like_onnxruntime, model_of, noise
+
+OLDEST, NEWEST = 7, 23
+
+CHANGED: dict[str, tuple[int, int, str, dict[str, Any]]] = {
+    # name: (first opset, last opset, nodes that make y of x, float[2,4,5,6]; initializers)
+    "softmax": (7, 23, "y = Softmax (x)", {}),
+    "softmax_axis": (7, 23, "y = Softmax <axis = 2> (x)", {}),
+    "softmax_negative": (11, 23, "y = Softmax <axis = -2> (x)", {}),
+    "log_softmax": (7, 23, "y = LogSoftmax <axis = 1> (x)", {}),
+    "hardmax": (7, 23, "y = Hardmax <axis = 1> (x)", {}),
+    "clip_attributes": (7, 10, "y = Clip <min = -0.3, max = 0.7> (x)", {}),
+    "clip_below": (7, 10, "y = Clip <min = 0.1> (x)", {}),
+    "clip_inputs": (11, 23, "y = Clip (x, a, b)", {"a": np.float32(-0.3), "b": np.float32(0.7)}),
+    "clip_above": (11, 23, "y = Clip (x, , b)", {"b": np.float32(0.7)}),
+    "pad_attributes": (7, 10, "y = Pad <pads = [0,1,2,0,0,0,1,2], value = 1.5> (x)", {}),
+    "pad_edge_attributes": (7, 10, 'y = Pad <mode = "edge", pads = [0,0,2,0,0,0,1,2]> (x)', {}),
+    "pad_inputs": (11, 23, "y = Pad (x, p, v)", {"p": np.array([0, 1, 2, 0, 0, 0, 1, 2]), "v": np.float32(1.5)}),
+    "pad_negative": (11, 23, "y = Pad (x, p)", {"p": np.array([0, 0, -2, 1, 0, 0, 1, -2])}),
+    "pad_axes": (18, 23, "y = Pad (x, p, v, a)", {"p": np.array([1, 2]), "v": np.float32(2), "a": np.array([-1])}),
+    "slice_attributes": (7, 9, "y = Slice <starts = [-3, 1], ends = [99, -1], axes = [2, 3]> (x)", {}),
+    "slice_inputs": (
+        10,
+        23,
+        "y = Slice (x, s, e, a, t)",
+        {"s": np.array([-1, 0]), "e": np.array([-99, 5]), "a": np.array([3, 2]), "t": np.array([-2, 2])},
+    ),
+    "split_attribute": (7, 12, "a, y = Split <axis = 1, split = [1, 3]> (x)", {}),
+    "split_equal": (7, 17, "a, y = Split <axis = 1> (x)", {}),
+    "split_input": (13, 23, "a, y = Split <axis = 1> (x, s)", {"s": np.array([1, 3])}),
+    "split_uneven": (18, 23, "a, y = Split <axis = 2, num_outputs = 2> (x)", {}),
+    "squeeze_attribute": (7, 12, "u = Unsqueeze <axes = [0, 3]> (x)  y = Squeeze <axes = [0]> (u)", {}),
+    "squeeze_all": (7, 12, "u = Unsqueeze <axes = [0, 3]> (x)  y = Squeeze (u)", {}),
+    "squeeze_input": (
+        13,
+        23,
+        "u = Unsqueeze (x, a)  y = Squeeze (u, b)",
+        {"a": np.array([-1, 0]), "b": np.array([-1])},
+    ),
+    "reduce_attribute": (7, 12, "y = ReduceSum <axes = [1, 3], keepdims = 0> (x)", {}),
+    "reduce_sum_input": (13, 23, "y = ReduceSum <keepdims = 0> (x, a)", {"a": np.array([1, 3])}),
+    "reduce_sum_nothing": (13, 23, "y = ReduceSum <noop_with_empty_axes = 1> (x, a)", {"a": np.zeros(0, np.int64)}),
+    "reduce_max_attribute": (7, 17, "y = ReduceMax <axes = [2], keepdims = 0> (x)", {}),
+    "reduce_max_input": (18, 23, "y = ReduceMax (x, a)", {"a": np.array([-1])}),
+    "reduce_l2_attribute": (7, 17, "y = ReduceL2 <axes = [-1]> (x)", {}),
+    "log_sum_exp": (18, 23, "y = ReduceLogSumExp (x)", {}),
+    "dropout_attribute": (7, 11, "y = Dropout <ratio = 0.4> (x)", {}),
+    "dropout_input": (12, 23, "y = Dropout (x, r)", {"r": np.float32(0.4)}),
+    "batch_normalization": (
+        7,
+        23,
+        "y = BatchNormalization <epsilon = 0.01> (x, s, b, m, v)",
+        {"s": noise(4), "b": noise(4, seed=1), "m": noise(4, seed=2), "v": np.abs(noise(4, seed=3))},
+    ),
+    "batch_normalization_spatial": (
+        7,
+        8,
+        "y = BatchNormalization <spatial = 1> (x, s, b, m, v)",
+        {"s": noise(4), "b": noise(4, seed=1), "m": noise(4, seed=2), "v": np.abs(noise(4, seed=3))},
+    ),
+    "instance_normalization": (7, 23, "y = InstanceNormalization (x, s, b)", {"s": noise(4), "b": noise(4, seed=1)}),
+    "group_normalization_groups": (
+        18,
+        20,
+        "y = GroupNormalization <num_groups = 2> (x, s, b)",
+        {"s": noise(2), "b": noise(2, seed=1)},
+    ),
+    "group_normalization": (
+        21,
+        23,
+        "y = GroupNormalization <num_groups = 2> (x, s, b)",
+        {"s": noise(4), "b": noise(4, seed=1)},
+    ),
+    "layer_normalization": (17, 23, "y = LayerNormalization <axis = 2> (x, s)", {"s": noise(5, 6)}),
+    "upsample_attribute": (7, 8, "y = Upsample <scales = [1.0, 1.0, 2.0, 3.0]> (x)", {}),
+    "upsample_input": (9, 9, "y = Upsample (x, s)", {"s": np.array([1, 1, 2, 1.5], np.float32)}),
+    "resize_10": (10, 10, "y = Resize (x, s)", {"s": np.array([1, 1, 0.6, 1.5], np.float32)}),
+    "resize_10_linear": (10, 10, 'y = Resize <mode = "linear"> (x, s)', {"s": np.array([1, 1, 0.6, 1.5], np.float32)}),
+    "resize_11": (
+        11,
+        12,
+        "y = Resize (x, r, s)",
+        {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 0.6, 1.5], np.float32)},
+    ),
+    "resize_13": (13, 23, "y = Resize (x, , s)", {"s": np.array([1, 1, 0.6, 1.5], np.float32)}),
+    "resize_sizes": (13, 23, 'y = Resize <mode = "cubic"> (x, , , s)', {"s": np.array([2, 4, 7, 4])}),
+    "resize_axes": (18, 23, 'y = Resize <axes = [3], mode = "linear"> (x, , , s)', {"s": np.array([9])}),
+    "resize_antialias": (
+        18,
+        23,
+        'y = Resize <mode = "linear", antialias = 1> (x, , s)',
+        {"s": np.array([1, 1, 0.4, 0.5], np.float32)},
+    ),
+    "top_k_attribute": (7, 9, "y, i = TopK <k = 2, axis = 2> (x)", {}),
+    "top_k_input": (10, 23, "y, i = TopK (x, k)", {"k": np.array([3])}),
+    "top_k_smallest": (11, 23, "y, i = TopK <largest = 0, axis = 1> (x, k)", {"k": np.array([2])}),
+    "scatter": (
+        9,
+        10,
+        "y = Scatter <axis = 2> (x, i, u)",
+        {"i": np.zeros((1, 2, 1, 3), np.int64), "u": noise(1, 2, 1, 3)},
+    ),
+    "scatter_elements": (
+        11,
+        23,
+        "y = ScatterElements <axis = -2> (x, i, u)",
+        {"i": np.full((1, 2, 1, 3), -1), "u": noise(1, 2, 1, 3)},
+    ),
+    "scatter_added": (
+        16,
+        23,
+        'y = ScatterElements <axis = 3, reduction = "add"> (x, i, u)',
+        {"i": np.zeros((1, 2, 1, 3), np.int64), "u": noise(1, 2, 1, 3)},
+    ),
+    "average_pool": (7, 23, "y = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1], strides = [2,2]> (x)", {}),
+    "average_pool_counted": (
+        7,
+        23,
+        "y = AveragePool <kernel_shape = [3,3], pads = [1,0,1,1], count_include_pad = 1> (x)",
+        {},
+    ),
+    "average_pool_ceil": (
+        10,
+        23,
+        "y = AveragePool <kernel_shape = [2,3], strides = [3,3], ceil_mode = 1, pads = [0,1,0,1]> (x)",
+        {},
+    ),
+    "average_pool_same": (
+        7,
+        23,
+        'y = AveragePool <kernel_shape = [3,2], strides = [2,2], auto_pad = "SAME_LOWER"> (x)',
+        {},
+    ),
+    "average_pool_dilated": (19, 23, "y = AveragePool <kernel_shape = [2,2], dilations = [2,3]> (x)", {}),
+    "max_pool_ceil": (10, 23, "y = MaxPool <kernel_shape = [2,2], strides = [3,3], ceil_mode = 1> (x)", {}),
+    "max_pool_indices": (8, 23, "a, y = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x)", {}),
+    "max_pool_dilated": (10, 23, "y = MaxPool <kernel_shape = [2,2], dilations = [2,3]> (x)", {}),
+    "lp_pool": (7, 23, "y = LpPool <kernel_shape = [2,2], p = 3> (x)", {}),
+    "flatten": (7, 23, "y = Flatten <axis = 2> (x)", {}),
+    "flatten_negative": (11, 23, "y = Flatten <axis = -1> (x)", {}),
+    "concat": (7, 23, "y = Concat <axis = 1> (x, x)", {}),
+    "gather_negative": (11, 23, "y = Gather <axis = 1> (x, i)", {"i": np.array([-1, 0])}),
+    "reshape": (7, 23, "y = Reshape (x, s)", {"s": np.array([0, -1, 6])}),
+    "reshape_allow_zero": (14, 23, "y = Reshape <allowzero = 1> (x, s)", {"s": np.array([2, 4, 30])}),
+    "cast": (7, 23, "i = Cast <to = 6> (x)  y = Cast <to = 1> (i)", {}),
+    "cast_bool": (7, 23, "b = Cast <to = 9> (x)  y = Cast <to = 1> (b)", {}),
+    "gemm": (
+        7,
+        23,
+        "f = Flatten (x)  y = Gemm <alpha = 0.5, transB = 1> (f, w, c)",
+        {"w": noise(3, 120), "c": noise(3)},
+    ),
+    "gemm_without_c": (11, 23, "f = Flatten (x)  y = Gemm (f, w)", {"w": noise(120, 3)}),
+    "gelu": (20, 23, "y = Gelu (x)", {}),
+    "gelu_tanh": (20, 23, 'y = Gelu <approximate = "tanh"> (x)', {}),
+    "hard_swish": (14, 23, "y = HardSwish (x)", {}),
+    "prelu": (7, 23, "y = PRelu (x, s)", {"s": noise(4, 1, 1)}),
+    "depth_to_space": (7, 23, "y = DepthToSpace <blocksize = 2> (x)", {}),
+    "depth_to_space_crd": (11, 23, 'y = DepthToSpace <blocksize = 2, mode = "CRD"> (x)', {}),
+    "where": (9, 23, "b = Cast <to = 9> (x)  y = Where (b, x, z)", {"z": np.float32(4)}),
+    "mean": (8, 23, "y = Mean (x, z)", {"z": noise(6)}),
+    "arg_max": (7, 23, "y = ArgMax <axis = 1> (x)", {}),
+    "arg_max_last": (12, 23, "y = ArgMax <axis = 1, select_last_index = 1, keepdims = 0> (x)", {}),
+    "one_hot": (
+        9,
+        23,
+        "a = ArgMax <axis = 3, keepdims = 0> (x)  y = OneHot (a, d, v)",
+        {"d": np.int64(6), "v": np.array([0, 1], np.float32)},
+    ),
+    "cum_sum": (11, 23, "y = CumSum <reverse = 1> (x, a)", {"a": np.int64(2)}),
+    "mod": (10, 23, "y = Mod <fmod = 1> (x, z)", {"z": np.float32(0.3)}),
+    "pow": (7, 23, "a = Abs (x)  y = Pow (a, z)", {"z": np.float32(1.5)}),
+    "expand": (8, 23, "f = ReduceMax <keepdims = 1> (x)  y = Expand (f, s)", {"s": np.array([2, 1, 3, 1])}),
+    "tile": (7, 23, "y = Tile (x, r)", {"r": np.array([1, 2, 1, 2])}),
+    "quantize": (
+        10,
+        23,
+        "q = QuantizeLinear (x, s, z)  y = DequantizeLinear (q, s, z)",
+        {"s": np.float32(0.05), "z": np.uint8(100)},
+    ),
+    "quantize_channels": (
+        13,
+        23,
+        "q = QuantizeLinear <axis = 1> (x, s, z)  y = DequantizeLinear <axis = 1> (q, s, z)",
+        {"s": np.array([0.05, 0.1, 0.2, 0.02], np.float32), "z": np.array([1, 0, -7, 3], np.int8)},
+    ),
+    "dequantize_axis_default": (
+        13,
+        23,
+        "y = DequantizeLinear (q, s)",
+        {"q": np.arange(-12, 12, dtype=np.int8).reshape(2, 4, 3), "s": np.array([0.05, 0.1, 0.2, 0.02], np.float32)},
+    ),
+    "shape_part": (15, 23, "s = Shape <start = 1, end = -1> (x)  y = Cast <to = 1> (s)", {}),
+    "conv_same": (7, 23, 'y = Conv <auto_pad = "SAME_UPPER", strides = [2,2]> (x, w)', {"w": noise(3, 4, 3, 2)}),
+    "conv_transpose_same": (
+        7,
+        23,
+        'y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2,2]> (x, w)',
+        {"w": noise(4, 3, 3, 3)},
+    ),
+    "lstm": (
+        7,
+        23,
+        "r = Reshape (x, s)  a, y = LSTM <hidden_size = 3> (r, w, q)",
+        {"s": np.array([8, 5, 6]), "w": noise(1, 12, 6), "q": noise(1, 12, 3)},
+    ),
+    "lstm_layout": (
+        14,
+        23,
+        "r = Reshape (x, s)  y, b = GRU <hidden_size = 3> (r, w, q)",
+        {"s": np.array([8, 5, 6]), "w": noise(1, 9, 6), "q": noise(1, 9, 3)},
+    ),
+    "gru_before_reset": (
+        7,
+        23,
+        "r = Reshape (x, s)  y, b = GRU <hidden_size = 3, linear_before_reset = 1> (r, w, q)",
+        {"s": np.array([8, 5, 6]), "w": noise(1, 9, 6), "q": noise(1, 9, 3)},
+    ),
+    "eye_like": (9, 23, "f = Flatten (x)  e = EyeLike (f)  y = Add (e, e)", {}),
+    "is_inf": (10, 23, "b = IsInf (x)  y = Cast <to = 1> (b)", {}),
+    "non_zero": (9, 23, "r = Relu (x)  n = NonZero (r)  y = Cast <to = 1> (n)", {}),
+    "equal": (7, 23, "i = Cast <to = 6> (x)  e = Equal (i, z)  y = Cast <to = 1> (e)", {"z": np.int32(0)}),
+    "grid_sample": (
+        16,
+        19,
+        'g = Tanh (t)  y = GridSample <mode = "bilinear"> (x, g)',
+        {"t": noise(2, 3, 3, 2)},
+    ),
+    "grid_sample_linear": (20, 23, 'g = Tanh (t)  y = GridSample <mode = "linear"> (x, g)', {"t": noise(2, 3, 3, 2)}),
+    "range": (
+        11,
+        23,
+        "m = Range (a, b, c)  y = Mul (m, m)",
+        {"a": np.float32(1), "b": np.float32(4), "c": np.float32(0.5)},
+    ),
+    "size": (7, 23, "s = Size (x)  y = Cast <to = 1> (s)", {}),
+    "trilu": (14, 23, "y = Trilu <upper = 0> (x)", {}),
+    "bitshift": (
+        11,
+        23,
+        'y = BitShift <direction = "LEFT"> (q, z)',
+        {"q": np.array([1, 3], np.uint8), "z": np.array([2, 1], np.uint8)},
+    ),
+    "local_response": (7, 23, "y = LRN <size = 3> (x)", {}),
+    "lp_normalization": (7, 23, "y = LpNormalization <axis = 1> (x)", {}),
+    "global_pools": (7, 23, "a = GlobalAveragePool (x)  b = GlobalMaxPool (x)  y = Add (a, b)", {}),
+    "selu": (7, 23, "y = Selu (x)", {}),
+    "elu": (7, 23, "y = Elu <alpha = 0.5> (x)", {}),
+    "leaky": (7, 23, "y = LeakyRelu (x)", {}),
+    "thresholded": (10, 23, "y = ThresholdedRelu <alpha = 0.5> (x)", {}),
+    "mean_variance": (9, 23, "y = MeanVarianceNormalization <axes = [0, 2]> (x)", {}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_every_opset(name: str) -> None:
+    first, last, nodes, arrays = CHANGED[name]
+    for opset in range(max(first, OLDEST), min(last, NEWEST) + 1):
+        model = model_of(f"g (float[2,4,5,6] x) => (y) {{ {nodes} }}", opset, **arrays)
+        try:
+            assert_like_onnxruntime(model)
+        except Exception as error:
+            error.args = (f"opset {opset}: {error.args[0] if error.args else ''}", *error.args[1:])
+            raise
