@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -15,6 +15,8 @@ from intarsia.importer.structure import nodes_below
 OLDEST = 7
 """Before opset 7, broadcasting and many attributes meant something else."""
 
+_BY_DYNAMIC_QUANTIZER = ("QAttention", "QEmbedLayerNormalization", "MatMulIntegerToFloat")
+_BY_QUANTIZER = ("QGemm", "QMoE", "NhwcMaxPool")
 _KNOWN_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 
 
@@ -116,15 +118,13 @@ def _title(domain: str, op: str, opsets: Mapping[str, int]) -> str:
 def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int]) -> str:
     domains = {domain for domain, _ in unknown}
     if "com.microsoft" in domains:
-        quantized = any(domain == "com.microsoft" and op.startswith("QLinear") for domain, op in unknown)
-        also = "; quantize with quant_format=QDQ" if quantized else ""
-        return f"com.microsoft is onnxruntime's own: save the model without onnxruntime's graph optimization{also}"
+        return _help_of_microsoft([op for domain, op in unknown if domain == "com.microsoft"])
     if any("nhwc" in domain for domain in domains):
         return "it is written for another layout by a runtime's optimizer: give the model from before that"
     if any(word in domain for domain in domains for word in ("qonnx", "brevitas", "finn")):
         return (
             "of QONNX, Quant with constant scales and up to 8 bits, rounded to the nearest, is known, and BipolarQuant "
-            "of weights; export from Brevitas with export_onnx_qcdq instead (QCDQ)"
+            "and Trunc with constant scales; export from Brevitas with export_onnx_qcdq instead (QCDQ)"
         )
     if any(domain not in opsets for domain in domains):
         return "add the domain to the model's opset_import, or export the model again"
@@ -132,6 +132,20 @@ def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int
         hints = "".join(_hint(domain, op) for domain, op in unknown)
         return f"export for an opset that has them, or replace them{hints}"
     return "only ONNX's own domains are known; give the op as a model-local function, or replace it"
+
+
+def _help_of_microsoft(ops: Sequence[str]) -> str:
+    """Quantizers write some of these ops, graph optimization writes others."""
+    ways = []
+    if any("NBits" in op or "BlockQuantized" in op for op in ops):
+        ways.append("write few-bit weights as DequantizeLinear, quant_format=QDQ of its MatMulNBitsQuantizer")
+    if any("Dynamic" in op or op in _BY_DYNAMIC_QUANTIZER for op in ops):
+        ways.append("quantize with quantize_static and quant_format=QDQ")
+    elif any(op.startswith("QLinear") or op in _BY_QUANTIZER for op in ops):
+        ways.append("quantize with quant_format=QDQ")
+    if len(ways) < 1 or not all("NBits" in op or "BlockQuantized" in op for op in ops):
+        ways.insert(0, "save the model without onnxruntime's graph optimization")
+    return f"com.microsoft is onnxruntime's own: {'; '.join(ways)}"
 
 
 def _hint(domain: str, op: str) -> str:
