@@ -71,6 +71,13 @@ def _pool_dilated(net: Net, x: Value) -> None:
     net.max_pool(x).producer.attributes["dilations"] = (2, 2)  # type: ignore[union-attr]
 
 
+def _pool_unsigned(net: Net, x: Value) -> None:
+    y = net.graph.add_input("u", TensorType("uint8", (1, 4, 8, 8)))
+    node = net.max_pool(y).producer
+    assert node is not None
+    node.output.type = TensorType("uint8", node.output.shape)
+
+
 def _matrix_rank(net: Net, x: Value) -> None:
     y = net.graph.add_input("m", TensorType("int8", (1, 5, 6)))
     net.matmul(y, 3)
@@ -101,6 +108,7 @@ REFUSED: dict[str, Callable[[Net, Value], object]] = {
     "depthwise kernel": lambda net, x: net.conv(x, 32, (1, 80), 1, (0, 40, 0, 40), group=32),
     "pool stride": lambda net, x: net.max_pool(x, 2, 300),
     "pool dilated": _pool_dilated,
+    "pool unsigned": _pool_unsigned,
     "max pool": lambda net, x: net.max_pool(net.graph.add_input("l", TensorType("int8", (1, 4, 40, 40))), 40, 1),
     "resize linear": _resize_linear,
     "resize corners": _resize_corners,

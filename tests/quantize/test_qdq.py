@@ -281,7 +281,7 @@ def weighted(weight: Array, scale: Array | np.generic, zero: Array | np.generic)
     )  # fmt: skip
 
 
-def test_unsigned_weights_convert_where_they_fit() -> None:
+def test_unsigned_weights_are_integers_near_their_zero_point_and_far_from_it() -> None:
     rng = np.random.default_rng(9)
     narrow = rng.integers(1, 256, (16, 4)).astype(np.uint8)
     model = weighted(narrow, np.float32(0.01), np.uint8(128))
@@ -290,8 +290,10 @@ def test_unsigned_weights_convert_where_they_fit() -> None:
     check_steps(model, graph, np.int8)
     wide = weighted(rng.integers(0, 256, (16, 4)).astype(np.uint8), np.float32(0.01), np.uint8(20))
     graph, outcome = lowered(wide)
-    assert ops(graph) == ["dequantize", "dense", "quantize"]
-    assert outcome.refusals[0].reason.startswith("its weights reach 226 steps")
+    assert ops(graph) == ["Concat", "qmatmul"] and not outcome.refusals
+    assert [text for _, text in outcome.notes] == [
+        "its weights of more than 127 steps from their zero point are computed as 2 weights of int8 each"
+    ]
     check_steps(wide, graph, np.int8)
 
 

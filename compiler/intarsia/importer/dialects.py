@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import onnx
 
+from intarsia.errors import FOREIGN
+from intarsia.importer.layouts import CHANNELS_LAST, channels_first, channels_last, is_channels_last
+from intarsia.importer.mixed import dynamic_product, integers_to_float
 from intarsia.importer.qonnx import DOMAINS as QONNX
 from intarsia.importer.qonnx import translate_quant
+from intarsia.importer.structure import nodes_below, subgraphs
 from intarsia.importer.workbench import Workbench
 
 MICROSOFT = "com.microsoft"
@@ -20,14 +24,21 @@ MICROSOFT = "com.microsoft"
 
 def translate(proto: onnx.ModelProto, opsets: Mapping[str, int]) -> onnx.ModelProto:
     """The model in ONNX's own ops as far as that goes; the same object where there is nothing to do."""
-    if not any(node.domain == MICROSOFT or node.domain in QONNX for node in proto.graph.node):
+    if not any(node.domain == MICROSOFT or node.domain in QONNX for node in nodes_below(proto.graph.node)):
         return proto
     translated = onnx.ModelProto()
     translated.CopyFrom(proto)
-    graph = translated.graph
-    bench = Workbench(graph, opsets.get("", 0))
+    _translate_graph(Workbench(translated.graph, opsets.get("", 0)))
+    return translated
+
+
+def _translate_graph(bench: Workbench) -> None:
+    """A graph, and those that its nodes carry, in place."""
+    graph = bench.graph
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
+        for inner in subgraphs(node):
+            _translate_graph(Workbench(inner, bench.opset, bench))
         bench.begin(node)
         if _translate(bench, node):
             nodes += bench.nodes
@@ -36,16 +47,26 @@ def translate(proto: onnx.ModelProto, opsets: Mapping[str, int]) -> onnx.ModelPr
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(bench.initializers)
-    return translated
 
 
 def _translate(bench: Workbench, node: onnx.NodeProto) -> bool:
-    if node.domain in QONNX:
-        return translate_quant(bench, node)
-    rule = _RULES.get(node.op_type) if node.domain == MICROSOFT else None
-    if rule is None or bench.opset < 10 or bench.attribute(node, "channels_last", 0):
+    try:
+        if node.domain in QONNX:
+            return translate_quant(bench, node)
+        return node.domain == MICROSOFT and bench.opset >= 10 and _of_microsoft(bench, node)
+    except FOREIGN:  # inputs or attributes that it cannot have: the checks of ops tell
         return False
-    return rule(bench, node)
+
+
+def _of_microsoft(bench: Workbench, node: onnx.NodeProto) -> bool:
+    if is_channels_last(bench, node):
+        twin = channels_first(bench, node)
+        if twin is None or not (_same(bench, twin) if not twin.domain else _of_microsoft(bench, twin)):
+            return False
+        channels_last(bench, node, twin.output[0])
+        return True
+    rule = _RULES.get(node.op_type)
+    return rule is not None and rule(bench, node)
 
 
 # ---- com.microsoft
@@ -53,7 +74,8 @@ def _translate(bench: Workbench, node: onnx.NodeProto) -> bool:
 
 def _same(bench: Workbench, node: onnx.NodeProto) -> bool:
     """The op has moved to ONNX's own domain since."""
-    bench.add(node.op_type, list(node.input), list(node.output), bench.attributes(node))
+    attributes = {name: value for name, value in bench.attributes(node).items() if name != CHANNELS_LAST}
+    bench.add(node.op_type, list(node.input), list(node.output), attributes)
     return True
 
 
@@ -80,6 +102,14 @@ def _unary(op: str, kept: Iterable[str] = ()) -> Callable[[Workbench, onnx.NodeP
         return True
 
     return rule
+
+
+def _where(bench: Workbench, node: onnx.NodeProto) -> bool:
+    """A condition, then two triples, then scale and zero point of the result."""
+    names = bench.inputs(node, 9)
+    operands = [bench.dequantized(names[1], names[2], names[3]), bench.dequantized(names[4], names[5], names[6])]
+    bench.quantized(bench.add("Where", [names[0], *operands]), names[7], names[8], names[3], node.output[0])
+    return True
 
 
 def _softmax(bench: Workbench, node: onnx.NodeProto) -> bool:
@@ -176,6 +206,7 @@ _WINDOW = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads",
 _RULES: dict[str, Callable[[Workbench, onnx.NodeProto], bool]] = {
     "QuantizeLinear": _same,
     "DequantizeLinear": _same,
+    "QLinearConv": _same,
     "QLinearAdd": _binary("Add"),
     "QLinearMul": _binary("Mul"),
     "QLinearSigmoid": _unary("Sigmoid"),
@@ -187,5 +218,8 @@ _RULES: dict[str, Callable[[Workbench, onnx.NodeProto], bool]] = {
     "QLinearConcat": _concat,
     "QGemm": _gemm,
     "FusedConv": _fused_conv,
+    "QLinearWhere": _where,
+    "MatMulIntegerToFloat": integers_to_float,
+    "DynamicQuantizeMatMul": dynamic_product,
 }
 """Says a node in ONNX's own ops on the workbench; False where it cannot."""

@@ -46,8 +46,8 @@ _DIALECTS: tuple[tuple[str, str, str], ...] = (
     (
         r".*(qonnx|brevitas).*",
         "QONNX's, as Brevitas writes it",
-        "of QONNX, Quant with constant scales and up to 8 bits, rounded to the nearest, is known, and BipolarQuant of "
-        "weights; export from Brevitas with export_onnx_qcdq instead (QCDQ)",
+        "of QONNX, Quant with constant scales and up to 8 bits, rounded to the nearest, is known, and BipolarQuant and "
+        "Trunc with constant scales; export from Brevitas with export_onnx_qcdq instead (QCDQ)",
     ),
     (
         r"trt\..*|tensorrt.*|.*\.trt|trt",

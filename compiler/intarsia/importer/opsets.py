@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -16,6 +16,8 @@ from intarsia.importer.structure import nodes_below
 OLDEST = 7
 """Before opset 7, broadcasting and many attributes meant something else."""
 
+_BY_DYNAMIC_QUANTIZER = ("QAttention", "QEmbedLayerNormalization", "MatMulIntegerToFloat")
+_BY_QUANTIZER = ("QGemm", "QMoE", "NhwcMaxPool")
 _KNOWN_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 
 
@@ -125,7 +127,9 @@ def _title(domain: str, op: str, opsets: Mapping[str, int]) -> str:
 
 def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int]) -> str:
     domains = {domain for domain, _ in unknown}
-    told = dialect_help((domain, op) for domain, op in unknown if not domain or domain not in _KNOWN_DOMAINS)
+    microsoft = [op for domain, op in unknown if domain == "com.microsoft"]
+    others = [(domain, op) for domain, op in unknown if domain not in (*_KNOWN_DOMAINS[1:], "com.microsoft")]
+    told = [*([_help_of_microsoft(microsoft)] if microsoft else []), *dialect_help(others)]
     if told:
         return "; ".join(told)
     if any(domain not in opsets for domain in domains):
@@ -139,6 +143,20 @@ def _help(unknown: Mapping[tuple[str, str], list[str]], opsets: Mapping[str, int
         f"only ONNX's own domains are known, and {foreign} is a custom one of whoever exported the model: give the op "
         "as a model-local function, replace it by ONNX's ops, or cut the model off before it"
     )
+
+
+def _help_of_microsoft(ops: Sequence[str]) -> str:
+    """Quantizers write some of these ops, graph optimization writes others."""
+    ways = []
+    if any("NBits" in op or "BlockQuantized" in op for op in ops):
+        ways.append("write few-bit weights as DequantizeLinear, quant_format=QDQ of its MatMulNBitsQuantizer")
+    if any("Dynamic" in op or op in _BY_DYNAMIC_QUANTIZER for op in ops):
+        ways.append("quantize with quantize_static and quant_format=QDQ")
+    elif any(op.startswith("QLinear") or op in _BY_QUANTIZER for op in ops):
+        ways.append("quantize with quant_format=QDQ")
+    if len(ways) < 1 or not all("NBits" in op or "BlockQuantized" in op for op in ops):
+        ways.insert(0, "save the model without onnxruntime's graph optimization")
+    return f"com.microsoft is onnxruntime's own: {'; '.join(ways)}"
 
 
 def _hint(domain: str, op: str) -> str:

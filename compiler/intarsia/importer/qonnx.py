@@ -1,4 +1,4 @@
-"""Fake quantization as Brevitas, QONNX and FINN write it: Quant of up to 8 bits, BipolarQuant of constants."""
+"""Fake quantization as Brevitas, QONNX and FINN write it: Quant and Trunc of up to 8 bits, BipolarQuant."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def translate_quant(bench: Workbench, node: onnx.NodeProto) -> bool:
     """
     if node.op_type == "BipolarQuant":
         return _bipolar(bench, node)
+    if node.op_type == "Trunc":
+        return _trunc(bench, node)
     if node.op_type != "Quant" or bench.opset < 10:
         return False
     names = bench.inputs(node, 4)
@@ -62,12 +64,57 @@ def _range(bits: int, signed: int, narrow: int) -> tuple[int, int]:
 
 
 def _bipolar(bench: Workbench, node: onnx.NodeProto) -> bool:
-    """`BipolarQuant(w, scale)` of constant weights: 1 or -1, times the scale."""
+    """`BipolarQuant(x, scale)`: 1 or -1, times the scale."""
     data, scale = bench.known(node.input[0]), bench.known(node.input[1])
-    if data is None or scale is None or (scale <= 0).any() or bench.opset < 10:
+    if scale is None or (scale <= 0).any() or bench.opset < 10:
         return False
+    if data is None:
+        least = bench.add("Less", [node.input[0], bench.constant("nought", np.zeros((), np.float32))])
+        ends = [bench.constant(wish, (sign * scale).astype(np.float32)) for wish, sign in (("least", -1), ("most", 1))]
+        _scaled(bench, node, bench.add("Where", [least, *ends]), scale, np.zeros((), np.int8))
+        return True
     integers = np.where(data >= 0, 1, -1).astype(np.int8)
     return _constant(bench, node, integers, scale, np.zeros((), np.float32))
+
+
+_ROUNDINGS = {"FLOOR": "Floor", "CEIL": "Ceil", "ROUND": "Round"}
+
+
+def _trunc(bench: Workbench, node: onnx.NodeProto) -> bool:
+    """`Trunc(x, scale, zero, bits, fewer bits)`: the lowest bits of the integers go, their scale stays."""
+    parameters = [bench.known(name) for name in bench.inputs(node, 5)[1:]]
+    rounding = _ROUNDINGS.get(str(bench.attribute(node, "rounding_mode", "FLOOR")).upper())
+    if len(node.input) != 5 or rounding is None or bench.opset < 11:
+        return False
+    scale, zero, *counts = (np.zeros(0) if data is None else data for data in parameters)
+    if not scale.size or not zero.size or (scale <= 0).any() or any(count.size != 1 for count in counts):
+        return False
+    before, behind = (float(count.reshape(-1)[0]) for count in counts)
+    if not (before.is_integer() and behind.is_integer() and 1 <= behind <= min(before, _MOST_BITS) and before <= 32):
+        return False
+    offset, factor = zero.astype(np.float32), bench.constant("factor", scale.astype(np.float32))
+    shift = bench.constant("zero", offset)
+    steps = bench.add("Round", [bench.add("Add", [bench.add("Div", [node.input[0], factor]), shift])])
+    part = bench.constant("part", np.asarray(2.0 ** (behind - before), np.float32))
+    kept = bench.add(rounding, [bench.add("Mul", [steps, part])])
+    real = bench.add("Mul", [bench.add("Sub", [kept, shift]), factor])
+    signed = bench.attribute(node, "signed", 1 if behind < _MOST_BITS else None)
+    if signed is None or zero.size != 1:  # whether 8 bits have a sign is not said
+        bench.add("Identity", [real], [node.output[0]])
+        return True
+    kind = np.int8 if signed or behind < _MOST_BITS else np.uint8
+    _scaled(bench, node, real, scale, zero.astype(kind))
+    return True
+
+
+def _scaled(bench: Workbench, node: onnx.NodeProto, real: str, scale: Array, zero: Array) -> None:
+    """The output of a node, whose numbers are whole multiples of one scale: said, where it is one."""
+    if scale.size != 1:
+        bench.add("Identity", [real], [node.output[0]])
+        return
+    factor = bench.constant("scale", scale.reshape(()).astype(np.float32))
+    names = [factor, bench.constant("zero", zero.reshape(()))]
+    bench.add("DequantizeLinear", [bench.add("QuantizeLinear", [real, *names]), *names], [node.output[0]])
 
 
 def _constant(bench: Workbench, node: onnx.NodeProto, integers: Array, scale: Array, zero: Array) -> bool:

@@ -9,26 +9,30 @@ import onnx
 from onnx import helper, numpy_helper
 
 from intarsia.dtypes import Array
+from intarsia.importer.structure import subgraphs
 
 
 class Workbench:
     """Makes nodes and constants with names that nothing else has.
 
+    graph         whose nodes they are
     opset         of ONNX's own ops
+    outer         the bench of the graph around, for a graph that a node carries
     nodes         what the node at hand became so far
     initializers  what was added
     """
 
-    def __init__(self, graph: onnx.GraphProto, opset: int) -> None:
+    def __init__(self, graph: onnx.GraphProto, opset: int, outer: Workbench | None = None) -> None:
         self.opset = opset
+        self.graph = graph
+        self.outer = outer
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and not node.domain:
                 self._tensors.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
-        self._taken = {name for node in graph.node for name in (*node.input, *node.output)} | set(self._tensors)
-        self._taken |= {value.name for value in (*graph.input, *graph.output)}
+        self._taken: set[str] = _names(graph) if outer is None else outer._taken
         self._wish = ""
 
     def begin(self, node: onnx.NodeProto) -> None:
@@ -52,11 +56,21 @@ class Workbench:
     def known(self, name: str) -> Array | None:
         """The elements of an initializer or Constant, or None."""
         tensor = self._tensors.get(name)
+        if tensor is None and self.outer is not None:
+            return self.outer.known(name)
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
             return None
         return np.asarray(numpy_helper.to_array(tensor))
 
-    def _fresh(self, wish: str) -> str:
+    def rank(self, name: str) -> int | None:
+        """The number of axes that the model declares for a value, or None."""
+        for value in (*self.graph.input, *self.graph.value_info, *self.graph.output):
+            if value.name == name and value.type.tensor_type.HasField("shape"):
+                return len(value.type.tensor_type.shape.dim)
+        return None if self.outer is None else self.outer.rank(name)
+
+    def fresh(self, wish: str) -> str:
+        """A name that nothing else has, after the node at hand."""
         name = f"{self._wish}_{wish}"
         while name in self._taken:
             name += "_"
@@ -65,7 +79,7 @@ class Workbench:
 
     def constant(self, wish: str, data: Array) -> str:
         """A new initializer; returns its name."""
-        name = self._fresh(wish)
+        name = self.fresh(wish)
         tensor = numpy_helper.from_array(np.asarray(data), name)
         self.initializers.append(tensor)
         self._tensors[name] = tensor
@@ -75,12 +89,20 @@ class Workbench:
         self, op: str, inputs: list[str], outputs: list[str] | None = None, attributes: dict[str, Any] | None = None
     ) -> str:
         """A node of ONNX's own; returns its first output. A last node with given outputs keeps the node's name."""
-        names = outputs or [self._fresh(op.lower())]
+        return self._add(op, inputs, outputs or [self.fresh(op.lower())], bool(outputs), attributes)[0]
+
+    def several(self, op: str, inputs: list[str], count: int) -> list[str]:
+        """A node of several outputs, which are returned."""
+        return self._add(op, inputs, [self.fresh(f"{op.lower()}_{index}") for index in range(count)], False, None)
+
+    def _add(
+        self, op: str, inputs: list[str], names: list[str], last: bool, attributes: dict[str, Any] | None
+    ) -> list[str]:
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
-        name = self._wish if outputs else names[0]
+        name = self._wish if last else names[0]
         self.nodes.append(helper.make_node(op, inputs, names, name=name, **(attributes or {})))
-        return names[0]
+        return names
 
     def scalar(self, name: str) -> str:
         """A scale or zero point of one element without axes, which ONNX wants for a whole tensor."""
@@ -105,3 +127,13 @@ class Workbench:
             other = self.known(like) if like else None
             zero = self.constant("zero", np.zeros((), np.uint8 if other is None else other.dtype))
         self.add("QuantizeLinear", [real, self.scalar(scale), self.scalar(zero)], [output])
+
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """All names of values in a graph and in those that its nodes carry."""
+    found = {tensor.name for tensor in graph.initializer} | {value.name for value in (*graph.input, *graph.output)}
+    for node in graph.node:
+        found.update((*node.input, *node.output))
+        for inner in subgraphs(node):
+            found |= _names(inner)
+    return found

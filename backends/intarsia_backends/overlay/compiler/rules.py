@@ -189,6 +189,8 @@ def _binary(node: Node, config: OverlayConfig) -> Support:
 
 def _maxpool(node: Node, config: OverlayConfig) -> Support:
     attributes = node.attributes
+    if node.output.dtype != "int8":
+        return no("signed", f"it compares {node.output.dtype}, and the vector engine int8", "give its input a scale")
     if len(node.outputs) > 1 and node.outputs[1] is not None:
         return no("outputs", "the second output (indices) is asked for", "leave out the indices")
     if any(size != 1 for size in attributes.get("dilations") or ()):

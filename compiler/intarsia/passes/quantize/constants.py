@@ -13,6 +13,10 @@ from intarsia.passes.base import Refused, refuse
 from intarsia.passes.matching import quantized_constant
 from intarsia.passes.quantize.scales import Weight, quantize_constant, quantize_weight
 
+_WEIGHT_TYPES = ("int8", "uint8", "int4", "uint4", "int2", "uint2", "int16", "uint16")
+_COPIES_MAX = 3
+"""How many int8 weights may stand for one: 3 reach 255 steps, the most that 8 bits and a zero point do."""
+
 
 def constant_of(value: Value) -> Array | None:
     """The real numbers of a value known at compile time, written as such or dequantized from integers; else None."""
@@ -45,7 +49,8 @@ def weight_of(value: Value, axis: int) -> Weight | Refused:
     """Constant weights as int8 with a scale for each output channel, which lie on `axis`.
 
     Float weights are quantized here. Integers that the model brings keep their values and scales; those at -128 move to
-    -127 and are counted in `clamped`. Refused where they do not fit symmetric int8.
+    -127 and are counted in `clamped`. Where they lie further from their zero point the result holds int16, for `copies`
+    of int8 to add up to. Refused where that takes too many, or where scales do not belong to output channels.
     """
     node = quantized_constant(value)
     if node is None:
@@ -56,22 +61,35 @@ def weight_of(value: Value, axis: int) -> Weight | Refused:
     scales = _parameter(node, 1, axis, channels)
     zeros = _parameter(node, 2, axis, channels)
     assert integers is not None
-    if integers.dtype.name not in ("int8", "uint8"):
-        return refuse(f"its weights are {integers.dtype.name}; only 8-bit weights have an integer form")
+    if integers.dtype.name not in _WEIGHT_TYPES:
+        return refuse(f"its weights are {integers.dtype.name}; integers of up to 8 bits have an integer form")
     if scales is None or zeros is None:
-        return refuse("its weights have scales that do not belong to output channels")
+        return refuse(_foreign_scales(node))
     if not np.isfinite(scales).all():
         return refuse("a scale of its weights is not a finite number")
     shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
-    centred = integers.astype(np.int16) - zeros.astype(np.int16).reshape(shape)
+    centred = integers.astype(np.int32) - zeros.astype(np.int32).reshape(shape)
     # A BatchNormalization folded into the scales may have made some negative, or 0.
-    centred *= np.sign(scales).astype(np.int16).reshape(shape)
-    scales = np.where(scales == 0.0, 1.0, np.abs(scales))
+    centred *= np.sign(scales).astype(np.int32).reshape(shape)
+    scales = np.where(scales == 0.0, 1.0, np.abs(scales)).astype(np.float64)
+    if np.abs(centred).max(initial=0) > WEIGHT_MAX + 1:
+        others = tuple(index for index in range(integers.ndim) if index != axis)
+        common = np.maximum(np.gcd.reduce(centred.reshape(integers.shape), axis=others), 1)
+        centred, scales = centred // common.reshape(shape), scales * common
     reach = int(np.abs(centred).max(initial=0))
+    if reach > _COPIES_MAX * WEIGHT_MAX:
+        return refuse(f"its weights reach {reach} steps from their zero point: quantize them to 8 bits")
     if reach > WEIGHT_MAX + 1:
-        return refuse(f"its weights reach {reach} steps from their zero point; symmetric int8 has {WEIGHT_MAX}")
+        return Weight(centred.astype(np.int16), scales)
     clamped = int((np.abs(centred) > WEIGHT_MAX).sum())
-    return Weight(np.clip(centred, -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8), scales.astype(np.float64), clamped)
+    return Weight(np.clip(centred, -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8), scales, clamped)
+
+
+def _foreign_scales(node: Node) -> str:
+    block = node.attributes.get("block_size", 0)
+    if block:
+        return f"its weights have a scale for each {block} of them: quantize them with one for each output channel"
+    return "its weights have scales that do not belong to output channels: quantize them with one for each of these"
 
 
 def _parameter(node: Node, index: int, axis: int, channels: int) -> Array | None:
@@ -81,11 +99,14 @@ def _parameter(node: Node, index: int, axis: int, channels: int) -> Array | None
         return np.zeros(channels)
     data, rank = value.data, node.output.type.rank
     assert data is not None
-    if node.attributes.get("block_size", 0):
-        return None
+    block, along = int(node.attributes.get("block_size", 0)), int(node.attributes.get("axis", 1)) % max(rank, 1)
+    if block:  # blocks may share their scales all the same
+        whole = np.repeat(data, block, along).take(range(node.output.shape[along]), along)
+        slices = np.moveaxis(whole, axis, 0).reshape(channels, -1)
+        return slices[:, 0] if slices.size and (slices == slices[:, :1]).all() else None
     if data.size == 1:
         return np.broadcast_to(data.reshape(-1), (channels,))
-    if int(node.attributes.get("axis", 1)) % rank != axis or data.shape != (channels,):
+    if along != axis or data.shape != (channels,):
         return None
     return data
 

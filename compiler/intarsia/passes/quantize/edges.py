@@ -43,10 +43,12 @@ class Edges:
 
     scales   quantization by float value
     derived  those of them that stand nowhere in the model, nor follow without loss from what stands there
+    left     products that stay float, since no scale stands behind them: a measured range would give them one
     """
 
     scales: dict[Value, Quantization] = field(default_factory=dict)
     derived: list[Value] = field(default_factory=list)
+    left: set[Node] = field(default_factory=set)
 
 
 def integer_values(graph: Graph) -> set[Value]:
@@ -93,7 +95,7 @@ class _Edges:
         self._carry_back()
         wanted = self._wanted()
         self._carry_on(wanted)
-        edges = Edges(self.exact)
+        edges = Edges(self.exact, left={node for node in self.forms if node.op in _PRODUCTS and node not in wanted})
         unknown = [value for node in wanted for value in _made(node) if value not in self.exact]
         if unknown:
             self._bound_forward()
@@ -129,14 +131,21 @@ class _Edges:
                 self.exact.setdefault(node.input(index), known[0])
 
     def _wanted(self) -> dict[Node, None]:
-        """Nodes that become integer ops: products, and what lies in front of a scale or of such a node."""
+        """Nodes that become integer ops: products of a known range, and what lies in front of a scale or such a node.
+
+        A product behind which the model has no scale was left float there: a range derived from weights alone would
+        cost it bits that nobody asked for.
+        """
         wanted: dict[Node, None] = {}
         for node in reversed(self.graph.nodes):
             form = self.forms.get(node)
             if form is None:
                 continue
             readers = [user for value in _made(node) for user in value.users]
-            if node.op in _PRODUCTS or any(user in wanted or _gives_scale(user) for user in readers):
+            product = node.op in _PRODUCTS and (
+                self._is_known(node) or any(value in self.exact for value in _made(node))
+            )
+            if product or any(user in wanted or _gives_scale(user) for user in readers):
                 wanted[node] = None
         return dict.fromkeys(reversed(list(wanted)))
 

@@ -66,11 +66,12 @@ class CalibrateEdges(DataPass):
 
 
 def _misses_scales(graph: Graph) -> bool:
-    """Whether `lower_qdq` would have to derive a range."""
+    """Whether `lower_qdq` would have to derive a range, or leave a product float for want of one."""
     twin = graph.copy()
     expand_qlinear(twin)
     split_activations(twin, integer_values(twin))
-    return bool(edge_scales(twin).derived)
+    edges = edge_scales(twin)
+    return bool(edges.derived or edges.left)
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,8 @@ class _Lowering:
         if target is None and (form.keeps or (node.op == "Concat" and len({s.quantization for s in sources}) == 1)):
             target = quantization(sources[0])
         if target is None:
-            return refuse("its output has no scale")
+            left = node in self.edges.left
+            return refuse("its output has no scale" + (": calibration data would give it one" if left else ""))
         results = form.emit(self.emitter, node, sources, target)
         if node.output in self.edges.derived and not (self.measured or isinstance(results, Refused)):
             self.emitter.notes.append((node.name, f"{_DERIVED} {target}"))

@@ -55,7 +55,7 @@ def clamp_of(activation: str, arguments: Sequence[float], quantization: Quantiza
 class Weight:
     """Weights as integers.
 
-    integers  int8 in [-127, 127], output channels on the axis that the op has them
+    integers  int8 in [-127, 127], output channels on the axis that the op has them; int16 where they reach further
     scales    float64 [M], one an output channel: real = integer * scale
     clamped   how many weights were -128 and became -127
     """
@@ -63,6 +63,20 @@ class Weight:
     integers: Array
     scales: Array
     clamped: int = 0
+
+
+def copies(weight: Weight, axis: int) -> tuple[Weight, int]:
+    """Weights as int8 that add up to them, and how many there are of each: exact products for weights of 9 bits.
+
+    axis  along which they lie: the first parts of all, then the second ones, and so on
+    """
+    wide = weight.integers.astype(np.int32)
+    count = max(-(-int(np.abs(wide).max(initial=0)) // WEIGHT_MAX), 1)
+    parts, rest = [], wide
+    for left in range(count, 0, -1):
+        parts.append(np.sign(rest) * (np.abs(rest) // left))
+        rest = rest - parts[-1]
+    return Weight(np.concatenate(parts, axis).astype(np.int8), weight.scales, weight.clamped), count
 
 
 def _along(vector: Array, rank: int, axis: int) -> Array:

@@ -13,7 +13,8 @@ from intarsia.passes.base import Refused, refuse
 from intarsia.passes.fuse.affine import Affine, affine_of
 from intarsia.passes.quantize.constants import constant_of, weight_of
 from intarsia.passes.quantize.emitter import Emitter, clamps, quantization
-from intarsia.passes.quantize.scales import Scaling, clamp_of, quantize_weight, scale_sums
+from intarsia.passes.quantize.scales import Scaling, Weight, clamp_of, quantize_weight, scale_sums
+from intarsia.passes.quantize.spread import spread_conv, spread_dense
 
 _WINDOW = ("strides", "pads", "dilations", "group")
 
@@ -48,17 +49,30 @@ def _check_constants(node: Node) -> Refused | None:
 def emit_conv(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     """qconv: weight int8 [M, C / group, *K], bias, multiplier and shift int32 [M]."""
     source = sources[0]
-    scaling = _scaling(emitter, node, 0, quantization(source), target)
+    weight = _weight(emitter, node, 0)
+    if isinstance(weight, Refused):
+        return weight
+    attributes = {name: node.attributes[name] for name in _WINDOW}
+    if weight.integers.dtype != np.int8:
+        spread = spread_conv(emitter, node, source, weight, attributes)
+        if isinstance(spread, Refused):
+            return spread
+        source, weight, attributes = spread
+    scaling = scale_sums(weight, 0, _bias(node), quantization(source), target)
     if isinstance(scaling, Refused):
         return scaling
-    attributes = {name: node.attributes[name] for name in _WINDOW}
     return [_add(emitter, "qconv", node, source, scaling, target, attributes)]
 
 
 def emit_dense(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
     """qmatmul: weight int8 [K, M], bias, multiplier and shift int32 [M]."""
     source = sources[0]
-    scaling = _scaling(emitter, node, 1, quantization(source), target)
+    weight = _weight(emitter, node, 1)
+    if isinstance(weight, Refused):
+        return weight
+    if weight.integers.dtype != np.int8:
+        source, weight = spread_dense(emitter, node, source, weight)
+    scaling = scale_sums(weight, 1, _bias(node), quantization(source), target)
     if isinstance(scaling, Refused):
         return scaling
     return [_add(emitter, "qmatmul", node, source, scaling, target, {})]
@@ -117,14 +131,12 @@ def emit_channels(
     return [_add(emitter, "qconv", node, source, scaling, target, attributes, clamp)]
 
 
-def _scaling(emitter: Emitter, node: Node, axis: int, source: Quantization, target: Quantization) -> Scaling | Refused:
+def _weight(emitter: Emitter, node: Node, axis: int) -> Weight | Refused:
     weight = weight_of(node.input(1), axis)
-    if isinstance(weight, Refused):
-        return weight
-    if weight.clamped:
+    if isinstance(weight, Weight) and weight.clamped:
         what = "weight" if weight.clamped == 1 else "weights"
         emitter.notes.append((node.name, f"{weight.clamped} {what} of -128 became -127, the least that engines take"))
-    return scale_sums(weight, axis, _bias(node), source, target)
+    return weight
 
 
 def _bias(node: Node) -> Array | None:
