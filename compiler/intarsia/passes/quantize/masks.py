@@ -15,6 +15,7 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.matching import scalar
 from intarsia.passes.quantize.constants import constant_of
+from intarsia.passes.quantize.forms import Form, form_of
 
 _SOFTMAXES = ("Softmax", "LogSoftmax")
 _SOFT = (*_SOFTMAXES, "Exp")
@@ -39,7 +40,7 @@ _FAR_DEPTH, _FAR_TIMES = 1000.0, 64.0
 """The same where no Softmax follows: numbers of this size, beside others that lose six bits."""
 
 _STEPS = 255.0
-"""A Softmax over a longer range than this would have steps of more than 1, so of more than a factor of e."""
+"""A Softmax of floats over a longer range than this would have steps of more than 1, so of more than a factor of e."""
 
 _LOOK_BACK = 8
 
@@ -80,7 +81,7 @@ class _Masks:
                     masked.add(node.output)
                 elif passes:
                     masked.update(value for value in node.outputs if value in self.softened or value in self.forgotten)
-            elif node.op in _SOFTMAXES and self._length(node.input(0)) > _STEPS:
+            elif node.op in _SOFTMAXES and self._length(node.input(0)) > _STEPS and not _is_integer(node.input(0)):
                 self._mark(node, f"its input '{node.input(0).name}' spreads so far that a step of int8 is more than 1")
         return self.found
 
@@ -178,6 +179,14 @@ class _Masks:
                 if value not in seen:
                     seen.add(value)
                     stack.append(value)
+
+
+def _is_integer(value: Value) -> bool:
+    """Whether a value has the steps of int8 in any case, because an op with an integer form makes it."""
+    node = value.producer
+    while node is not None and keeps_scale(node):
+        node = node.inputs[0].producer if node.inputs[0] is not None else None
+    return node is not None and isinstance(form_of(node), Form)
 
 
 def _reals(node: Node) -> list[Value]:

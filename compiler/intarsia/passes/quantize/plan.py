@@ -16,6 +16,7 @@ from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.elementwise import TABLED, useful_range
 from intarsia.passes.quantize.forms import Form, form_of
 from intarsia.passes.quantize.masks import masked_nodes
+from intarsia.passes.quantize.offsets import offset_nodes
 from intarsia.passes.quantize.scales import quantization_of
 
 _PRODUCTS = ("Conv", "dense", "BatchNormalization")
@@ -59,6 +60,10 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
             refusals.append(Refusal(node, form.reason))
         else:
             forms[node] = form
+    anyway = {node for node in graph.nodes if node not in forms}
+    for node, reason in offset_nodes(graph, ranges, anyway).items():
+        del forms[node]
+        refusals.append(Refusal(node, reason))
     for node, reason in _wanderers(graph, forms, ranges):
         del forms[node]
         refusals.append(Refusal(node, reason))
