@@ -16,6 +16,7 @@ from intarsia.passes.calibration import Ranges
 from intarsia.passes.matching import scalar
 from intarsia.passes.quantize.constants import constant_of
 from intarsia.passes.quantize.forms import Form, form_of
+from intarsia.passes.quantize.moves import fill_of
 
 _SOFTMAXES = ("Softmax", "LogSoftmax")
 _SOFT = (*_SOFTMAXES, "Exp")
@@ -108,17 +109,20 @@ class _Masks:
     # ---- masks
 
     def _mask_of(self, node: Node) -> Value | None:
-        """The operand that masks the other, for an Add, a Sub or a Where."""
-        if node.op not in ("Add", "Sub", "Where") or node.domain or node.output.dtype != "float32":
+        """The operand that masks the other, for an Add, a Sub or a Where; what a Pad fills up with."""
+        if node.op not in ("Add", "Pad", "Sub", "Where") or node.domain or node.output.dtype != "float32":
+            return None
+        if node.op == "Pad" and fill_of(node) is None:
             return None
         if node.attributes.get("activation", "Clip") != "Clip":
             return None
-        first, second = node.inputs[-2:]
-        assert first is not None and second is not None
+        first, second = (node.input(0), node.optional_input(2)) if node.op == "Pad" else node.inputs[-2:]
+        if first is None or second is None:
+            return None
         output = node.output
         soft, far = output in self.softened, output in self.forgotten or not output.users
         for mask, other in ((second, first), (first, second)):
-            if node.op == "Sub" and mask is first:
+            if node.op in ("Pad", "Sub") and mask is first:
                 continue
             depth, length = self._depth(mask, node.op == "Sub"), self._length(other)
             if soft and depth > _DEPTH and depth > _TIMES * length:
