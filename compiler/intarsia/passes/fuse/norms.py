@@ -12,16 +12,15 @@ from intarsia.dtypes import Array, numpy_dtype
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.base import CHANGED, Answer, Refused, Rewrite, Rewriter, refuse
 from intarsia.passes.clips import bounds_of
+from intarsia.passes.fuse.polynomials import affine
+from intarsia.passes.fuse.reductions import mean, sum_of_squares
 from intarsia.passes.matching import (
     constant,
     constant_operand,
-    is_close,
     is_floating,
-    known_axes,
     plain_producer,
     plus_constant,
     scalar,
-    times_constant,
 )
 
 _OPSETS = {"LayerNormalization": 17, "RMSNormalization": 23, "InstanceNormalization": 6}
@@ -56,7 +55,7 @@ class CanonicalizeNorm(Rewrite):
             return inputs
         node.op, node.opset, node.attributes = op, _OPSETS[op], {"epsilon": found.epsilon}
         if op != "InstanceNormalization":
-            node.attributes["axis"] = found.axes[0]
+            node.attributes["axis"] = found.axes[0] - found.x.type.rank
         rewriter.set_inputs(node, inputs)
         return CHANGED
 
@@ -164,26 +163,6 @@ class _Norm:
 # ---- the spellings
 
 
-def _mean(value: Value) -> tuple[Value, tuple[int, ...]] | None:
-    """x and the axes of a mean that keeps its dimensions."""
-    node = plain_producer(value)
-    if node is not None and node.op == "ReduceMean" and node.attributes.get("keepdims", 1):
-        return _reduced(node)
-    scaled = times_constant(value)
-    total = None if scaled is None else plain_producer(scaled[0])
-    if scaled is None or total is None or total.op != "ReduceSum" or not total.attributes.get("keepdims", 1):
-        return None
-    found = _reduced(total)
-    if found is None or not found[0].type.is_static:
-        return None
-    return found if is_close(scaled[1] * math.prod(found[0].shape[axis] for axis in found[1]), 1.0) else None
-
-
-def _reduced(node: Node) -> tuple[Value, tuple[int, ...]] | None:
-    axes = known_axes(node) if node.input(0).type.shape is not None else None
-    return (node.input(0), tuple(sorted(axes))) if axes else None
-
-
 def _square(value: Value) -> Value | None:
     """x of x * x or x ** 2."""
     node = plain_producer(value)
@@ -196,25 +175,28 @@ def _square(value: Value) -> Value | None:
 
 def _mean_square(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     """x and the axes of the mean of its squares."""
-    found = _mean(value)
-    if found is not None:
-        x = _square(found[0])
-        return None if x is None else (x, found[1])
-    scaled = times_constant(value)
-    total = None if scaled is None else plain_producer(scaled[0])
-    if scaled is None or total is None or total.op != "ReduceSumSquare" or not total.attributes.get("keepdims", 1):
-        return None
-    found = _reduced(total)
-    if found is None or not found[0].type.is_static:
-        return None
-    return found if is_close(scaled[1] * math.prod(found[0].shape[axis] for axis in found[1]), 1.0) else None
+    found = mean(value)
+    if found is None:
+        return sum_of_squares(value)
+    x = _square(found[0])
+    return None if x is None else (x, found[1])
 
 
 def _centred(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     """x and the axes of x - mean(x)."""
     node = plain_producer(value)
-    found = _mean(node.input(1)) if node is not None and node.op == "Sub" else None
-    return found if node is not None and found is not None and found[0] is node.input(0) else None
+    if node is None or node.op not in ("Add", "Sub"):
+        return None
+    if node.op == "Sub":
+        found = mean(node.input(1))
+        return found if found is not None and found[0] is node.input(0) else None
+    for x, other in (node.inputs, node.inputs[::-1]):
+        if other is not None:
+            inner, slope, height, _ = affine(other)
+            found = mean(inner) if (slope, height) == (-1.0, 0.0) else None
+            if found is not None and found[0] is x:
+                return found
+    return None
 
 
 def _variance(value: Value) -> tuple[Value, tuple[int, ...]] | None:
@@ -231,7 +213,7 @@ def _variance(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     if node is None or node.op != "Sub":
         return None
     squares, root = _mean_square(node.input(0)), _square(node.input(1))
-    means = None if root is None else _mean(root)
+    means = None if root is None else mean(root)
     return squares if squares is not None and squares == means else None
 
 
@@ -311,8 +293,8 @@ def _with_shift(node: Node) -> _Norm | None:
             gate = None if k is None else _gate(k)
             if x is None or gate is None or k not in moved.inputs:
                 continue
-            mean = next((value for value in moved.inputs if value is not None and value is not k), None)
-            found, plus = None if mean is None else _mean(mean), plus_constant(gate[0])
+            other = next((value for value in moved.inputs if value is not None and value is not k), None)
+            found, plus = None if other is None else mean(other), plus_constant(gate[0])
             if found is not None and plus is not None and found[0] is x and found == _variance(plus[0]):
                 return _Norm(*found, plus[1], True, gate[1], right.input(0).data)
     return None
