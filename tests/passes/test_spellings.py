@@ -15,10 +15,12 @@ from pass_cases import apply, model, ops, random_inputs
 import intarsia
 from intarsia.driver import lower
 from intarsia.dtypes import Array
+from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.passes.fuse.activation_forms import CanonicalizeActivation
 from intarsia.passes.fuse.exponentials import CanonicalizeExponential
-from intarsia.passes.fuse.norms import CanonicalizeNorm, FuseNormParameters
+from intarsia.passes.fuse.group_norm import CanonicalizeGroupNorm
+from intarsia.passes.fuse.norms import CanonicalizeNorm
 from intarsia.passes.simplify.noops import RemoveNoOps
 
 NUMBERS = {
@@ -213,15 +215,99 @@ def test_spelled_and_named_forms_give_the_same_bytes(case: str) -> None:
         assert results[0] == results[1]
 
 
-def test_instance_norm_over_an_image() -> None:
+INSTANCE = "y = InstanceNormalization <epsilon=0.00001> (x, g, b)"
+GROUP = "y = GroupNormalization <epsilon=0.00001, num_groups=2> (x, g, b)"
+
+IMAGES = {
+    "instance norm of torch": (
+        INSTANCE, "n = InstanceNormalization <epsilon=0.00001> (x, ones, zeros) w = Mul (n, gc) y = Add (w, bc)"
+    ),
+    "instance norm by means": (
+        INSTANCE,
+        "m = ReduceMean (x, space) d = Sub (x, m) s = Mul (d, d) v = ReduceMean (s, space) a = Add (v, e) r = Sqrt (a) "
+        "h = Div (d, r) w = Mul (h, gc) y = Add (w, bc)",
+    ),
+    "instance norm of rows": (
+        "r1 = Reshape (x, rows) q = InstanceNormalization <epsilon=0.00001> (r1, g, b) y = Reshape (q, back)",
+        "r1 = Reshape (x, rows) m = ReduceMean (r1, last) d = Sub (r1, m) s = Mul (d, d) v = ReduceMean (s, last) "
+        "a = Add (v, e) r = Sqrt (a) h = Div (d, r) w = Mul (h, gr) q = Add (w, br) y = Reshape (q, back)",
+    ),
+    "group norm of torch": (
+        GROUP,
+        "r = Reshape (x, groups) n = InstanceNormalization <epsilon=0.00001> (r, two_ones, two_zeros) "
+        "t = Reshape (n, back) w = Mul (t, gc) y = Add (w, bc)",
+    ),
+    "group norm by means": (
+        GROUP,
+        "r0 = Reshape (x, groups) m = ReduceMean (r0, last) d = Sub (r0, m) s = Mul (d, d) v = ReduceMean (s, last) "
+        "a = Add (v, e) r = Sqrt (a) h = Div (d, r) t = Reshape (h, back) w = Mul (t, gc) y = Add (w, bc)",
+    ),
+    "group norm of five axes": (
+        GROUP,
+        "r0 = Reshape (x, five) m = ReduceMean (r0, inner) d = Sub (r0, m) s = Pow (d, two) v = ReduceMean (s, inner) "
+        "a = Add (v, e) r = Sqrt (a) f = Reciprocal (r) h = Mul (d, f) t = Reshape (h, back) w = Mul (t, gc) "
+        "y = Add (w, bc)",
+    ),
+    "group norm without parameters": (
+        "y = GroupNormalization <epsilon=0.00001, num_groups=2> (x, ones, zeros)",
+        "r = Reshape (x, groups) n = InstanceNormalization <epsilon=0.00001> (r, two_ones, two_zeros) "
+        "y = Reshape (n, back)",
+    ),
+}  # fmt: skip
+"""Behind a convolution, x is [1, 4, 6, 5]."""
+
+
+def image(body: str) -> onnx.ModelProto:
+    text = f"tiny (float[1,3,6,5] given) => (float[1,4,6,5] y) {{ x = Conv (given, weight) {body} }}"
+    proto = onnx.parser.parse_model(f'<ir_version: 11, opset_import: ["" : 22]> {text}')
+    rng = np.random.default_rng(2)
+    g, b = rng.uniform(0.5, 1.5, 4), rng.uniform(-1, 1, 4)
+    reals = {
+        "weight": rng.standard_normal((4, 3, 1, 1)), "g": g, "b": b, "gc": g.reshape(4, 1, 1), "bc": b.reshape(4, 1, 1),
+        "gr": g.reshape(4, 1), "br": b.reshape(4, 1), "ones": np.ones(4), "zeros": np.zeros(4), "two_ones": np.ones(2),
+        "two_zeros": np.zeros(2), "e": 1e-5, "two": 2.0,
+    }  # fmt: skip
+    sizes = {
+        "last": [-1], "space": [2, 3], "inner": [2, 3, 4], "rows": [1, 4, 30], "back": [1, 4, 6, 5],
+        "groups": [0, 2, -1], "five": [1, 2, 2, 6, 5],
+    }  # fmt: skip
+    tensors = {name: np.asarray(array, np.float32) for name, array in reals.items()}
+    tensors |= {name: np.asarray(numbers, np.int64) for name, numbers in sizes.items()}
+    used = {name for node in proto.graph.node for name in node.input}
+    proto.graph.initializer.extend(numpy_helper.from_array(tensors[name], name) for name in tensors if name in used)
+    return proto
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_norms_of_images_mean_the_same_bytes(case: str) -> None:
+    data = np.random.default_rng(3).standard_normal((8, 3, 6, 5)).astype(np.float32)
+    for options in ({"precision": "float32"}, {"precision": "int8", "calibration": data}):
+        found = []
+        for body in IMAGES[case]:
+            proto = image(body)
+            graph, feed = lower(proto, target="cpu", **options).graph, {"given": data[:1]}
+            result = evaluate(graph, feed)[0]
+            limit = 1e-5 if options["precision"] == "float32" else 0.08
+            assert np.abs(result - evaluate(import_model(proto), feed)[0]).max() < limit
+            found.append(([node.op for node in graph.nodes], result.tobytes()))
+        assert found[0] == found[1]
+
+
+def test_group_norm_of_older_opsets() -> None:
+    """Opset 18 has a number for each group."""
     graph = model(
-        "(float[2,3,6,5] x, float e, int64[2] ax, float[3,1,1] g, float[3,1,1] b) => (float[2,3,6,5] y) { "
-        "m = ReduceMean (x, ax) d = Sub (x, m) s = Mul (d, d) v = ReduceMean (s, ax) a = Add (v, e) r = Sqrt (a) "
-        "h = Div (d, r) w = Mul (h, g) y = Add (w, b) }",
-        e=1e-5, ax=[2, 3], g=[1.0, 2.0, 3.0], b=[0.5, 0.0, -1.0],
+        "(float[1,4,3,3] x, float[4] g) => (float[1,4,3,3] y) { y = GroupNormalization <num_groups=2> (x, g, g) }",
+        opset=21, g=[1.0] * 4,
     )  # fmt: skip
-    assert apply(graph, CanonicalizeNorm(), FuseNormParameters()) == 3
-    assert ops(graph) == ["InstanceNormalization"]
+    node = graph.nodes[0]
+    parameters = [
+        graph.add_constant(name, np.array([2, number], np.float32))
+        for name, number in (("scale", 3.0), ("shift", -1.0))
+    ]
+    node.opset = 18
+    node.set_inputs([node.input(0), *parameters])
+    assert apply(graph, CanonicalizeGroupNorm()) == 1
+    assert ops(graph) == ["Reshape", "InstanceNormalization", "Reshape", "BatchNormalization"]
 
 
 WRONG = {

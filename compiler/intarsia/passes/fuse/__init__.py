@@ -10,6 +10,7 @@ from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
 from intarsia.passes.fuse.dense import MakeDense
 from intarsia.passes.fuse.exponentials import CanonicalizeExponential
 from intarsia.passes.fuse.global_pool import CanonicalizeGlobalPool
+from intarsia.passes.fuse.group_norm import CanonicalizeGroupNorm
 from intarsia.passes.fuse.norms import CanonicalizeNorm, FuseNormParameters
 from intarsia.passes.simplify.dead_code import EliminateDeadCode
 
@@ -25,6 +26,7 @@ def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
         CanonicalizeActivation(),
         CanonicalizeNorm(),
         FuseNormParameters(),
+        CanonicalizeGroupNorm(),
         CanonicalizeGlobalPool(),
         MakeDense(),
         *((FuseQuantizedBias(),) if prequantized else ()),

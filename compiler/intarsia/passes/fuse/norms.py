@@ -81,7 +81,11 @@ class FuseNormParameters(Rewrite):
             return None
         if rewriter.graph.is_output(pair[0]) or (node.op == "Add" and norm.op == "RMSNormalization"):
             return None
-        data = _fit(pair[1], norm.op, x, int(norm.attributes.get("axis", -1)) % x.type.rank)
+        axis = int(norm.attributes.get("axis", -1)) % x.type.rank
+        data = _fit(pair[1], norm.op, x, axis)
+        bare = norm.op == "LayerNormalization" and axis == 2 and shift is None and bool((scale == 1.0).all())
+        if data is None and bare and _fit(pair[1], "InstanceNormalization", x, axis) is not None:
+            return _as_instance_norm(norm, rewriter.graph)
         if data is None:
             return refuse(f"its constant {list(pair[1].shape)} is no parameter of {norm.where}")
         dtype = scale.dtype
@@ -97,6 +101,16 @@ class FuseNormParameters(Rewrite):
         norm.set_inputs(inputs)
         rewriter.supersede(node.output, norm.output)
         return CHANGED
+
+
+def _as_instance_norm(norm: Node, graph: Graph) -> Answer:
+    """A LayerNormalization over all spatial axes that has no parameters; those behind it are of channels."""
+    x, wish = norm.input(0), norm.output.name
+    parts = {name: np.full(x.shape[1], number, numpy_dtype(x.dtype)) for name, number in (("scale", 1), ("shift", 0))}
+    norm.op, norm.opset = "InstanceNormalization", _OPSETS["InstanceNormalization"]
+    norm.attributes = {"epsilon": norm.attributes.get("epsilon", 1e-5)}
+    norm.set_inputs([x, *(constant(graph, f"{wish}_{name}", data) for name, data in parts.items())])
+    return CHANGED
 
 
 def _fit(data: Array, op: str, x: Value, axis: int) -> Array | None:
