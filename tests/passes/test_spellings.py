@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from pass_cases import apply, model, ops, random_inputs
+from pass_cases import apply, model, ops, random_inputs, refused
 
 import intarsia
 from intarsia.driver import lower
@@ -18,6 +18,7 @@ from intarsia.dtypes import Array
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.passes.fuse.activation_forms import CanonicalizeActivation
+from intarsia.passes.fuse.attention import CanonicalizeAttention
 from intarsia.passes.fuse.exponentials import CanonicalizeExponential
 from intarsia.passes.fuse.group_norm import CanonicalizeGroupNorm
 from intarsia.passes.fuse.norms import CanonicalizeNorm
@@ -213,6 +214,112 @@ def test_spelled_and_named_forms_give_the_same_bytes(case: str) -> None:
             run = intarsia.load(artifact).run(data[:1])[0]
             results.append((kept, run.tobytes()))
         assert results[0] == results[1]
+
+
+PARTED = (
+    "q1 = Reshape (q0, heads) k1 = Reshape (k0, heads) v1 = Reshape (v0, heads) q = Transpose <perm=[0,2,1,3]> (q1) "
+    "k = Transpose <perm=[0,2,3,1]> (k1) v = Transpose <perm=[0,2,1,3]> (v1) "
+)
+MERGED = "i = MatMul (p, v) j = Transpose <perm=[0,2,1,3]> (i) x = Reshape (j, flat)"
+NAMED = "x = Attention <q_num_heads=4, kv_num_heads=4{more}> (q0, k0, v0{mask})"
+PLAIN = NAMED.format(more="", mask="")
+CAUSAL = NAMED.format(more=", is_causal=1", mask="")
+BIASED = NAMED.format(more="", mask=", bias")
+
+ATTENTIONS = {
+    "attention, divided": (PLAIN, f"{PARTED} s = MatMul (q, k) t = Div (s, root) p = Softmax <axis=-1> (t) {MERGED}"),
+    "attention, multiplied": (PLAIN, f"{PARTED} s = MatMul (q, k) t = Mul (by, s) p = Softmax <axis=-1> (t) {MERGED}"),
+    "attention of torch, half of the scale on either side": (
+        PLAIN, f"{PARTED} a = Mul (q, half) b = Mul (k, half) s = MatMul (a, b) p = Softmax <axis=-1> (s) {MERGED}"
+    ),
+    "attention of scaled queries": (
+        PLAIN,
+        PARTED.replace("(q0,", "(qs,").replace("q1", "qs = Mul (q0, by) q1", 1)
+        + f"s = MatMul (q, k) p = Softmax <axis=-1> (s) {MERGED}",
+    ),
+    "attention of scaled keys": (
+        PLAIN, f"{PARTED} b = Div (k, root) s = MatMul (q, b) p = Softmax <axis=-1> (s) {MERGED}"
+    ),
+    "attention, spelled to the Softmax": (
+        PLAIN,
+        f"{PARTED} s = MatMul (q, k) t = Div (s, root) m = ReduceMax (t, last) d = Sub (t, m) c = Exp (d) "
+        f"e = ReduceSum (c, last) p = Div (c, e) {MERGED}",
+    ),
+    "attention, causal": (
+        CAUSAL,
+        f"{PARTED} s = MatMul (q, k) t = Div (s, root) m = Add (t, causal) p = Softmax <axis=-1> (m) {MERGED}",
+    ),
+    "attention with a bias": (
+        BIASED, f"{PARTED} s = MatMul (q, k) t = Div (s, root) m = Add (t, bias) p = Softmax <axis=-1> (m) {MERGED}"
+    ),
+}  # fmt: skip
+
+
+def attention(body: str) -> onnx.ModelProto:
+    text = f"""tiny (float[1,8,16] given) => (float[1,8,16] y) {{
+        q0 = MatMul (given, wq) k0 = MatMul (given, wk) v0 = MatMul (given, wv) {body} y = MatMul (x, wo) }}"""
+    proto = onnx.parser.parse_model(f'<ir_version: 11, opset_import: ["" : 23]> {text}')
+    rng = np.random.default_rng(2)
+    reals: dict[str, Any] = {name: rng.standard_normal((16, 16)) * 0.5 for name in ("wq", "wk", "wv", "wo")}
+    reals |= {"root": 2.0, "by": 0.5, "half": 0.5**0.5, "bias": rng.standard_normal((8, 8))}
+    reals |= {"causal": np.where(np.tril(np.ones((8, 8))), 0, -np.inf)}
+    sizes = {"heads": [1, 8, 4, 4], "flat": [1, 8, 16], "last": [-1]}
+    tensors = {name: np.asarray(array, np.float32) for name, array in reals.items()}
+    tensors |= {name: np.asarray(numbers, np.int64) for name, numbers in sizes.items()}
+    used = {name for node in proto.graph.node for name in node.input}
+    proto.graph.initializer.extend(numpy_helper.from_array(tensors[name], name) for name in tensors if name in used)
+    return proto
+
+
+@pytest.mark.parametrize("case", ATTENTIONS)
+def test_attentions_mean_the_same_bytes(case: str) -> None:
+    """The scale costs nothing: it is in the weights of the queries."""
+    data = samples()
+    for options in ({"precision": "float32"}, {"precision": "int8", "calibration": data}):
+        found = []
+        for body in ATTENTIONS[case]:
+            proto = attention(body)
+            graph, feed = lower(proto, target="cpu", **options).graph, {"given": data[:1]}
+            result = evaluate(graph, feed)[0]
+            wanted = evaluate(import_model(proto), feed)[0]
+            limit = 1e-6 if options["precision"] == "float32" else 0.03
+            assert np.abs(result - wanted).max() < limit * np.ptp(wanted)
+            kinds = sorted(node.op for node in graph.nodes)
+            assert not {"Div", "Mul", "lookup", "Attention"} & set(kinds)
+            found.append((kinds, result.tobytes()))
+        assert found[0] == found[1]
+
+
+LEFT = {
+    "queries share keys": "y = Attention <q_num_heads=4, kv_num_heads=2> (x, z, z)",
+    "its mask is computed at run time": "y = Attention <q_num_heads=4, kv_num_heads=4> (x, x, x, m)",
+    "its mask leaves nothing of a row": "y = Attention <q_num_heads=4, kv_num_heads=4> (x, x, x, none)",
+    "it bounds its scores": "y = Attention <q_num_heads=4, kv_num_heads=4, softcap=2.0> (x, x, x)",
+    "it has a past, or gives more": "y, k, v = Attention <q_num_heads=4, kv_num_heads=4> (x, x, x, , p, p)",
+}
+
+
+@pytest.mark.parametrize("reason", LEFT)
+def test_attention_that_is_left_to_its_function(reason: str) -> None:
+    graph = model(
+        "(float[1,8,16] x, float[1,8,8] z, float[8,8] m, float[8,8] none, float[1,4,3,4] p) => (float[1,8,16] y) "
+        f"{{ {LEFT[reason]} }}",
+        opset=23, none=[-np.inf] * 64,
+    )  # fmt: skip
+    assert reason in refused(CanonicalizeAttention(), graph)
+
+
+def test_scales_that_others_read_stay() -> None:
+    graph = model(
+        "(float[2,4,4] x, float[2,4,4] z, float c) => (float[2,4,4] y, float[2,4,4] t) "
+        "{ s = MatMul (x, z) t = Mul (s, c) y = Softmax <axis=-1> (t) }",
+        c=0.5,
+    )  # fmt: skip
+    assert apply(graph, CanonicalizeAttention()) == 0
+    graph = model(
+        "(float[2,4,4] x, float[2,4,4] z, float c) => (float[2,4,4] y) { s = MatMul (x, z) y = Mul (s, c) }", c=0.5
+    )
+    assert apply(graph, CanonicalizeAttention()) == 0, "no Softmax reads it"
 
 
 INSTANCE = "y = InstanceNormalization <epsilon=0.00001> (x, g, b)"

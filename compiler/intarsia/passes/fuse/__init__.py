@@ -6,6 +6,7 @@ from intarsia.passes.base import Pass
 from intarsia.passes.fuse.activation import FuseActivation
 from intarsia.passes.fuse.activation_forms import CanonicalizeActivation
 from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
+from intarsia.passes.fuse.attention import CanonicalizeAttention
 from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
 from intarsia.passes.fuse.dense import MakeDense
 from intarsia.passes.fuse.exponentials import CanonicalizeExponential
@@ -28,6 +29,7 @@ def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
         FuseNormParameters(),
         CanonicalizeGroupNorm(),
         CanonicalizeGlobalPool(),
+        CanonicalizeAttention(),
         MakeDense(),
         *((FuseQuantizedBias(),) if prequantized else ()),
         FuseBatchNorm(),

@@ -65,6 +65,9 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
     for node, reason in offset_nodes(graph, ranges, anyway).items():
         del forms[node]
         refusals.append(Refusal(node, reason))
+    for node in _softmaxes_of_floats(graph, forms):
+        del forms[node]
+        refusals.append(Refusal(node, "it stands between ops that stay float"))
     for node, reason in _wanderers(graph, forms, ranges):
         del forms[node]
         refusals.append(Refusal(node, reason))
@@ -93,6 +96,23 @@ def _floats(node: Node) -> list[Value]:
     """The activations that a node reads and makes."""
     made = [value for value in node.outputs if value is not None and value.dtype == "float32"]
     return [node.input(index) for index in data_inputs(node)] + made
+
+
+def _softmaxes_of_floats(graph: Graph, forms: dict[Node, Form]) -> list[Node]:
+    """Softmaxes that would be quantized for nobody: float ops make the scores, and float ops alone read the weights."""
+
+    def is_float(node: Node | None) -> bool:
+        return node is not None and node not in forms
+
+    return [
+        node
+        for node in graph.nodes
+        if node.op == "Softmax"
+        and node in forms
+        and is_float(node.input(0).producer)
+        and not graph.is_output(node.output)
+        and all(is_float(user) for user in node.output.users)
+    ]
 
 
 def _is_move(node: Node, form: Form) -> bool:
