@@ -8,11 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from intarsia.dtypes import numpy_dtype
 from intarsia.ir.graph import Node, Value
 from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse
 from intarsia.passes.clips import bounds_of
 from intarsia.passes.fuse.polynomials import affine, polynomial, seen_elsewhere
-from intarsia.passes.matching import is_close, is_floating, plain_producer, scalar
+from intarsia.passes.matching import constant, constant_operand, is_close, is_floating, plain_producer, scalar
 
 Found = tuple[str, int, dict[str, object], list[Node]]
 """Op, opset, attributes, and the nodes on the way that go."""
@@ -49,7 +50,7 @@ class CanonicalizeActivation(Rewrite):
             node.op, node.opset, node.attributes = op, opset, dict(attributes)
             rewriter.set_inputs(node, [x])
             return CHANGED
-        return None
+        return _make_prelu(node, rewriter) if node.op in ("Add", "Sub") else None
 
 
 def _candidates(node: Node) -> list[tuple[Value, Found | None]]:
@@ -108,6 +109,52 @@ def _leaky(node: Node) -> tuple[Value, Found] | None:
         if found is not None and found[1] and 0.0 < found[0][1] < 1.0 and not (found[0][0] or any(found[0][2:])):
             return x, ("LeakyRelu", 16, {"alpha": found[0][1]}, found[1])
     return None
+
+
+def _make_prelu(node: Node, rewriter: Rewriter) -> Answer:
+    """Relu(x) + a * min(x, 0), where the second is -Relu(-x), (x - Abs(x)) / 2 or a Clip."""
+    for positive, rest in (node.inputs, node.inputs[::-1]) if node.op == "Add" else (node.inputs,):
+        top = None if positive is None else plain_producer(positive)
+        if top is None or rest is None or top.op != "Relu" or top.input(0).type != node.output.type:
+            continue
+        x, slope = top.input(0), np.asarray(1.0 if node.op == "Add" else -1.0)
+        path, value = [top], rest
+        while (inner := plain_producer(value)) is not None and value.type == node.output.type:
+            pair = constant_operand(inner) if inner.op in ("Mul", "Div") else None
+            if inner.op == "Neg":
+                slope, value = -slope, inner.input(0)
+            elif pair is not None and (inner.op == "Mul" or (pair[0] is inner.input(0) and pair[1].all())):
+                slope = slope * pair[1] if inner.op == "Mul" else slope / pair[1]
+                value = pair[0]
+            else:
+                break
+            path.append(inner)
+        part = _negative_part(x, value)
+        if part is None or slope.ndim > x.type.rank:
+            continue
+        held = seen_elsewhere(rewriter.graph, [*path, *part[1]], node)
+        if held is not None:
+            return refuse(f"it is PRelu, but {held}")
+        data = (slope * part[0]).astype(numpy_dtype(x.dtype))
+        node.op, node.opset, node.attributes = "PRelu", 16, {}
+        rewriter.set_inputs(node, [x, constant(rewriter.graph, f"{node.output.name}_slope", data)])
+        return CHANGED
+    return None
+
+
+def _negative_part(x: Value, value: Value) -> tuple[float, list[Node]] | None:
+    """k and the nodes of a value that is k * min(x, 0)."""
+    node = plain_producer(value)
+    if node is None:
+        return None
+    if node.op == "Relu":
+        inner, slope, height, nodes = affine(node.input(0))
+        return (slope, [node, *nodes]) if inner is x and slope == -1.0 and height == 0.0 else None
+    if node.op == "Sub" and node.input(0) is x:
+        size = plain_producer(node.input(1))
+        return (2.0, [node, size]) if size is not None and size.op == "Abs" and size.input(0) is x else None
+    bounded = bounds_of(node)
+    return (1.0, [node]) if bounded is not None and bounded[0] is x and bounded[1] == (-math.inf, 0.0) else None
 
 
 # ---- products
