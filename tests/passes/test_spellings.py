@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -445,6 +446,13 @@ def test_group_norm_of_older_opsets() -> None:
     node.set_inputs([node.input(0), *parameters])
     assert apply(graph, CanonicalizeGroupNorm()) == 1
     assert ops(graph) == ["Reshape", "InstanceNormalization", "Reshape", "BatchNormalization"]
+
+
+def test_the_documents_name_every_spelling() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "spellings.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ") and "---" not in row]
+    named = [row[1].strip() for row in rows if row[1].strip() != "case"]
+    assert sorted(named) == sorted([*SPELLINGS, *IMAGES, *ATTENTIONS])
 
 
 WRONG = {
