@@ -12,10 +12,11 @@ from pass_cases import apply, model, ops, reasons, refused
 from intarsia.ir.graph import Graph
 from intarsia.ir.text import text
 from intarsia.passes.fuse.activation import FuseActivation
+from intarsia.passes.fuse.activation_forms import CanonicalizeActivation
 from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
 from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
-from intarsia.passes.fuse.canonicalize import CanonicalizeActivation, CanonicalizeGlobalPool
 from intarsia.passes.fuse.dense import MakeDense
+from intarsia.passes.fuse.global_pool import CanonicalizeGlobalPool
 
 # ---- batch norm and its kin
 
@@ -508,7 +509,7 @@ def spelled(body: str, outputs: str = "float[2,5] y") -> Graph:
 def test_spelled_out_activation_is_one_op(name: str) -> None:
     body, op = SPELLED[name]
     graph = spelled(body)
-    assert apply(graph, CanonicalizeActivation()) == 1
+    assert apply(graph, CanonicalizeActivation()) in (1, 2), "a gate may be an op of its own first"
     assert ops(graph) == [op]
 
 

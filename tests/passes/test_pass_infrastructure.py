@@ -349,9 +349,8 @@ def test_a_failed_quantizer_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_failed_calibration_replays_with_its_data(tmp_path: Path) -> None:
     graph = float_net()
     inputs = random_inputs(graph)
-    broken = {"x": np.full_like(inputs["x"], np.inf)}
-    context = Context("net", [broken])
-    with pytest.raises(CompileError, match="NaN or infinity"):
+    context = Context("net", [{"another": inputs["x"]}])
+    with pytest.raises(CompileError, match="it has no array for the input 'x'"):
         run_passes(graph, [Calibrate()], hook=Dump(tmp_path, context=context), context=context)
     with pytest.raises(CompileError, match="no calibration data was given"):
         replay(tmp_path / "crash")

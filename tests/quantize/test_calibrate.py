@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
-from intarsia.passes.quantize import calibrate, quantize, require_measured
+from intarsia.passes.context import Context
+from intarsia.passes.quantize import Calibrate, calibrate, quantize, require_measured
 from intarsia.passes.quantize.calibrate import assumed_ranges
 from intarsia.passes.quantize.histogram import BINS_PER_OCTAVE, Histogram
 
@@ -177,3 +179,35 @@ def test_percentile_quantizes_too() -> None:
     quantize(twin, calibrate(net.graph, samples, method="percentile"))
     for sample in samples:
         assert np.abs(evaluate(net.graph, sample)[0] - evaluate(twin, sample)[0]).max() < 0.1
+
+
+def stretched(count: int, factor: float, at: int, **options: Any) -> tuple[list[str], tuple[float, float]]:
+    """What is told of samples of which one is `factor` times as large, and the range of the input."""
+    net, told = small(), list[str]()
+    samples = net.samples(count)
+    samples[at] = {"x": samples[at]["x"] * np.float32(factor)}
+    ranges = calibrate(net.graph, samples, tell=told.append, **options)
+    return told, ranges.bounds["x"]
+
+
+@pytest.mark.parametrize("at", [0, 5, 19])
+def test_one_sample_unlike_all_others_is_told(at: int) -> None:
+    told, _ = stretched(20, 100.0, at)
+    assert told == [
+        f"sample {at} alone makes the range of 'x' and 2 more over 4 times as long as all others do: take it out if it "
+        "is no real input, or use --calibrator percentile --percentile 90"
+    ]
+    told, (low, high) = stretched(20, 100.0, at, method="percentile", percentile=90.0)
+    assert told == [] and -6 < low < -1 and 1 < high < 6, "the advice helps"
+
+
+def test_samples_of_usual_sizes_are_not_told() -> None:
+    assert stretched(20, 2.0, 3)[0] == stretched(7, 100.0, 3)[0] == []
+
+
+def test_the_note_reaches_the_user() -> None:
+    net = small()
+    samples = net.samples(8)
+    samples[2]["x"] *= np.float32(50)
+    outcome = Calibrate().apply(net.graph, Context("net", samples))
+    assert [where for where, _ in outcome.notes] == ["calibration"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from intarsia.passes.base import Pass
 from intarsia.passes.fuse.activation import FuseActivation
+from intarsia.passes.fuse.activation_forms import CanonicalizeActivation
 from intarsia.passes.fuse.affine import FuseBatchNorm, FuseBatchNormForward, FuseQuantizedBias
+from intarsia.passes.fuse.attention import CanonicalizeAttention
 from intarsia.passes.fuse.batchnorm import CanonicalizeBatchNorm
-from intarsia.passes.fuse.canonicalize import CanonicalizeActivation, CanonicalizeGlobalPool
 from intarsia.passes.fuse.dense import MakeDense
 from intarsia.passes.fuse.exponentials import CanonicalizeExponential
+from intarsia.passes.fuse.global_pool import CanonicalizeGlobalPool
+from intarsia.passes.fuse.group_norm import CanonicalizeGroupNorm
 from intarsia.passes.fuse.norms import CanonicalizeNorm, FuseNormParameters
 from intarsia.passes.simplify.dead_code import EliminateDeadCode
 
@@ -24,7 +27,9 @@ def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
         CanonicalizeActivation(),
         CanonicalizeNorm(),
         FuseNormParameters(),
+        CanonicalizeGroupNorm(),
         CanonicalizeGlobalPool(),
+        CanonicalizeAttention(),
         MakeDense(),
         *((FuseQuantizedBias(),) if prequantized else ()),
         FuseBatchNorm(),

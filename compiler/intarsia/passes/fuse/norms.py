@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from intarsia.dtypes import Array, numpy_dtype
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.types import TensorType
 from intarsia.passes.base import CHANGED, Answer, Refused, Rewrite, Rewriter, refuse
 from intarsia.passes.clips import bounds_of
+from intarsia.passes.fuse.polynomials import affine
+from intarsia.passes.fuse.reductions import mean, sum_of_squares
 from intarsia.passes.matching import (
     constant,
     constant_operand,
-    is_close,
     is_floating,
-    known_axes,
+    permutation,
     plain_producer,
     plus_constant,
     scalar,
-    times_constant,
 )
 
 _OPSETS = {"LayerNormalization": 17, "RMSNormalization": 23, "InstanceNormalization": 6}
@@ -33,7 +34,8 @@ class CanonicalizeNorm(Rewrite):
 
     Means are ReduceMean, or ReduceSum times or over a number; the variance is that of `x - mean(x)`, or the mean of the
     squares less the square of the mean; the root divides, or its reciprocal or a power of -0.5 multiplies, alone or
-    with a constant scale in it. TensorFlow's form, `x * k + (shift - mean(x) * k)`, is known too.
+    with a constant scale in it. TensorFlow's form, `x * k + (shift - mean(x) * k)`, is known too. Where other axes than
+    the last ones are normalized, as those of channels in front of spatial ones, they are turned to the end and back.
     """
 
     name: ClassVar[str] = "canonicalize-norm"
@@ -48,17 +50,47 @@ class CanonicalizeNorm(Rewrite):
             return None
         if found.x.type != node.output.type:
             return refuse(f"it normalizes {found.x.type} and gives {node.output.type}")
+        if not found.axes_are_last():
+            return _turned(found, node, rewriter)
         op = found.op()
-        if isinstance(op, Refused):
-            return op
         inputs = found.inputs(op, node.output.name, rewriter.graph)
         if isinstance(inputs, Refused):
             return inputs
         node.op, node.opset, node.attributes = op, _OPSETS[op], {"epsilon": found.epsilon}
         if op != "InstanceNormalization":
-            node.attributes["axis"] = found.axes[0]
+            node.attributes["axis"] = found.axes[0] - found.x.type.rank
         rewriter.set_inputs(node, inputs)
         return CHANGED
+
+
+def _turned(found: _Norm, node: Node, rewriter: Rewriter) -> Answer:
+    """A normalization of axes that are not the last ones, between Transposes."""
+    graph, x, wish = rewriter.graph, found.x, node.output.name
+    rank, axes = x.type.rank, found.axes
+    perm = (*(axis for axis in range(rank) if axis not in axes), *axes)
+    types = TensorType(x.dtype, tuple(x.shape[axis] for axis in perm))
+    op = "LayerNormalization" if found.centred else "RMSNormalization"
+    last = tuple(range(rank - len(axes), rank))
+    parts = [None if data is None else _in_order(data, rank, perm) for data in (found.scale, found.shift)]
+    turned = graph.add_node(
+        "Transpose", [x], [types], {"perm": perm}, name=f"{wish}_turned", output_names=[f"{wish}_turned"], opset=13
+    )
+    moved = replace(found, x=turned.output, axes=last, scale=parts[0], shift=parts[1])
+    inputs = moved.inputs(op, wish, graph)
+    if isinstance(inputs, Refused):
+        graph.erase(turned)
+        return inputs
+    attributes = {"epsilon": found.epsilon, "axis": -len(axes)}
+    name = f"{wish}_normalized"
+    made = graph.add_node(op, inputs, [types], attributes, name=name, output_names=[name], opset=_OPSETS[op])
+    node.op, node.opset, node.attributes = "Transpose", 13, {"perm": tuple(int(axis) for axis in np.argsort(perm))}
+    rewriter.set_inputs(node, [made.output])
+    return CHANGED
+
+
+def _in_order(data: Array, rank: int, perm: tuple[int, ...]) -> Array:
+    """A constant that broadcasts against a value, for the value transposed."""
+    return data.reshape((1,) * (rank - data.ndim) + data.shape).transpose(perm)
 
 
 @dataclass(frozen=True)
@@ -71,33 +103,58 @@ class FuseNormParameters(Rewrite):
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         pair = constant_operand(node) if "activation" not in node.attributes else None
-        norm = None if pair is None else plain_producer(pair[0])
-        if pair is None or norm is None or norm.op not in _OPSETS or pair[0].type != node.output.type:
+        if pair is None or pair[0].type != node.output.type or not pair[0].type.is_static:
+            return None
+        (made, data), norm = pair, plain_producer(pair[0])
+        if norm is not None and norm.op == "Transpose" and data.ndim <= made.type.rank:
+            if made.users != (node,) or rewriter.graph.is_output(made):
+                return None
+            order = tuple(int(axis) for axis in np.argsort(permutation(norm)))
+            data, norm = _in_order(data, len(order), order), plain_producer(norm.input(0))
+        if norm is None or norm.op not in _OPSETS:
             return None
         x, scale, bias = norm.input(0), norm.input(1).data, norm.optional_input(2)
         shift = None if bias is None else bias.data
         if scale is None or (bias is not None and shift is None) or not x.type.is_static:
             return None
-        if len([value for value in norm.outputs if value is not None]) > 1 or pair[0].users != (node,):
+        if len([value for value in norm.outputs if value is not None]) > 1 or len(norm.output.users) != 1:
             return None
-        if rewriter.graph.is_output(pair[0]) or (node.op == "Add" and norm.op == "RMSNormalization"):
+        if (
+            rewriter.graph.is_output(norm.output)
+            or made.users != (node,)
+            or (node.op == "Add" and norm.op == "RMSNormalization")
+        ):
             return None
-        data = _fit(pair[1], norm.op, x, int(norm.attributes.get("axis", -1)) % x.type.rank)
-        if data is None:
+        axis = int(norm.attributes.get("axis", -1)) % x.type.rank
+        fitting = _fit(data, norm.op, x, axis)
+        bare = norm.op == "LayerNormalization" and axis == 2 and shift is None and bool((scale == 1.0).all())
+        if fitting is None and bare and _fit(data, "InstanceNormalization", x, axis) is not None:
+            return _as_instance_norm(norm, rewriter.graph)
+        if fitting is None:
             return refuse(f"its constant {list(pair[1].shape)} is no parameter of {norm.where}")
         dtype = scale.dtype
         if node.op == "Mul":
-            scale = scale * data
-            shift = None if shift is None else shift * data
+            scale = scale * fitting
+            shift = None if shift is None else shift * fitting
         else:
-            shift = np.zeros_like(scale) + data if shift is None else shift + data
+            shift = np.zeros_like(scale) + fitting if shift is None else shift + fitting
         wish = norm.output.name
         inputs: list[Value | None] = [x, constant(rewriter.graph, f"{wish}_scale", scale.astype(dtype))]
         if shift is not None:
             inputs.append(constant(rewriter.graph, f"{wish}_shift", shift.astype(dtype)))
         norm.set_inputs(inputs)
-        rewriter.supersede(node.output, norm.output)
+        rewriter.supersede(node.output, made)
         return CHANGED
+
+
+def _as_instance_norm(norm: Node, graph: Graph) -> Answer:
+    """A LayerNormalization over all spatial axes that has no parameters; those behind it are of channels."""
+    x, wish = norm.input(0), norm.output.name
+    parts = {name: np.full(x.shape[1], number, numpy_dtype(x.dtype)) for name, number in (("scale", 1), ("shift", 0))}
+    norm.op, norm.opset = "InstanceNormalization", _OPSETS["InstanceNormalization"]
+    norm.attributes = {"epsilon": norm.attributes.get("epsilon", 1e-5)}
+    norm.set_inputs([x, *(constant(graph, f"{wish}_{name}", data) for name, data in parts.items())])
+    return CHANGED
 
 
 def _fit(data: Array, op: str, x: Value, axis: int) -> Array | None:
@@ -134,14 +191,15 @@ class _Norm:
     scale: Array | None = None
     shift: Array | None = None
 
-    def op(self) -> str | Refused:
+    def axes_are_last(self) -> bool:
+        """Whether nothing stands behind the axes that are normalized."""
+        return self.axes == tuple(range(self.axes[0], self.x.type.rank))
+
+    def op(self) -> str:
         """The op that does it."""
-        rank = self.x.type.rank
-        if self.axes != tuple(range(self.axes[0], rank)):
-            return refuse(f"it normalizes the axes {list(self.axes)} of {rank}, which are not the last ones")
         if not self.centred:
             return "RMSNormalization"
-        return "InstanceNormalization" if self.axes[0] == 2 and rank >= 4 else "LayerNormalization"
+        return "InstanceNormalization" if self.axes[0] == 2 and self.x.type.rank >= 4 else "LayerNormalization"
 
     def inputs(self, op: str, wish: str, graph: Graph) -> list[Value | None] | Refused:
         """x, scale and, where it is wanted, shift."""
@@ -164,26 +222,6 @@ class _Norm:
 # ---- the spellings
 
 
-def _mean(value: Value) -> tuple[Value, tuple[int, ...]] | None:
-    """x and the axes of a mean that keeps its dimensions."""
-    node = plain_producer(value)
-    if node is not None and node.op == "ReduceMean" and node.attributes.get("keepdims", 1):
-        return _reduced(node)
-    scaled = times_constant(value)
-    total = None if scaled is None else plain_producer(scaled[0])
-    if scaled is None or total is None or total.op != "ReduceSum" or not total.attributes.get("keepdims", 1):
-        return None
-    found = _reduced(total)
-    if found is None or not found[0].type.is_static:
-        return None
-    return found if is_close(scaled[1] * math.prod(found[0].shape[axis] for axis in found[1]), 1.0) else None
-
-
-def _reduced(node: Node) -> tuple[Value, tuple[int, ...]] | None:
-    axes = known_axes(node) if node.input(0).type.shape is not None else None
-    return (node.input(0), tuple(sorted(axes))) if axes else None
-
-
 def _square(value: Value) -> Value | None:
     """x of x * x or x ** 2."""
     node = plain_producer(value)
@@ -196,25 +234,28 @@ def _square(value: Value) -> Value | None:
 
 def _mean_square(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     """x and the axes of the mean of its squares."""
-    found = _mean(value)
-    if found is not None:
-        x = _square(found[0])
-        return None if x is None else (x, found[1])
-    scaled = times_constant(value)
-    total = None if scaled is None else plain_producer(scaled[0])
-    if scaled is None or total is None or total.op != "ReduceSumSquare" or not total.attributes.get("keepdims", 1):
-        return None
-    found = _reduced(total)
-    if found is None or not found[0].type.is_static:
-        return None
-    return found if is_close(scaled[1] * math.prod(found[0].shape[axis] for axis in found[1]), 1.0) else None
+    found = mean(value)
+    if found is None:
+        return sum_of_squares(value)
+    x = _square(found[0])
+    return None if x is None else (x, found[1])
 
 
 def _centred(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     """x and the axes of x - mean(x)."""
     node = plain_producer(value)
-    found = _mean(node.input(1)) if node is not None and node.op == "Sub" else None
-    return found if node is not None and found is not None and found[0] is node.input(0) else None
+    if node is None or node.op not in ("Add", "Sub"):
+        return None
+    if node.op == "Sub":
+        found = mean(node.input(1))
+        return found if found is not None and found[0] is node.input(0) else None
+    for x, other in (node.inputs, node.inputs[::-1]):
+        if other is not None:
+            inner, slope, height, _ = affine(other)
+            found = mean(inner) if (slope, height) == (-1.0, 0.0) else None
+            if found is not None and found[0] is x:
+                return found
+    return None
 
 
 def _variance(value: Value) -> tuple[Value, tuple[int, ...]] | None:
@@ -231,7 +272,7 @@ def _variance(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     if node is None or node.op != "Sub":
         return None
     squares, root = _mean_square(node.input(0)), _square(node.input(1))
-    means = None if root is None else _mean(root)
+    means = None if root is None else mean(root)
     return squares if squares is not None and squares == means else None
 
 
@@ -266,6 +307,9 @@ def _gate(value: Value) -> tuple[Value, Array | None] | None:
     if inner is not None:
         return inner, None
     node = plain_producer(value)
+    if node is not None and node.op == "Div" and node.input(0).data is not None:
+        inner = _root(node.input(1))
+        return None if inner is None else (inner, node.input(0).data)
     pair = constant_operand(node) if node is not None and node.op == "Mul" else None
     inner = None if pair is None else _inverse_root(pair[0])
     return None if pair is None or inner is None else (inner, pair[1])
@@ -288,6 +332,12 @@ def _over(value: Value, radicand: Value, scale: Array | None) -> _Norm | None:
     plus = plus_constant(radicand)
     if plus is None or plus[1] < 0.0:
         return None
+    product = plain_producer(value)
+    pair = constant_operand(product) if product is not None and product.op == "Mul" else None
+    if pair is not None and scale is None and pair[0].type == value.type:
+        inner = _over(pair[0], radicand, pair[1])
+        if inner is not None:
+            return inner
     centred = _centred(value)
     if centred is not None and centred == _variance(plus[0]):
         return _Norm(*centred, plus[1], True, scale)
@@ -311,8 +361,8 @@ def _with_shift(node: Node) -> _Norm | None:
             gate = None if k is None else _gate(k)
             if x is None or gate is None or k not in moved.inputs:
                 continue
-            mean = next((value for value in moved.inputs if value is not None and value is not k), None)
-            found, plus = None if mean is None else _mean(mean), plus_constant(gate[0])
+            other = next((value for value in moved.inputs if value is not None and value is not k), None)
+            found, plus = None if other is None else mean(other), plus_constant(gate[0])
             if found is not None and plus is not None and found[0] is x and found == _variance(plus[0]):
                 return _Norm(*found, plus[1], True, gate[1], right.input(0).data)
     return None

@@ -16,6 +16,7 @@ from intarsia.ir.graph import Graph, Value
 from intarsia.passes.base import DataPass, Outcome
 from intarsia.passes.calibration import METHODS, Ranges, digest_of, measured_before
 from intarsia.passes.context import Context
+from intarsia.passes.quantize.extremes import Extremes, lone_sample
 from intarsia.passes.quantize.histogram import Histogram
 from intarsia.passes.quantize.samples import read_samples
 from intarsia.passes.quantize.split import split_activations
@@ -57,9 +58,12 @@ class Calibrate(DataPass):
         progress = None
         if context.progress is not None:
             progress = partial(_tell, context.progress, samples.total)
-        ranges = calibrate(graph, samples, method=self.method, percentile=self.percentile, progress=progress)
+        told: list[str] = []
+        ranges = calibrate(
+            graph, samples, method=self.method, percentile=self.percentile, progress=progress, tell=told.append
+        )
         context.ranges = replace(ranges, model=context.model, graph_sha256=digest_of(graph))
-        return Outcome(0)
+        return Outcome(0, notes=tuple(("calibration", text) for text in told))
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def calibrate(
     method: str = "minmax",
     percentile: float = 99.99,
     progress: Callable[[int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Ranges:
     """Run a float graph on samples and note the range of every float value.
 
@@ -92,6 +97,7 @@ def calibrate(
     method      "minmax": all that was seen; "percentile": without the rarest numbers at both ends
     percentile  per cent of the numbers that stay inside, for "percentile"
     progress    called after each sample with the number done
+    tell        called with what the user should know of the samples: one that is unlike all others
 
     A value that is NaN or infinite in some sample has no range; `quantize` says whether it needs one.
 
@@ -103,12 +109,24 @@ def calibrate(
     seen = _MinMax() if method == "minmax" else _Percentile(percentile)
     inputs = [value for value in graph.inputs if value.dtype == "float32"]
     infinite: dict[str, int] = {}
+    extremes: dict[str, Extremes] = {}
     count = 0
+
+    def observe(value: Value, array: Array) -> None:
+        if value.dtype != "float32" or not array.size or value.name in infinite:
+            return
+        low, high = float(array.min()), float(array.max())
+        if np.isfinite(low) and np.isfinite(high):
+            seen.add(value.name, array, low, high)
+            extremes.setdefault(value.name, Extremes()).add(count, low, high)
+        else:
+            infinite[value.name] = count
+
     for sample in samples:
         for value in inputs:
-            _observe(seen, infinite, count, value, np.asarray(sample[value.name]))
+            observe(value, np.asarray(sample[value.name]))
         try:
-            evaluate(graph, sample, observe=partial(_observe, seen, infinite, count))
+            evaluate(graph, sample, observe=observe)
         except RunError as error:
             raise CompileError(
                 where=f"{error.where}, on calibration sample {count}",
@@ -124,8 +142,12 @@ def calibrate(
             what="there is no sample in the data",
             help="give at least one input; 100 to 500 are usual",
         )
+    bounds = {name: pair for name, pair in seen.bounds().items() if name not in infinite}
+    lone = lone_sample(extremes, bounds, count)
+    if tell is not None and lone is not None:
+        tell(lone)
     return Ranges(
-        {name: pair for name, pair in seen.bounds().items() if name not in infinite},
+        bounds,
         count,
         method=method,
         percentile=percentile if method == "percentile" else None,
@@ -173,13 +195,3 @@ class _Percentile:
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         return {name: histogram.central(self._percentile) for name, histogram in self._histograms.items()}
-
-
-def _observe(seen: _MinMax | _Percentile, infinite: dict[str, int], number: int, value: Value, array: Array) -> None:
-    if value.dtype != "float32" or not array.size or value.name in infinite:
-        return
-    low, high = float(array.min()), float(array.max())
-    if np.isfinite(low) and np.isfinite(high):
-        seen.add(value.name, array, low, high)
-    else:
-        infinite[value.name] = number

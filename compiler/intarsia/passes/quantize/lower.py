@@ -14,6 +14,7 @@ from intarsia.passes.context import Context
 from intarsia.passes.quantize.calibrate import assumed_ranges
 from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.emitter import Emitter, quantization
+from intarsia.passes.quantize.offsets import centre_products
 from intarsia.passes.quantize.plan import make_plan
 from intarsia.passes.quantize.split import split_activations
 
@@ -55,6 +56,7 @@ def quantize(graph: Graph, ranges: Ranges) -> Outcome:
     form stays float between the two. Biases, weights, multipliers and clamps are chosen so that no sum leaves 32 bits.
     """
     split_activations(graph)
+    ranges = centre_products(graph, ranges)
     plan = make_plan(graph, ranges)
     emitter, refusals, done = Emitter(graph), list(plan.refusals), list[Node]()
     for node in list(graph.nodes):

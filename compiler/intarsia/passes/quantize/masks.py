@@ -15,6 +15,8 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.matching import scalar
 from intarsia.passes.quantize.constants import constant_of
+from intarsia.passes.quantize.forms import Form, form_of
+from intarsia.passes.quantize.moves import fill_of
 
 _SOFTMAXES = ("Softmax", "LogSoftmax")
 _SOFT = (*_SOFTMAXES, "Exp")
@@ -39,7 +41,7 @@ _FAR_DEPTH, _FAR_TIMES = 1000.0, 64.0
 """The same where no Softmax follows: numbers of this size, beside others that lose six bits."""
 
 _STEPS = 255.0
-"""A Softmax over a longer range than this would have steps of more than 1, so of more than a factor of e."""
+"""A Softmax of floats over a longer range than this would have steps of more than 1, so of more than a factor of e."""
 
 _LOOK_BACK = 8
 
@@ -80,7 +82,7 @@ class _Masks:
                     masked.add(node.output)
                 elif passes:
                     masked.update(value for value in node.outputs if value in self.softened or value in self.forgotten)
-            elif node.op in _SOFTMAXES and self._length(node.input(0)) > _STEPS:
+            elif node.op in _SOFTMAXES and self._length(node.input(0)) > _STEPS and not _is_integer(node.input(0)):
                 self._mark(node, f"its input '{node.input(0).name}' spreads so far that a step of int8 is more than 1")
         return self.found
 
@@ -107,17 +109,20 @@ class _Masks:
     # ---- masks
 
     def _mask_of(self, node: Node) -> Value | None:
-        """The operand that masks the other, for an Add, a Sub or a Where."""
-        if node.op not in ("Add", "Sub", "Where") or node.domain or node.output.dtype != "float32":
+        """The operand that masks the other, for an Add, a Sub or a Where; what a Pad fills up with."""
+        if node.op not in ("Add", "Pad", "Sub", "Where") or node.domain or node.output.dtype != "float32":
+            return None
+        if node.op == "Pad" and fill_of(node) is None:
             return None
         if node.attributes.get("activation", "Clip") != "Clip":
             return None
-        first, second = node.inputs[-2:]
-        assert first is not None and second is not None
+        first, second = (node.input(0), node.optional_input(2)) if node.op == "Pad" else node.inputs[-2:]
+        if first is None or second is None:
+            return None
         output = node.output
         soft, far = output in self.softened, output in self.forgotten or not output.users
         for mask, other in ((second, first), (first, second)):
-            if node.op == "Sub" and mask is first:
+            if node.op in ("Pad", "Sub") and mask is first:
                 continue
             depth, length = self._depth(mask, node.op == "Sub"), self._length(other)
             if soft and depth > _DEPTH and depth > _TIMES * length:
@@ -178,6 +183,14 @@ class _Masks:
                 if value not in seen:
                     seen.add(value)
                     stack.append(value)
+
+
+def _is_integer(value: Value) -> bool:
+    """Whether a value has the steps of int8 in any case, because an op with an integer form makes it."""
+    node = value.producer
+    while node is not None and keeps_scale(node):
+        node = node.inputs[0].producer if node.inputs[0] is not None else None
+    return node is not None and isinstance(form_of(node), Form)
 
 
 def _reals(node: Node) -> list[Value]:

@@ -49,17 +49,38 @@ def check_pad(node: Node) -> Refused | None:
     return check_move(node)
 
 
+def fill_of(node: Node) -> float | None:
+    """The constant that a Pad fills up with; None where it repeats what is there."""
+    if node.attributes.get("mode", "constant") not in ("constant", b"constant"):
+        return None
+    fill = node.optional_input(2)
+    data = None if fill is None else constant_of(fill)
+    return 0.0 if data is None or not data.size else float(data.reshape(-1)[0])
+
+
 def emit_pad(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:
-    """Pad on int8; the fill value becomes its integer at the input's scale."""
-    inputs: list[Value | None] = [sources[0], *node.inputs[1:]]
-    if node.attributes.get("mode", "constant") == "constant":
-        fill = node.optional_input(2)
-        data = None if fill is None else constant_of(fill)
-        real = 0.0 if data is None or not data.size else float(data.reshape(-1)[0])
-        integer = np.asarray(steps(real, quantization(sources[0])), np.int8)
+    """Pad on int8; the fill value becomes its integer at the input's scale.
+
+    Where that scale does not reach to it, and the output has another one, the input is requantized first.
+    """
+    source, fill = sources[0], fill_of(node)
+    if fill is not None and target != source.quantization and not _reaches(quantization(source), fill):
+        scaled = emitter.requantized(source, target, node, INT8_RANGE)
+        if isinstance(scaled, Refused):
+            return scaled
+        source = scaled
+    inputs: list[Value | None] = [source, *node.inputs[1:]]
+    if fill is not None:
+        integer = np.asarray(steps(fill, quantization(source)), np.int8)
         inputs += [None] * (3 - len(inputs))
         inputs[2] = emitter.constant(f"{node.name}_fill", integer)
     return move(emitter, node, inputs)
+
+
+def _reaches(of: Quantization, real: float) -> bool:
+    """Whether int8 of a scale come within a step of a number."""
+    low, high = ((end - of.zero_point) * of.scale for end in INT8_RANGE)
+    return low - of.scale <= real <= high + of.scale
 
 
 def check_resize(node: Node) -> Refused | None:

@@ -16,6 +16,8 @@ from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.elementwise import TABLED, useful_range
 from intarsia.passes.quantize.forms import Form, form_of
 from intarsia.passes.quantize.masks import masked_nodes
+from intarsia.passes.quantize.moves import fill_of
+from intarsia.passes.quantize.offsets import offset_nodes
 from intarsia.passes.quantize.scales import quantization_of
 
 _PRODUCTS = ("Conv", "dense", "BatchNormalization")
@@ -59,6 +61,13 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
             refusals.append(Refusal(node, form.reason))
         else:
             forms[node] = form
+    anyway = {node for node in graph.nodes if node not in forms}
+    for node, reason in offset_nodes(graph, ranges, anyway).items():
+        del forms[node]
+        refusals.append(Refusal(node, reason))
+    for node in _softmaxes_of_floats(graph, forms):
+        del forms[node]
+        refusals.append(Refusal(node, "it stands between ops that stay float"))
     for node, reason in _wanderers(graph, forms, ranges):
         del forms[node]
         refusals.append(Refusal(node, reason))
@@ -87,6 +96,23 @@ def _floats(node: Node) -> list[Value]:
     """The activations that a node reads and makes."""
     made = [value for value in node.outputs if value is not None and value.dtype == "float32"]
     return [node.input(index) for index in data_inputs(node)] + made
+
+
+def _softmaxes_of_floats(graph: Graph, forms: dict[Node, Form]) -> list[Node]:
+    """Softmaxes that would be quantized for nobody: float ops make the scores, and float ops alone read the weights."""
+
+    def is_float(node: Node | None) -> bool:
+        return node is not None and node not in forms
+
+    return [
+        node
+        for node in graph.nodes
+        if node.op == "Softmax"
+        and node in forms
+        and is_float(node.input(0).producer)
+        and not graph.is_output(node.output)
+        and all(is_float(user) for user in node.output.users)
+    ]
 
 
 def _is_move(node: Node, form: Form) -> bool:
@@ -185,10 +211,14 @@ def _choose_scales(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> dic
         values += _floats(node)
         if form.fixed is not None:
             classes.fixed[classes.root(node.output)] = form.fixed
-        if form.keeps:
+        if form.keeps and node.op != "Pad":
             for value in node.outputs:
                 if value is not None and value.dtype == "float32":
                     classes.join(node.input(data_inputs(node)[0]), value)
+    pads = [node for node in graph.nodes if node.op == "Pad" and node in forms]
+    for node in pads:
+        if not _stands_apart(classes, node, graph):
+            classes.join(node.input(data_inputs(node)[0]), node.output)
     moves = {node for node, form in forms.items() if form.keeps}
     for node in graph.nodes:
         if node in forms and node.op == "Concat":
@@ -199,6 +229,18 @@ def _choose_scales(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> dic
         if node in forms and node.op in TABLED:
             _trim(classes, node, forms)
     return {value: classes.quantization(value) for value in values}
+
+
+def _stands_apart(classes: _Classes, pad: Node, graph: Graph) -> bool:
+    """Whether a Pad gets a scale of its own: with the number that it fills up with, others would lose steps."""
+    fill, source = fill_of(pad), pad.input(0)
+    if fill is None or classes.root(source) in classes.fixed:
+        return False
+    low, high = classes.range(source)
+    if high - low >= _CLOSE * (max(high, fill) - min(low, fill)):
+        return False
+    members = classes.members(source)
+    return any(graph.is_output(member) or any(user is not pad for user in member.users) for member in members)
 
 
 def _trim(classes: _Classes, node: Node, forms: dict[Node, Form]) -> None:
