@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
 from intarsia.errors import CompileError
+from intarsia.faults import tells_faults
 from intarsia.importer import Bodies, function_body, import_model
 from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph, Node
@@ -26,6 +27,7 @@ from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
+from intarsia.passes.choices import check_choices, check_tune
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
@@ -90,6 +92,7 @@ class Lowered:
     kept: Mapping[str, Kept] = field(default_factory=dict)
 
 
+@tells_faults
 def compile_model(
     model: Model,
     *,
@@ -138,10 +141,7 @@ def compile_model(
 
     Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings.
     """
-    if tune is not None and not 0 < tune < math.inf:
-        raise CompileError(
-            where=f"tune {tune!r}", what="it is no number of seconds above 0", help="give a budget such as 20.0"
-        )
+    check_tune(tune)
     lowered = lower(
         model,
         target=target,
@@ -164,6 +164,7 @@ def compile_model(
     return emit(lowered, tune=tune, progress=progress, hook=hook)
 
 
+@tells_faults
 def explain(
     model: Model,
     *,
@@ -234,6 +235,7 @@ def default_passes(
     )
 
 
+@tells_faults
 def lower(
     model: Model,
     *,
@@ -261,8 +263,14 @@ def lower(
     assume  assume activation ranges where there is nothing to measure them on (the graph must not be compiled then)
     until   the last stage to reach, of STAGES up to "decomposed"; a float32 compilation is never "quantized"
     """
-    targets = targets_of(find_target(target))
+    targets = targets_of(find_target(check_text(CompileError, "target", target, "name one, such as 'cpu'")))
     chosen = _precision(targets[0], precision)
+    check_choices(calibrator, percentile, images, pipeline, hook, progress, until)
+    for name, place in (("dump", dump), ("save_calibration", save_calibration)):
+        if place is not None:
+            check_path(CompileError, name, place)
+    if isinstance(calibration, (str, PathLike)):
+        check_path(CompileError, "calibration", calibration)
     read = [item for item in (model, calibration) if isinstance(item, (str, PathLike))]
     if dump is not None:
         check_dump(fspath(dump), read)
@@ -302,7 +310,8 @@ def lower(
 
 
 def _precision(target: Target, wish: str | None) -> str:
-    precision = wish or target.precisions[0]
+    help = "leave it out to get what the target needs"
+    precision = target.precisions[0] if wish is None else check_text(CompileError, "precision", wish, help)
     if precision not in target.precisions:
         raise CompileError(
             where=f"precision '{precision}'",
@@ -430,7 +439,7 @@ def advised(
 
 def replay(folder: str | PathLike[str], *, calibration: Calibration | None = None, hook: Hook | None = None) -> Graph:
     """Run the pass that failed again; see `passes.instruments.replay`. Passes that ask targets find them by name."""
-    return replay_pass(fspath(folder), calibration=calibration, hook=hook, prepare=advised)
+    return replay_pass(folder, calibration=calibration, hook=hook, prepare=advised)
 
 
 @contextmanager
@@ -446,6 +455,7 @@ def _step(what: str, hook: Hook) -> Iterator[None]:
 # ---- from the graph to an artifact
 
 
+@tells_faults
 def emit(
     lowered: Lowered, *, tune: float | None = None, progress: Progress | None = None, hook: Hook | None = None
 ) -> Artifact:
