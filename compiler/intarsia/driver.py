@@ -133,7 +133,8 @@ def compile_model(
     images            how a folder of images becomes samples
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
-    tune              seconds to search for faster code by timing it on this machine; None takes what rules say
+    tune              seconds to search for faster code by timing it on this machine, about 3 at least; None takes what
+                      rules say
     dump              folder for the graph after every pass that changed something
     compare           evaluate after every pass on this machine and fail at the first value that drifts
     progress          called with (what, done, total)

@@ -131,7 +131,7 @@ def model_options(command: Any) -> Any:
     "--tune",
     metavar="TIME",
     callback=_seconds,
-    help="Search for faster CPU code for so long (20s, 2m), by timing it here; what is found is kept.",
+    help="Search for faster CPU code for so long (20s, 2m; not below 3s), by timing it here; what is found is kept.",
 )
 @click.option("--stop-after", type=click.Choice(STAGES[:-1]), help="Write the graph at that stage as text instead.")
 @click.option(

@@ -63,7 +63,7 @@ def write_object(functions: Mapping[str, Callable[[], Any]], machine: Machine, p
     """Compile PrimFuncs, by symbol, into one object file; each is made by a call."""
     with _TURN.lock:
         made = {symbol: make() for symbol, make in functions.items()}
-        _build(made, llvm_target(machine)).write_to_file(str(path))
+        _build(made, llvm_target(machine)).write_to_file(str(path), "o")
 
 
 def _build(functions: Mapping[str, Any], target: Any) -> Any:
