@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
 from intarsia.errors import CompileError
+from intarsia.faults import tells_faults
 from intarsia.importer import Bodies, function_body, import_model
 from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph, Node
@@ -27,6 +28,7 @@ from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
+from intarsia.passes.choices import check_choices, check_tune
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
@@ -91,6 +93,7 @@ class Lowered:
     kept: Mapping[str, Kept] = field(default_factory=dict)
 
 
+@tells_faults
 def compile_model(
     model: Model,
     *,
@@ -132,7 +135,8 @@ def compile_model(
     images            how a folder of images becomes samples
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
-    tune              seconds to search for faster code by timing it on this machine; None takes what rules say
+    tune              seconds to search for faster code by timing it on this machine, about 3 at least; None takes what
+                      rules say
     dump              folder for the graph after every pass that changed something
     compare           evaluate after every pass on this machine and fail at the first value that drifts
     progress          called with (what, done, total)
@@ -140,10 +144,7 @@ def compile_model(
 
     Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings.
     """
-    if tune is not None and not 0 < tune < math.inf:
-        raise CompileError(
-            where=f"tune {tune!r}", what="it is no number of seconds above 0", help="give a budget such as 20.0"
-        )
+    check_tune(tune)
     lowered = lower(
         model,
         target=target,
@@ -166,6 +167,7 @@ def compile_model(
     return emit(lowered, tune=tune, progress=progress, hook=hook)
 
 
+@tells_faults
 def explain(
     model: Model,
     *,
@@ -237,6 +239,7 @@ def default_passes(
     )
 
 
+@tells_faults
 def lower(
     model: Model,
     *,
@@ -264,8 +267,14 @@ def lower(
     assume  assume activation ranges where there is nothing to measure them on (the graph must not be compiled then)
     until   the last stage to reach, of STAGES up to "decomposed"; a float32 compilation is never "quantized"
     """
-    targets = targets_of(find_target(target))
+    targets = targets_of(find_target(check_text(CompileError, "target", target, "name one, such as 'cpu'")))
     chosen = _precision(targets[0], precision)
+    check_choices(calibrator, percentile, images, pipeline, hook, progress, until)
+    for name, place in (("dump", dump), ("save_calibration", save_calibration)):
+        if place is not None:
+            check_path(CompileError, name, place)
+    if isinstance(calibration, (str, PathLike)):
+        check_path(CompileError, "calibration", calibration)
     read = [item for item in (model, calibration) if isinstance(item, (str, PathLike))]
     if dump is not None:
         check_dump(fspath(dump), read)
@@ -316,7 +325,8 @@ def lower(
 
 
 def _precision(target: Target, wish: str | None) -> str:
-    precision = wish or target.precisions[0]
+    help = "leave it out to get what the target needs"
+    precision = target.precisions[0] if wish is None else check_text(CompileError, "precision", wish, help)
     if precision not in target.precisions:
         raise CompileError(
             where=f"precision '{precision}'",
@@ -446,7 +456,7 @@ def advised(
 
 def replay(folder: str | PathLike[str], *, calibration: Calibration | None = None, hook: Hook | None = None) -> Graph:
     """Run the pass that failed again; see `passes.instruments.replay`. Passes that ask targets find them by name."""
-    return replay_pass(fspath(folder), calibration=calibration, hook=hook, prepare=advised)
+    return replay_pass(folder, calibration=calibration, hook=hook, prepare=advised)
 
 
 @contextmanager
@@ -462,6 +472,7 @@ def _step(what: str, hook: Hook) -> Iterator[None]:
 # ---- from the graph to an artifact
 
 
+@tells_faults
 def emit(
     lowered: Lowered, *, tune: float | None = None, progress: Progress | None = None, hook: Hook | None = None
 ) -> Artifact:

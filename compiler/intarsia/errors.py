@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class IntarsiaError(Exception):
     """A short letter to the user.
@@ -18,10 +20,30 @@ class IntarsiaError(Exception):
         self.help = help
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}\n  help: {self.help}"
+        # Names out of models stand in it: further lines are indented, so that none of them looks like another letter.
+        what, help = (re.sub("\n(?! )", "\n  ", printable(text, lines=True)) for text in (self.what, self.help))
+        return f"{printable(self.where)}: {what}\n  help: {help}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.where, self.what, self.help))
+
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+"""What moves a cursor, colours, or turns the direction of the text around it; what is no character."""
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """A text that a terminal shows as it is: control characters are spelled as Python does, such as \\x1b.
+
+    lines  keep ends of lines and tabs
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _spelled(found[0]), text)
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 FOREIGN = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
@@ -46,6 +68,10 @@ def _rebuild(kind: type[IntarsiaError], where: str, what: str, help: str) -> Int
 
 class CompileError(IntarsiaError):
     """The model, the calibration data or the building machine brought something that cannot be compiled."""
+
+
+class InternalError(CompileError):
+    """A fault of intarsia that a model or an argument brought out. The error that it was is its `__cause__`."""
 
 
 class RunError(IntarsiaError):

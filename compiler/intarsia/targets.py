@@ -8,6 +8,7 @@ artifact. Targets arrive by the entry point group `intarsia.targets`; each entry
 from __future__ import annotations
 
 import copy
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from intarsia.arguments import shown
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node
 
@@ -123,6 +125,8 @@ class TargetOption:
             value = {"true": True, "false": False}.get(text.lower(), text)
         elif isinstance(self.default, (int, float)):
             value = type(self.default)(text)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(text)
         if type(value) is not type(self.default) or (self.choices and value not in self.choices):
             raise ValueError(text)
         return value
@@ -225,7 +229,7 @@ def find_target(name: str) -> Target:
     match = _SPELLING.fullmatch(name)
     if match is None:
         raise CompileError(
-            where=f"target '{name}'",
+            where=_where(name),
             what="its options are not spelled as options are",
             help="write NAME{option=value, ...}, and +NAME{option=value, ...} behind it for its host",
         )
@@ -235,7 +239,7 @@ def find_target(name: str) -> Target:
         return target
     if target.host is None:
         raise CompileError(
-            where=f"target '{name}'",
+            where=_where(name),
             what=f"'{first}' takes everything or leaves it to no other target",
             help=f"leave out '+{host}'",
         )
@@ -245,13 +249,17 @@ def find_target(name: str) -> Target:
     beside = _configured(_installed(match["name"], name), match["options"], name)
     if beside.host is not None:
         raise CompileError(
-            where=f"target '{name}'",
+            where=_where(name),
             what=f"'{host}' has a host of its own, '{beside.host}'",
             help="name a CPU after the plus",
         )
     target = copy.copy(target)
     target.host = host
     return target
+
+
+def _where(asked: str) -> str:
+    return f"target {shown(asked)}"
 
 
 def _configured(target: Target, text: str | None, asked: str) -> Target:
@@ -266,18 +274,18 @@ def _configured(target: Target, text: str | None, asked: str) -> Target:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         what = None
         if not equals or not name:
-            what = f"{part.strip()!r} is not option=value"
+            what = f"{shown(part.strip())} is not option=value"
         elif name not in options:
-            what = f"'{target.name}' has no option '{name}'"
+            what = f"'{target.name}' has no option {shown(name)}"
         elif name in chosen:
             what = f"option '{name}' is given twice"
         else:
             try:
                 chosen[name] = options[name].read(value)
             except ValueError:
-                what = f"option '{name}' takes {options[name].takes}, not {value!r}"
+                what = f"option '{name}' takes {options[name].takes}, not {shown(value)}"
         if what is not None:
-            raise CompileError(where=f"target '{asked}'", what=what, help=help)
+            raise CompileError(where=_where(asked), what=what, help=help)
     return target.with_options(chosen)
 
 
@@ -292,7 +300,7 @@ def _installed(name: str, asked: str) -> Target:
 
 def _unknown(name: str, asked: str) -> CompileError:
     return CompileError(
-        where=f"target '{asked}'",
+        where=_where(asked),
         what="no installed backend offers " + ("it" if name == asked else f"'{name}'"),
         help=f"targets here: {', '.join(available_targets()) or 'none'}",
     )

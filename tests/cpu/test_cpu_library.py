@@ -48,13 +48,13 @@ def files() -> RegionFiles:
 def mapped(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Libraries that were opened."""
     opened: list[bytes] = []
-    really = device._open_library
+    really = device.open_library
 
     def counted(code: bytes) -> Any:
         opened.append(code)
         return really(code)
 
-    monkeypatch.setattr(device, "_open_library", counted)
+    monkeypatch.setattr(device, "open_library", counted)
     return opened
 
 

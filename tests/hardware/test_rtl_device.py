@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +82,21 @@ def test_a_closed_region_says_so() -> None:
     region.close()
     with pytest.raises(RunError, match="its session is closed"):
         region.run([picture(0)])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_has_a_core_of_its_own_where_a_thread_of_its_parent_runs() -> None:
+    region = RtlDevice().load(small_region())
+    (wanted,) = SimulatorDevice().load(small_region()).run([picture(4)]).outputs
+    with region._lock:  # type: ignore[attr-defined]
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            (found,) = region.run([picture(4)]).outputs
+            os._exit(0 if np.array_equal(found, wanted) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    region.close()
 
 
 # ---- faults

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,3 +159,33 @@ def test_whole_artifact(tmp_path: Path, shared_models: Path) -> None:
     region = next(item for item in counters["regions"] if item["device"] == "simulator")
     assert region["cycles"] <= 36_000
     assert region["macs"] == pytest.approx(12.5e6, rel=0.01)
+
+
+class SlowList(list[object]):
+    """The idle machines, where whoever looks at them stays for a while."""
+
+    def __len__(self) -> int:
+        time.sleep(0.3)
+        return super().__len__()
+
+    def pop(self, *place: Any) -> object:
+        time.sleep(0.3)
+        return super().pop(*place)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_runs_what_a_thread_of_its_parent_is_in(files: RegionFiles) -> None:
+    region, data = SimulatorDevice().load(files), np.zeros((1, 3, 12, 10), np.int8)
+    region.run([data])
+    region._idle = SlowList(region._idle)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=lambda: region.run([data]))
+    thread.start()
+    time.sleep(0.1)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # where a lock is held by a thread that only the parent has, the child waits for ever
+        region.run([data])
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0

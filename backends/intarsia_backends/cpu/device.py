@@ -143,15 +143,34 @@ def _stated(region: RegionFiles, where: str) -> Facts:
     return facts
 
 
-def _open_library(code: bytes) -> ctypes.CDLL:
-    """Load a shared library that exists in memory: a private file that is gone as soon as it is open."""
-    handle, path = tempfile.mkstemp(prefix="intarsia-", suffix=".so")
+def open_library(code: bytes) -> ctypes.CDLL:
+    """Load a shared library that exists in memory: a private file that is gone as soon as it is open.
+
+    Where the temporary folder is full, or lets nothing be executed, the file is one in memory. RunError where neither
+    can be had.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
+        handle, path = tempfile.mkstemp(prefix="intarsia-", suffix=".so")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(code)
+            return ctypes.CDLL(path)
+        finally:
+            os.unlink(path)
+    except OSError as error:
+        trouble = error
+    try:
+        # It stays open: the loader knows libraries by their names, and another one may not get this one's.
+        memory = os.memfd_create("intarsia")
+        with os.fdopen(memory, "wb", closefd=False) as file:
             file.write(code)
-        return ctypes.CDLL(path)
-    finally:
-        os.unlink(path)
+        return ctypes.CDLL(f"/proc/self/fd/{memory}")
+    except (AttributeError, OSError):
+        raise RunError(
+            where="temporary folder",
+            what=f"code cannot be loaded from there: {trouble.strerror or trouble}",
+            help="set TMPDIR to a folder with free space, on a file system that is not mounted noexec",
+        ) from trouble
 
 
 class _Pools:
@@ -252,7 +271,7 @@ class _CpuRegion(LoadedRegion):
         self._weights[:] = content
         self._facts = len(region.inputs), len(region.outputs), int(region.metadata["arena_bytes"]), self._weights
         self._slots: list[_Slot] = []
-        self._library = _open_library(region.files[CODE])
+        self._library = open_library(region.files[CODE])
         self._call: Any = self._library.intarsia_region_call
         self._call.restype = ctypes.c_int
         self._call.argtypes = [ctypes.c_void_p]

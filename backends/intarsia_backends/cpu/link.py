@@ -165,21 +165,49 @@ def link_region(source: str, write_object: Callable[[Path], None], command: Sequ
 
     Raises CompileError with the compiler's own words where it fails.
     """
-    with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
-        place = Path(folder)
-        (place / "region.c").write_text(source)
-        (place / "runtime.c").write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
-        (place / "exports.map").write_text(_EXPORTS)
-        write_object(place / "kernels.o")
-        # Names without folders: a path would reach the bytes of the library.
-        arguments = ["region.c", "runtime.c", "kernels.o", "-o", "region.so", "-lpthread", "-lm"]
-        result = subprocess.run(
-            [*command, *_FLAGS, *_LINK_FLAGS, *arguments], cwd=place, capture_output=True, text=True, check=False
+    try:
+        with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
+            place = Path(folder)
+            (place / "region.c").write_text(source)
+            (place / "runtime.c").write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
+            (place / "exports.map").write_text(_EXPORTS)
+            (place / "kernels.o").write_bytes(_in_memory(write_object, place / "kernels.o"))
+            return _linked(place, command)
+    except OSError as error:
+        raise CompileError(
+            where="temporary folder",
+            what=f"code cannot be linked there: {error.strerror or error}",
+            help="set TMPDIR to a folder that can be written and has free space",
+        ) from error
+
+
+def _in_memory(write: Callable[[Path], None], place: Path) -> bytes:
+    """What is written to a file, without one on a disk where the system allows that: LLVM ends the process where a disk
+    is full."""
+    if not (hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()):
+        write(place)
+        return place.read_bytes()
+    memory = os.memfd_create("intarsia")
+    try:
+        write(Path(f"/proc/self/fd/{memory}"))
+        os.lseek(memory, 0, os.SEEK_SET)
+        with os.fdopen(memory, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(memory)
+
+
+def _linked(place: Path, command: Sequence[str]) -> bytes:
+    # Names without folders: a path would reach the bytes of the library.
+    arguments = ["region.c", "runtime.c", "kernels.o", "-o", "region.so", "-lpthread", "-lm"]
+    result = subprocess.run(
+        [*command, *_FLAGS, *_LINK_FLAGS, *arguments], cwd=place, capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0:
+        raise CompileError(
+            where="C compiler",
+            what=f"{shlex.join(command)} ended with status {result.returncode}: {result.stderr.strip()[-2000:]}",
+            help="set CC to a working C compiler, such as gcc 9 or newer, clang 10 or newer, or zig cc; TMPDIR to a "
+            "folder with free space",
         )
-        if result.returncode != 0:
-            raise CompileError(
-                where="C compiler",
-                what=f"{shlex.join(command)} ended with status {result.returncode}: {result.stderr.strip()[-2000:]}",
-                help="set CC to a working C compiler, such as gcc 9 or newer, clang 10 or newer, or zig cc",
-            )
-        return (place / "region.so").read_bytes()
+    return (place / "region.so").read_bytes()

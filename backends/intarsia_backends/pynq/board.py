@@ -55,6 +55,7 @@ class Board:
         """Load a bitstream. RunError where it is not one of ours, or another process holds the FPGA."""
         self.bitstream = bitstream
         self.lock = threading.Lock()
+        self._process = os.getpid()
         self._stuck: list[Any] = []
         self._timeout_seconds = _timeout(os.environ.get(TIMEOUT_VARIABLE))
         self._guard = _hold(LOCK_FILE)
@@ -91,8 +92,14 @@ class Board:
 
         seconds  how long the run may take, waiting for its turn included; None for any time
 
-        RunTimeout where other runs take longer.
+        RunTimeout where other runs take longer; RunError in a child of the process that loaded the FPGA.
         """
+        if os.getpid() != self._process:
+            raise RunError(
+                where=region.where,
+                what="the FPGA belongs to the process that loaded it, and this is a child of that",
+                help="load the artifact in the child, after the parent has ended or closed the FPGA",
+            )
         start = time.monotonic()
         if not self.lock.acquire(timeout=-1 if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
             raise RunTimeout(
@@ -147,6 +154,11 @@ class Board:
     def release(self) -> None:
         """Let other processes load the FPGA."""
         self._thread.close()
+        os.close(self._guard)
+
+    def disown(self) -> None:
+        """In a child process: the FPGA stays with the parent, which a shared descriptor must not outlive."""
+        self.lock = threading.Lock()
         os.close(self._guard)
 
 
@@ -206,9 +218,18 @@ class _Loaded:
     board: Board | None = None
     users = 0
 
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def forget(self) -> None:
+        """In a child process: what was loaded is the parent's, a thread of which may have held the lock."""
+        board, self.board, self.users, self.lock = self.board, None, 0, threading.Lock()
+        if board is not None:
+            board.disown()
+
 
 _loaded = _Loaded()
-_loading = threading.Lock()
+os.register_at_fork(after_in_child=_loaded.forget)
 
 
 def acquire(config: OverlayConfig, where: str) -> Board:
@@ -219,7 +240,7 @@ def acquire(config: OverlayConfig, where: str) -> Board:
     RunError where the FPGA holds another overlay that open sessions still use. Every call needs one of `give_back`.
     """
     bitstream = find_bitstream(config)
-    with _loading:
+    with _loaded.lock:
         board = _loaded.board
         if board is not None and board.bitstream != bitstream:
             if _loaded.users:
@@ -238,5 +259,5 @@ def acquire(config: OverlayConfig, where: str) -> Board:
 
 def give_back() -> None:
     """One region fewer uses the board. The overlay stays on the FPGA, so that the next session starts at once."""
-    with _loading:
-        _loaded.users -= 1
+    with _loaded.lock:
+        _loaded.users = max(_loaded.users - 1, 0)  # in a child process, regions of the parent's end too

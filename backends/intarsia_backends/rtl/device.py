@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,8 +57,13 @@ class RtlRegion(LoadedRegion):
         self._program = loaded.program
         self._modelled = model_cycles(self._program, described.config)
         self._lock = threading.Lock()
-        self._image = Image(described)
-        self._core: Core | None = Core(described.config)
+        self._lost = False
+        self._start()
+        _LOADED.add(self)
+
+    def _start(self) -> None:
+        self._image = Image(self._region)
+        self._core: Core | None = Core(self._region.config)
         self._image.attach(self._core.memory)
 
     @property
@@ -72,6 +79,9 @@ class RtlRegion(LoadedRegion):
         """Execute the program on the Verilated core, one run at a time; counters are measured."""
         packed = self._region.pack(inputs)
         with self._lock:
+            if self._lost:
+                self._start()
+                self._lost = False
             core = self._core
             if core is None:
                 raise RunError(where=self._region.where, what="its session is closed", help="load the artifact again")
@@ -85,8 +95,25 @@ class RtlRegion(LoadedRegion):
         """Let go of the core. A run in another thread ends first."""
         with self._lock:
             core, self._core = self._core, None
-            if core is not None:
+            if core is not None and not self._lost:
                 core.close()
+
+    def renew(self) -> None:
+        """In a child process: a run of another thread of its parent may hold the lock, with the core halfway."""
+        self._lost = self._lost or self._lock.locked()
+        self._lock = threading.Lock()
+
+
+_LOADED: weakref.WeakSet[RtlRegion] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for region in list(_LOADED):
+        region.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
 
 
 def measured(region: OverlayRegion, program: Program, core: Core, figures: Figures) -> CycleReport:

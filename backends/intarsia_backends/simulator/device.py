@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +43,6 @@ class SimulatedRegion(LoadedRegion):
         self.program: LoadedProgram = load_region(described)
         self._counters = model_cycles(self.program.program, described.config).to_counters(described.layers)
         self._idle: list[Machine] = []
-        self._lock = threading.Lock()
 
     @property
     def counters(self) -> Mapping[str, Any]:
@@ -58,14 +56,13 @@ class SimulatedRegion(LoadedRegion):
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         """Execute the program on a machine that no other thread uses; counters are those of the cycle model."""
         image = self._region.pack(inputs)
-        with self._lock:
-            machine = self._idle.pop() if self._idle else None
-        if machine is None:
+        try:
+            machine = self._idle.pop()  # one step for all threads of Python, as is append: a lock would hang forks
+        except IndexError:
             machine = self._machine()
         outputs = self._region.unpack(machine.run(image))
-        with self._lock:
-            if len(self._idle) < _IDLE_MACHINES:
-                self._idle.append(machine)
+        if len(self._idle) < _IDLE_MACHINES:
+            self._idle.append(machine)
         return RegionResult(outputs, self._counters)
 
     def _machine(self) -> Machine:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from intarsia.arguments import check_path
 from intarsia.artifact import storage
 from intarsia.artifact.manifest import (
     DIGEST_NAME,
@@ -21,6 +22,7 @@ from intarsia.artifact.manifest import (
     to_json,
 )
 from intarsia.artifact.report import Report, ReportRow, make_report
+from intarsia.errors import RunError
 
 __all__ = ["Artifact", "Manifest", "Report", "ReportRow"]
 
@@ -58,7 +60,7 @@ class Artifact:
         Every byte is compared with its hash. Raises RunError, naming the file, where anything was changed, is missing
         or is there besides, and where a newer version wrote it.
         """
-        where = f"artifact {os.fspath(path)}"
+        where = f"artifact {check_path(RunError, 'artifact', path)}"
         artifact = cls.__new__(cls)
         with storage.opened(Path(path)) as stored:
             text = storage.guarded_manifest(stored, where)
@@ -75,6 +77,7 @@ class Artifact:
         An artifact that stands there is replaced in one step; a process that dies before leaves it as it was. A link is
         followed. Raises RunError where the place cannot be written, or something other than an artifact stands there.
         """
+        check_path(RunError, "artifact", path)
         storage.check_place(path, overwrite=overwrite)
         storage.check_files(self.files, self.contents, f"artifact {os.fspath(path)}")
         text = to_json(self.manifest)

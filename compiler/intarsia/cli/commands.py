@@ -6,13 +6,16 @@ A command's module is imported when that command is asked for, so that `--help` 
 from __future__ import annotations
 
 import signal
+import traceback
 from importlib import import_module
 from typing import Any
 
 import click
 
-from intarsia.cli.logs import verbose_option
-from intarsia.errors import IntarsiaError, RunError
+from intarsia.cli.logs import is_verbose, verbose_option
+from intarsia.cli.streams import OutputLost
+from intarsia.errors import IntarsiaError, InternalError, RunError, printable
+from intarsia.faults import letter_of
 from intarsia.version import __version__
 
 COMMANDS = {
@@ -50,25 +53,38 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except IntarsiaError as error:
-            _write(error)
+            _write(error, ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, OutputLost):
+            raise
         except ModuleNotFoundError as error:
             package = (error.name or "").split(".")[0]
             if package not in _DESKTOP:
                 raise
             _write(
                 RunError(
-                    where=f"intarsia {ctx.invoked_subcommand or ''}".strip(),
+                    where=_called(ctx),
                     what=f"it needs the package {package}, which is not installed here",
                     help="install intarsia with its dependencies; a board runs artifacts without them: intarsia.load",
-                )
+                ),
+                ctx,
             )
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(128 + signal.SIGINT)  # as shells have it; click would make 1 of it
+        except Exception as error:
+            _write(letter_of(error, _called(ctx)), ctx, error)
         ctx.exit(2)
 
 
-def _write(error: IntarsiaError) -> None:
+def _called(ctx: click.Context) -> str:
+    return f"intarsia {ctx.invoked_subcommand or ''}".strip()
+
+
+def _write(error: IntarsiaError, ctx: click.Context, cause: BaseException | None = None) -> None:
+    cause = cause or error.__cause__
+    if isinstance(error, InternalError) and cause is not None and is_verbose(ctx):
+        lines = "".join(traceback.format_exception(cause))
+        click.echo(printable(lines, lines=True), err=True)
     click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
 
 
@@ -82,7 +98,8 @@ def intarsia() -> None:
       intarsia compile model.onnx --target pynq-z2 --calibration images.npz -o model.intarsia
       intarsia run model.intarsia --input batch.npz
 
-    Exit codes: 0; 1 where a verification failed; 2 where something was refused, with what to do about it.
+    Exit codes: 0; 1 where a verification failed; 2 where something was refused, with what to do about it; 141 where
+    who reads the output ended first.
 
     \b
     Completion, for bash (zsh_source and fish_source likewise):

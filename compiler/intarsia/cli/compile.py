@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import Column, force_option, json_option, percent, progress, write_json, write_table
+from intarsia.cli.output import Column, force_option, json_option, percent, progress, write, write_json, write_table
 from intarsia.errors import CompileError
 from intarsia.ir.stages import STAGES
 from intarsia.outputs import check_output, write_output
@@ -135,7 +135,7 @@ def model_options(command: Any) -> Any:
     "--tune",
     metavar="TIME",
     callback=_seconds,
-    help="Search for faster CPU code for so long (20s, 2m), by timing it here; what is found is kept.",
+    help="Search for faster CPU code for so long (20s, 2m; not below 3s), by timing it here; what is found is kept.",
 )
 @click.option("--stop-after", type=click.Choice(STAGES[:-1]), help="Write the graph at that stage as text instead.")
 @click.option(
@@ -192,7 +192,7 @@ def command(
         if as_json:
             write_json({"pipeline": steps})
         else:
-            click.echo(",\n".join(steps))
+            write(",\n".join(steps))
         return
     place = output or f"{Path(model).stem}.intarsia"
     _check_places(place, model, calibration, save_calibration, stop_after, force)
@@ -226,11 +226,11 @@ def command(
     elif as_json:
         write_json({"stage": stop_after, "text": text, **told})
     elif output is None:
-        click.echo(text, nl=False)
+        write(text, end=False)
     else:
         write_output(output, "output", text.encode())
     if rows and not as_json:
-        click.echo()
+        write()
         _write_times(rows)
 
 
@@ -327,10 +327,10 @@ def _write_summary(artifact: Artifact, place: str, more: Mapping[str, Any], as_j
         facts = {"model": contents.model_name, "target": contents.target, "precision": contents.precision}
         write_json({"artifact": place, **facts, "bytes": size, "regions": regions, "notes": notes, **more})
         return
-    click.echo(f"{place}: {contents.model_name} for {contents.target}, {contents.precision}, {size:,} B")
+    write(f"{place}: {contents.model_name} for {contents.target}, {contents.precision}, {size:,} B")
     write_table(
         [Column("region"), Column("kind"), Column("ops", True), Column("bytes", True)],
         [[region["name"], region["kind"], region["ops"], region["bytes"]] for region in regions],
     )
     for note in notes:
-        click.echo(f"note: {': '.join(map(str, note))}")
+        write(f"note: {': '.join(map(str, note))}")

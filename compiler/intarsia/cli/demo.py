@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from intarsia.cli.explain import write_explanation
-from intarsia.cli.output import json_option, progress, write_json
+from intarsia.cli.output import json_option, progress, write, write_json
 from intarsia.cli.report import write_report
 from intarsia.cli.run import summary
 
@@ -32,7 +32,7 @@ def command(target: str, images: int, as_json: bool) -> None:
     explanation = driver.explain(data.model_path, target=target, precision="int8")
     if not as_json:
         write_explanation(explanation, everything=False)
-        click.echo()
+        write()
     with tempfile.TemporaryDirectory() as folder, progress() as step:
         started = time.perf_counter()
         artifact = driver.compile_model(
@@ -61,6 +61,6 @@ def command(target: str, images: int, as_json: bool) -> None:
         )
         return
     write_report(report)
-    click.echo(f"compiled in {compiled:.3g} s to {size:,} B")
-    click.echo(summary(session, result))
-    click.echo(f"accuracy: {right} of {images} images, {right / images:.1%}")
+    write(f"compiled in {compiled:.3g} s to {size:,} B")
+    write(summary(session, result))
+    write(f"accuracy: {right} of {images} images, {right / images:.1%}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intarsia.cli.output import Column, json_option, write_json, write_table
+from intarsia.cli.output import Column, json_option, write, write_json, write_table
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def command(artifact: str, graph: bool, region: str | None, extract: str | None,
     if as_json:
         write_json({"manifest": opened.manifest, **({"text": "\n".join(shown)} if shown else {})})
     elif shown:
-        click.echo("\n".join(shown), nl=False)
+        write("\n".join(shown), end=False)
     else:
         _overview(opened)
 
@@ -73,11 +73,11 @@ def _listing(artifact: Artifact, name: str) -> str:
 
 def _overview(artifact: Artifact) -> None:
     contents = artifact.contents
-    click.echo(f"{contents.model_name} for {contents.target}, {contents.precision}, batch {contents.batch}")
-    click.echo(f"made by {contents.producer}, format {artifact.manifest['format_version']}")
+    write(f"{contents.model_name} for {contents.target}, {contents.precision}, batch {contents.batch}")
+    write(f"made by {contents.producer}, format {artifact.manifest['format_version']}")
     for note in _notes(contents.metadata):
-        click.echo(f"note: {note}")
-    click.echo()
+        write(f"note: {note}")
+    write()
     tensors = [("input", item) for item in contents.inputs] + [("output", item) for item in contents.outputs]
     columns = [
         Column("tensor"),
@@ -89,7 +89,7 @@ def _overview(artifact: Artifact) -> None:
     write_table(
         columns, [[kind, item.name, _type(item), *(item.quantization or (None, None))] for kind, item in tensors]
     )
-    click.echo()
+    write()
     places = {placement.get("region"): placement["place"] for placement in contents.placements}
     rows = list[list[Any]]()
     for region in contents.regions:
@@ -97,7 +97,7 @@ def _overview(artifact: Artifact) -> None:
         rows.append([region.name, region.kind, places.get(region.name), len(region.layers) or None, size])
     columns = [Column("region"), Column("kind"), Column("place"), Column("layers", True), Column("bytes", True)]
     write_table(columns, rows)
-    click.echo()
+    write()
     files = [[path, len(data)] for path, data in sorted(artifact.files.items())]
     write_table([Column("file"), Column("bytes", True)], files)
 

@@ -9,8 +9,8 @@ import click
 
 from intarsia.cli.compile import model_options
 from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import Column, force_option, json_option, percent, show, write_json, write_table
-from intarsia.errors import CompileError
+from intarsia.cli.output import Column, force_option, json_option, percent, show, write, write_json, write_table
+from intarsia.errors import CompileError, printable
 
 if TYPE_CHECKING:
     from intarsia.driver import Lowered
@@ -74,14 +74,14 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
     """The explanation as text: sums, a table of ops, and a paragraph for each reason."""
     total = explanation.summary
     rows = [row for row in explanation.rows if everything or row.place != explanation.target]
-    click.echo(f"{explanation.model} for {explanation.target}, {explanation.precision}")
+    write(f"{explanation.model} for {explanation.target}, {explanation.precision}")
     on_target = f"{total['compute_ops_on_target']} of {total['compute_ops']} computing ops on {explanation.target}"
     share = percent(total["macs_on_target"] / total["macs"]) if total["macs"] else "-"
-    click.echo(f"{on_target}, {share} of {show(total['macs'])} multiply-accumulates; regions: {total['regions']}")
+    write(f"{on_target}, {share} of {show(total['macs'])} multiply-accumulates; regions: {total['regions']}")
     if total["cycles_estimated"]:
-        click.echo(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
+        write(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
     if rows:
-        click.echo()
+        write()
         columns = [Column("op"), Column("name", names=True), Column("place"), Column("makes"), Column("macs", True)]
         columns += [Column("cycles", True), Column("fallback ms", True)]
         write_table(
@@ -103,17 +103,17 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
     for row in rows:
         for reason in row.reasons:
             key = (reason.target, reason.rule, reason.reason, reason.fix)
-            reasons.setdefault(key, []).append(f"{row.op} '{row.name}'")
+            reasons.setdefault(key, []).append(f"{printable(row.op)} '{printable(row.name)}'")
     for (where, rule, found, fix), ops in reasons.items():
         shown = ", ".join(ops[:4]) + (f" and {len(ops) - 4} more" if len(ops) > 4 else "")
-        click.echo(f"\n{shown}\n  {where} refuses ({rule}): {found}\n  help: {fix}")
+        write(f"\n{shown}\n  {where} refuses ({rule}): {found}\n  help: {fix}")
     for name, text in explanation.notes:
-        click.echo(f"\nnote: {name}: {text}")
+        write(f"\nnote: {printable(name)}: {printable(text)}")
     refusal = explanation.refusal
     if refusal is not None:
-        click.echo(f"\ncompile refuses it\n  {refusal.where}: {refusal.what}\n  help: {refusal.help}")
+        write(f"\ncompile refuses it\n  {refusal.where}: {refusal.what}\n  help: {refusal.help}")
     if any(row.fallback_seconds for row in rows):
-        click.echo("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
+        write("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
 
 
 def _explain_pass(name: str, lowered: Lowered, as_json: bool) -> None:
@@ -132,6 +132,6 @@ def _explain_pass(name: str, lowered: Lowered, as_json: bool) -> None:
         write_json({"pass": name, "refusals": refusals})
         return
     for refusal in refusals:
-        click.echo(f"{refusal['op']}: {refusal['reason']}")
+        write(f"{refusal['op']}: {refusal['reason']}")
     if not refusals:
-        click.echo(f"nothing that {name} nearly matches was left alone")
+        write(f"nothing that {name} nearly matches was left alone")

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from intarsia.errors import printable
+
 _LOGGERS = ("intarsia", "intarsia_backends")
 _KEY = "intarsia.cli.logs"
 
@@ -23,11 +25,28 @@ def _start(ctx: click.Context, param: click.Parameter, count: int) -> None:
     if _KEY in ctx.meta:  # asked for of the program and of its command
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handler.setFormatter(_formatter())
     ctx.meta[_KEY] = handler
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(handler)
     ctx.call_on_close(partial(_stop, handler))
+
+
+def _formatter() -> Any:
+    import logging
+
+    class Spelled(logging.Formatter):
+        """Names out of models stand in messages."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record), lines=True)
+
+    return Spelled("%(name)s: %(message)s")
+
+
+def is_verbose(ctx: click.Context) -> bool:
+    """Whether -v was given."""
+    return _KEY in ctx.meta
 
 
 def _stop(handler: Any) -> None:

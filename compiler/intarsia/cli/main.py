@@ -9,12 +9,27 @@ from types import FrameType
 
 def main() -> None:
     """Entry point of the program. Ctrl-C ends it with exit code 130, SIGTERM with 143; temporary files go with it."""
+    from intarsia.cli.streams import BROKEN_PIPE, OutputLost, drop_stdout, flush_stdout, watch_streams
+
     signal.signal(signal.SIGTERM, _end)
+    watch_streams()
     try:
-        _run()
+        try:
+            _run()
+        finally:
+            flush_stdout()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(128 + signal.SIGINT)
+    except OutputLost as lost:
+        drop_stdout()
+        if isinstance(lost.error, BrokenPipeError):
+            sys.exit(BROKEN_PIPE)
+        sys.stderr.write(
+            f"error: standard output: it cannot be written: {lost.error.strerror or lost.error}\n"
+            "  help: free space where it goes, or send it elsewhere; files that -o names are written before\n"
+        )
+        sys.exit(2)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import click
+
+from intarsia.errors import printable
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total); total is 0 where it is not known."""
@@ -40,8 +42,11 @@ class Column:
 
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
     """A table on stdout: ruled on a terminal, else aligned text, one line a row."""
-    cells = [[shorten(show(cell)) if item.names else show(cell) for item, cell in zip(columns, row)] for row in rows]
-    if sys.stdout.isatty():
+    cells = [
+        [printable(shorten(show(cell)) if item.names else show(cell)) for item, cell in zip(columns, row)]
+        for row in rows
+    ]
+    if _is_terminal(sys.stdout):
         _write_ruled(columns, cells)
         return
     widths = [max(map(len, column)) for column in zip([item.title for item in columns], *cells)]
@@ -49,20 +54,32 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Non
         aligned = [
             text.rjust(width) if item.figures else text.ljust(width) for item, text, width in zip(columns, line, widths)
         ]
-        click.echo("  ".join(aligned).rstrip())
+        write("  ".join(aligned).rstrip())
+
+
+def write(text: str = "", *, end: bool = True) -> None:
+    """Text on stdout, with names out of models in it: control characters are spelled.
+
+    end  whether a line ends with it
+    """
+    click.echo(printable(text, lines=True), nl=end)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def _write_ruled(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for item in columns:
         table.add_column(item.title, justify="right" if item.figures else "left", no_wrap=item.figures)
     for row in cells:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))  # no markup: names may look like it
     natural = sum(max(len(text) for text in column) + 2 for column in zip([item.title for item in columns], *cells))
     console = Console()
     # A table wider than the terminal is wrapped by the terminal: nothing is cut off.
@@ -111,24 +128,26 @@ def _plain(data: Any) -> Any:
 
 def note(text: str) -> None:
     """A remark on stderr, so that pipes stay clean."""
-    click.echo(text, err=True)
+    click.echo(printable(text, lines=True), err=True)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A bar on stderr where that is a terminal; nothing at all in a pipe."""
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         yield lambda what, done, total: None
         return
     from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def step(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what)
+                tasks[what] = bars.add_task(printable(what))
             bars.update(tasks[what], completed=done, total=total or None)
 
         yield step

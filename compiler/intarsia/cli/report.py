@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intarsia.cli.output import Column, json_option, note, percent, write_json, write_table
+from intarsia.cli.output import Column, json_option, note, percent, write, write_json, write_table
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_
     if as_json:
         write_json(made.to_dict())
     elif as_csv:
-        click.echo(_csv(made), nl=False)
+        write(_csv(made), end=False)
     else:
         write_report(made)
 
@@ -100,7 +100,7 @@ def _measured(artifact: Artifact, device: str | None) -> Report:
 
 def write_report(made: Report) -> None:
     """The report as text: a line that says what it is, the layers, the sums."""
-    click.echo(f"{made.model} for {made.target}, {made.precision}, batch {made.batch}; {_SOURCES[made.source]}")
+    write(f"{made.model} for {made.target}, {made.precision}, batch {made.batch}; {_SOURCES[made.source]}")
     compared = made.source == "both"
     total = made.summary
     rows = []
@@ -112,10 +112,10 @@ def write_report(made: Report) -> None:
         rows.append(cells)
     write_table(_COMPARED if compared else _COLUMNS, rows)
     places = ", ".join(f"{count} on {place}" for place, count in total["layers_by_place"].items())
-    click.echo(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
+    write(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
     if any(made.blockings.get(source) for source in ("search", "cache")):
         told = ((made.blockings.get(source, 0), words) for source, words in _BLOCKINGS.items())
-        click.echo("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))
+        write("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))
 
 
 def _ratio(cycles: int | None, modelled: int | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
-from intarsia.cli.output import Column, force_option, json_option, note, progress, write_json, write_table
+from intarsia.cli.output import Column, force_option, json_option, note, progress, write, write_json, write_table
 
 if TYPE_CHECKING:
     from intarsia.runtime.session import RunResult, Session
@@ -84,7 +84,7 @@ def command(
             return
         columns = [Column("output", names=True), Column("type"), Column("least", True), Column("greatest", True)]
         write_table(columns, [[row["name"], row["type"], row["min"], row["max"]] for row in rows])
-        click.echo(summary(session, result))
+        write(summary(session, result))
 
 
 def summary(session: Session, result: RunResult) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from intarsia.cli.output import Column, json_option, write_json, write_table
+from intarsia.cli.output import Column, json_option, write, write_json, write_table
 
 
 @click.command("targets")
@@ -23,7 +23,7 @@ def command(as_json: bool) -> None:
         [Column("target"), Column("precisions"), Column("host"), Column("description")],
         [[row["name"], ", ".join(row["precisions"]), row["host"], row["description"]] for row in found],
     )
-    click.echo()
+    write()
     write_table(
         [Column("target"), Column("option"), Column("takes"), Column("default"), Column("meaning")],
         [
@@ -32,7 +32,7 @@ def command(as_json: bool) -> None:
             for option in row["options"]
         ],
     )
-    click.echo("an option is chosen in braces behind the target or host that it is of: --target 'cpu{strict=true}'\n")
+    write("an option is chosen in braces behind the target or host that it is of: --target 'cpu{strict=true}'\n")
     write_table(
         [Column("device"), Column("runs"), Column("here")],
         [[row["name"], ", ".join(row["kinds"]), row["absent"] or "yes"] for row in devices],

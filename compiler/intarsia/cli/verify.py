@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.inputs import match_arrays
-from intarsia.cli.output import Column, json_option, note, progress, write_json, write_table
+from intarsia.cli.output import Column, json_option, note, progress, write, write_json, write_table
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(
     if as_json:
         write_json({"ok": ok, **data})
     else:
-        click.echo("verified" if ok else "FAILED: outputs differ")
+        write("verified" if ok else "FAILED: outputs differ")
     ctx.exit(0 if ok else 1)
 
 
@@ -97,9 +97,9 @@ def _compare(session: Session, model: str, inputs: Sequence[str], data: dict[str
     data["reference"] = [asdict(result) for result in found.outputs]
     data["layers"] = [asdict(layer) for layer in found.layers]
     if not as_json:
-        click.echo()
+        write()
         _write_results("sample", found.outputs)
-        click.echo()
+        write()
         rows = [[layer.name, layer.op, layer.sqnr] for layer in found.layers]
         write_table([Column("value", names=True), Column("op"), Column("SQNR dB", True)], rows)
     if not found.layers:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from intarsia.arguments import check_mapping, check_whole, shown
+from intarsia.errors import CompileError
 from intarsia.importer.body_table import Bodies
 from intarsia.importer.limits import Limits
 from intarsia.ir.graph import Graph, Node
@@ -54,15 +56,24 @@ def import_model(
     """
     from intarsia.importer.build import build_graph  # imports onnx, a quarter of a second
 
+    batch = check_whole(CompileError, "batch", batch, least=1)
+    sizes = check_mapping(CompileError, "dimensions", dimensions, "give sizes by name: {'N': 4}")
+    whole = check_mapping(CompileError, "shapes", shapes, "give whole shapes by name: {'x': (1, 3, 224, 224)}")
     return build_graph(
         model,
         batch=batch,
         limits=limits,
-        shapes=shapes or {},
-        dimensions=dimensions or {},
-        values=values or {},
+        shapes={name: _shape(f"shapes['{name}']", shape) for name, shape in whole.items()},
+        dimensions={name: check_whole(CompileError, f"dimensions['{name}']", size) for name, size in sizes.items()},
+        values=check_mapping(CompileError, "values", values, "give elements by name: {'flag': True}"),
         notes=notes,
     )
+
+
+def _shape(where: str, shape: object) -> tuple[int, ...]:
+    if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes, Mapping)):
+        raise CompileError(where=where, what=f"{shown(shape)} is no shape", help="give every size, outermost first")
+    return tuple(check_whole(CompileError, where, size) for size in shape)
 
 
 def function_body(node: Node, known: Bodies) -> Graph:

@@ -26,7 +26,7 @@ from intarsia.importer.names import node_name, node_where
 from intarsia.importer.opsets import check_ops, opset_versions
 from intarsia.importer.read import read_model
 from intarsia.importer.rebatch import Batch, check_rows
-from intarsia.importer.signature import check_signature
+from intarsia.importer.signature import check_signature, variadic_outputs
 from intarsia.importer.stale import Stale, stale_note
 from intarsia.importer.structure import (
     captured_names,
@@ -207,7 +207,10 @@ class Builder:
         inputs += [self.values[name] for name in captured]
         if captured:
             attributes[CAPTURED] = tuple(captured)
-        draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, list(proto.output), attributes)
+        outputs = list(proto.output)
+        if variadic_outputs(proto.op_type, opset, domain):  # one of many that nobody reads has a name nevertheless
+            outputs = [name or self.graph.fresh_name(f"{node_name(proto)}_unread") for name in outputs]
+        draft = Draft(proto.op_type, node_name(proto), domain, opset, inputs, outputs, attributes)
         upgrade(self, draft)
         self.rows.reshape(self, draft)
         check_weights(draft)

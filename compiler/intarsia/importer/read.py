@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from intarsia.arguments import check_path
 from intarsia.errors import CompileError
 from intarsia.importer.limits import Limits
 
@@ -42,7 +43,7 @@ def read_model(
         return model, "the model", None
     if isinstance(model, (bytes, bytearray, memoryview)):
         return parse(bytes(model), "the model"), "the model", None
-    path = Path(model)
+    path = check_path(CompileError, "model", model)
     where = f"model file '{path}'"
     return parse(_read_file(path, where, limits), where), where, path.absolute().parent
 

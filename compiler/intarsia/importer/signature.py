@@ -33,6 +33,13 @@ def _needed_outputs(op: str, opset: int, domain: str) -> tuple[tuple[str, bool],
 
 
 @functools.cache
+def variadic_outputs(op: str, opset: int, domain: str) -> bool:
+    """Whether an op gives as many outputs as are asked for, such as Split."""
+    outputs = schema_of(op, opset, domain).outputs
+    return bool(outputs) and bool(outputs[-1].option == onnx.defs.OpSchema.FormalParameterOption.Variadic)
+
+
+@functools.cache
 def _formals(op: str, opset: int, domain: str) -> tuple[_Formal, ...]:
     option = onnx.defs.OpSchema.FormalParameterOption
     return tuple(

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
+import numpy as np
+
+from intarsia.arguments import check_mapping
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
 from intarsia.ir.serialize import to_data
@@ -62,13 +65,24 @@ class Ranges:
     infinite: Mapping[str, int] = field(default_factory=dict)
 
     def check(self, graph: Graph) -> None:
-        """Raise CompileError where they are known to be measured on another graph."""
+        """Raise CompileError where they are known to be measured on another graph, or hold what is no range."""
+        help = "give lowest and highest number by value name"
+        if self.bounds is None:
+            raise CompileError(where="calibration", what="the ranges hold no bounds", help=help)
+        for name, pair in check_mapping(CompileError, "calibration", self.bounds, help).items():
+            _pair("calibration", name, list(pair) if isinstance(pair, (tuple, list)) else pair)
         if self.graph_sha256 not in ("", digest_of(graph)):
             raise CompileError(
                 where="calibration",
                 what=f"the ranges were measured on another graph than this one (on model '{self.model}')",
                 help=f"model, batch, shapes and passes before calibrate must be those of the measurement; or {_HELP}",
             )
+
+    def of(self, name: str) -> tuple[float, float]:
+        """Lowest and highest number of a value. Raises CompileError where none are there."""
+        if name not in self.bounds:
+            raise CompileError(where="calibration", what=f"there is no range for the value '{name}'", help=_HELP)
+        return self.bounds[name]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file form. Raises CompileError where the place cannot be written."""
@@ -221,12 +235,21 @@ def _checked(where: str, data: dict[str, Any]) -> Ranges:
 
 def _pair(where: str, name: str, pair: Any) -> tuple[float, float]:
     if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_number, pair)) or pair[0] > pair[1]:
-        shown = repr(pair)
-        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-        _refuse(where, f"the range of '{name}' is {shown}, not two numbers, the lower first")
+        text = repr(pair) if not isinstance(pair, list) or all(map(_is_short, pair)) else "no pair of numbers"
+        text = text if len(text) <= 40 else f"{text[:37]}..."
+        _refuse(where, f"the range of '{name}' is {text}, not two numbers, the lower first")
     return float(pair[0]), float(pair[1])
+
+
+def _is_short(item: Any) -> bool:
+    """Whether Python may write it: whole numbers of more than 4,300 digits it may not."""
+    return not isinstance(item, int) or abs(item) < 1 << 4096
+
+
+def _python(item: Any) -> Any:
+    return float(item) if isinstance(item, np.floating) else item
 
 
 def _is_number(item: Any) -> bool:
     """Whether it is a number that a float32 may be; neither NaN nor infinite."""
-    return isinstance(item, (int, float)) and not isinstance(item, bool) and abs(item) <= _LARGEST
+    return isinstance(item, (int, float, np.floating)) and not isinstance(item, bool) and abs(_python(item)) <= _LARGEST

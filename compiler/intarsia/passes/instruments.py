@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from intarsia.arguments import check_path
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError
+from intarsia.errors import FOREIGN, CompileError, IntarsiaError, said
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.text import text
@@ -142,10 +143,17 @@ class Dump(Hook):
                 self._written[name] = content
 
     def failed(self, step: Pass, graph: Graph, error: Exception) -> None:
+        assert self._before is not None
+        folder = self.folder / "crash"
+        try:
+            self._write_crash(folder, step, error)
+        except OSError as trouble:  # the error that is to be told is the pass's
+            _DRIVER_LOG.warning("crash folder '%s' cannot be written: %s", folder, trouble.strerror or trouble)
+
+    def _write_crash(self, folder: Path, step: Pass, error: Exception) -> None:
         from intarsia.ir.serialize import to_data
 
         assert self._before is not None
-        folder = self.folder / "crash"
         folder.mkdir(parents=True, exist_ok=True)
         data, weights = to_data(self._before)
         (folder / "graph.json").write_text(json.dumps(data))
@@ -167,7 +175,7 @@ class Dump(Hook):
 
 
 def replay(
-    folder: str | Path,
+    folder: str | PathLike[str],
     *,
     calibration: Calibration | None = None,
     hook: Hook | None = None,
@@ -183,18 +191,26 @@ def replay(
     from intarsia.passes.base import run_passes
     from intarsia.passes.pipeline import parse_pipeline
 
-    folder = Path(folder)
+    folder = check_path(CompileError, "crash folder", folder)
     try:
         data = json.loads((folder / "graph.json").read_text())
         weights = (folder / "weights.bin").read_bytes()
         passes = parse_pipeline((folder / "pass.txt").read_text().strip())
+        graph = from_data(data, weights)
+    except IntarsiaError as error:
+        raise CompileError(where=f"crash folder '{folder}', {error.where}", what=error.what, help=error.help) from error
     except FileNotFoundError as error:
         raise CompileError(
             where=f"crash folder '{folder}'",
             what=f"there is no {Path(error.filename).name}",
             help="give the folder 'crash' that --dump left beside the listings",
         ) from None
-    graph = from_data(data, weights)
+    except (OSError, AssertionError, *FOREIGN) as error:
+        raise CompileError(
+            where=f"crash folder '{folder}'",
+            what=f"it is damaged: {said(error)}",
+            help="run the compilation with --dump again",
+        ) from error
     steps = [prepare(step) for step in passes]
     run_passes(graph, steps, hook=hook, context=Context.of_folder(folder, calibration))
     return graph

@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 
+from intarsia.arguments import LARGEST, shown
 from intarsia.errors import CompileError
 from intarsia.passes.base import Pass
 
 _PASS = re.compile(r"\s*(?P<name>[a-z0-9-]+)\s*(?:\{(?P<options>[^{}]*)\})?\s*(?:,|$)")
 _OPTION = re.compile(r"\s*(?P<name>[a-z_0-9]+)\s*=\s*(?P<value>'[^']*'|\"[^\"]*\"|\([^()]*\)|[^,]+?)\s*(?:,|$)")
+
+_SHOWN = 2000
 
 
 def pipeline_text(passes: Iterable[Pass]) -> str:
@@ -59,18 +62,24 @@ def _make(kind: type[Pass], options: str, text: str) -> Pass:
             raise _error(text, f"{kind.name} has no option {name!r}", f"its options: {offer}")
         try:
             value = ast.literal_eval(match["value"])
-        except (ValueError, SyntaxError):
-            raise _error(text, f"{match['value']!r} is no value", "write it as Python would: 1, 0.5, True") from None
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two for text nested too deeply
+            raise _error(
+                text, f"{shown(match['value'])} is no value", "write it as Python would: 1, 0.5, True"
+            ) from None
         default = defaults[name]
-        if isinstance(default, float) and type(value) is int:
+        if isinstance(default, float) and type(value) is int and -LARGEST <= value <= LARGEST:
             value = float(value)
         if default not in (MISSING, None) and type(value) is not type(default):
-            what = f"option {name!r} of {kind.name} is {value!r}, and {type(default).__name__} is what it takes"
+            what = f"option {name!r} of {kind.name} is {shown(value)}, and {type(default).__name__} is what it takes"
             raise _error(text, what, f"its default is {default!r}")
+        if type(value) is int and not -LARGEST <= value <= LARGEST:
+            raise _error(text, f"option {name!r} of {kind.name} is {shown(value)}", f"its default is {default!r}")
         chosen[name] = value
         position = match.end()
     return kind(**chosen)
 
 
 def _error(text: str, what: str, help: str) -> CompileError:
-    return CompileError(where=f"pipeline '{text.strip()}'", what=what, help=help)
+    said = text.strip()
+    said = said if len(said) <= _SHOWN else f"{said[: _SHOWN - 3]}..."
+    return CompileError(where=f"pipeline '{said}'", what=what, help=help)

@@ -63,7 +63,7 @@ def bind(infos: Sequence[TensorInfo], arrays: Sequence[Any], named: Mapping[str,
     names = [info.name for info in infos]
     for name, array in named.items():
         if name not in names:
-            near = get_close_matches(name, names, n=1, cutoff=0.5)
+            near = get_close_matches(name, names, n=1, cutoff=0.5) if isinstance(name, str) else []
             suggestion = f"did you mean '{near[0]}'? " if near else ""
             raise RunError(
                 where="run()",

@@ -128,11 +128,15 @@ def limit_of(timeout: float | None, cancellation: CancellationToken | None) -> L
 def _seconds(timeout: Any) -> float | None:
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout):
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not is_number or (isinstance(timeout, float) and math.isnan(timeout)):
         shown = repr(timeout) if isinstance(timeout, (int, float, str)) else f"a {type(timeout).__name__}"
         raise RunError(
             where="timeout",
             what=f"{shown} is no number of seconds",
             help="give seconds such as 0.5; an input of that name goes into execute({...})",
         )
-    return float(timeout)
+    try:
+        return float(timeout)
+    except OverflowError:  # a whole number of more than 308 digits: longer than anybody waits
+        return math.inf if timeout > 0 else -math.inf

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.arguments import check_text, shown
 from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
 from intarsia.artifact.manifest import Region, Tensor
@@ -76,7 +77,9 @@ class Session:
         threads: int | None = None,
         pin: Sequence[int] | None = None,
     ) -> None:
-        processors = Processors(threads, None if pin is None else tuple(pin))
+        processors = Processors(threads, _numbers(pin))
+        if device is not None:
+            check_text(RunError, "device", device, "give the name of one, such as 'simulator'")
         contents = artifact.contents
         self.artifact = artifact
         self.inputs = tuple(TensorInfo(item.name, item.dtype, item.shape) for item in contents.inputs)
@@ -158,12 +161,7 @@ class Session:
         progress               called before every batch and after the last with ("running", batches done, batches)
         """
         started = time.perf_counter()
-        if not isinstance(inputs, (Mapping, list, tuple)):
-            raise RunError(
-                where="execute()",
-                what=f"a {type(inputs).__name__} was given, where inputs are listed",
-                help="give a list with an array for each input, or a mapping by name: session.execute([array])",
-            )
+        _check_listed("execute()", inputs)
         named = inputs if isinstance(inputs, Mapping) else {}
         arrays = () if isinstance(inputs, Mapping) else inputs
         limit = limit_of(timeout, cancellation)
@@ -225,6 +223,7 @@ class Session:
 
     def batches(self, inputs: Mapping[str, Any] | Sequence[Any]) -> list[dict[str, Any]]:
         """Inputs of any number of samples as those of one run after another, by name; views. Errors as from `run`."""
+        _check_listed("batches()", inputs)
         named = inputs if isinstance(inputs, Mapping) else {}
         checked, repeats = self._checked(() if isinstance(inputs, Mapping) else inputs, named)
         runs = [checked] if repeats is None else split_batches(checked, self._batch)
@@ -258,6 +257,22 @@ class Session:
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs))
         return f"<Session {self.artifact.contents.model_name!r} ({inputs}) -> ({outputs})>"
+
+
+def _check_listed(where: str, inputs: Any) -> None:
+    if not isinstance(inputs, (Mapping, list, tuple)):
+        raise RunError(
+            where=where,
+            what=f"a {type(inputs).__name__} was given, where inputs are listed",
+            help=f"give a list with an array for each input, or a mapping by name: session.{where[:-2]}([array])",
+        )
+
+
+def _numbers(pin: Any) -> tuple[Any, ...] | None:
+    """What was given for processors, as a tuple; its elements are looked at by `Processors`."""
+    if pin is None or (isinstance(pin, Sequence) and not isinstance(pin, (str, bytes))):
+        return None if pin is None else tuple(pin)
+    raise RunError(where="pin", what=f"{shown(pin)} is no list of processors", help="give their numbers from 0")
 
 
 def _region_files(artifact: Artifact, region: Region) -> RegionFiles:

@@ -12,7 +12,7 @@ import numpy as np
 
 from intarsia.artifact.manifest import Region, Tensor
 from intarsia.dtypes import NATIVE, dtype_name, numpy_dtype
-from intarsia.errors import RunError
+from intarsia.errors import CompileError, RunError, said
 from intarsia.runtime.device import LoadedRegion, RegionResult
 from intarsia.runtime.limits import Limit
 
@@ -68,12 +68,18 @@ class Step:
 
     def outputs_of(self, inputs: Sequence[Any], limit: Limit | None = None) -> RegionResult:
         """Run once on arrays that are row by row in memory. RunError as from `run`."""
-        if limit is None:
-            result = self.loaded.run(inputs)
-        else:
-            limit.check(self.region.name)
-            seconds = limit.remaining()
-            result = self.loaded.run(inputs) if seconds is None else self.loaded.run_within(inputs, seconds)
+        try:
+            if limit is None:
+                result = self.loaded.run(inputs)
+            else:
+                limit.check(self.region.name)
+                seconds = limit.remaining()
+                result = self.loaded.run(inputs) if seconds is None else self.loaded.run_within(inputs, seconds)
+        except CompileError as error:  # a rule of shapes, asked about sizes that are made at run time
+            raise RunError(where=error.where, what=error.what, help=error.help) from error
+        except (MemoryError, RecursionError) as error:
+            where = f"region '{self.region.name}' on device '{self.device}'"
+            raise RunError(where=where, what=said(error), help="look at the sizes that are made at run time") from error
         outputs = result.outputs
         if len(outputs) != len(self._outputs):
             raise self._wrong(f"{len(outputs)} outputs")

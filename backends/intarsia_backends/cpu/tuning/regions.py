@@ -18,6 +18,9 @@ from intarsia_backends.cpu.tuning_tasks import AskedTask, Configs, OpenConfigs
 THREADS = 1
 """Threads that kernels are timed on: how many will run them is not known yet."""
 
+FIRST_SECONDS = 3.0
+"""About what the first race takes: the generators are loaded, and six kernels are made and timed."""
+
 
 @dataclass(frozen=True)
 class TunedRegions:
@@ -56,6 +59,13 @@ def tune_regions(
     cache = ConfigCache(context_of(machine, THREADS))
     trials = TrialTimer(machine, compiler, cold)
     left = seconds - (clock() - begun)
-    outcome = search(asked, timer or trials, cache, left, clock=clock, progress=progress)
-    notes = (outcome.text(clock() - begun), *trials.notes, *cache.notes)
+    first = FIRST_SECONDS if timer is None else 0.0
+    outcome = search(asked, timer or trials, cache, left, first=first, clock=clock, progress=progress)
+    short = outcome.unfinished and not outcome.timed and left <= first
+    text = outcome.text(clock() - begun)
+    if short:
+        text += (
+            f"; the {seconds:g} s that were given are less than the {first:g} s or so of a first race: give 20s or more"
+        )
+    notes = (text, *trials.notes, *cache.notes)
     return TunedRegions(Configs(outcome.choices), notes, outcome)

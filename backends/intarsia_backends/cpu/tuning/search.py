@@ -105,6 +105,7 @@ def search(
     cache: ConfigCache,
     seconds: float,
     *,
+    first: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -112,6 +113,7 @@ def search(
 
     seconds   budget of the clock; a race that has begun is ended, and none begins that would likely take longer than
               what is left
+    first     about how long the first race takes, which none before it can tell
     progress  called with ("tuning", races done, races there would be)
     """
     end = clock() + seconds
@@ -122,7 +124,7 @@ def search(
         while any(layer.left for layer in layers):
             for layer in [layer for layer in layers if layer.left]:
                 begun = clock()
-                if begun + (spent / done if done else 0.0) >= end:
+                if begun + (spent / done if done else first) >= end:
                     return _outcome(layers)
                 layer.race(timer)
                 cache.add(layer.task.key, layer.found)

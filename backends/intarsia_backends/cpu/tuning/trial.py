@@ -12,7 +12,6 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import math
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
+from intarsia_backends.cpu.device import open_library
 from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
 from intarsia_backends.cpu.link import link_region, write_kernels
 from intarsia_backends.cpu.lower.builder import CpuBuilder
@@ -321,9 +321,6 @@ def _compiled(kernels: Sequence[Kernel], widths: Sequence[int], machine: Machine
         declarations="\n".join(declarations), cases="\n".join(cases), count=len(kernels), others=_OTHER_BYTES
     )
     code = link_region(source, partial(write_kernels, dict(zip(symbols, kernels)), machine, "tune"), compiler)
-    with tempfile.NamedTemporaryFile(prefix="intarsia-", suffix=".so") as file:
-        file.write(code)
-        file.flush()
-        library = ctypes.CDLL(file.name)
+    library = open_library(code)
     library.intarsia_region_use(None, None, 1)
     return library

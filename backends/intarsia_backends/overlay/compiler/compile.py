@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,7 +142,24 @@ def _emit(groups: Groups, placement: Plan, builder: ProgramBuilder) -> list[dict
             {"name": step.name, "op": step.op, "macs": step.macs, "tag": step.tag, "onchip_peak_bytes": peak}
             for step in group
         ]
-    return rows
+    return _by_tag(rows)
+
+
+def _by_tag(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a tag: steps that share one are counted as one layer, which is called after its first and its last."""
+    merged: list[dict[str, Any]] = []
+    for _, group in itertools.groupby(rows, key=lambda row: row["tag"]):
+        first, *others = group
+        if others:
+            last, parts = others[-1], (first, *others)
+            first = {
+                **first,
+                "name": f"{first['name']} to {last['name']}",
+                "macs": sum(row["macs"] for row in parts),
+                "onchip_peak_bytes": max(row["onchip_peak_bytes"] for row in parts),
+            }
+        merged.append(first)
+    return merged
 
 
 def _peak_bytes(units: list[Unit], live: tuple[Tensor, ...], config: OverlayConfig) -> int:

@@ -12,7 +12,14 @@ from intarsia_backends.overlay.compiler.schedule import Unit
 from intarsia_backends.overlay.compiler.steps import ConvStep, VecStep
 from intarsia_backends.overlay.compiler.tensors import Rect, View, Window, ceil_div, resident_view, tile_view
 from intarsia_backends.overlay.machine.config import WEIGHT_ROW_BYTES, WORD_BYTES
-from intarsia_backends.overlay.machine.isa import ConvWindow, LoadPatchTarget, Memory, VecOperation, weight_rows
+from intarsia_backends.overlay.machine.isa import (
+    ConvWindow,
+    LoadPatchTarget,
+    LoadShape,
+    Memory,
+    VecOperation,
+    weight_rows,
+)
 
 ALL = slice(None)
 _RUNS = 4
@@ -68,7 +75,8 @@ class ConvEmitter:
     def skip_rows(self) -> None:
         """Load only the rows that a kernel of one row reads: with a stride the others need not come on chip."""
         window = self.window
-        if self.streams_in and not self.step.patch and window.kernel[0] == 1 and window.pads[0] == 0:
+        encodes = self.source.width * window.strides[0] <= LoadShape.most("dram_row_pitch")
+        if self.streams_in and not self.step.patch and window.kernel[0] == 1 and window.pads[0] == 0 and encodes:
             self.row_step = window.strides[0]
             self.height = ceil_div(self.source.height, self.row_step)
             self.window = replace(window, strides=(1, window.strides[1]))
@@ -328,10 +336,13 @@ class ConvEmitter:
     def _emit_long_sums(self) -> None:
         """Each small tile and block of output channels by itself, its sum in pieces of input blocks and kernel rows.
 
-        The way of last resort: weights are loaded again for every tile.
+        The way of last resort: weights are loaded again for every tile. A depthwise kernel whose dilated window no tile
+        holds is taken as a dense one, most of whose weights are zeros: only such sums can be cut.
         """
+        if self.step.depthwise:
+            self.step = replace(self.step, depthwise=False)
         config, step, window = self.config, self.step, self.window
-        assert not step.depthwise and step.patch is None, "their weights always fit"
+        assert step.patch is None, "its patches always fit"
         blocks = max(self._single(block).blocks_in for block in range(self.target.blocks))
         kernel_rows, kernel_columns = window.kernel
         piece_rows, piece_columns, piece_blocks = kernel_rows, kernel_columns, blocks

@@ -127,7 +127,7 @@ def load_constants(memory: Memory, offset_bytes: int, at: int, count: int, tag: 
 
 
 def _origin(window: Window, source: View, target: View) -> tuple[View, int, int]:
-    """The source cut to begin where the first window does, and the pads that remain (0 or more)."""
+    """The source cut to begin where the first window does, and the pads left: 0 or more where any of it is read."""
     pad_top = window.pads[0] + source.rect.y0 - target.rect.y0 * window.strides[0]
     pad_left = window.pads[1] + source.rect.x0 - target.rect.x0 * window.strides[1]
     rect = source.rect
@@ -137,6 +137,8 @@ def _origin(window: Window, source: View, target: View) -> tuple[View, int, int]
     if pad_left < 0:
         skip = min(-pad_left, rect.columns)
         rect, pad_left = type(rect)(rect.y0, rect.y1, rect.x0 + skip, rect.x1), pad_left + skip
+    if not rect.pixels:  # all that the windows see is fill, wherever they begin: as far inside as a field can say
+        pad_top, pad_left = max(pad_top, -ConvSource.most("pad_top")), max(pad_left, -ConvSource.most("pad_left"))
     return source.part(rect, source.block0, source.blocks), pad_top, pad_left
 
 

@@ -15,7 +15,7 @@ from intarsia_backends.overlay.compiler.shapes import RESHAPES, Planes, canonica
 from intarsia_backends.overlay.compiler.steps import ConvStep, Scale, Step, VecStep
 from intarsia_backends.overlay.compiler.tensors import Tensor, Window, ceil_div
 from intarsia_backends.overlay.machine.config import LANES, OverlayConfig
-from intarsia_backends.overlay.machine.isa import LoadPatchShape, VecOperation
+from intarsia_backends.overlay.machine.isa import LoadPatchShape, LoadPatchTarget, Run, VecOperation
 
 PATCH_CHANNELS = 4
 PATCH_BLOCKS = 16
@@ -75,6 +75,19 @@ def takes_patches(node: Node, config: OverlayConfig) -> bool:
         and window.taps * planes.channels <= PATCH_BLOCKS * LANES
         and window.kernel[0] * ceil_div(planes.width * planes.channels, LANES) * LANES <= config.patch_bytes
         and max(planes.height, planes.width) <= LoadPatchShape.most("height")
+        and max(window.kernel) <= LoadPatchShape.most("kernel_height")
+        and max(window.strides) <= LoadPatchShape.most("stride_y")
+        and ceil_div(planes.width * planes.channels, LANES) <= LoadPatchShape.most("pitch")
+        and _starts_fit(node, window)
+    )
+
+
+def _starts_fit(node: Node, window: Window) -> bool:
+    """Whether the patch builder can be told where the last patch begins, and how far outside of the image the first."""
+    made, limit = canonical(node.output.shape), LoadPatchTarget.most("pad_top")
+    return made is not None and all(
+        pad <= limit and size * stride <= limit
+        for pad, size, stride in zip(window.pads, (made.height, made.width), window.strides)
     )
 
 
@@ -105,8 +118,9 @@ class Lowering:
             self._lower(node)
         self._copy_passed_through()
         self._place_concats()
+        shared = ceil_div(len(self.result.steps), Run.most("tag") + 1)  # 1, but where there are more steps than tags
         for number, step in enumerate(self.result.steps):
-            step.tag = number
+            step.tag = number // shared
         return self.result
 
     # ---- values

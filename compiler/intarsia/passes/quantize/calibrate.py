@@ -52,6 +52,7 @@ class Calibrate(DataPass):
         before = measured_before(context.calibration)
         if before is not None:
             before.check(graph)
+            _check_names(before, graph)
             context.ranges = before
             return Outcome(0)
         samples = read_samples(graph, context.calibration, context.images)
@@ -64,6 +65,18 @@ class Calibrate(DataPass):
         )
         context.ranges = replace(ranges, model=context.model, graph_sha256=digest_of(graph))
         return Outcome(0, notes=tuple(("calibration", text) for text in told))
+
+
+def _check_names(ranges: Ranges, graph: Graph) -> None:
+    """Raise CompileError where a range is that of no value."""
+    graph = graph.copy()
+    split_activations(graph)
+    values = {value.name for value in graph.values()}
+    help = "measure them on this model: give the data, --calibration images.npz, and --save-calibration ranges.json"
+    for name in ranges.bounds:
+        if name not in values:
+            what = f"there is a range for '{name}', and the graph has no value of that name"
+            raise CompileError(where="calibration", what=what, help=help)
 
 
 @dataclass(frozen=True)

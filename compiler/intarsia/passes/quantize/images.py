@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.arguments import shown
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 
@@ -71,6 +72,9 @@ def _pillow() -> Any:
 
 
 def _layout(shape: tuple[int, ...], options: ImageOptions) -> str:
+    for name, text in (("colour", options.colour), ("layout", options.layout), ("fit", options.fit)):
+        if not isinstance(text, str):
+            raise _bad(f"{name} {shown(text)}", "give it as text")
     if options.layout in ("NCHW", "NHWC"):
         return options.layout
     if options.layout:
@@ -89,6 +93,12 @@ def _check(options: ImageOptions, colour: str, channels: int) -> None:
     if wanted != channels:
         raise _bad(f"colour {colour} for {channels} channels", "check layout and colour against the model's input")
     for name, numbers in (("mean", options.mean), ("scale", options.scale)):
+        try:
+            known = bool(np.isfinite(np.asarray(numbers, np.float32)).all())
+        except (TypeError, ValueError, OverflowError):
+            known = False
+        if not known:
+            raise _bad(f"{name} {shown(numbers)}", "give one number, or one a channel")
         if np.ndim(numbers) and np.shape(numbers) != (channels,):
             raise _bad(f"{name} {numbers} for {channels} channels", "give one number, or one a channel")
     if options.fit not in ("stretch", "crop"):

@@ -144,7 +144,7 @@ def _wanderers(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> list[tu
 
 def _mixes_ranges(concat: Node, ranges: Ranges) -> bool:
     """Whether an input would lose a bit or more at the scale of the whole."""
-    low, high = ranges.bounds[concat.output.name]
+    low, high = ranges.of(concat.output.name)
     spans = [_span(*ranges.bounds[concat.input(index).name]) for index in data_inputs(concat)]
     return any(0.0 < span < 0.5 * _span(low, high) for span in spans)
 
@@ -202,7 +202,7 @@ class _Classes:
 
 
 def _choose_scales(graph: Graph, forms: dict[Node, Form], ranges: Ranges) -> dict[Value, Quantization]:
-    classes = _Classes(lambda value: ranges.bounds[value.name])
+    classes = _Classes(lambda value: ranges.of(value.name))
     values: list[Value] = []
     for node in graph.nodes:
         form = forms.get(node)

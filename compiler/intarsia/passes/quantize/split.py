@@ -35,7 +35,7 @@ def split_activations(graph: Graph, among: Container[Value | None] | None = None
     count = 0
     for node in list(graph.nodes):
         name = node.attributes.get("activation", "")
-        left = among is not None and node.output not in among
+        left = among is not None and node.outputs[0] not in among
         if name in CLAMPS or left or not carries_activation(node):  # CausalConvWithState has one of that name
             continue
         arguments = node.attributes.pop("activation_arguments", ())
