@@ -43,6 +43,7 @@ class CpuDevice(Device):
 
     name = "cpu"
     kinds = (KIND,)
+    native = True
 
     def absent(self) -> str | None:
         return None if os.name == "posix" else "regions for the CPU are made for Linux"

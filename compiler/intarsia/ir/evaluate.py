@@ -42,7 +42,12 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
             results = evaluate_with_onnx(node, inputs)
     activation = node.attributes.get("activation")
     if activation is not None and op is not None and op.carries_activation:
-        results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
+        try:
+            results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
+        except FOREIGN as error:
+            raise RunError(
+                where=node.where, what=f"its activation {activation} cannot be computed: {said(error)}", help=_HELP
+            ) from error
     return results
 
 
