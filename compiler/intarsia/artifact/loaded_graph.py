@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from intarsia.errors import FOREIGN, CompileError, RunError, said
-from intarsia.ir.graph import Graph, Value
+from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.op import required
+from intarsia.ir.ops import op_of
 from intarsia.ir.verify import VerifyError, verify
 
 VALUE_LIMIT_BYTES = 1 << 33
@@ -20,6 +24,8 @@ def check_graph(graph: Graph, where: str) -> None:
     """
     for value in graph.values():
         _check_size(value, where)
+    for node in graph.nodes:
+        _check_attributes(node, where)
     try:
         verify(graph, "partitioned")
     except VerifyError as error:
@@ -28,6 +34,28 @@ def check_graph(graph: Graph, where: str) -> None:
         raise RunError(where=f"{where}, {error.where}", what=error.what, help=_HELP) from error
     except FOREIGN as error:
         raise RunError(where=where, what=f"its types cannot be worked out: {said(error)}", help=_HELP) from error
+
+
+def _check_attributes(node: Node, where: str) -> None:
+    """Those that must be given are, and numbers of our own ops, which shape rules do not read, are finite numbers."""
+    op = op_of(node)
+    if op is None:
+        return
+    for name, default in op.attributes.items():
+        value = node.attributes.get(name, default)
+        what = None
+        if value is required:
+            what = f"the attribute '{name}' is missing"
+        elif op.integer and not _is_number(value):
+            what = f"the attribute '{name}' is {repr(value)[:80]}"
+        if what is not None:
+            raise RunError(where=f"{where}, {node.where}", what=what, help=_HELP)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_number, value))
+    return value is None or isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < 1 << 63)
 
 
 def _check_size(value: Value, where: str) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     help="With --against: inputs to compare on, as for `intarsia run`; without, those of the test vectors.",
 )
 @click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Time for each test vector.")
 @native_option
 @trusted_keys_option
 @json_option
@@ -39,6 +40,7 @@ def command(
     against: str | None,
     inputs: tuple[str, ...],
     device: str | None,
+    timeout: float | None,
     native: bool,
     trusted_keys: tuple[str, ...],
     as_json: bool,
@@ -63,7 +65,7 @@ def command(
                 what="it has no test vectors",
                 help="give --against MODEL and --input FILE to compare on",
             )
-        results = verify_vectors(session)
+        results = verify_vectors(session, timeout=timeout)
         data: dict[str, Any] = {"vectors": [asdict(result) for result in results], "devices": session.devices}
         if trusted_keys:
             data["signed"] = [key_name(item.key) for item in session.artifact.signatures]

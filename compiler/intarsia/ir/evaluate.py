@@ -10,6 +10,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import FOREIGN, CompileError, RunError, said
 from intarsia.ir.activations import apply_activation
+from intarsia.ir.deadline import check
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.op import Evaluate, Op, bodies_of
 from intarsia.ir.ops import op_of
@@ -86,6 +87,7 @@ def evaluate(
         return live[value]
 
     for node in graph.nodes:
+        check()
         results = evaluate_node(node, [read(value) for value in node.inputs])
         for value, result in zip(node.outputs, results):
             if value is None:

@@ -13,11 +13,13 @@ from intarsia.artifact.parts import read_graph
 from intarsia.artifact.schema import Entry
 from intarsia.dtypes import Array
 from intarsia.errors import FOREIGN, RunError, said
+from intarsia.ir.deadline import LateError, within
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.extract import extract
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.text import text
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
+from intarsia.runtime.limits import RunTimeout
 
 NEEDS_ONNX = "needs_onnx"
 """Entry of the region's metadata: names of the ops, e.g. "Loop 'again'", whose meaning is onnx.reference's."""
@@ -33,7 +35,7 @@ class EvaluatorRegion(LoadedRegion):
     """
 
     def __init__(self, region: RegionFiles, graph: Graph | None = None) -> None:
-        self.where = f"region '{region.name}'"
+        self.name, self.where = region.name, f"region '{region.name}'"
         self.needs_onnx = Entry(region.metadata, f"{self.where}, metadata in manifest.json").optional_texts(NEEDS_ONNX)
         if self.needs_onnx and not _has_onnx():
             raise self.onnx_is_missing()
@@ -46,10 +48,13 @@ class EvaluatorRegion(LoadedRegion):
         feed, started = {value.name: array for value, array in zip(self.graph.inputs, inputs)}, time.perf_counter()
         try:
             outputs = evaluate(self.graph, feed)
+        except RunError as error:
+            where = f"{error.where} in graph.json of {self.where}"
+            raise RunError(where=where, what=error.what, help=error.help) from error
         except (AssertionError, *FOREIGN) as error:  # what no check of the graph foresees: attributes of odd kinds, say
             raise RunError(
                 where=self.where,
-                what=f"its graph cannot be evaluated: {said(error)}",
+                what=f"its graph (graph.json) cannot be evaluated: {said(error)}",
                 help="compile the model again; if it was, please report this with the model",
             ) from error
         given = [*inputs]
@@ -57,6 +62,19 @@ class EvaluatorRegion(LoadedRegion):
             outputs[index] = _fresh(output, given)
             given.append(outputs[index])
         return RegionResult(outputs, {"seconds": time.perf_counter() - started})
+
+    def run_within(self, inputs: Sequence[Array], seconds: float) -> RegionResult:
+        """Run once; RunTimeout between two ops, or two rounds of a loop, when the time is over."""
+        try:
+            with within(seconds):
+                return self.run(inputs)
+        except LateError:
+            raise RunTimeout(
+                where=self.where,
+                what=f"the {seconds:.3g} s that were left to the run were over before it ended",
+                help="give the run more time; where its loops have no end, look at the model and its inputs",
+                region=self.name,
+            ) from None
 
     def listing(self) -> str:
         return text(self.graph)

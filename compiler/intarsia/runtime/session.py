@@ -142,7 +142,8 @@ class Session:
 
         Raises RunError where an input does not fit; nothing is converted silently. RunTimeout and RunCancelled name the
         region that was not reached: both limits are looked at between regions, and a region that has begun is not
-        interrupted, except by a device that can give up waiting. The next run works as usual.
+        interrupted, except by a device that can give up waiting, and by the evaluator between ops and rounds of loops.
+        The next run works as usual.
         """
         steps = self._steps
         if (
@@ -300,8 +301,8 @@ def _static(region: Region, item: Tensor) -> tuple[int, ...]:
     shape = item.shape or ()
     if region.kind != EVALUATOR and (item.shape is None or None in shape):
         raise RunError(
-            where=f"region '{region.name}'",
-            what=f"the value '{item.name}' has no known shape, and devices need one",
+            where=f"region '{region.name}' in manifest.json",
+            what=f"the value '{item.name}' has no known shape, and devices of the kind '{region.kind}' need one",
             help="the artifact was not written by intarsia; compile the model again",
         )
     return tuple(size for size in shape if size is not None)
