@@ -81,16 +81,16 @@ WRONG: list[tuple[tuple[Any, ...], object, str]] = [
     (("inputs", 0, "form"), "rows", "inputs[0]: 'form' is 'rows', not one of blocks, pixels"),
     (("inputs", 0, "form"), "blocks", "inputs[1]: 'offset' is"),
     (("inputs", 0, "dtype"), "float32", "inputs[0]: 'dtype' is 'float32'"),
-    (("inputs", 0, "dtype"), "uint8", "it takes"),
+    (("inputs", 0, "dtype"), "uint8", "'inputs' of its metadata in manifest.json are"),
     (("inputs", 0, "channels_last"), 1, "inputs[0]: 'channels_last' is 1, not true or false"),
     (("inputs", 0, "channels_last"), True, "the last of 'shape' [1, 3, 12, 10] are to be the channels"),
-    (("inputs", 0, "name"), "y", "it takes"),
+    (("inputs", 0, "name"), "y", "'inputs' of its metadata"),
     (("inputs", 1, "offset"), 0, "inputs[1]: 'offset' is 0, the input before ends at"),
     (("outputs", 0, "offset"), 255, "outputs[0]: 'offset' is 255, no multiple of 16"),
     (("outputs", 1, "offset"), 1 << 20, "outputs[1]: 'offset' 1048576 and"),
-    (("outputs",), [], "it takes"),
+    (("outputs",), [], "'outputs' of its metadata"),
     (("tags",), [1, 2], "'tags' holds 1, not text"),
-    (("config_hash",), "x" * 1000, "it was compiled for overlay 'tiny' " + "x" * 40 + ","),
+    (("config_hash",), "x" * 1000, "it was compiled for overlay 'tiny' " + "x" * 40 + " ("),
 ]
 
 

@@ -43,6 +43,7 @@ class CpuDevice(Device):
 
     name = "cpu"
     kinds = (KIND,)
+    native = True
 
     def absent(self) -> str | None:
         return None if os.name == "posix" else "regions for the CPU are made for Linux"
@@ -84,14 +85,14 @@ def _check(region: RegionFiles) -> None:
     if interface != INTERFACE:
         raise RunError(
             where=where,
-            what=f"its code has interface version {interface}, and this is version {INTERFACE}",
+            what=f"its code has interface version {interface} ('interface' in manifest.json), and this is {INTERFACE}",
             help=f"{_AGAIN}, or load it with native=False, which needs none of its code",
         )
     built, here = f"{entry.text('system')} {entry.text('machine')}", f"{platform.system()} {machine_name()}"
     if built != here:
         raise RunError(
             where=where,
-            what=f"its code is for {built}, and this machine is {here}",
+            what=f"its code is for {built} ('system', 'machine' in manifest.json), and this machine is {here}",
             help="compile the model on a machine like this one, or with a target made for it, or load it with "
             "native=False, which needs none of its code",
         )
@@ -99,7 +100,8 @@ def _check(region: RegionFiles) -> None:
     if missing:
         raise RunError(
             where=where,
-            what=f"its code uses {', '.join(missing)}, which this processor does not have",
+            what=f"its code uses {', '.join(missing)[:200]} ('features' in manifest.json), "
+            "which this processor does not have",
             help="compile for 'cpu{level=portable}', which uses only what every such processor has",
         )
     stated = _stated(region, where)

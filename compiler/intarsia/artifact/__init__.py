@@ -14,6 +14,7 @@ from intarsia.artifact.manifest import (
     DIGEST_NAME,
     FORMAT_VERSION,
     MANIFEST_NAME,
+    SIGNATURES_NAME,
     Manifest,
     digest_file,
     from_json,
@@ -22,6 +23,7 @@ from intarsia.artifact.manifest import (
     to_json,
 )
 from intarsia.artifact.report import Report, ReportRow, make_report
+from intarsia.artifact.signatures import Signature, TrustedKeys, check, from_file, sign, to_file
 from intarsia.errors import RunError
 
 __all__ = ["Artifact", "Manifest", "Report", "ReportRow"]
@@ -32,7 +34,8 @@ class Artifact:
 
     manifest     what it holds, as JSON has it; see `intarsia.artifact.manifest` for the entries
     contents     the same with types, checked
-    files        contents by path, e.g. "regions/0_cpu/program.so"
+    files        contents by path, e.g. "regions/0_cpu/region.so"
+    signatures   who vouches for it, unchecked
 
     Equal manifests and files give equal bytes on disk, wherever and whenever they are saved.
     """
@@ -52,22 +55,51 @@ class Artifact:
         self.manifest: dict[str, Any] = from_json(to_json(whole), "manifest")
         self.contents: Manifest = parse(self.manifest, "manifest")
         self.files: dict[str, bytes] = dict(files)
+        self.signatures: tuple[Signature, ...] = ()
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Artifact:
+    def read(cls, path: str | os.PathLike[str], *, trusted_keys: TrustedKeys | None = None) -> Artifact:
         """Read a zip or a folder that `save` wrote.
 
+        trusted_keys  where they are given, one of these public keys must have signed the artifact; else nothing of it
+                      but its manifest's hash is looked at
+
         Every byte is compared with its hash. Raises RunError, naming the file, where anything was changed, is missing
-        or is there besides, and where a newer version wrote it.
+        or is there besides, where a newer version wrote it, and where nobody vouches for it who is trusted.
         """
         where = f"artifact {check_path(RunError, 'artifact', path)}"
         artifact = cls.__new__(cls)
         with storage.opened(Path(path)) as stored:
             text = storage.guarded_manifest(stored, where)
+            artifact.signatures = ()
+            if SIGNATURES_NAME in stored:
+                artifact.signatures = from_file(stored[SIGNATURES_NAME], f"{where}, file '{SIGNATURES_NAME}'")
+            if trusted_keys is not None:
+                check(text, artifact.signatures, trusted_keys, where)
             artifact.manifest = from_json(text, f"{where}, file '{MANIFEST_NAME}'")
             artifact.contents = parse(artifact.manifest, f"{where}, file '{MANIFEST_NAME}'")
             artifact.files = storage.read_files(stored, artifact.contents)
         return artifact
+
+    def trusted(self, trusted_keys: TrustedKeys) -> Artifact:
+        """The same artifact, made anew from its manifest, where one of these public keys signed that; else RunError."""
+        where = f"artifact '{self.contents.model_name}'"
+        check(to_json(self.manifest), self.signatures, trusted_keys, where)
+        artifact = Artifact.__new__(Artifact)
+        artifact.manifest, artifact.files, artifact.signatures = self.manifest, dict(self.files), self.signatures
+        artifact.contents = parse(self.manifest, where)
+        storage.check_files(artifact.files, artifact.contents, where)
+        return artifact
+
+    def sign(self, key_file: str | os.PathLike[str]) -> Signature:
+        """Sign it with the private key in a PEM file; an earlier signature by that key is replaced. Then `save` it.
+
+        Raises RunError where the key cannot be read, or the files are not those of the manifest.
+        """
+        storage.check_files(self.files, self.contents, f"artifact '{self.contents.model_name}'")
+        made = sign(to_json(self.manifest), key_file)
+        self.signatures = (*(item for item in self.signatures if item.key != made.key), made)
+        return made
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write it as one zip file, or as a folder where `path` ends with a slash or is a folder.
@@ -82,6 +114,8 @@ class Artifact:
         storage.check_files(self.files, self.contents, f"artifact {os.fspath(path)}")
         text = to_json(self.manifest)
         files = {**self.files, MANIFEST_NAME: text, DIGEST_NAME: digest_file(text)}
+        if self.signatures:
+            files[SIGNATURES_NAME] = to_file(self.signatures)
         ends_as_folder = os.fspath(path).endswith(("/", os.sep))
         storage.write(Path(path), files, folder=ends_as_folder or Path(path).is_dir())
 

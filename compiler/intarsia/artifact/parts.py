@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intarsia.artifact.arrays import to_npy
+from intarsia.artifact.loaded_graph import check_graph
 from intarsia.artifact.strict_json import parse_json
 from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import RunError
@@ -32,12 +33,18 @@ def graph_files(graph: Graph) -> dict[str, bytes]:
 
 
 def read_graph(files: Mapping[str, bytes], where: str) -> Graph:
-    """The graph that `graph_files` wrote. Raises RunError where the files are something else."""
+    """The graph that `graph_files` wrote, checked. Raises RunError where the files are something else."""
     for name in (GRAPH_FILE, WEIGHTS_FILE):
         if name not in files:
             raise RunError(where=where, what=f"'{name}' is missing", help="compile the model again")
     data = parse_json(files[GRAPH_FILE], f"{where}, file '{GRAPH_FILE}'", GRAPH_LIMIT_BYTES)
-    return from_data(data, files[WEIGHTS_FILE])
+    place = f"{where}, file '{GRAPH_FILE}'"
+    try:
+        graph = from_data(data, files[WEIGHTS_FILE])
+    except RunError as error:
+        raise RunError(where=f"{place}, {error.where}", what=error.what, help=error.help) from None
+    check_graph(graph, place)
+    return graph
 
 
 def whole_graph(files: Mapping[str, bytes]) -> Graph:

@@ -86,6 +86,10 @@ class Entry:
                 self.refuse(f"'{key}' holds {_show(value)}, not text")
         return tuple(values)
 
+    def optional_texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; an empty one where it is left out."""
+        return self.texts(key) if key in self.rest else ()
+
     def objects(self, key: str) -> tuple[dict[str, Any], ...]:
         """A list of objects that must be there."""
         values = self.sequence(key)

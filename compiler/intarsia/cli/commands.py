@@ -24,6 +24,7 @@ COMMANDS = {
     "run": ("intarsia.cli.run", "Run an artifact on what is here: a board, else the simulator."),
     "report": ("intarsia.cli.report", "Cost of every layer of an artifact."),
     "verify": ("intarsia.cli.verify", "Run an artifact's test vectors; compare with the float model."),
+    "sign": ("intarsia.cli.sign", "Vouch for an artifact with a key."),
     "dump": ("intarsia.cli.dump", "What is inside an artifact: graph, regions, programs."),
     "targets": ("intarsia.cli.targets", "Installed targets and devices."),
     "demo": ("intarsia.cli.demo", "The whole journey, on a model that comes with intarsia."),

@@ -51,6 +51,7 @@ def _graph(artifact: Artifact) -> str:
 
 
 def _listing(artifact: Artifact, name: str) -> str:
+    from intarsia.artifact.parts import EVALUATOR
     from intarsia.runtime.session import load
 
     regions = {region.name: region for region in artifact.contents.regions}
@@ -60,21 +61,26 @@ def _listing(artifact: Artifact, name: str) -> str:
             what="the artifact has none of that name",
             help=f"its regions are {', '.join(regions) or 'none'}",
         )
-    with load(artifact) as session:
-        listing = session.listing(name)
+    with load(artifact, native=False) as session:  # to look into an artifact none of its code is needed
+        replaced = session.devices[name] == EVALUATOR != regions[name].kind
+        listing = "" if replaced else session.listing(name)
     if not listing:
         raise RunError(
             where=f"region '{name}'",
-            what=f"device '{session.devices[name]}' cannot write its code as text",
+            what=f"code of the kind '{regions[name].kind}' cannot be written as text",
             help="look at its files with --extract",
         )
     return listing
 
 
 def _overview(artifact: Artifact) -> None:
+    from intarsia.artifact.signatures import key_name
+
     contents = artifact.contents
     write(f"{contents.model_name} for {contents.target}, {contents.precision}, batch {contents.batch}")
     write(f"made by {contents.producer}, format {artifact.manifest['format_version']}")
+    for item in artifact.signatures:
+        write(f"says that it is signed by {key_name(item.key)}; verify --trusted-keys checks it")
     for note in _notes(contents.metadata):
         write(f"note: {note}")
     write()

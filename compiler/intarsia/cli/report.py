@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from intarsia.cli.output import Column, json_option, note, percent, write, write_json, write_table
+from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
@@ -48,8 +49,18 @@ _SOURCES = {
 @click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
 @click.option("--device", metavar="NAME", help="The device that runs what it can.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")
+@native_option
+@trusted_keys_option
 @json_option
-def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_json: bool) -> None:
+def command(
+    artifact: str,
+    with_run: bool,
+    device: str | None,
+    as_csv: bool,
+    native: bool,
+    trusted_keys: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Every layer of ARTIFACT: place, cycles, utilisation, bytes, on-chip peak.
 
     Figures are those that hold for every run: recorded by the compiler, or given by the simulator's cycle model. With
@@ -60,8 +71,8 @@ def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json cannot be had together")
-    opened = Artifact.read(artifact)
-    made = _measured(opened, device) if with_run else _modelled(opened, device)
+    opened = Artifact.read(artifact, trusted_keys=trusted_keys or None)
+    made = _measured(opened, device, native) if with_run else _modelled(opened, device, native)
     if as_json:
         write_json(made.to_dict())
     elif as_csv:
@@ -70,13 +81,13 @@ def command(artifact: str, with_run: bool, device: str | None, as_csv: bool, as_
         write_report(made)
 
 
-def _modelled(artifact: Artifact, device: str | None) -> Report:
+def _modelled(artifact: Artifact, device: str | None, native: bool) -> Report:
     """What the devices here say of every run; what the compiler recorded where one cannot load its region."""
     from intarsia.runtime.reports import measured_report, modelled_report
     from intarsia.runtime.session import load
 
     try:
-        with load(artifact, device=device) as session:
+        with load(artifact, device=device, native=native) as session:
             counts = session.measures and artifact.contents.vectors
             return measured_report(session) if counts else modelled_report(session)
     except RunError as error:
@@ -86,7 +97,7 @@ def _modelled(artifact: Artifact, device: str | None) -> Report:
         return artifact.report()
 
 
-def _measured(artifact: Artifact, device: str | None) -> Report:
+def _measured(artifact: Artifact, device: str | None, native: bool) -> Report:
     from intarsia.runtime.reports import measured_report
     from intarsia.runtime.session import load
 
@@ -94,7 +105,7 @@ def _measured(artifact: Artifact, device: str | None) -> Report:
         raise RunError(
             where="--run", what="the artifact has no test vectors to run", help="use intarsia run, which shows counters"
         )
-    with load(artifact, device=device) as session:
+    with load(artifact, device=device, native=native) as session:
         return measured_report(session)
 
 

@@ -10,6 +10,7 @@ import click
 
 from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
 from intarsia.cli.output import Column, force_option, json_option, note, progress, write, write_json, write_table
+from intarsia.cli.trust import native_option, trusted_keys_option
 
 if TYPE_CHECKING:
     from intarsia.runtime.session import RunResult, Session
@@ -44,6 +45,8 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     help="Processors that the threads stay on, one for each save the first.",
 )
 @force_option
+@native_option
+@trusted_keys_option
 @json_option
 def command(
     artifact: str,
@@ -53,6 +56,8 @@ def command(
     threads: int | None,
     pin: tuple[int, ...] | None,
     force: bool,
+    native: bool,
+    trusted_keys: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run ARTIFACT on what is here: a board, else the simulator."""
@@ -61,12 +66,12 @@ def command(
     from intarsia.runtime.devices import idle_device
     from intarsia.runtime.session import load
 
-    opened = Artifact.read(artifact)
+    opened = Artifact.read(artifact, trusted_keys=trusted_keys or None)
     idle = idle_device({region.kind for region in opened.contents.regions} - {EVALUATOR}, device)
     if idle is not None:
         note(idle)
         device = None
-    with load(opened, device=device, threads=threads, pin=pin) as session:
+    with load(opened, device=device, threads=threads, pin=pin, native=native) as session:
         if output is not None:
             read: list[str | Path] = [artifact, *input_paths(inputs, [info.name for info in session.inputs])]
             check_arrays_place(output, session.outputs, read, force)

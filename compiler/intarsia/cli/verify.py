@@ -10,6 +10,7 @@ import click
 
 from intarsia.cli.inputs import match_arrays
 from intarsia.cli.output import Column, json_option, note, progress, write, write_json, write_table
+from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
@@ -28,31 +29,46 @@ if TYPE_CHECKING:
     help="With --against: inputs to compare on, as for `intarsia run`; without, those of the test vectors.",
 )
 @click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Time for each test vector.")
+@native_option
+@trusted_keys_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, artifact: str, against: str | None, inputs: tuple[str, ...], device: str | None, as_json: bool
+    ctx: click.Context,
+    artifact: str,
+    against: str | None,
+    inputs: tuple[str, ...],
+    device: str | None,
+    timeout: float | None,
+    native: bool,
+    trusted_keys: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Run the test vectors of ARTIFACT: outputs must be those recorded when it was made.
 
     Integer models must repeat every byte; what computes in float may differ by the tolerance that the artifact states.
     With --against, outputs are also compared with the integer reference, and every layer with the float model: its
-    signal-to-quantization-noise ratio in dB. Exit code 1 where outputs differ.
+    signal-to-quantization-noise ratio in dB. With --trusted-keys, the signature is checked first. Exit code 1 where
+    outputs differ.
     """
+    from intarsia.artifact.signatures import key_name
     from intarsia.runtime.session import load
     from intarsia.runtime.vectors import verify_vectors
 
     if inputs and against is None:
         raise click.UsageError("--input goes with --against")
-    with load(artifact, device=device) as session:
+    with load(artifact, device=device, native=native, trusted_keys=trusted_keys or None) as session:
         if not session.artifact.contents.vectors and not inputs:
             raise RunError(
                 where=f"artifact {artifact}",
                 what="it has no test vectors",
                 help="give --against MODEL and --input FILE to compare on",
             )
-        results = verify_vectors(session)
+        results = verify_vectors(session, timeout=timeout)
         data: dict[str, Any] = {"vectors": [asdict(result) for result in results], "devices": session.devices}
+        if trusted_keys:
+            data["signed"] = [key_name(item.key) for item in session.artifact.signatures]
         ok = all(result.ok for result in results)
         if not as_json:
             _write_results("vector", results)
@@ -61,7 +77,8 @@ def command(
     if as_json:
         write_json({"ok": ok, **data})
     else:
-        write("verified" if ok else "FAILED: outputs differ")
+        signed = " and signed by a trusted key" if trusted_keys else ""
+        write(f"verified{signed}" if ok else "FAILED: outputs differ")
     ctx.exit(0 if ok else 1)
 
 

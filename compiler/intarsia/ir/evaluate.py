@@ -10,6 +10,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import FOREIGN, CompileError, RunError, said
 from intarsia.ir.activations import apply_activation
+from intarsia.ir.deadline import check
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.op import Evaluate, Op, bodies_of
 from intarsia.ir.ops import op_of
@@ -42,7 +43,12 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
             results = evaluate_with_onnx(node, inputs)
     activation = node.attributes.get("activation")
     if activation is not None and op is not None and op.carries_activation:
-        results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
+        try:
+            results[0] = apply_activation(results[0], activation, node.attributes.get("activation_arguments", ()))
+        except FOREIGN as error:
+            raise RunError(
+                where=node.where, what=f"its activation {activation} cannot be computed: {said(error)}", help=_HELP
+            ) from error
     return results
 
 
@@ -81,6 +87,7 @@ def evaluate(
         return live[value]
 
     for node in graph.nodes:
+        check()
         results = evaluate_node(node, [read(value) for value in node.inputs])
         for value, result in zip(node.outputs, results):
             if value is None:

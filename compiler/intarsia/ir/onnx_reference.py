@@ -14,6 +14,7 @@ import numpy as np
 
 from intarsia.dtypes import ELEMENT_NUMBERS, Array, dtype_name
 from intarsia.errors import RunError
+from intarsia.ir.deadline import LateError
 from intarsia.ir.graph import Attribute, Node, Value
 from intarsia.ir.op import CAPTURED
 
@@ -37,6 +38,8 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
             _evaluators[node] = cached
         feed = {_input_name(node, index): value for index, value in enumerate(inputs) if value is not None}
         results = cached[1].run(None, feed)
+    except LateError:
+        raise
     except Exception as error:  # onnx.reference raises whatever NumPy raises
         raise RunError(
             where=node.where,

@@ -129,6 +129,7 @@ class Device(ABC):
     name        what --device takes
     kinds       the kinds of region that it runs
     measures    whether a run counts cycles of hardware; `LoadedRegion.counters` are then a model's, to compare with
+    native      whether `load` maps machine code out of the artifact into this process, which nothing can check
     processors  what the caller wants of this machine's processors, set before `load`; only devices that have threads
                 of their own look at it
     """
@@ -136,6 +137,7 @@ class Device(ABC):
     name: str
     kinds: tuple[str, ...]
     measures: bool = False
+    native: bool = False
     processors: Processors = Processors()
     priority: int = 0  # among devices that are present and run a kind, the highest is chosen
 

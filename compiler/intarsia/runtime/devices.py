@@ -40,18 +40,20 @@ def installed_devices() -> tuple[Found, ...]:
     return tuple(found.values())
 
 
-def choose_devices(kinds: Iterable[str], wanted: str | None, where: str) -> dict[str, Found]:
-    """A device for each kind of region.
+def choose_devices(kinds: Iterable[str], wanted: str | None, where: str, *, native: bool = True) -> dict[str, Found]:
+    """A device for each kind of region, save those where the evaluator replaces one that maps machine code.
 
     kinds   those that the artifact has
     wanted  name of the device that runs the kinds it can; None leaves the choice to the priorities
     where   how errors name the artifact
+    native  whether devices that map machine code may be chosen
 
     Raises RunError where a kind has no device here, or the wanted one is unknown, absent or useless for all kinds.
     """
     needed = sorted(set(kinds))
-    found = installed_devices() if needed or wanted is not None else ()
-    forced = _forced(found, wanted, needed, where)
+    installed = installed_devices() if needed or wanted is not None else ()
+    found = installed if native else tuple(item for item in installed if item.device is None or not item.device.native)
+    forced = _forced(installed, found, wanted, needed, where)
     chosen: dict[str, Found] = {}
     for kind in needed:
         present = [item for item in found if item.absent is None and kind in item.kinds]
@@ -59,7 +61,7 @@ def choose_devices(kinds: Iterable[str], wanted: str | None, where: str) -> dict
             chosen[kind] = forced
         elif present:
             chosen[kind] = max(present, key=lambda item: item.priority)
-        else:
+        elif not any(kind in item.kinds for item in installed if item not in found):
             raise RunError(
                 where=where,
                 what=f"it has regions of kind '{kind}', and no device here runs those\n{describe(found)}",
@@ -68,9 +70,17 @@ def choose_devices(kinds: Iterable[str], wanted: str | None, where: str) -> dict
     return chosen
 
 
-def _forced(found: tuple[Found, ...], wanted: str | None, needed: list[str], where: str) -> Found | None:
+def _forced(
+    installed: tuple[Found, ...], found: tuple[Found, ...], wanted: str | None, needed: list[str], where: str
+) -> Found | None:
     if wanted is None:
         return None
+    if any(item.name == wanted for item in installed if item not in found):
+        raise RunError(
+            where=f"device '{wanted}'",
+            what="it runs machine code out of the artifact, and native=False rules that out",
+            help="leave the device out: the evaluator takes its place",
+        )
     for item in found:
         if item.name == wanted:
             break

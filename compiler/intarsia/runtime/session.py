@@ -13,16 +13,18 @@ import numpy as np
 from intarsia.arguments import check_text, shown
 from intarsia.artifact import Artifact
 from intarsia.artifact.arrays import from_npy
-from intarsia.artifact.manifest import Region, Tensor
-from intarsia.artifact.parts import EVALUATOR
+from intarsia.artifact.manifest import Manifest, Region, Tensor
+from intarsia.artifact.parts import EVALUATOR, whole_graph
+from intarsia.artifact.signatures import TrustedKeys
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
+from intarsia.ir.graph import Graph
 from intarsia.runtime.arguments import TensorInfo, bind, check_array
 from intarsia.runtime.batches import batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
-from intarsia.runtime.device import Processors, RegionFiles
+from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles
 from intarsia.runtime.devices import choose_devices
-from intarsia.runtime.evaluator import EvaluatorRegion
+from intarsia.runtime.evaluator import EvaluatorRegion, part_of
 from intarsia.runtime.limits import CancellationToken, Limit, limit_of
 from intarsia.runtime.result import RunResult
 from intarsia.runtime.steps import Step, exact, is_exact, last_uses
@@ -42,6 +44,8 @@ def load(
     device: str | None = None,
     threads: int | None = None,
     pin: Sequence[int] | None = None,
+    native: bool = True,
+    trusted_keys: TrustedKeys | None = None,
 ) -> Session:
     """Make an artifact ready to run.
 
@@ -51,12 +55,20 @@ def load(
     threads   threads of this machine's CPU for one run, the calling one among them; by default INTARSIA_THREADS, else
               one for every processor that the process may use. Sessions share threads and do not add them up
     pin       processors that the threads stay on, one for each save the calling one, which is the caller's to place
+    native    False runs regions of machine code by the evaluator instead, in NumPy: slow, and nothing of the artifact
+              is executed that cannot be checked. It needs neither the processor nor the system that the code is for
+    trusted_keys
+              public keys, as a file, a folder or several of those: an artifact that none of them has signed, or that
+              was changed since, is refused before anything of it is used. See `intarsia sign`
 
     Raises RunError where the artifact is damaged or newer, or no device here runs one of its regions. Hashes guard
-    against accidents, not against intent: regions for a CPU are machine code, so load what you trust.
+    against accidents, not against intent: regions for a CPU are machine code. SECURITY.md says what is checked.
     """
-    opened = artifact if isinstance(artifact, Artifact) else Artifact.read(artifact)
-    return Session(opened, device=device, threads=threads, pin=pin)
+    if not isinstance(artifact, Artifact):
+        opened = Artifact.read(artifact, trusted_keys=trusted_keys)
+    else:
+        opened = artifact if trusted_keys is None else artifact.trusted(trusted_keys)
+    return Session(opened, device=device, threads=threads, pin=pin, native=native)
 
 
 class Session:
@@ -76,6 +88,7 @@ class Session:
         device: str | None = None,
         threads: int | None = None,
         pin: Sequence[int] | None = None,
+        native: bool = True,
     ) -> None:
         processors = Processors(threads, _numbers(pin))
         if device is not None:
@@ -87,17 +100,21 @@ class Session:
         self.devices: dict[str, str] = {}
         self.measures = False
         self._steps: list[Step] | None = []
-        chosen = choose_devices(
-            {item.kind for item in contents.regions} - {EVALUATOR}, device, f"'{contents.model_name}'"
-        )
+        kinds = {item.kind for item in contents.regions} - {EVALUATOR}
+        chosen = choose_devices(kinds, device, f"'{contents.model_name}'", native=native)
+        whole = whole_graph(artifact.files) if kinds - set(chosen) else None
         for region, drops in zip(contents.regions, last_uses(contents.regions, contents.outputs)):
-            files = _region_files(artifact, region)
-            found = None if region.kind == EVALUATOR else chosen[region.kind].device
-            self.devices[region.name] = EVALUATOR if found is None else found.name
-            self.measures |= found is not None and found.measures
-            if found is not None:
-                found.processors = processors
-            loaded = EvaluatorRegion(files) if found is None else found.load(files)
+            files, found = _region_files(artifact, region), chosen.get(region.kind)
+            loaded: LoadedRegion
+            if found is not None and found.device is not None:
+                self.devices[region.name] = found.name
+                self.measures |= found.device.measures
+                found.device.processors = processors
+                loaded = found.device.load(files)
+            else:
+                self.devices[region.name] = EVALUATOR
+                replaced = None if region.kind == EVALUATOR or whole is None else _part(whole, files, contents)
+                loaded = EvaluatorRegion(files, replaced)
             self._steps.append(Step(region, loaded, self.devices[region.name], drops))
         self._names = tuple(info.name for info in self.inputs)
         self._output_names = tuple(info.name for info in self.outputs)
@@ -128,7 +145,8 @@ class Session:
 
         Raises RunError where an input does not fit; nothing is converted silently. RunTimeout and RunCancelled name the
         region that was not reached: both limits are looked at between regions, and a region that has begun is not
-        interrupted, except by a device that can give up waiting. The next run works as usual.
+        interrupted, except by a device that can give up waiting, and by the evaluator between ops and rounds of loops.
+        The next run works as usual.
         """
         steps = self._steps
         if (
@@ -275,6 +293,12 @@ def _numbers(pin: Any) -> tuple[Any, ...] | None:
     raise RunError(where="pin", what=f"{shown(pin)} is no list of processors", help="give their numbers from 0")
 
 
+def _part(whole: Graph, region: RegionFiles, contents: Manifest) -> Graph:
+    """The nodes of a region that a device would have run."""
+    names = {placement["name"] for placement in contents.placements if placement.get("region") == region.name}
+    return part_of(whole, region, names)
+
+
 def _region_files(artifact: Artifact, region: Region) -> RegionFiles:
     return RegionFiles(
         region.name,
@@ -292,8 +316,8 @@ def _static(region: Region, item: Tensor) -> tuple[int, ...]:
     shape = item.shape or ()
     if region.kind != EVALUATOR and (item.shape is None or None in shape):
         raise RunError(
-            where=f"region '{region.name}'",
-            what=f"the value '{item.name}' has no known shape, and devices need one",
+            where=f"region '{region.name}' in manifest.json",
+            what=f"the value '{item.name}' has no known shape, and devices of the kind '{region.kind}' need one",
             help="the artifact was not written by intarsia; compile the model again",
         )
     return tuple(size for size in shape if size is not None)

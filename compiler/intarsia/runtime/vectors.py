@@ -49,12 +49,15 @@ def read_vectors(artifact: Artifact) -> list[tuple[list[Array], list[Array]]]:
     return [(arrays(entry.inputs, inputs), arrays(entry.outputs, outputs)) for entry in contents.vectors]
 
 
-def verify_vectors(session: Session) -> list[VectorResult]:
-    """Run every test vector of the session's artifact; one result for each output of each. Empty without vectors."""
+def verify_vectors(session: Session, *, timeout: float | None = None) -> list[VectorResult]:
+    """Run every test vector of the session's artifact; one result for each output of each. Empty without vectors.
+
+    timeout  seconds for each vector, as of `Session.run`
+    """
     results = []
     vectors = read_vectors(session.artifact)
     for index, (entry, (inputs, expected)) in enumerate(zip(session.artifact.contents.vectors, vectors)):
-        for info, wanted, found in zip(session.outputs, expected, session.run(*inputs)):
+        for info, wanted, found in zip(session.outputs, expected, session.run(*inputs, timeout=timeout)):
             tolerance = (entry.absolute_tolerance, entry.relative_tolerance)
             results.append(compare_outputs(index, info.name, tolerance, wanted, found))
     return results
@@ -103,8 +106,10 @@ def compare_outputs(
     if not different:
         return VectorResult(index, output, True, wanted.size, 0, 0.0, tolerance)
     kind = np.complex128 if wanted.dtype.kind == "c" else np.float64
-    left, right = wanted.astype(kind), found.astype(kind)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
+        left, right = wanted.astype(kind), found.astype(kind)
         largest = float(np.max(np.abs(left - right)))
-    near = any(tolerance) and bool(np.isclose(right, left, atol=tolerance[0], rtol=tolerance[1], equal_nan=True).all())
+        near = any(tolerance) and bool(
+            np.isclose(right, left, atol=tolerance[0], rtol=tolerance[1], equal_nan=True).all()
+        )
     return VectorResult(index, output, near, wanted.size, different, largest, tolerance)

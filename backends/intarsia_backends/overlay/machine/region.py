@@ -95,7 +95,8 @@ def read_region(region: RegionFiles) -> OverlayRegion:
     config = _config(entry)
     if config.hash != facts.get("config_hash"):
         made_for = f"overlay '{config.name}' {str(facts.get('config_hash'))[:40]}"
-        raise RunError(where=where, what=f"it was compiled for {made_for}, here that is {config.hash}", help=AGAIN)
+        what = f"it was compiled for {made_for} ('config_hash' in manifest.json), here that is {config.hash}"
+        raise RunError(where=where, what=what, help=AGAIN)
     segments = _segments(entry.entry("segments"))
     program, constants = region.files[PROGRAM], region.files[CONSTANTS]
     if len(constants) != segments[Segment.CONSTANTS]:
@@ -107,7 +108,11 @@ def read_region(region: RegionFiles) -> OverlayRegion:
         wanted = [(name, dtype, tuple(shape)) for name, dtype, shape in declared]
         found = [(layout.name, layout.dtype, layout.shape) for layout in layouts]
         if wanted != found:
-            raise RunError(where=where, what=f"it takes {found}, its description says {wanted}", help=AGAIN)
+            which = "inputs" if declared is region.inputs else "outputs"
+            what = (
+                f"'{which}' of its metadata in manifest.json are {str(found)[:200]}, the region's {str(wanted)[:200]}"
+            )
+            raise RunError(where=where, what=what, help=AGAIN)
     _check_places(inputs, outputs, segments, entry)
     tags = entry.texts("tags") if "tags" in facts else ()
     for index, row in enumerate(region.layers):  # figures of runs are added to them

@@ -1,0 +1,44 @@
+"""`intarsia sign`: vouch for an artifact with a key."""
+
+from __future__ import annotations
+
+import click
+
+from intarsia.cli.output import json_option, note, write_json
+
+
+@click.command("sign")
+@click.argument("artifact", type=click.Path(), required=False)
+@click.option("--key", required=True, type=click.Path(), metavar="FILE", help="The private key, a PEM file.")
+@click.option("--new-key", "new", is_flag=True, help="Make FILE first, and FILE.pub, the public key, beside it.")
+@json_option
+def command(artifact: str | None, key: str, new: bool, as_json: bool) -> None:
+    """Sign ARTIFACT in place, so that machines that trust the key run it.
+
+    The signature covers every byte. `intarsia verify --trusted-keys FILE.pub`, `intarsia run` likewise, and
+    intarsia.load(path, trusted_keys="FILE.pub") refuse what was changed since, before any of its code is used. Keys are
+    Ed25519, as `openssl genpkey -algorithm ed25519` makes them too; keep the private one secret.
+
+    \b
+      intarsia sign --new-key --key release.key model.intarsia
+      intarsia run model.intarsia --trusted-keys release.key.pub --input x.npy
+    """
+    from intarsia.artifact import Artifact
+    from intarsia.artifact.signatures import key_name, new_key
+
+    if artifact is None and not new:
+        raise click.UsageError("give an ARTIFACT to sign, or --new-key")
+    opened = None if artifact is None else Artifact.read(artifact)
+    public = str(new_key(key)) if new else None
+    if public is not None:
+        note(f"made {key}, to be kept secret, and {public}, to be given to who shall trust it")
+    if opened is None or artifact is None:
+        if as_json:
+            write_json({"public_key": public})
+        return
+    signature = opened.sign(key)
+    opened.save(artifact)
+    if as_json:
+        write_json({"artifact": artifact, "key": key_name(signature.key), "public_key": public})
+    else:
+        click.echo(f"signed by {key_name(signature.key)}")
