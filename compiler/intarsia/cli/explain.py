@@ -14,6 +14,7 @@ from intarsia.errors import CompileError
 
 if TYPE_CHECKING:
     from intarsia.driver import Lowered
+    from intarsia.importer.limits import Limits
     from intarsia.partition.explanation import Explanation
 
 
@@ -46,6 +47,7 @@ def command(
     precision: str | None,
     batch: int,
     dimensions: Mapping[str, int],
+    limits: Limits,
     everything: bool,
     rule: str | None,
     picture: str | None,
@@ -61,11 +63,20 @@ def command(
         raise click.UsageError("--graph shows places, and --pass tells of a pass: give one of them")
     if rule is not None:
         lowered = driver.lower(
-            model, target=target, precision=precision, batch=batch, dimensions=dimensions, assume=True, until="fused"
+            model,
+            target=target,
+            precision=precision,
+            batch=batch,
+            dimensions=dimensions,
+            limits=limits,
+            assume=True,
+            until="fused",
         )
         _explain_pass(rule, lowered, as_json)
         return
-    explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
+    explanation = driver.explain(
+        model, target=target, precision=precision, batch=batch, dimensions=dimensions, limits=limits
+    )
     if picture is not None:
         from intarsia.partition.pictures import save_picture
 
