@@ -11,7 +11,7 @@ import numpy as np
 
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
 from intarsia.errors import CompileError, RunError
-from intarsia.ir.budget import Budget, OverBudget, spending
+from intarsia.ir.budget import Budget, OverBudget, raising, spending
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Value
@@ -61,7 +61,7 @@ def make_vectors(
             with spending(budget):
                 outputs = evaluate(graph, inputs)
         except OverBudget as error:
-            return vectors, f"{error.where}: {error.what}"
+            return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit)}"
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         tolerance = tolerance_of(graph, outputs)

@@ -122,6 +122,39 @@ ASKING: dict[str, tuple[str, Mapping[str, Any]]] = {
           c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
         {"image": np.array([1, 64, 100, 100]), "weight": np.array([64, 64, 33, 33])},
     ),
+    "pool": (
+        """g (float[1] x) => (float[1] y) {
+          a = ConstantOfShape (image) b = MaxPool <kernel_shape = [63, 63], pads = [31, 31, 31, 31]> (a)
+          c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
+        {"image": np.array([1, 16, 300, 300])},
+    ),
+    "pool by onnx": (
+        """g (float[1] x) => (float[1] y) {
+          a = ConstantOfShape (image) b = LpPool <kernel_shape = [20, 20]> (a)
+          c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
+        {"image": np.array([1, 16, 100, 100])},
+    ),
+    "determinant": (
+        """g (float[1] x) => (float[1] y) {
+          a = ConstantOfShape (matrix) b = Det (a) y = Add (x, b) }""",
+        {"matrix": np.array([3000, 3000])},
+    ),
+    "neighbours": (
+        """g (float[1] x) => (float[1] y) {
+          a = ConstantOfShape (image) b = LRN <size = 10000> (a) c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
+        {"image": np.array([1, 10000, 10, 10])},
+    ),
+    "transform": (
+        """g (float[1] x) => (float[1] y) {
+          a = ConstantOfShape (signal) b = DFT <axis = 1> (a, n) c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
+        {"signal": np.array([1, 10, 1]), "n": np.array(100_000_000)},
+    ),
+    "strings": (
+        "g (string[1] x) => (string[1] y) { "
+        + " ".join(f"s{level + 1} = StringConcat (s{level}, s{level})" for level in range(40))
+        + " y = StringConcat (x, s40) }",
+        {"s0": np.array(["ab" * 100], object)},
+    ),
     "pattern": (
         'g (float[1] x) => (bool[1] y) { y = RegexFullMatch <pattern = "(a+)+$"> (s) }',
         {"s": np.array(["a" * 40 + "b"], object)},
@@ -131,7 +164,7 @@ ASKING: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 def asking(name: str) -> onnx.ModelProto:
     text, constants = ASKING[name]
-    model = parser.parse_model((HEAD.replace("17", "20") if name == "pattern" else HEAD) + text)
+    model = parser.parse_model(HEAD.replace("17", "20" if name in ("pattern", "strings") else "17") + text)
     held = [numpy_helper.from_array(np.asarray(data), key) for key, data in constants.items()]
     model.graph.initializer.extend(held)
     return model

@@ -27,7 +27,9 @@ def raising(limit: str) -> str:
 
 
 class OverBudget(RunError):
-    """What is to be evaluated would take more than the budget has."""
+    """What is to be evaluated would take more than the budget has; `limit` names the one."""
+
+    limit = ""
 
 
 @dataclass
@@ -52,11 +54,13 @@ class Budget:
             (f"{self.owner}_work", work, self.work, "take {} multiply-adds or as much, and {} are left of {}"),
         ):
             if need > left:
-                raise OverBudget(
+                error = OverBudget(
                     where=where,
                     what=f"it would {what.format(need, left, limit)}",
                     help=f"if the model is meant to be so large, raise it: {raising(limit)}",
                 )
+                error.limit = limit
+                raise error
 
     def spend(self, where: str, work: int, size_bytes: int = 0) -> None:
         """Take off what a node takes; raises OverBudget where there is not so much."""
@@ -94,6 +98,13 @@ def pay_step(where: str) -> None:
         budget.spend(where, STEP)
 
 
-def is_limited() -> bool:
-    """Whether a budget is open."""
-    return _OPEN.get() is not None
+def pay_for(where: str, work: int, size_bytes: int) -> None:
+    """Spend what something else than a node takes: tables that a pass makes. Raises OverBudget."""
+    budget = _OPEN.get()
+    if budget is not None:
+        budget.spend(where, work, size_bytes)
+
+
+def open_budget() -> Budget | None:
+    """The budget that is open."""
+    return _OPEN.get()

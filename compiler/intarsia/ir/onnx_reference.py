@@ -14,7 +14,7 @@ import numpy as np
 
 from intarsia.dtypes import ELEMENT_NUMBERS, Array, dtype_name
 from intarsia.errors import RunError
-from intarsia.ir.budget import OverBudget, is_limited, pay, pay_step
+from intarsia.ir.budget import OverBudget, open_budget, pay, pay_step
 from intarsia.ir.graph import Attribute, Node, Value
 
 CAPTURED = "captured"
@@ -33,7 +33,7 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
     Raises RunError where onnx.reference does not know the op or cannot run it on these inputs.
     """
     types = tuple((index, _onnx_type_key(value)) for index, value in enumerate(inputs) if value is not None)
-    key = (is_limited(), types)
+    key = (open_budget() is not None, types)
     cached = _evaluators.get(node)
     try:
         if cached is None or cached[0] != key:
@@ -102,7 +102,7 @@ def _evaluator(node: Node, inputs: Sequence[Any]) -> Any:
     # onnx.reference knows no DequantizeLinear before opset 19, nor any Scatter: they stand inside of branches, bodies.
     old = [Scatter, *([DequantizeLinear] if not node.domain and node.opset < 19 else [])]
     evaluator = ReferenceEvaluator(model, new_ops=[Loop, Scan, *old])
-    if is_limited():
+    if open_budget() is not None:
         for step in evaluator.rt_nodes_:
             _limit_bodies(step)
     return evaluator

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from intarsia.dtypes import Array, dtype_name
-from intarsia.errors import CompileError
+from intarsia.errors import FOREIGN, CompileError
 from intarsia.ir.budget import STEP, Budget
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.op import Op
@@ -57,15 +60,23 @@ def work_of(node: Node, inputs: Sequence[Any]) -> tuple[int, int]:
         if value is not None and value.type.is_static and "(" not in value.dtype:
             held += value.type.elements
             held_bytes += 8 * value.type.elements if value.dtype == "string" else value.type.size_bytes
-    each = _EACH
-    if op is None or op.needs_onnx(node):
-        each = _BY_LOOPS if node.op in _LOOPS else _BY_ONNX
-    work = each * held
+    each = _each(node, op)
+    work = each * held + (0 if each == _EACH else 3 * STEP)
     if probe is not None and op is not None:
         work += op.macs(probe) * (_EACH if _is_slow(node, arrays) else 1)
     extra = _EXTRA.get(node.op) if not node.domain else None
-    more, size_bytes = (0, 0) if extra is None else extra(node, arrays, probe)
+    more, size_bytes = 0, 0
+    if extra is not None:
+        with suppress(*FOREIGN):  # inputs that do not go together: evaluating it says what is wrong
+            more, size_bytes = extra(node, arrays, probe)
     return work + more, 3 * held_bytes + size_bytes
+
+
+def _each(node: Node, op: Op | None) -> int:
+    """What an element takes, by who evaluates the node."""
+    if op is None or op.needs_onnx(node):
+        return _BY_LOOPS if node.op in _LOOPS else _BY_ONNX
+    return _EACH
 
 
 def _is_slow(node: Node, arrays: Sequence[Array]) -> bool:
@@ -81,7 +92,7 @@ def _probe(node: Node, op: Op | None, inputs: Sequence[Any]) -> Node | None:
     probe = Node(node.op, node.name, values, node.attributes, node.opset, node.domain)
     try:
         types = op.infer(probe, [None if value is None else value.type for value in values], list(inputs))
-    except (CompileError, ArithmeticError, LookupError, ValueError):
+    except (CompileError, *FOREIGN):
         return None  # evaluating it says what is wrong
     if not types or not all(type.is_static for type in types):
         return None
@@ -102,18 +113,16 @@ Extra = Callable[[Node, Sequence[Array], Node | None], tuple[int, int]]
 
 def _window(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
     """Every tap goes over the output; the padded input, and in convolutions columns for a row, are held."""
-    if probe is None:
-        return 0, 0
-    x, rank = arrays[0], max(arrays[0].ndim - 2, 0)
-    kernel = node.attributes.get("kernel_shape") or arrays[min(1, len(arrays) - 1)].shape[2:]
+    x, rank, pools = arrays[0], arrays[0].ndim - 2, node.op in _POOLS
+    kernel = node.attributes["kernel_shape"] if pools else arrays[1].shape[2:]
     pads = node.attributes.get("pads") or (0,) * (2 * rank)
-    sizes = [size + pads[axis] + pads[rank + axis] for axis, size in enumerate(x.shape[2 : 2 + rank])]
+    sizes = [size + pads[axis] + pads[rank + axis] for axis, size in enumerate(x.shape[2:])]
     padded = math.prod((*x.shape[:2], *(max(size, 0) for size in sizes)))
-    taps, made = math.prod(kernel), probe.output.type
-    pools = node.op in _POOLS
-    columns = 0 if pools else x.shape[1] * taps * math.prod(made.dims[3:])
-    work = _EACH * (padded + (taps * made.elements if pools else 0)) + taps * STEP // 30
-    return work, (padded + columns) * 8 + 2 * made.elements * 8
+    made = probe.output.type.dims if probe is not None else (*x.shape[:2], *sizes)
+    taps, elements = math.prod(kernel), math.prod(made)
+    columns = 0 if pools else x.shape[1] * taps * math.prod(made[3:])
+    work = _EACH * padded + (_each(node, op_of(node)) * taps * elements if pools else 0) + taps * STEP // 30
+    return work, (padded + columns) * 8 + 2 * elements * 8
 
 
 def _recurrent(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
@@ -157,7 +166,19 @@ def _attention(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple
 
 def _cube(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
     """Elimination in a matrix."""
-    return arrays[0].size * max(arrays[0].shape[-1:], default=(1,))[0] if arrays[0].ndim else 0, 0
+    return arrays[0].size * arrays[0].shape[-1], 0
+
+
+def _neighbours(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
+    """Every element looks at as many channels as the window has."""
+    return _EACH * arrays[0].size * int(node.attributes["size"]), 0
+
+
+def _letters(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
+    """Strings as long as the longest of both inputs together, of 4 bytes a letter."""
+    longest = sum(max((len(text) for text in array.reshape(-1)), default=0) for array in arrays)
+    letters = longest * math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+    return _EACH * letters, 4 * letters
 
 
 def _transform(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
@@ -181,7 +202,9 @@ _EXTRA: dict[str, Extra] = {
     "DFT": _transform,
     "Det": _cube,
     "Einsum": _einsum,
+    "LRN": _neighbours,
     "NonMaxSuppression": _pairs,
     "RegexFullMatch": _unbounded,
     "STFT": _transform,
+    "StringConcat": _letters,
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import CompileError, RunError
-from intarsia.ir.budget import OverBudget, spending
+from intarsia.ir.budget import OverBudget, open_budget, raising, spending
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Node
@@ -55,7 +55,7 @@ class FoldConstants(Rewrite):
         return Outcome(changes, notes=tuple((item.node.name, f"waits for run time: {item.reason}") for item in told))
 
     def _allowance(self, graph: Graph) -> Folding:
-        budget = allow(graph, self.fold_work, self.fold_bytes, "fold")
+        budget = open_budget() or allow(graph, self.fold_work, self.fold_bytes, "fold")
         return Folding(budget, max(self.fold_elements, held_elements(graph)))
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
@@ -85,13 +85,13 @@ class FoldConstants(Rewrite):
         if grown > folding.elements:
             return refuse(
                 f"{_TOO_MUCH}: it has {grown} elements more than its inputs, "
-                f"and {folding.elements} are left of fold_elements"
+                f"and {folding.elements} are left of fold_elements; to raise it, {raising('fold_elements')}"
             )
         try:
             with spending(folding.budget):
                 results = evaluate_node(node, [None if value is None else value.data for value in node.inputs])
         except OverBudget as error:
-            return refuse(f"{_TOO_MUCH}: {error.what}")
+            return refuse(f"{_TOO_MUCH}: {error.what}; to raise it, {raising(error.limit)}")
         except (CompileError, RunError) as error:
             return refuse(f"it cannot be computed: {error.what}")
         folding.elements -= grown
