@@ -149,7 +149,7 @@ class Rewriter:
             node = stack.pop()
             if node is None or node in self.dead:
                 continue
-            if any(value is not None and (value.users or self.graph.is_output(value)) for value in node.outputs):
+            if any(value is not None and (value.user_count or self.graph.is_output(value)) for value in node.outputs):
                 continue
             self.dead[node] = None
             stack.extend(value.producer for value in node.inputs if value is not None)

@@ -170,5 +170,5 @@ def expand(expansion: Expansion, node: Node) -> Expanded:
 def _drop_dead(graph: Graph) -> None:
     """Take out nodes for outputs that the node leaves out."""
     for node in reversed(list(graph.nodes)):
-        if not any(value is not None and (value.users or graph.is_output(value)) for value in node.outputs):
+        if not any(value is not None and (value.user_count or graph.is_output(value)) for value in node.outputs):
             graph.erase_all([node])

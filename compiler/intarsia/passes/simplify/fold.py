@@ -79,7 +79,7 @@ class FoldConstants(Rewrite):
         if op is not None and op.grows and not all(value is None or value.type.is_static for value in node.outputs):
             return refuse("the size of its result is not known")
         static = [value.type for value in node.outputs if value is not None and value.type.is_static]
-        freed = sum(value.type.elements for value in set(inputs) if value.users == (node,))
+        freed = sum(value.type.elements for value in set(inputs) if value.only_user is node)
         grown = max(sum(type.elements for type in static) - freed, 0)
         folding = rewriter.folding = rewriter.folding or self._allowance(rewriter.graph)
         if grown > folding.elements:
