@@ -19,6 +19,7 @@ from intarsia.version import __version__
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import compile_model, explain
+    from intarsia.importer.limits import Limits
     from intarsia.passes.calibration import Ranges
     from intarsia.passes.quantize.images import ImageOptions
     from intarsia.runtime.limits import CancellationToken, RunCancelled, RunStopped, RunTimeout
@@ -31,6 +32,7 @@ __all__ = [
     "CompileError",
     "ImageOptions",
     "IntarsiaError",
+    "Limits",
     "Ranges",
     "RunCancelled",
     "RunError",
@@ -49,6 +51,7 @@ _HOMES = {
     "Artifact": "intarsia.artifact",
     "CancellationToken": "intarsia.runtime.limits",
     "ImageOptions": "intarsia.passes.quantize.images",
+    "Limits": "intarsia.importer.limits",
     "Ranges": "intarsia.passes.calibration",
     "RunCancelled": "intarsia.runtime.limits",
     "RunResult": "intarsia.runtime.result",

@@ -17,11 +17,12 @@ from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
 from intarsia.errors import CompileError
 from intarsia.faults import tells_faults
-from intarsia.importer import Bodies, function_body, import_model
+from intarsia.importer import Bodies, Limits, function_body, import_model
 from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph, Node
 from intarsia.ir.stages import STAGES
 from intarsia.ir.verify import verify
+from intarsia.ir.work import allow
 from intarsia.partition import Partition, Region, partition, targets_of
 from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.partition.refusal import refusal_of
@@ -43,6 +44,7 @@ from intarsia.passes.quantize import (
     read_samples,
     require_measured,
 )
+from intarsia.passes.simplify.fold import FoldConstants
 from intarsia.runtime.evaluator import NEEDS_ONNX
 from intarsia.targets import Blob, Progress, Support, Target, find_target, no
 from intarsia.vectors import Vector, make_vectors, pick_inputs
@@ -75,6 +77,7 @@ class Lowered:
     assumed      True when activation ranges were assumed instead of measured: never compiled
     meaning      the graph before ops were taken apart, where some were: what test vectors are evaluated on
     kept         by name of a node, why it is not made of parts that the targets take
+    limits       what the model may ask for
     """
 
     model: str
@@ -91,6 +94,7 @@ class Lowered:
     assumed: bool = False
     meaning: Graph | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
 
 @tells_faults
@@ -104,6 +108,7 @@ def compile_model(
     dimensions: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, ArrayLike] | None = None,
+    limits: Limits | None = None,
     calibrator: str = "minmax",
     percentile: float = 99.99,
     images: ImageOptions | None = None,
@@ -130,6 +135,7 @@ def compile_model(
     dimensions        sizes for other symbolic axes, by name
     shapes            whole shapes for inputs, by name, in place of those that the model declares
     values            elements for inputs, by name, that are fixed for ever: branches that they decide are chosen
+    limits            what the model may ask for, in memory and in work at compile time
     calibrator        how ranges are chosen from what is seen: "minmax", or "percentile"
     percentile        per cent of the numbers that stay inside, for that one
     images            how a folder of images becomes samples
@@ -154,6 +160,7 @@ def compile_model(
         dimensions=dimensions,
         shapes=shapes,
         values=values,
+        limits=limits,
         calibrator=calibrator,
         percentile=percentile,
         images=images,
@@ -177,6 +184,7 @@ def explain(
     dimensions: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, ArrayLike] | None = None,
+    limits: Limits | None = None,
     hook: Hook | None = None,
 ) -> Explanation:
     """Where every op would run, and why not on the accelerator, without generating code.
@@ -192,6 +200,7 @@ def explain(
         dimensions=dimensions,
         shapes=shapes,
         values=values,
+        limits=limits,
         hook=hook,
         assume=True,
     )
@@ -250,6 +259,7 @@ def lower(
     dimensions: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, ArrayLike] | None = None,
+    limits: Limits | None = None,
     calibrator: str = "minmax",
     percentile: float = 99.99,
     images: ImageOptions | None = None,
@@ -282,11 +292,14 @@ def lower(
         check_place(save_calibration, read)  # before anybody waits for the measurement
     given = measured_before(calibration) or calibration
     watching = hook or Hook()
+    bounds = limits or Limits()
     with _step("import", watching):
         notes: list[tuple[str, str]] = []
-        graph = import_model(model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes)
+        graph = import_model(
+            model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes, limits=bounds
+        )
     public = tuple(value.name for value in graph.outputs)
-    passes = _passes(graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile))
+    passes = _passes(graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile), bounds)
     lowered = Lowered(
         _model_name(model, graph),
         graph,
@@ -321,7 +334,7 @@ def lower(
         require_measured(context.ranges)
         if save_calibration is not None:
             context.ranges.save(save_calibration)
-    return replace(lowered, kept=kept, assumed=context.ranges is not None and context.ranges.assumed)
+    return replace(lowered, kept=kept, limits=bounds, assumed=context.ranges is not None and context.ranges.assumed)
 
 
 def _precision(target: Target, wish: str | None) -> str:
@@ -348,6 +361,7 @@ def _passes(
     targets: Sequence[Target],
     pipeline: str | Sequence[Pass] | None,
     calibrate: Calibrate | None,
+    limits: Limits,
 ) -> tuple[Pass, ...]:
     """What will run on an imported graph."""
     if isinstance(pipeline, str):
@@ -356,7 +370,9 @@ def _passes(
         return tuple(pipeline)
     prequantized = precision == "int8" and is_prequantized(graph)
     names = [target.name for target in targets]
-    return default_passes(precision, prequantized=prequantized, calibrate=calibrate, targets=names)
+    passes = default_passes(precision, prequantized=prequantized, calibrate=calibrate, targets=names)
+    folding = {name: getattr(limits, name) for name in ("fold_elements", "fold_work", "fold_bytes")}
+    return tuple(replace(step, **folding) if isinstance(step, FoldConstants) else step for step in passes)
 
 
 def _staged(passes: Sequence[Pass]) -> list[tuple[str, list[Pass]]]:
@@ -515,7 +531,7 @@ def emit(
         notes=[
             *lowered.notes,
             *(("tune", text) for text in tuning_notes),
-            *([("test vectors", f"none: {absence}")] if absence else []),
+            *([("test vectors", f"{len(vectors) or 'none'}: {absence}")] if absence else []),
         ],
         facts=_facts(target),
         host_code={"target": code.name, **_facts(code)},
@@ -567,4 +583,5 @@ def _vectors(lowered: Lowered) -> tuple[list[Vector], str | None]:
     # An iterator is used up by calibration, and ranges hold no inputs.
     if given is not None and not isinstance(given, Ranges) and not hasattr(given, "__next__"):
         samples = read_samples(graph, given, lowered.images)
-    return make_vectors(graph, samples, VECTORS)
+    limits = lowered.limits
+    return make_vectors(graph, samples, VECTORS, allow(graph, limits.vector_work, limits.vector_bytes, "vector"))

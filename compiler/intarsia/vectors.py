@@ -11,6 +11,7 @@ import numpy as np
 
 from intarsia.dtypes import FLOATING, NARROW, Array, dtype_name, numpy_dtype
 from intarsia.errors import CompileError, RunError
+from intarsia.ir.budget import Budget, OverBudget, raising, spending
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_narrowing, is_random
 from intarsia.ir.graph import Graph, Value
@@ -48,19 +49,23 @@ def why_none(graph: Graph) -> str | None:
 
 
 def make_vectors(
-    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int
+    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int, budget: Budget | None = None
 ) -> tuple[list[Vector], str | None]:
-    """Inputs and the outputs that `evaluate` gives for them; or none, and why not.
+    """Inputs and the outputs that `evaluate` gives for them; and why there are fewer, or none.
 
     samples  real inputs to take first, as for `pick_inputs`
+    budget   for evaluating, all vectors together; None for no limit
     """
     reason = why_none(graph)
     if reason is not None:
         return [], reason
-    vectors = []
+    vectors: list[Vector] = []
     for inputs in pick_inputs(graph, samples, count):
         try:
-            outputs = evaluate(graph, inputs)
+            with spending(budget):
+                outputs = evaluate(graph, inputs)
+        except OverBudget as error:
+            return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit)}"
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         tolerance = tolerance_of(graph, outputs)

@@ -68,6 +68,49 @@ def test_groups_can_run_in_order_and_keep_their_places(data: st.DataObject) -> N
     assert networkx.is_directed_acyclic_graph(links)
 
 
+def simply_grouped(graph: Graph, places: dict[Node, str]) -> set[frozenset[Node]]:
+    """What `group_nodes` says of itself, asking all over again what waits for what at every node."""
+    groups: list[list[Node]] = []
+
+    def waits(first: list[Node], second: list[Node]) -> bool:
+        made = {value for node in second for value in node.outputs}
+        seen, stack = set[int](), [first]
+        while stack:
+            group = stack.pop()
+            for other in groups:
+                reads = any(value.producer in other for node in group for value in node.inputs if value is not None)
+                if reads and other is not group and id(other) not in seen:
+                    seen.add(id(other))
+                    stack.append(other)
+        return bool(made) and id(second) in seen
+
+    for node in graph.nodes:
+        needed = [group for group in groups if any(value and value.producer in group for value in node.inputs)]
+        rest = [group for group in groups if group not in needed]
+        for group in [*reversed(needed), *reversed(rest)]:
+            others = [other for other in needed if other is not group]
+            if places[node] == places[group[0]] and not any(waits(other, group) for other in others):
+                group.append(node)
+                break
+        else:
+            groups.append([node])
+    return {frozenset(group) for group in groups}
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_groups_are_those_of_the_definition(data: st.DataObject) -> None:
+    graph = Graph("random")
+    values = [graph.add_input("x", TYPE)]
+    places: dict[Node, str] = {}
+    for index in range(data.draw(st.integers(1, 24))):
+        picks = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=3))
+        node = graph.add_node("any", [values[pick] for pick in picks], [TYPE], name=f"n{index}")
+        places[node] = data.draw(st.sampled_from("abc"))
+        values.append(node.output)
+    assert {frozenset(group) for group in group_nodes(graph, places)} == simply_grouped(graph, places)
+
+
 def test_a_chain_of_one_place_is_one_group() -> None:
     graph = Graph("chain")
     value = graph.add_input("x", TYPE)

@@ -76,9 +76,11 @@ def test_large_results_are_left_to_run_time() -> None:
         n=[5000],
         one=[1],
     )
-    step = FoldConstants(limit_elements=4000)
+    step = FoldConstants(fold_elements=4000)
     assert refused(step, graph) == (
-        "Expand 'e': its result has 4998 elements more than its inputs, and 4000 are the limit"
+        "Expand 'e': its result is too large for now: it has 4998 elements more than its inputs, "
+        "and 4000 are left of fold_elements; "
+        "to raise it, --limit fold_elements=N, or Limits(fold_elements=N) in Python"
     )
 
 

@@ -125,7 +125,7 @@ class Builder:
 
     def alias(self, value: Value, source: Value) -> None:
         """`value` has the elements of `source` in C order, under another shape."""
-        alone = source not in self._kept and len(source.users) <= 1
+        alone = source not in self._kept and source.user_count <= 1
         if value.type == source.type and source in self._pending and alone:
             self._pending[value] = self._pending.pop(source)
         elif value.type == source.type:
@@ -148,7 +148,7 @@ class Builder:
 
     def pending(self, value: Value) -> Pending | None:
         """How a value will be made, if that may still change: one node alone reads it."""
-        if value in self._kept or len(value.users) != 1:
+        if value in self._kept or value.user_count != 1:
             return None
         return self._pending.get(value)
 

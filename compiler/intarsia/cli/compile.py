@@ -19,6 +19,7 @@ from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
+    from intarsia.importer.limits import Limits
     from intarsia.passes.instruments import Timed
 
 _PRINT = "(print)"
@@ -33,6 +34,21 @@ def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]
             raise click.BadParameter(f"{text!r} is not NAME=N with a whole number N from 1", ctx, param)
         found[name] = int(size)
     return found
+
+
+def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> Limits:
+    from dataclasses import fields
+
+    from intarsia.importer.limits import Limits
+
+    names = [field.name for field in fields(Limits)]
+    found = {}
+    for text in texts:
+        name, _, size = text.rpartition("=")
+        if name not in names or not size.isdecimal():
+            raise click.BadParameter(f"{text!r} is not NAME=N; there are {', '.join(names)}", ctx, param)
+        found[name] = int(size)
+    return Limits(**found)
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
@@ -84,6 +100,14 @@ def model_options(command: Any) -> Any:
                 callback=_dimensions,
                 multiple=True,
                 help="Size of another symbolic axis; may be given again.",
+            ),
+            click.option(
+                "--limit",
+                "limits",
+                metavar="NAME=N",
+                callback=_limits,
+                multiple=True,
+                help="What the model may ask for, such as fold_work or vector_work; may be given again.",
             ),
         )
     ):
@@ -155,6 +179,7 @@ def command(
     precision: str | None,
     batch: int,
     dimensions: Mapping[str, int],
+    limits: Limits,
     output: str | None,
     calibration: str | None,
     save_calibration: str | None,
@@ -184,6 +209,7 @@ def command(
             precision=precision,
             batch=batch,
             dimensions=dimensions,
+            limits=limits,
             calibrator=calibrator,
             percentile=percentile,
             until="imported",
@@ -204,6 +230,7 @@ def command(
             "precision": precision,
             "batch": batch,
             "dimensions": dimensions,
+            "limits": limits,
             "calibrator": calibrator,
             "percentile": percentile,
             "images": _images(calibration, mean, scale, colour, fit),

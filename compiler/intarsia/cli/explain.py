@@ -14,6 +14,7 @@ from intarsia.errors import CompileError, printable
 
 if TYPE_CHECKING:
     from intarsia.driver import Lowered
+    from intarsia.importer.limits import Limits
     from intarsia.partition.explanation import Explanation
 
 
@@ -37,6 +38,7 @@ def command(
     precision: str | None,
     batch: int,
     dimensions: Mapping[str, int],
+    limits: Limits,
     everything: bool,
     rule: str | None,
     picture: str | None,
@@ -57,11 +59,20 @@ def command(
         check_place(picture, inputs=[model], overwrite=force)
     if rule is not None:
         lowered = driver.lower(
-            model, target=target, precision=precision, batch=batch, dimensions=dimensions, assume=True, until="fused"
+            model,
+            target=target,
+            precision=precision,
+            batch=batch,
+            dimensions=dimensions,
+            limits=limits,
+            assume=True,
+            until="fused",
         )
         _explain_pass(rule, lowered, as_json)
         return
-    explanation = driver.explain(model, target=target, precision=precision, batch=batch, dimensions=dimensions)
+    explanation = driver.explain(
+        model, target=target, precision=precision, batch=batch, dimensions=dimensions, limits=limits
+    )
     if picture is not None:
         save_picture(explanation, picture, overwrite=force)
     if as_json:

@@ -11,6 +11,7 @@ from intarsia.errors import CompileError, said
 from intarsia.importer.limits import Limits
 from intarsia.importer.names import listed, node_where
 from intarsia.importer.structure import check_text, nodes_below
+from intarsia.ir.budget import raising
 
 Key = tuple[str, str, str]
 
@@ -85,7 +86,7 @@ def _check_growth(model: onnx.ModelProto, functions: Mapping[Key, onnx.FunctionP
             raise CompileError(
                 where=where,
                 what=f"functions call each other more than {limits.function_depth} deep",
-                help="inline some of them, or raise Limits.function_depth",
+                help=f"inline some of them, or raise it: {raising('function_depth')}",
             )
         if key not in sizes:
             count, called = _calls(nodes_below(functions[key].node), functions)
@@ -94,9 +95,13 @@ def _check_growth(model: onnx.ModelProto, functions: Mapping[Key, onnx.FunctionP
 
     count, called = _calls(nodes_below(model.graph.node), functions)
     total = count + sum(size(key, ()) for key in called)
-    if total > limits.nodes:
-        raise CompileError(
-            where=f"function '{max(called, key=lambda key: size(key, ()))[1]}'",
-            what=f"its calls make the model grow to {total} nodes; the limit is {limits.nodes}",
-            help="if the model is meant to be so large, raise Limits.nodes",
-        )
+    for grown, limit, name in (
+        (total, limits.nodes, "nodes"),
+        (total - count, limits.function_nodes, "function_nodes"),
+    ):
+        if grown > limit:
+            raise CompileError(
+                where=f"function '{max(called, key=lambda key: size(key, ()))[1]}'",
+                what=f"its calls make the model grow to {total} nodes; the limit is {limit}",
+                help=f"if the model is meant to be so large, raise it: {raising(name)}",
+            )

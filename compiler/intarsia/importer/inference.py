@@ -18,6 +18,7 @@ from intarsia.importer.attributes import schema_of
 from intarsia.importer.limits import Limits
 from intarsia.importer.tensors import MAX_RANK
 from intarsia.importer.types import element_name, tensor_type, type_proto
+from intarsia.ir.budget import raising
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Node, Value
 from intarsia.ir.infer import infer_node
@@ -79,8 +80,8 @@ class Inference:
             raise CompileError(
                 where=where,
                 what=f"{type} would take {size_bytes} bytes; the limit is {self.limits.tensor_bytes}",
-                help="check the shapes that the model computes; if it is meant to be so large, raise "
-                "Limits.tensor_bytes",
+                help="check the shapes that the model computes; if it is meant to be so large, raise it: "
+                + raising("tensor_bytes"),
             )
 
     # ---- types

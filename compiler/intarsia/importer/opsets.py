@@ -12,6 +12,7 @@ from intarsia.importer.domains import dialect_help
 from intarsia.importer.limits import Limits
 from intarsia.importer.names import listed, near, node_where
 from intarsia.importer.structure import nodes_below
+from intarsia.ir.budget import raising
 
 OLDEST = 7
 """Before opset 7, broadcasting and many attributes meant something else."""
@@ -98,7 +99,9 @@ def check_ops(graph: onnx.GraphProto, opsets: Mapping[str, int], where: str, lim
             unknown.setdefault((domain, node.op_type), []).append(node_where(node))
     if count > limits.nodes:
         raise CompileError(
-            where=where, what=f"it has {count} nodes; the limit is {limits.nodes}", help="raise Limits.nodes"
+            where=where,
+            what=f"it has {count} nodes; the limit is {limits.nodes}",
+            help=f"if the model is meant to be so large, raise it: {raising('nodes')}",
         )
     if unknown:
         rows = [

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from intarsia.arguments import check_path
 from intarsia.errors import CompileError
 from intarsia.importer.limits import Limits
+from intarsia.ir.budget import raising
 
 _EXPORT = "export the model to ONNX and pass the .onnx file"
 _TORCH = "this is a PyTorch file: load it and write it with torch.onnx.export"
@@ -64,7 +65,7 @@ def _read_file(path: Path, where: str, limits: Limits) -> bytes:
             raise CompileError(
                 where=where,
                 what=f"it has {size_bytes} bytes; the limit is {limits.file_bytes}",
-                help="if you trust the file, raise Limits.file_bytes",
+                help=f"if you trust the file, raise it: {raising('file_bytes')}",
             )
         return path.read_bytes()
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from intarsia.dtypes import NATIVE, Array, itemsize_bytes, numpy_dtype
 from intarsia.errors import CompileError
 from intarsia.importer.limits import Limits
 from intarsia.importer.types import element_type, element_types
+from intarsia.ir.budget import raising
 
 _AGAIN = "the file is damaged or its exporter wrong; export the model again"
 _BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}
@@ -95,7 +96,7 @@ class TensorReader:
             raise CompileError(
                 where=where,
                 what=f"{dtype}{list(dims)} would take {size_bytes} bytes; the limit is {self.limits.tensor_bytes}",
-                help="if the model is meant to be so large, raise Limits.tensor_bytes",
+                help=f"if the model is meant to be so large, raise it: {raising('tensor_bytes')}",
             )
 
     def _dtype(self, tensor: onnx.TensorProto, where: str) -> str:
@@ -145,7 +146,7 @@ class TensorReader:
             raise CompileError(
                 where=where,
                 what=f"it takes {length} bytes; the limit is {self.limits.tensor_bytes}",
-                help="if you trust the file, raise Limits.tensor_bytes",
+                help=f"if you trust the file, raise it: {raising('tensor_bytes')}",
             )
         try:
             with path.open("rb") as file:

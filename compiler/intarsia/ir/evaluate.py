@@ -10,6 +10,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia.errors import FOREIGN, CompileError, RunError, said
 from intarsia.ir.activations import apply_activation
+from intarsia.ir.budget import pay
 from intarsia.ir.deadline import check
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.op import Evaluate, Op, bodies_of
@@ -22,8 +23,9 @@ def evaluate_node(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Outputs of one node, in order, after its fused activation where it has one.
 
     Ops without a row in the op table are given to onnx.reference. Raises RunError where the inputs' values, such as
-    indices out of range, cannot be computed on.
+    indices out of range, cannot be computed on, and where a budget is open (`ir.budget`) that has too little left.
     """
+    pay(node, inputs)
     op = op_of(node)
     meaning = _meaning(node, op)
     if meaning is not None:

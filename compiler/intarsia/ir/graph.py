@@ -39,6 +39,16 @@ class Value:
         return tuple(self._users)
 
     @property
+    def user_count(self) -> int:
+        """How many nodes read this value. Thousands may, so that asking for all of them takes long."""
+        return len(self._users)
+
+    @property
+    def only_user(self) -> Node | None:
+        """The node that alone reads this value; None where several do, or none."""
+        return next(iter(self._users)) if len(self._users) == 1 else None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The static shape; a programming error where it is not static."""
         return self.type.dims
@@ -352,7 +362,7 @@ class Graph:
     def erase(self, node: Node) -> None:
         """Take a node out; nobody may read its outputs any more."""
         for value in node.outputs:
-            assert value is None or (not value.users and not self.is_output(value)), f"{node.where} is still read"
+            assert value is None or (not value.user_count and not self.is_output(value)), f"{node.where} is still read"
         node.set_inputs(())
         self.nodes.remove(node)
         self._node_names.release(node.name)
@@ -368,7 +378,7 @@ class Graph:
         for node in dead:
             for value in node.outputs:
                 if value is not None:
-                    assert not value.users and not self.is_output(value), f"{node.where} is still read"
+                    assert not value.user_count and not self.is_output(value), f"{node.where} is still read"
                     self._names.release(value.name)
             self._node_names.release(node.name)
         self.nodes = [node for node in self.nodes if node not in dead]

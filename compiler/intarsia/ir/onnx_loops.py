@@ -13,6 +13,7 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 from intarsia.dtypes import ELEMENT_TYPES, Array, numpy_dtype
+from intarsia.ir.budget import pay_step
 from intarsia.ir.deadline import check
 
 
@@ -31,6 +32,7 @@ class Loop(OpRun):  # type: ignore[misc]  # onnx has no types
         count, go_on = 0, condition is None or bool(np.asarray(condition).item())
         while go_on and (limit is None or count < int(np.asarray(limit).item())):
             check()
+            pay_step("a round of Loop")
             feed = {**(context or {}), names[0]: np.array(count, np.int64), names[1]: np.array(True)}
             feed.update(zip(names[2:], state))
             results = body.run(None, feed)
@@ -65,6 +67,7 @@ class Scan(OpRun):  # type: ignore[misc]  # onnx has no types
         rounds: list[list[Array]] = [[] for _ in range(outputs)]
         for step in range(len(sources[0])):
             check()
+            pay_step("a round of Scan")
             feed = {**context, **dict(zip(body.input_names, [*state, *(source[step] for source in sources)]))}
             results = body.run(None, feed)
             state = results[:states]

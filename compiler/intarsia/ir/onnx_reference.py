@@ -14,6 +14,7 @@ import numpy as np
 
 from intarsia.dtypes import ELEMENT_NUMBERS, Array, dtype_name
 from intarsia.errors import RunError
+from intarsia.ir.budget import OverBudget, open_budget, pay, pay_step
 from intarsia.ir.deadline import LateError
 from intarsia.ir.graph import Attribute, Node, Value
 from intarsia.ir.op import CAPTURED
@@ -30,7 +31,8 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
 
     Raises RunError where onnx.reference does not know the op or cannot run it on these inputs.
     """
-    key = tuple((index, _onnx_type_key(value)) for index, value in enumerate(inputs) if value is not None)
+    types = tuple((index, _onnx_type_key(value)) for index, value in enumerate(inputs) if value is not None)
+    key = (open_budget() is not None, types)
     cached = _evaluators.get(node)
     try:
         if cached is None or cached[0] != key:
@@ -38,7 +40,7 @@ def evaluate_with_onnx(node: Node, inputs: Sequence[Array | None]) -> list[Array
             _evaluators[node] = cached
         feed = {_input_name(node, index): value for index, value in enumerate(inputs) if value is not None}
         results = cached[1].run(None, feed)
-    except LateError:
+    except (LateError, OverBudget):
         raise
     except Exception as error:  # onnx.reference raises whatever NumPy raises
         raise RunError(
@@ -98,7 +100,43 @@ def _evaluator(node: Node, inputs: Sequence[Any]) -> Any:
     model = helper.make_model(graph, opset_imports=opset_imports(node), ir_version=IR_VERSION)
     # onnx.reference knows no DequantizeLinear before opset 19, nor any Scatter: they stand inside of branches, bodies.
     old = [Scatter, *([DequantizeLinear] if not node.domain and node.opset < 19 else [])]
-    return ReferenceEvaluator(model, new_ops=[Loop, Scan, *old])
+    evaluator = ReferenceEvaluator(model, new_ops=[Loop, Scan, *old])
+    if open_budget() is not None:
+        for step in evaluator.rt_nodes_:
+            _limit_bodies(step)
+    return evaluator
+
+
+def _limit_bodies(step: Any) -> None:
+    """Let the nodes in the graphs that a step of onnx.reference carries pay for what they take."""
+    from onnx import AttributeProto
+
+    for item in step.onnx_node.attribute:
+        if item.type == AttributeProto.GRAPH:
+            for inner in getattr(step, item.name).rt_nodes_:
+                inner.run = _paying(inner)
+                _limit_bodies(inner)
+
+
+def _paying(step: Any) -> Any:
+    from onnx import AttributeProto, helper
+
+    proto, run = step.onnx_node, step.run
+    attributes = {
+        item.name: helper.get_attribute_value(item)
+        for item in proto.attribute
+        if item.type not in (AttributeProto.GRAPH, AttributeProto.TENSOR, AttributeProto.SPARSE_TENSOR)
+    }
+    opset = step.run_params["opsets"].get(proto.domain, 1)
+    node = Node(proto.op_type, proto.name or "".join(proto.output[:1]), [], attributes, opset, proto.domain)
+    node.outputs = [None] * len(proto.output)
+
+    def paying(*inputs: Any, **options: Any) -> Any:
+        pay_step(node.where)
+        pay(node, inputs)
+        return run(*inputs, **options)
+
+    return paying
 
 
 def _type_of(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import TensorType
-from intarsia.passes.context import Context
+from intarsia.passes.context import Context, Folding
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,13 @@ class Rewriter:
     taken out of the node list when the sweep ends. New nodes go to the end of the list; the sweep sorts it again.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, folding: Folding | None = None) -> None:
         self.graph = graph
         self.dead: dict[Node, None] = {}
-        self.spent_elements = 0
-        """Elements of constants made so far, for rules that keep a budget."""
+        self.folding = folding
+        """What constant folding may still spend."""
+        self.looked_at = 0
+        """Elements that rules have computed on, for those that keep a limit."""
 
     def replace(self, old: Value, new: Value) -> None:
         """Read `new` wherever `old` was read; both hold the same elements. A maker of `old` without readers goes."""
@@ -147,7 +149,7 @@ class Rewriter:
             node = stack.pop()
             if node is None or node in self.dead:
                 continue
-            if any(value is not None and (value.users or self.graph.is_output(value)) for value in node.outputs):
+            if any(value is not None and (value.user_count or self.graph.is_output(value)) for value in node.outputs):
                 continue
             self.dead[node] = None
             stack.extend(value.producer for value in node.inputs if value is not None)
@@ -190,8 +192,8 @@ class Rewrite(Pass):
         mine = {node.name: node for node in graph.nodes}
         return [Refusal(mine.get(refusal.node.name, refusal.node), refusal.reason) for refusal in refused]
 
-    def _sweep(self, graph: Graph) -> tuple[int, list[Refusal]]:
-        rewriter, changes = Rewriter(graph), 0
+    def _sweep(self, graph: Graph, rewriter: Rewriter | None = None) -> tuple[int, list[Refusal]]:
+        rewriter, changes = rewriter or Rewriter(graph), 0
         refused: list[Refusal] = []
         for node in [node for node in graph.nodes if self._looks_at(node)]:
             # A node may answer more than once: a fused Clip uncovers the next.

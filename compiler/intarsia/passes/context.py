@@ -7,10 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intarsia.ir.budget import Budget
 from intarsia.passes.calibration import RANGES_FILE, Calibration, Ranges, ranges_text, read_ranges
 
 if TYPE_CHECKING:
     from intarsia.passes.quantize.images import ImageOptions
+
+
+@dataclass
+class Folding:
+    """What is left for computing constants.
+
+    elements  by how many the results may be more than what they are made of
+    """
+
+    budget: Budget
+    elements: int
 
 
 @dataclass
@@ -22,6 +34,7 @@ class Context:
     images       how a folder of images becomes samples
     progress     called with (what, done, total)
     ranges       of activations, as the last pass that measured, read or assumed them left them
+    folding      what constant folding may still spend, all its passes together; None before the first
     """
 
     model: str = ""
@@ -29,6 +42,7 @@ class Context:
     images: ImageOptions | None = None
     progress: Callable[[str, int, int], None] | None = None
     ranges: Ranges | None = None
+    folding: Folding | None = None
 
     def files(self) -> dict[str, str]:
         """What a pass finds here and a replay needs, as text by file name."""

@@ -105,7 +105,7 @@ class Lowering:
             planes = canonical(value.shape)
             if planes is None:
                 raise _shape_error(value)
-            image = bool(value.users) and not self.graph.is_output(value)
+            image = bool(value.user_count) and not self.graph.is_output(value)
             image = image and all(
                 takes_patches(node, self.config) and node.inputs[1] is not value for node in value.users
             )
@@ -227,7 +227,7 @@ class Lowering:
                 if (
                     made is not None
                     and made.op in ("qconv", "qmatmul")
-                    and value.users == (node,)
+                    and value.only_user is node
                     and not self.graph.is_output(value)
                     and value.shape == other.shape == node.output.shape
                     and not other.is_constant

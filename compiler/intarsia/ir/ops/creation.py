@@ -83,10 +83,17 @@ CONSTANT_OF_SHAPE = Op(
 # ---- Range, EyeLike
 
 
+def _count(start: Array, limit: Array, delta: Array) -> int:
+    """How many numbers a Range has."""
+    first, last, step = (
+        float(item.reshape(())) if item.dtype.kind == "f" else int(item.reshape(())) for item in (start, limit, delta)
+    )
+    return max(math.ceil((last - first) / step), 0)
+
+
 def _range(start: Array, limit: Array, delta: Array) -> Array:
-    first, last, step = (item.reshape(())[()] for item in (start, limit, delta))
-    count = max(math.ceil((last.item() - first.item()) / step.item()), 0)
-    return np.asarray(first + np.arange(count) * step).astype(start.dtype)
+    first, step = (item.reshape(())[()] for item in (start, delta))
+    return np.asarray(first + np.arange(_count(start, limit, delta)) * step).astype(start.dtype)
 
 
 def _infer_range(node: Node, types: Types, known: Known) -> list[TensorType]:
@@ -97,7 +104,10 @@ def _infer_range(node: Node, types: Types, known: Known) -> list[TensorType]:
         return [TensorType(start.dtype, (None,))]
     if parts[2].reshape(-1)[0] == 0:
         raise refuse(node, "the step is 0", BAD_MODEL)
-    return [TensorType(start.dtype, _range(*parts).shape)]
+    try:
+        return [TensorType(start.dtype, (_count(*parts),))]
+    except (ValueError, OverflowError) as error:
+        raise refuse(node, f"nobody can count to such an end: {error}", BAD_MODEL) from error
 
 
 def _evaluate_range(node: Node, inputs: Sequence[Array | None]) -> list[Array]:

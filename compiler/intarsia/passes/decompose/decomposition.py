@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from intarsia.errors import CompileError
+from intarsia.ir.budget import spending
 from intarsia.ir.graph import Graph, Node, Value
-from intarsia.passes.base import Pass, Refusal
+from intarsia.passes.base import Outcome, Pass, Refusal
+from intarsia.passes.context import Context
 from intarsia.passes.decompose.expansions import expansion_of
 from intarsia.passes.decompose.functions import FUNCTIONS, expand_function
 from intarsia.passes.decompose.half import is_half, widened
@@ -70,6 +72,10 @@ class Decompose(Pass):
 
     def __str__(self) -> str:
         return f"{self.name}{{targets={self.targets!r}}}"
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        with spending(None if context.folding is None else context.folding.budget):
+            return Outcome(self.run(graph))
 
     def run(self, graph: Graph) -> int:
         advice = self._advice()

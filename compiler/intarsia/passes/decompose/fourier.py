@@ -7,20 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.ir.budget import pay_for
 from intarsia.ir.graph import Value
 from intarsia.passes.decompose.parts import Expansion, Parts
 from intarsia.passes.matching import integers
 
 
-def _tables(given: int, length: int, bins: int) -> tuple[Array, Array]:
+def _tables(parts: Parts, given: int, length: int, bins: int) -> tuple[Array, Array]:
     """Cosines and sines [given, bins] of a transform over `length`, of whose inputs the rest are zeros."""
+    pay_for(parts.node.where, 512 * given * bins, 40 * given * bins)
     angles = 2 * np.pi / length * (np.outer(np.arange(given), np.arange(bins)) % length)
     return np.cos(angles), np.sin(angles)
 
 
 def _transform(parts: Parts, real: Value, imaginary: Value | None, length: int, bins: int) -> tuple[Value, Value]:
     """Real and imaginary part of the transform along the last axis."""
-    even, odd = (parts.constant(table, real.dtype) for table in _tables(real.shape[-1], length, bins))
+    even, odd = (parts.constant(table, real.dtype) for table in _tables(parts, real.shape[-1], length, bins))
     first, second = parts.add("MatMul", real, even), parts.add("Neg", parts.add("MatMul", real, odd))
     if imaginary is not None:
         first = parts.add("Add", first, parts.add("MatMul", imaginary, odd))
@@ -75,6 +77,7 @@ def _stft(parts: Parts) -> Sequence[Value]:
     step = _constant(parts, 1, 1)
     length = _constant(parts, 3, x.shape[1] if window is None else window.shape[0])
     _, frames, bins, _ = node.output.shape
+    pay_for(node.where, 16 * frames * length, 8 * frames * length)
     places = parts.constant(np.arange(frames)[:, None] * step + np.arange(length), "int64")
     pieces = []
     for piece in _components(parts, x):

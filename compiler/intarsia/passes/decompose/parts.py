@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import ELEMENT_NUMBERS
+from intarsia.ir.budget import OverBudget, raising
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
@@ -146,7 +147,10 @@ Expansion = Callable[[Parts], Sequence[Value | None]]
 def expand(expansion: Expansion, node: Node) -> Expanded:
     """The parts of a node; outputs that it leaves out are not made. Raises NotMade."""
     parts = Parts(node)
-    made = list(expansion(parts))
+    try:
+        made = list(expansion(parts))
+    except OverBudget as error:
+        raise parts.refuse(error.limit, f"for its parts {error.what}; to raise it, {raising(error.limit)}") from None
     outputs = []
     for value, wanted in zip(made, node.outputs):
         if wanted is None:
@@ -166,5 +170,5 @@ def expand(expansion: Expansion, node: Node) -> Expanded:
 def _drop_dead(graph: Graph) -> None:
     """Take out nodes for outputs that the node leaves out."""
     for node in reversed(list(graph.nodes)):
-        if not any(value is not None and (value.users or graph.is_output(value)) for value in node.outputs):
+        if not any(value is not None and (value.user_count or graph.is_output(value)) for value in node.outputs):
             graph.erase_all([node])

@@ -173,7 +173,7 @@ def _product(node: Node) -> tuple[float, list[Value], list[Node]]:
             number, producer = scalar(value), value.producer
             if number is not None:
                 factor *= number if top.op == "Mul" else 1.0 / number if number else math.inf
-            elif producer is not None and _is_product(producer) and (len(value.users) == 1):
+            elif producer is not None and _is_product(producer) and value.user_count == 1:
                 if top.op == "Div" and index == 1:
                     return 1.0, [], []
                 stack.append(producer)

@@ -201,7 +201,7 @@ def _scales_before(value: Value, graph: Graph) -> _Chain:
     chain = _Chain(value, None, [], False)
     for _ in range(_FAR):
         node = plain_producer(value)
-        alone = len(value.users) == 1 and not graph.is_output(value)
+        alone = value.user_count == 1 and not graph.is_output(value)
         if node is None or not alone:
             break
         if times_constant(value) is not None and _operand(node).type == value.type:
@@ -220,7 +220,7 @@ def _scales_before(value: Value, graph: Graph) -> _Chain:
 def _scales_behind(node: Node, graph: Graph) -> list[Node]:
     found: list[Node] = []
     value = node.output
-    while len(found) < _FAR and len(value.users) == 1 and not graph.is_output(value):
+    while len(found) < _FAR and value.user_count == 1 and not graph.is_output(value):
         reader = value.users[0]
         scaled = times_constant(reader.output) if reader.outputs[0] is not None else None
         if scaled is None or scaled[0] is not value or reader.output.type != node.output.type:

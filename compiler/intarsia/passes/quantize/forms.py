@@ -10,6 +10,7 @@ from intarsia.ir.ops import OPS
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.quantize import elementwise, moves, pools, sums
+from intarsia.passes.quantize.constants import data_inputs
 from intarsia.passes.quantize.emitter import Emitter
 
 Emit = Callable[[Emitter, Node, Sequence[Value], Quantization], "list[Value] | Refused"]
@@ -82,4 +83,6 @@ def form_of(node: Node) -> Form | Refused:
         return refuse(f"it computes {node.output.dtype}, not float32")
     if any(not value.type.elements for value in floats):
         return refuse("it has a tensor without elements")
+    if not data_inputs(node):
+        return refuse("it reads constants alone, and was not computed")
     return form.check(node) or form

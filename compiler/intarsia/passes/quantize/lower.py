@@ -147,7 +147,7 @@ def remove_unread(graph: Graph, gone: set[Node]) -> None:
         unread = [
             node
             for node in graph.nodes
-            if not any(value is not None and (value.users or graph.is_output(value)) for value in node.outputs)
+            if not any(value is not None and (value.user_count or graph.is_output(value)) for value in node.outputs)
         ]
         if not unread:
             return

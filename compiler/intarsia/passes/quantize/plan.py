@@ -246,7 +246,7 @@ def _stands_apart(classes: _Classes, pad: Node, graph: Graph) -> bool:
 def _trim(classes: _Classes, node: Node, forms: dict[Node, Form]) -> None:
     """Leave flat ends out of the range in front of a table that alone reads it: a Sigmoid needs no numbers below -7."""
     value = node.input(data_inputs(node)[0])
-    if classes.members(value) == [value] and value.users == (node,) and value.producer in forms:
+    if classes.members(value) == [value] and value.only_user is node and value.producer in forms:
         if classes.root(value) in classes.fixed:
             return
         step = classes.quantization(node.output).scale

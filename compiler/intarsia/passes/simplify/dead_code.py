@@ -34,7 +34,7 @@ class EliminateDeadCode(Pass):
             op = op_of(node)
             while op is not None and op.optional_outputs and len(node.outputs) > 1:
                 last = node.outputs[-1]
-                if last is not None and (last.users or id(last) in outputs):
+                if last is not None and (last.user_count or id(last) in outputs):
                     break
                 node.outputs.pop()
                 trimmed += 1

@@ -9,12 +9,17 @@ import numpy as np
 
 from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import CompileError, RunError
+from intarsia.ir.budget import OverBudget, open_budget, raising, spending
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.facts import is_random
-from intarsia.ir.graph import Node
+from intarsia.ir.graph import Graph, Node
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import op_of
-from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse
+from intarsia.ir.work import allow, held_elements
+from intarsia.passes.base import CHANGED, Answer, Outcome, Refusal, Rewrite, Rewriter, refuse
+from intarsia.passes.context import Context, Folding
+
+_TOO_MUCH = "its result is too large for now"
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,36 @@ class FoldConstants(Rewrite):
     """Compute nodes whose inputs are all constant, and Shape and Size of values whose shape is known.
 
     keep_dequantize  leave DequantizeLinear of constants: the weights of a model with scales of its own
-    limit_elements   by how much all results together may be larger than their inputs; the rest waits for run time
+    fold_elements    by how much all results together may be larger than their inputs; the rest waits for run time
+    fold_work        multiply-adds, or what takes as long, that all of it may take
+    fold_bytes       that one node may hold while it is computed
+
+    A model that brings many constants may have more: as many elements as there are, and work and bytes for each. What
+    stays because of a limit is told in a note.
     """
 
     name: ClassVar[str] = "fold-constants"
     keep_dequantize: bool = False
-    limit_elements: int = 1 << 27
+    fold_elements: int = 1 << 24
+    fold_work: int = 1 << 33
+    fold_bytes: int = 1 << 28
+
+    def run(self, graph: Graph) -> int:
+        return self.apply(graph, Context()).changes
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        if context.folding is None:
+            context.folding = self._allowance(graph)
+        changes, changed, refused = 0, -1, list[Refusal]()
+        while changed:
+            changed, refused = self._sweep(graph, Rewriter(graph, context.folding))
+            changes += changed
+        told = (refusal for refusal in refused if refusal.reason.startswith(_TOO_MUCH))
+        return Outcome(changes, notes=tuple((item.node.name, f"waits for run time: {item.reason}") for item in told))
+
+    def _allowance(self, graph: Graph) -> Folding:
+        budget = open_budget() or allow(graph, self.fold_work, self.fold_bytes, "fold")
+        return Folding(budget, max(self.fold_elements, held_elements(graph)))
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         inputs = [value for value in node.inputs if value is not None]
@@ -50,16 +79,22 @@ class FoldConstants(Rewrite):
         if op is not None and op.grows and not all(value is None or value.type.is_static for value in node.outputs):
             return refuse("the size of its result is not known")
         static = [value.type for value in node.outputs if value is not None and value.type.is_static]
-        grown = sum(type.elements for type in static) - sum(value.type.elements for value in inputs)
-        if grown > 0 and rewriter.spent_elements + grown > self.limit_elements:
+        freed = sum(value.type.elements for value in set(inputs) if value.only_user is node)
+        grown = max(sum(type.elements for type in static) - freed, 0)
+        folding = rewriter.folding = rewriter.folding or self._allowance(rewriter.graph)
+        if grown > folding.elements:
             return refuse(
-                f"its result has {grown} elements more than its inputs, and {self.limit_elements} are the limit"
+                f"{_TOO_MUCH}: it has {grown} elements more than its inputs, "
+                f"and {folding.elements} are left of fold_elements; to raise it, {raising('fold_elements')}"
             )
-        rewriter.spent_elements += max(grown, 0)
         try:
-            results = evaluate_node(node, [None if value is None else value.data for value in node.inputs])
+            with spending(folding.budget):
+                results = evaluate_node(node, [None if value is None else value.data for value in node.inputs])
+        except OverBudget as error:
+            return refuse(f"{_TOO_MUCH}: {error.what}; to raise it, {raising(error.limit)}")
         except (CompileError, RunError) as error:
             return refuse(f"it cannot be computed: {error.what}")
+        folding.elements -= grown
         return self._become(node, results, rewriter)
 
     def _become(self, node: Node, results: list[Array], rewriter: Rewriter) -> Answer:

@@ -31,7 +31,7 @@ def _dropout(node: Node) -> Source:
     mode = node.optional_input(2)
     if mode is not None and (mode.data is None or bool(mode.data.any())):
         return refuse("its training mode is on, or not known")
-    if any(value is not None and value.users for value in node.outputs[1:]):
+    if any(value is not None and value.user_count for value in node.outputs[1:]):
         return refuse("its mask is read")
     return node.input(0)
 
@@ -79,7 +79,7 @@ def _single_output(node: Node) -> Source:
 
 
 def _window(node: Node) -> Source:
-    if any(value is not None and value.users for value in node.outputs[1:]):
+    if any(value is not None and value.user_count for value in node.outputs[1:]):
         return None
     single = set(node.attributes["kernel_shape"]) == {1} and not any(node.attributes.get("pads", ()))
     return _same_type(node) if single else None
@@ -146,7 +146,7 @@ class RemoveNoOps(Rewrite):
     ops: ClassVar[tuple[str, ...]] = tuple(_RULES)
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
-        read = node.output.users or rewriter.graph.is_output(node.output)
+        read = node.output.user_count or rewriter.graph.is_output(node.output)
         if not read or "activation" in node.attributes:
             return None
         source = _RULES[node.op](node)

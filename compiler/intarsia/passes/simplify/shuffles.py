@@ -18,6 +18,10 @@ _MOVES = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Fl
 _PICKS = ("Gather", "Slice")
 
 
+_OVERHEAD = 8192
+"""Elements in the time that NumPy takes for an op on few of them."""
+
+
 @dataclass(frozen=True)
 class MergeShuffles(Rewrite):
     """Say a chain of moves as one Gather or Slice along an axis, or as one Reshape, where it is no more than that.
@@ -25,11 +29,13 @@ class MergeShuffles(Rewrite):
     The positions that the chain moves to each place are computed by running it on 0, 1, 2, ...
 
     limit_elements  larger values are left alone
+    limit_work      elements that are looked at in all, op by op: chains that share their beginning are looked at anew
     """
 
     name: ClassVar[str] = "merge-shuffles"
     ops: ClassVar[tuple[str, ...]] = _MOVES
     limit_elements: int = 1 << 22
+    limit_work: int = 1 << 29
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         graph = rewriter.graph
@@ -46,6 +52,9 @@ class MergeShuffles(Rewrite):
             return refuse(
                 f"'{source.name}' has {source.type.elements} elements, and {self.limit_elements} are looked at"
             )
+        rewriter.looked_at += len(chain) * (source.type.elements + _OVERHEAD)
+        if rewriter.looked_at > self.limit_work:
+            return refuse(f"{self.limit_work} elements have been looked at, which is the limit")
         places = np.arange(source.type.elements, dtype=np.int64).reshape(source.shape)
         for member in chain:
             inputs: list[Array | None] = [places, *(None if v is None else v.data for v in member.inputs[1:])]
