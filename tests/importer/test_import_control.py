@@ -180,21 +180,36 @@ def test_what_a_body_cannot_do_without_onnx_is_told() -> None:
     assert not needs_onnx(node) and not is_random(node)
 
 
-def test_a_loop_over_a_sequence_stays_with_onnx() -> None:
+def test_a_loop_that_fills_a_sequence() -> None:
+    """As scripts append to lists: the sequence is carried, and one of the outer graph is read."""
     body = onnx.parser.parse_graph(
         "b (int64 i, bool o, seq(float[2]) s) => (bool o2, seq(float[2]) s2)"
-        "{ o2 = Identity (o)  s2 = SequenceInsert (s, x) }"
+        "{ o2 = Identity (o)  t = SequenceAt (given, i)  s2 = SequenceInsert (s, t) }"
     )
     model = model_of(
-        """g (int64 count, float[2] x) => (float[m,2] y) {
-             e = SequenceEmpty ()  y = ConcatFromSequence <axis = 0, new_axis = 1> (all) }"""
+        """g (int64 count, float[2] x, float[2] z) => (float[m,2] y) {
+             given = SequenceConstruct (x, z, x, z)  e = SequenceEmpty ()
+             y = ConcatFromSequence <axis = 0, new_axis = 1> (all) }"""
     )
-    model.graph.node.insert(1, helper.make_node("Loop", ["count", "", "e"], ["all"], body=body))
+    model.graph.node.insert(2, helper.make_node("Loop", ["count", "", "e"], ["all"], body=body))
     graph = import_model(model)
-    node = next(node for node in graph.nodes if node.op == "Loop")
-    assert isinstance(node.attributes["body"], bytes) and needs_onnx(node)
-    x = noise(2)
-    assert evaluate(graph, {"count": np.array(3), "x": x})[0].tolist() == np.stack([x] * 3).tolist()
+    assert not any(needs_onnx(node) for node in graph.nodes)
+    x, z = noise(2), noise(2, seed=1)
+    assert evaluate(graph, {"count": np.array(3), "x": x, "z": z})[0].tolist() == np.stack([x, z, x]).tolist()
+
+
+def test_a_branch_with_optionals_stays_with_onnx() -> None:
+    branches = {
+        name: onnx.parser.parse_graph(
+            f"b () => (float[2] {name}) {{ k = Optional (x)  {name} = OptionalGetElement (k) }}"
+        )
+        for name in ("t", "e")
+    }
+    model = model_of("g (bool c, float[2] x) => (float[2] y) { }", 18)
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branches["t"], else_branch=branches["e"])
+    model.graph.node.append(node)
+    graph = import_model(model)
+    assert isinstance(graph.nodes[0].attributes["then_branch"], bytes) and needs_onnx(graph.nodes[0])
 
 
 def test_a_body_is_kept_by_an_artifact() -> None:

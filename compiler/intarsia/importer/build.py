@@ -223,12 +223,17 @@ class Builder:
         inner.public, inner.stale = set(), self.stale
         fresh = inner.graph.fresh_name
         given = [inner.graph.add_input(fresh(item.name), type) for item, type in zip(proto.input, formal)]
+        for item, value in zip(proto.input, given):
+            if value.dtype.endswith(")"):
+                inner.inference.protos[value] = item.type
         for name in captured:
             outer = self.values[name]
             inner.values[name] = value = inner.graph.add_input(fresh(name), outer.type)
             elements = self.inference.elements(outer)
             if elements is not None:
                 inner.inference.known[value] = elements
+            if outer in self.inference.protos:
+                inner.inference.protos[value] = self.inference.protos[outer]
         inner.add_constants(proto)
         inner.values.update({item.name: value for item, value in zip(proto.input, given)})
         for node in in_order(proto, inner.values):

@@ -1,6 +1,6 @@
 """The graphs of If, Loop and Scan as graphs of ours, so that they run where there is no onnx.
 
-What holds sequences or optionals, or breaks a rule of ours, stays as ONNX's bytes: onnx.reference runs it.
+What holds optionals, or breaks a rule of ours, stays as ONNX's bytes: onnx.reference runs it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ def read_bodies(node: Node, proto: onnx.NodeProto, body: Body) -> None:
 
 
 def _is_plain(node: Node, op: Op) -> bool:
-    """Nothing but tensors goes in and out; Scan as it is since opset 9."""
+    """Tensors and sequences of them go in and out; Scan as it is since opset 9."""
     values = [value for value in (*node.inputs, *node.outputs) if value is not None]
-    return (node.op != "Scan" or node.opset > 8) and not any(value.dtype.endswith(")") for value in values)
+    return (node.op != "Scan" or node.opset > 8) and not any(_is_other(value.dtype) for value in values)
+
+
+def _is_other(dtype: str) -> bool:
+    return dtype.endswith(")") and not (dtype.startswith("sequence(") and dtype.count("(") == 1)
 
 
 def _own(node: Node) -> list[TensorType | None]:
@@ -86,7 +90,9 @@ def _slice(node: Node, type: TensorType | None, index: int) -> TensorType | None
 
 
 def _is_fitting(node: Node, graph: Graph) -> bool:
-    """The graph gives as many results as the node has outputs, all of them tensors of the outputs' types."""
+    """The graph gives as many results as the node has outputs, of their element types, and holds no optionals."""
+    if any(_is_other(value.dtype) for value in graph.values()):
+        return False
     results = [value.type for value in graph.outputs]
     if node.op == "Loop":
         results = results[1:]
