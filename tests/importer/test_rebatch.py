@@ -34,8 +34,9 @@ WRITTEN_FOR_ONE: dict[str, tuple[str, dict[str, Any]]] = {
         {"w": noise(6, 3, 3, 3)},
     ),
     "shape_arithmetic": (
-        """h = Shape (x)  n = Gather (h, zero)  k = Concat <axis = 0> (n, rest)  y = Reshape (x, k)""",
-        {"zero": np.array([0]), "rest": np.array([-1, 2])},
+        """h = Shape (x)  n = Gather (h, zero)  m = Reshape (n, one)  k = Concat <axis = 0> (m, rest)
+           y = Reshape (x, k)""",
+        {"zero": np.array(0), "one": np.array([1]), "rest": np.array([-1, 2])},
     ),
 }
 

@@ -185,3 +185,26 @@ def test_unique(seed: int, axis: int | None, ascending: int, shape: tuple[int, i
     feeds = {"x": np.random.default_rng(seed).integers(0, 3, shape).astype(np.float32)}
     attributes = {"sorted": ascending} if axis is None else {"sorted": ascending, "axis": axis}
     like_onnxruntime(one_node("Unique", feeds, 4, **attributes), feeds)
+
+
+@given(
+    seed=st.integers(0, 1 << 30),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2),
+    groups=st.sampled_from([(1, 1), (2, 1), (1, 2), (2, 4)]),
+    masked=st.booleans(),
+)
+@settings(max_examples=examples(60), deadline=None)
+def test_deform_conv(seed: int, kernel: tuple[int, int], stride: int, groups: tuple[int, int], masked: bool) -> None:
+    rng = np.random.default_rng(seed)
+    group, offset_group = groups
+    height, width = ((size + 2 - reach) // stride + 1 for size, reach in zip((6, 7), kernel))
+    taps = offset_group * kernel[0] * kernel[1]
+    feeds: dict[str, Array] = {"x": rng.standard_normal((2, 4, 6, 7)).astype(np.float32)}
+    feeds["w"] = rng.standard_normal((6, 4 // group, *kernel)).astype(np.float32)
+    feeds["offset"] = (rng.standard_normal((2, 2 * taps, height, width)) * 2).astype(np.float32)
+    feeds["b"] = rng.standard_normal(6).astype(np.float32)
+    if masked:
+        feeds["mask"] = rng.random((2, taps, height, width)).astype(np.float32)
+    attributes: dict[str, Any] = {"group": group, "offset_group": offset_group, "pads": [1, 1, 1, 1]}
+    like_onnxruntime(one_node("DeformConv", feeds, opset=19, strides=[stride, stride], **attributes), feeds)

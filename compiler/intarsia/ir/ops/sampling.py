@@ -1,8 +1,9 @@
-"""GridSample, and MaxUnpool: elements taken from, or put to, places that an input names. Shapes by onnx."""
+"""GridSample, DeformConv, MaxUnpool: elements taken from, or put to, places that an input names. Shapes by onnx."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,4 +114,49 @@ def _evaluate_max_unpool(node: Node, inputs: Sequence[Array | None]) -> list[Arr
 
 MAX_UNPOOL = Op("MaxUnpool", None, _evaluate_max_unpool, {"kernel_shape": required})
 
-OPS = (GRID_SAMPLE, MAX_UNPOOL)
+
+def _evaluate_deform_conv(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
+    """A convolution whose taps are moved by offsets [N, groups * taps * 2, *places], y first, and weighed by a mask.
+
+    What lies outside of the image is 0; between pixels it is interpolated linearly.
+    """
+    x, w, offset = wide(given(inputs, 0)), wide(given(inputs, 1)), wide(given(inputs, 2))
+    bias, mask = given_or_none(inputs, 3), given_or_none(inputs, 4)
+    attributes, sizes, kernel, places = node.attributes, x.shape[2:], w.shape[2:], offset.shape[2:]
+    rank, taps = len(kernel), math.prod(kernel)
+    strides, dilations = attributes.get("strides", (1,) * rank), attributes.get("dilations", (1,) * rank)
+    pads = attributes.get("pads", (0,) * 2 * rank)
+    groups, group = int(attributes.get("offset_group", 1)), int(attributes.get("group", 1))
+    moved = offset.reshape(x.shape[0], groups, taps, rank, *places)
+    shares = np.ones((x.shape[0], groups, taps, *places), x.dtype)
+    if mask is not None:
+        shares = shares * mask.reshape(shares.shape)
+    parts = x.reshape(x.shape[0], groups, -1, *sizes)
+    channels_last = np.moveaxis(parts, 2, -1)
+    images = np.arange(x.shape[0]).reshape(-1, 1, *(1,) * rank)
+    which = np.arange(groups).reshape(1, -1, *(1,) * rank)
+    columns = np.zeros((x.shape[0], x.shape[1], taps, *places), x.dtype)
+    for index, tap in enumerate(itertools.product(*map(range, kernel))):
+        axes = []
+        for axis in range(rank):
+            start = np.arange(places[axis]) * strides[axis] - pads[axis] + tap[axis] * dilations[axis]
+            start = start.reshape([-1 if other == axis else 1 for other in range(rank)])
+            axes.append(_taps(start.astype(x.dtype) + moved[:, :, index, axis], "linear"))
+        for chosen in itertools.product(*axes):
+            weight, picked = shares[:, :, index], []
+            for (at, share), size in zip(chosen, sizes):
+                weight = np.where((at >= 0) & (at < size), weight * share, 0)
+                picked.append(np.clip(at, 0, size - 1))
+            read = np.moveaxis(channels_last[(images, which, *picked)], -1, 2)
+            columns[:, :, index] += (weight[:, :, None] * read).reshape(columns[:, :, index].shape)
+    columns = columns.reshape(x.shape[0], group, -1, math.prod(places))
+    result = w.reshape(group, w.shape[0] // group, -1) @ columns
+    result = result.reshape(x.shape[0], w.shape[0], *places)
+    if bias is not None:
+        result = result + bias.reshape(-1, *(1,) * rank)
+    return [result.astype(given(inputs, 0).dtype, copy=False)]
+
+
+DEFORM_CONV = Op("DeformConv", None, _evaluate_deform_conv, {"group": 1, "offset_group": 1})
+
+OPS = (GRID_SAMPLE, MAX_UNPOOL, DEFORM_CONV)
