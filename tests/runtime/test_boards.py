@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 import intarsia
 from artifact_examples import evaluator_artifact, small_graph
 from intarsia.artifact import Artifact
 from intarsia.dtypes import Array
+from intarsia.importer import import_model
+from intarsia.ir.facts import needs_onnx
 from intarsia.runtime.session import load
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +83,37 @@ def test_running_imports_numpy_alone(compiled: tuple[Artifact, Array], tmp_path:
     devices = run_there(sys.executable, BLOCK + SCRIPT, *compiled, tmp_path)
     assert "simulator" in devices
     run_there(sys.executable, BLOCK + SCRIPT, evaluator_artifact(small_graph()), random_images(), tmp_path)
+    run_there(sys.executable, BLOCK + SCRIPT, *tail_of_a_detector(), tmp_path)
+
+
+TAIL = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,24] x) => (float[k] y) {
+  rows = Reshape (x, four)  p = Sigmoid (rows)  boxes = Unsqueeze (p, zero)  s = ReduceMax <axes = [1]> (p)
+  scores = Reshape (s, row)  picked = NonMaxSuppression (boxes, scores, most, limit)
+  flat = Reshape (picked, all)  u = Unique <sorted = 0> (flat)  uf = Cast <to = 1> (u)
+  image = Reshape (x, square)  ends = Slice (p, zero, two)  batch = Cast <to = 7> (pair)
+  r = RoiAlign <output_height = 2, output_width = 2> (image, ends, batch)
+  g0 = Reshape (p, grid)  g = GridSample (image, g0)
+  m = ReduceMean <keepdims = 0> (g)  c = Less (m, half)
+  z = If (c) <then_branch = t () => (float[j] a) { a = Loop (most, , uf) <body =
+                b (int64 i, bool o, float[l] v) => (bool o2, float[l2] v2)
+                { o2 = Identity (o)  v2 = Concat <axis = 0> (v, uf) }> },
+              else_branch = e () => (float[j] d) { d = Neg (uf) }>
+  rf = Reshape (r, all)  y = Concat <axis = 0> (z, rf)
+}"""
+
+
+def tail_of_a_detector() -> tuple[Artifact, Array]:
+    """Control flow and what detectors end with, all of it for the evaluator."""
+    model = onnx.parser.parse_model(TAIL)
+    whole = {"four": [-1, 4], "zero": [0], "two": [2], "row": [1, 1, -1], "all": [-1], "square": [1, 2, 3, 4]}
+    for name, numbers in {**whole, "grid": [1, 3, 4, 2], "most": 3}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(numbers, np.int64), name))
+    for name, number in {"limit": 0.5, "half": 0.5, "pair": [0.0, 0.0]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(number, np.float32), name))
+    graph = import_model(model)
+    assert not any(needs_onnx(node) for node in graph.nodes)
+    x = np.random.default_rng(1).standard_normal((1, 24)).astype(np.float32)
+    return evaluator_artifact(graph), x
 
 
 def board_python() -> str:
@@ -118,5 +153,6 @@ def test_artifacts_run_on_what_a_board_has(board: str, compiled: tuple[Artifact,
     version = subprocess.run([board, "-c", "import numpy; print(numpy.__version__)"], capture_output=True, text=True)
     assert version.stdout.strip() == "1.21.6"
     run_there(board, SCRIPT, evaluator_artifact(small_graph()), random_images(), tmp_path, PYTHONPATH="")
+    run_there(board, SCRIPT, *tail_of_a_detector(), tmp_path, PYTHONPATH="")
     devices = run_there(board, SCRIPT, *compiled, tmp_path, PYTHONPATH="")
     assert {"cpu", "pynq", "simulator"} <= set(devices.strip().split(","))
