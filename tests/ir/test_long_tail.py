@@ -21,7 +21,7 @@ from intarsia.errors import RunError
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate, evaluate_node
 from intarsia.ir.facts import needs_onnx
-from intarsia.ir.ops import LONG_TAIL
+from intarsia.ir.ops import LONG_TAIL, detection
 
 OWN = sorted(name for name, row in LONG_TAIL.items() if row.evaluate is not None)
 
@@ -94,6 +94,7 @@ def like_onnxruntime(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Ar
     overlap=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     least=st.sampled_from([None, -1.0, 0.0, 0.5]),
     scalars=st.booleans(),
+    block=st.sampled_from([4, 512]),
 )
 @settings(max_examples=examples(150), deadline=None)
 def test_non_max_suppression(
@@ -107,6 +108,7 @@ def test_non_max_suppression(
     overlap: float,
     least: float | None,
     scalars: bool,
+    block: int,
 ) -> None:
     """Equal scores, boxes without area, flipped corners, limits of rank 0 and 1, known at run time alone."""
     rng = np.random.default_rng(seed)
@@ -119,7 +121,9 @@ def test_non_max_suppression(
     feeds["overlap"] = np.full(shape, overlap, np.float32)
     if least is not None:
         feeds["least"] = np.full(shape, least, np.float32)
-    like_onnxruntime(one_node("NonMaxSuppression", feeds, center_point_box=centred), feeds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection, "_BLOCK", block)
+        like_onnxruntime(one_node("NonMaxSuppression", feeds, center_point_box=centred), feeds)
 
 
 def test_limits_of_several_elements_are_refused() -> None:

@@ -150,9 +150,13 @@ def _index_sizes(node: Node, arrays: Sequence[Array]) -> list[int]:
 
 
 def _pairs(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
-    """Every box with every other one."""
-    boxes, classes = (arrays[0].shape[1], math.prod(arrays[1].shape[:2])) if len(arrays) > 1 else (arrays[0].size, 1)
-    return boxes * boxes * classes * 100, 0
+    """Every box that is picked with every other one, a dozen steps of NumPy each; the third input bounds the picks."""
+    if len(arrays) < 2:
+        return 0, 0
+    boxes, classes = arrays[0].shape[1], math.prod(arrays[1].shape[:2])
+    whole = len(arrays) > 2 and arrays[2].dtype.kind in "iu" and arrays[2].size == 1
+    picks = min(max(int(arrays[2].reshape(-1)[0]), 0), boxes) if whole else boxes
+    return _EACH * 12 * classes * (picks + 1) * boxes + classes * picks * STEP // 30, 0
 
 
 def _attention(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from intarsia.dtypes import Array, numpy_dtype
 from intarsia.errors import RunError
+from intarsia.ir.budget import pay_step
+from intarsia.ir.deadline import check
 from intarsia.ir.graph import Graph, Node
 from intarsia.ir.op import CAPTURED, Op, Run
 from intarsia.ir.ops.rules import given, given_or_none
@@ -43,6 +45,7 @@ def _run_loop(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
     last = None if limit is None else int(_one(node, limit, "number of rounds"))
     count, go_on = 0, condition is None or bool(_one(node, condition, "condition"))
     while go_on and (last is None or count < last):
+        _begin(node)
         results = run(body, [np.array(count, np.int64), np.array(True), *state, *captured])
         go_on = bool(_one(node, results[0], "condition"))
         state = results[1 : 1 + len(state)]
@@ -67,6 +70,7 @@ def _run_scan(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
         raise RunError(where=node.where, what=f"the tensors that it scans have {sorted(lengths)} entries", help=_HELP)
     rounds: list[list[Array]] = [[] for _ in body.outputs[states:]]
     for step in range(len(sources[0])):
+        _begin(node)
         results = run(body, [*state, *(np.asarray(source[step]) for source in sources), *captured])
         state = results[:states]
         for gathered, result in zip(rounds, results[states:]):
@@ -78,6 +82,12 @@ def _run_scan(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
             stack = stack[::-1]
         stacks.append(np.moveaxis(stack, 0, _entry(node, "scan_output_axes", index)))
     return [*state, *stacks]
+
+
+def _begin(node: Node) -> None:
+    """A round of a loop: it may do nothing, and there may be any number of them."""
+    check()
+    pay_step(node.where)
 
 
 def _entry(node: Node, name: str, index: int) -> int:

@@ -13,6 +13,9 @@ from intarsia.ir.graph import Node
 from intarsia.ir.op import Op, attribute, required
 from intarsia.ir.ops.rules import given, given_or_none
 
+_BLOCK = 512
+"""Boxes that suppression looks at together."""
+
 # ---- NonMaxSuppression
 
 
@@ -44,14 +47,25 @@ def _evaluate_non_max_suppression(node: Node, inputs: Sequence[Array | None]) ->
             waiting = np.argsort(-row, kind="stable")
             if least is not None:
                 waiting = waiting[row[waiting] > least]
-            count = 0
-            while len(waiting) and most is not None and count < most:
-                best, waiting = waiting[0], waiting[1:]
-                picked.append((batch, kind, int(best)))
-                count += 1
-                shared = _overlaps(ends[best], ends[waiting])
-                waiting = waiting[~(shared > (0 if overlap is None else overlap))]
+            chosen = _suppressed(ends, waiting, 0 if most is None else int(most), 0 if overlap is None else overlap)
+            picked += [(batch, kind, box) for box in chosen]
     return [np.array(picked, np.int64).reshape(-1, 3)]
+
+
+def _suppressed(ends: Array, order: Array, most: int, overlap: Any) -> list[int]:
+    """Boxes in this order, at most so many, without those that overlap one before by more than the limit."""
+    chosen: list[int] = []
+    for begin in range(0, len(order), _BLOCK):  # mostly the first of the order fill the list
+        waiting = order[begin : begin + _BLOCK]
+        for best in chosen:
+            waiting = waiting[~(_overlaps(ends[best], ends[waiting]) > overlap)]
+        while len(waiting) and len(chosen) < most:
+            chosen.append(int(waiting[0]))
+            waiting = waiting[1:]
+            waiting = waiting[~(_overlaps(ends[chosen[-1]], ends[waiting]) > overlap)]
+        if len(chosen) >= most:
+            break
+    return chosen
 
 
 def _ends(boxes: Array, centred: bool) -> Array:
