@@ -95,6 +95,17 @@ def test_refused(case: str, golden: Callable[[str], None]) -> None:
     golden(f"{caught.value}\n")
 
 
+@pytest.mark.parametrize("options", [{"dimensions": {"N": 4}}, {"shapes": {"x": (4, 6, 2)}}, {"batch": 4}])
+def test_the_reshape_is_named_however_the_batch_is_said(options: dict[str, Any]) -> None:
+    text, arrays = REFUSED["open-and-fixed"]
+    model = model_of(f"g {text}", **arrays)
+    with pytest.raises(CompileError, match=r"Reshape 'r': its shape \[1, -1\] fixes .* a batch of 4"):
+        import_model(model, **options)
+    broken = model_of("g (float[N,6] x) => (y) { y = MatMul (x, w) }", w=noise(5, 3))
+    with pytest.raises(CompileError, match=r"^MatMul 'y': float32"):
+        import_model(broken, dimensions={"N": 4})
+
+
 def test_what_a_graph_says_for_a_batch_is_taken() -> None:
     """A first size of 1 that nothing else contradicts is what the model says, however odd."""
     model = model_of("g (float[N,6] x) => (y) { y = Reshape (x, s) }", s=np.array([1, -1]))

@@ -64,16 +64,18 @@ def build_graph(
     """What `intarsia.importer.import_model` says."""
     proto, where, folder = read_model(model, limits)
 
-    def build(batch: int, told: list[tuple[str, str]] | None = None) -> tuple[Graph, Batch]:
-        return _build(proto, where, folder, limits, InputShapes(batch, shapes, dimensions, values), told)
+    bound = InputShapes(batch, shapes, dimensions, values)
+
+    def alone() -> Graph:
+        return _build(proto, where, folder, limits, bound.of_one_row(proto.graph.input), None)[0]
 
     try:
-        graph, rows = build(batch, notes)
+        graph, rows = _build(proto, where, folder, limits, bound, notes)
         if rows.assumed:
-            check_rows(graph, build(1)[0], batch)
+            check_rows(graph, alone(), batch)
         return graph
     except BatchError as error:
-        raise error.rows.explained(error.error, _is_read(build)) from error.error
+        raise error.rows.explained(error.error, _is_read(alone)) from error.error
     except UnicodeDecodeError as error:
         raise CompileError(
             where=where,
@@ -97,10 +99,10 @@ class BatchError(Exception):
         self.rows = rows
 
 
-def _is_read(build: Callable[[int], tuple[Graph, Batch]]) -> bool:
-    """Whether the model is read with a batch of 1."""
+def _is_read(alone: Callable[[], Graph]) -> bool:
+    """Whether the model is read for one row."""
     try:
-        build(1)
+        alone()
     except CompileError:
         return False
     return True
@@ -128,7 +130,7 @@ def _build(
             builder.add(node)
         builder.add_outputs()
     except CompileError as error:
-        if bound.batch == 1:
+        if builder.rows.size == 1:
             raise
         raise BatchError(error, builder.rows) from error
     if notes is not None and builder.stale:
@@ -176,7 +178,7 @@ class Builder:
             self._initializer(name, data)
         inputs = [value for value in inputs if value.name not in self.values]
         types = bound.types(inputs)
-        self.rows = Batch(bound.batch, bound.rebatched)
+        self.rows = Batch(bound.rows, bound.rebatched)
         for value, type in zip(inputs, types):
             self.values[value.name] = self.graph.add_input(value.name, type)
             if type.dtype.endswith(")"):

@@ -23,6 +23,7 @@ class InputShapes:
     dimensions  sizes by symbolic name
     values      elements by input name
     rebatched   True once sizes of 1 that the model writes at the front of its inputs were made those of the batch
+    rows        the size that open first axes have got, by the batch, a name or a shape
     overrules   True once a given shape contradicts a declared one, so that sizes declared further on are stale
     """
 
@@ -39,6 +40,7 @@ class InputShapes:
         self.dimensions = dict(dimensions)
         self.overrules = False
         self.rebatched = False
+        self.rows = batch
         self._bound = False
 
     def constants(self, inputs: Sequence[onnx.ValueInfoProto]) -> dict[str, Array]:
@@ -73,6 +75,8 @@ class InputShapes:
         for value in inputs:
             self._bind_first_axis(value)
         types = [self._type(value) for value in inputs]
+        rows = {type.shape[0] for value, type in zip(inputs, types) if type.shape and _is_open_first(value)}
+        self.rows = next(iter(rows)) or 1 if len(rows) == 1 else self.batch
         if self.batch == 1 or self._bound or self.shapes:
             return types
         other = next((index for index, type in enumerate(types) if not type.shape or type.shape[0] != 1), None)
@@ -86,6 +90,13 @@ class InputShapes:
             )
         self.rebatched = self.overrules = True
         return [TensorType(type.dtype, (self.batch, *(type.shape or ())[1:])) for type in types]
+
+    def of_one_row(self, inputs: Sequence[onnx.ValueInfoProto]) -> InputShapes:
+        """The same, with a size of 1 for first axes that are open."""
+        first = {value.name: _sizes(value)[0].dim_param for value in inputs if _is_open_first(value)}
+        shapes = {name: (1, *shape[1:]) if name in first else shape for name, shape in self.shapes.items()}
+        dimensions = {name: size for name, size in self.dimensions.items() if name not in first.values()}
+        return InputShapes(1, shapes, dimensions, self.values)
 
     def _check_arguments(self, inputs: Sequence[onnx.ValueInfoProto]) -> None:
         if self.batch < 1:
@@ -105,7 +116,7 @@ class InputShapes:
 
     def _bind_first_axis(self, value: onnx.ValueInfoProto) -> None:
         sizes = _sizes(value)
-        if sizes and _is_open(sizes[0]) and value.name not in self.shapes:
+        if _is_open_first(value) and value.name not in self.shapes:
             self._bound = True
             if sizes[0].dim_param:
                 self.dimensions.setdefault(sizes[0].dim_param, self.batch)
@@ -169,6 +180,12 @@ def _check_name(name: str, names: Collection[str], where: str) -> None:
 def _is_open(size: onnx.TensorShapeProto.Dimension) -> bool:
     """True for a symbol, for nothing, and for a negative number, which some exporters write instead."""
     return not size.HasField("dim_value") or size.dim_value < 0
+
+
+def _is_open_first(value: onnx.ValueInfoProto) -> bool:
+    """Whether an input has a first size, and leaves it open."""
+    sizes = _sizes(value)
+    return len(sizes) > 0 and _is_open(sizes[0])
 
 
 def _sizes(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
