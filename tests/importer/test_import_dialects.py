@@ -181,13 +181,12 @@ def test_what_has_no_form_is_refused_with_the_way_out(op: str, bits: float) -> N
     assert f"{QUANT}.{op}" in caught.value.what and "QCDQ" in caught.value.help
 
 
+SAVE = "save the model without onnxruntime's graph optimization (graph_optimization_level = ORT_DISABLE_ALL)"
 HELPS = {
-    "NhwcConv": "save the model without onnxruntime's graph optimization",
-    "QLinearReduceSum": "save the model without onnxruntime's graph optimization; quantize with quant_format=QDQ",
-    "QAttention": "save the model without onnxruntime's graph optimization; quantize with quantize_static and "
-    "quant_format=QDQ",
-    "DynamicQuantizeLSTM": "save the model without onnxruntime's graph optimization; quantize with quantize_static and "
-    "quant_format=QDQ",
+    "NhwcConv": f"{SAVE}, or give the model from before its transformers optimizer",
+    "QLinearReduceSum": f"{SAVE}; quantize with quant_format=QDQ",
+    "QAttention": f"{SAVE}; quantize with quantize_static and quant_format=QDQ",
+    "DynamicQuantizeLSTM": f"{SAVE}; quantize with quantize_static and quant_format=QDQ",
     "MatMulNBits": "write few-bit weights as DequantizeLinear, quant_format=QDQ of its MatMulNBitsQuantizer",
 }
 

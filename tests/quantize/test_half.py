@@ -243,3 +243,15 @@ def test_integers_between_casts_are_compared_without_tolerance(half: str) -> Non
     proto = model("throughout", half)
     made = intarsia.compile_model(proto, target="cpu", precision="int8", calibration=np.concatenate(samples(proto)))
     assert {entry.absolute_tolerance for entry in made.contents.vectors} == {0.0}
+
+
+def test_an_opset_that_knows_no_bfloat16_is_named() -> None:
+    """Exporters write bfloat16 for opsets in which an op does not take it yet."""
+    proto = model("throughout", "bfloat16")
+    proto.opset_import[0].version = 18
+    with pytest.raises(CompileError) as refused:
+        import_model(proto)
+    assert refused.value.what == "its input 0 (X) 'x' is bfloat16"
+    assert refused.value.help == (
+        "it takes float16, float32, float64; put a Cast in front of it, or export for opset 22, which takes it"
+    )

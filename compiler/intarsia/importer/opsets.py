@@ -19,6 +19,7 @@ OLDEST = 7
 
 _BY_DYNAMIC_QUANTIZER = ("QAttention", "QEmbedLayerNormalization", "MatMulIntegerToFloat")
 _BY_QUANTIZER = ("QGemm", "QMoE", "NhwcMaxPool")
+_UNOPTIMIZED = "save the model without onnxruntime's graph optimization (graph_optimization_level = ORT_DISABLE_ALL)"
 _KNOWN_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 
 
@@ -157,8 +158,9 @@ def _help_of_microsoft(ops: Sequence[str]) -> str:
         ways.append("quantize with quantize_static and quant_format=QDQ")
     elif any(op.startswith("QLinear") or op in _BY_QUANTIZER for op in ops):
         ways.append("quantize with quant_format=QDQ")
-    if len(ways) < 1 or not all("NBits" in op or "BlockQuantized" in op for op in ops):
-        ways.insert(0, "save the model without onnxruntime's graph optimization")
+    if not all("NBits" in op or "BlockQuantized" in op for op in ops):
+        optimized = "" if ways else ", or give the model from before its transformers optimizer"
+        ways.insert(0, _UNOPTIMIZED + optimized)
     return f"com.microsoft is onnxruntime's own: {'; '.join(ways)}"
 
 

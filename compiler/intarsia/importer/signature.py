@@ -103,17 +103,31 @@ def check_signature(proto: onnx.NodeProto, opset: int, domain: str, inputs: Sequ
                     help=f"{proto.op_type} cannot do without it; export the model again",
                 )
             continue
-        _check_type(where, index, formal, value, bound)
+        if value.type.dtype not in formal.dtypes:
+            later = _first_opset(proto.op_type, opset, domain, index, value.type.dtype)
+            way = "put a Cast in front of it" + (f", or export for opset {later}, which takes it" if later else "")
+            raise CompileError(
+                where=where,
+                what=f"its input {index} ({formal.name}) '{value.name}' is {value.type.dtype}",
+                help=f"it takes {listed(sorted(formal.dtypes), 12)}; {way}",
+            )
+        _check_alike(where, formal, value, bound)
 
 
-def _check_type(where: str, index: int, formal: _Formal, value: Value, bound: dict[str, tuple[str, str]]) -> None:
+def _first_opset(op: str, opset: int, domain: str, index: int, dtype: str) -> int | None:
+    """The first opset behind `opset` in which an op takes an element type at an input, or None."""
+    for later in range(opset + 1, onnx.defs.onnx_opset_version() + 1) if not domain else ():
+        schema = schema_of(op, later, domain)
+        if schema is None or schema.since_version <= opset or not schema.inputs:
+            continue
+        formals = _formals(op, later, domain)
+        if dtype in formals[min(index, len(formals) - 1)].dtypes:
+            return later
+    return None
+
+
+def _check_alike(where: str, formal: _Formal, value: Value, bound: dict[str, tuple[str, str]]) -> None:
     dtype = value.type.dtype
-    if dtype not in formal.dtypes:
-        raise CompileError(
-            where=where,
-            what=f"its input {index} ({formal.name}) '{value.name}' is {dtype}",
-            help=f"it takes {listed(sorted(formal.dtypes), 12)}; put a Cast in front of it",
-        )
     if "(" in formal.symbol or (formal.variadic and not formal.alike):
         return
     name, first = bound.setdefault(formal.symbol, (value.name, dtype))

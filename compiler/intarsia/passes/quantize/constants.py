@@ -58,8 +58,8 @@ def weight_of(value: Value, axis: int) -> Weight | Refused:
         return quantize_weight(value.data, axis)
     integers = node.input(0).data
     channels = value.shape[axis]
-    scales = _parameter(node, 1, axis, channels)
-    zeros = _parameter(node, 2, axis, channels)
+    scales = parameter_of(node, 1, axis, channels)
+    zeros = parameter_of(node, 2, axis, channels)
     assert integers is not None
     if integers.dtype.name not in _WEIGHT_TYPES:
         return refuse(f"its weights are {integers.dtype.name}; integers of up to 8 bits have an integer form")
@@ -92,7 +92,7 @@ def _foreign_scales(node: Node) -> str:
     return "its weights have scales that do not belong to output channels: quantize them with one for each of these"
 
 
-def _parameter(node: Node, index: int, axis: int, channels: int) -> Array | None:
+def parameter_of(node: Node, index: int, axis: int, channels: int) -> Array | None:
     """Scale or zero point of a DequantizeLinear for each channel [M], or None where it runs along another axis."""
     value = node.optional_input(index)
     if value is None:

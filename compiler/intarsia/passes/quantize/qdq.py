@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,9 +23,11 @@ from intarsia.passes.quantize.forms import form_of
 from intarsia.passes.quantize.lower import add_quantize, finish, settle, with_reasons
 from intarsia.passes.quantize.qlinear import expand_qlinear
 from intarsia.passes.quantize.split import CLAMPS, split_activations
+from intarsia.passes.quantize.words import is_word, lower_words
 
 _SCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul")
 
+_WORDS = "its integers have 16 bits, which the CPU computes; the overlay takes 8"
 _DERIVED = "the model gives its output no scale: without calibration data it is derived from what stands around it,"
 """What the user is told of such an edge; its quantization follows."""
 
@@ -69,6 +71,7 @@ def _misses_scales(graph: Graph) -> bool:
     """Whether `lower_qdq` would have to derive a range, or leave a product float for want of one."""
     twin = graph.copy()
     expand_qlinear(twin)
+    lower_words(twin)
     split_activations(twin, integer_values(twin))
     edges = edge_scales(twin)
     return bool(edges.derived or edges.left)
@@ -98,8 +101,10 @@ def lower_qdq(graph: Graph, ranges: Ranges | None = None) -> Outcome:
     outputs stay int8; uint8 ones stay uint8, with a table behind or before them that moves bytes by 128.
     """
     expand_qlinear(graph)
+    words = lower_words(graph)
     split_activations(graph, integer_values(graph))
-    return _Lowering(graph, edge_scales(graph, ranges), ranges is not None).run()
+    outcome = _Lowering(graph, edge_scales(graph, ranges), ranges is not None).run()
+    return replace(outcome, changes=outcome.changes + words)
 
 
 class _Lowering:
@@ -139,7 +144,7 @@ class _Lowering:
     def _dequantize(self, node: Node) -> None:
         of, source = scalar_quantization(node), node.input(0)
         if of is None:
-            self._refuse(node, "it has not one scale for 8-bit integers")
+            self._refuse(node, _WORDS if is_word(node) else "it has not one scale for 8-bit integers")
             return
         twin = source if source.dtype == "int8" else self._as_signed(source)
         if twin.quantization is None:
@@ -153,7 +158,7 @@ class _Lowering:
     def _quantize(self, node: Node) -> None:
         target = scalar_quantization(node)
         if target is None:
-            self._refuse(node, "it has not one scale for 8-bit integers")
+            self._refuse(node, _WORDS if is_word(node) else "it has not one scale for 8-bit integers")
             return
         twin = self._quantized(node, target)
         if isinstance(twin, Refused):
