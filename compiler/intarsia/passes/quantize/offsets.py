@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from intarsia.dtypes import Array
+from intarsia.dtypes import FLOATING, Array
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.matching import OPSET, constant
@@ -111,7 +111,7 @@ class _Offsets:
         if output is None:
             return False
         if output.name not in self.ranges.bounds:
-            return output.dtype != "float32"  # a comparison, or the place of the largest
+            return output.dtype not in FLOATING  # a comparison, or the place of the largest
         reach = _span(*self.ranges.bounds[output.name])
         if node.op in ("Add", "Sub", "Mul") and reach > 0.0:
             other = node.input(1) if value is node.input(0) else node.input(0)
@@ -152,8 +152,8 @@ class _Offsets:
                 self.wanting.add(value)
 
     def _is_wanting(self, value: Value) -> bool:
-        far = self.graph.is_output(value) and self._distance(value) >= FAR_RESULT
-        return far or any(self._wants(user, value) for user in value.users)
+        given = self.graph.is_output(value) or any(user.op == "Cast" for user in value.users)
+        return (given and self._distance(value) >= FAR_RESULT) or any(self._wants(user, value) for user in value.users)
 
     def _wants(self, node: Node, value: Value) -> bool:
         if node.op in _PRODUCTS and node not in self.floating:
