@@ -58,6 +58,47 @@ def normalized(net: Floats) -> Value:
     return net.node("LayerNormalization", [far, ones], "n", axis=-1, epsilon=1e-5)
 
 
+def gate_less_its_half(net: Floats) -> Value:
+    small = net.node("Mul", [net.conv(net.x, 8, 3, "a"), net.constant("k", 0.01)], "small")
+    gate = net.node("Sigmoid", [small], "gate")
+    weight = net.normal(4, 8, 1, 1, scale=30.0)
+    return one_by_one(net, gate, weight - weight.mean(axis=1, keepdims=True))
+
+
+def less_its_mean(net: Floats) -> Value:
+    mean = net.node("ReduceMean", [net.x, net.constant("axes", [2, 3], "int64")], "mean", keepdims=1)
+    return net.conv(net.node("Sub", [net.x, mean], "s"), 8, 3, "a")
+
+
+def pooled(net: Floats) -> Value:
+    attributes = {"kernel_shape": (2, 2), "strides": (2, 2), "pads": (0,) * 4}
+    pool = net.node("AveragePool", [net.x], "p", **attributes)
+    return net.conv(net.node("Sub", [pool, net.constant("m", 1.095)], "s"), 8, 3, "a")
+
+
+def joined(net: Floats) -> Value:
+    attributes = {"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1,) * 4, "dilations": (1, 1)}
+    both = net.node("Concat", [net.x, net.node("MaxPool", [net.x], "p", **attributes)], "c", axis=1)
+    return net.conv(net.node("Sub", [both, net.constant("m", 1.095)], "s"), 8, 3, "a")
+
+
+def one_by_one(net: Floats, x: Value, weight: Array) -> Value:
+    attributes = {"kernel_shape": (1, 1), "strides": (1, 1), "pads": (0,) * 4, "dilations": (1, 1), "group": 1}
+    return net.node(
+        "Conv", [x, net.constant("w", weight), net.constant("b", net.normal(len(weight)))], "y", **attributes
+    )
+
+
+def between_products(net: Floats) -> Value:
+    """A convolution whose results lie about 100, which Relu leaves alone, and one whose weights take that away."""
+    first, weight = net.conv(net.node("Sub", [net.x, net.constant("m", 1.095)], "s"), 8, 3, "a"), net.normal(4, 8, 1, 1)
+    conv = first.producer
+    assert conv is not None
+    conv.set_inputs([*conv.inputs[:2], net.constant("far", np.full(8, 100.0))])
+    conv.attributes["activation"], conv.attributes["activation_arguments"] = "Relu", ()
+    return one_by_one(net, first, weight - weight.mean(axis=1, keepdims=True))
+
+
 CASES: dict[str, tuple[Build, list[str]]] = {
     "subtracted": (subtracted, ["Sub", "quantize", "qconv", "dequantize"]),
     "scaled and subtracted": (scaled_and_subtracted, ["Mul", "Sub", "quantize", "qconv", "dequantize"]),
@@ -65,6 +106,14 @@ CASES: dict[str, tuple[Build, list[str]]] = {
     "batch norm": (batch_norm, ["BatchNormalization", "quantize", "qconv", "dequantize"]),
     "a convolution without padding": (plain_conv, ["Sub", "quantize", "qconv", "dequantize"]),
     "a matrix": (dense, ["Flatten", "Sub", "quantize", "qmatmul", "dequantize"]),
+    "a gate less its half": (
+        gate_less_its_half,
+        ["quantize", "qconv", "lookup", "dequantize", "Sigmoid", "Sub", "quantize", "qconv", "dequantize"],
+    ),
+    "less its mean": (less_its_mean, ["ReduceMean", "Sub", "quantize", "qconv", "dequantize"]),
+    "pooled": (pooled, ["AveragePool", "Sub", "quantize", "qconv", "dequantize"]),
+    "joined": (joined, ["MaxPool", "Concat", "Sub", "quantize", "qconv", "dequantize"]),
+    "between products": (between_products, ["Sub", "quantize", "qconv", "qconv", "dequantize"]),
     "normalized": (normalized, ["Sub", "quantize", "qconv", "dequantize", "Add", "LayerNormalization"]),
 }
 

@@ -232,9 +232,9 @@ def _scales_behind(node: Node, graph: Graph) -> list[Node]:
 
 def _reaches_softmax(value: Value, graph: Graph) -> bool:
     for _ in range(_FAR):
-        if len(value.users) != 1 or graph.is_output(value):
+        reader = value.only_user
+        if reader is None or graph.is_output(value):
             return False
-        reader = value.users[0]
         if reader.op == "Softmax":
             return True
         if reader.op not in _TO_SOFTMAX:

@@ -96,10 +96,10 @@ def _scaled(node: Node, rewriter: Rewriter) -> Answer:
 
 def _grouped(node: Node, rewriter: Rewriter) -> Answer:
     """Groups of any number of axes between Reshapes, as groups of three."""
-    graph, before, readers = rewriter.graph, plain_producer(node.input(0)), node.output.users
-    if before is None or before.op != "Reshape" or len(readers) != 1 or graph.is_output(node.output):
+    graph, before, behind = rewriter.graph, plain_producer(node.input(0)), node.output.only_user
+    if before is None or before.op != "Reshape" or behind is None or graph.is_output(node.output):
         return None
-    behind, x, source = readers[0], node.input(0), before.input(0)
+    x, source = node.input(0), before.input(0)
     if behind.op != "Reshape" or not source.type.is_static or behind.output.type != source.type:
         return None
     if x.type.rank < 3 or source.type.rank < 3 or x.shape[0] != source.shape[0] or source.shape[1] % x.shape[1]:

@@ -107,7 +107,7 @@ class FuseNormParameters(Rewrite):
             return None
         (made, data), norm = pair, plain_producer(pair[0])
         if norm is not None and norm.op == "Transpose" and data.ndim <= made.type.rank:
-            if made.users != (node,) or rewriter.graph.is_output(made):
+            if made.only_user is not node or rewriter.graph.is_output(made):
                 return None
             order = tuple(int(axis) for axis in np.argsort(permutation(norm)))
             data, norm = _in_order(data, len(order), order), plain_producer(norm.input(0))
@@ -117,11 +117,11 @@ class FuseNormParameters(Rewrite):
         shift = None if bias is None else bias.data
         if scale is None or (bias is not None and shift is None) or not x.type.is_static:
             return None
-        if len([value for value in norm.outputs if value is not None]) > 1 or len(norm.output.users) != 1:
+        if len([value for value in norm.outputs if value is not None]) > 1 or norm.output.user_count != 1:
             return None
         if (
             rewriter.graph.is_output(norm.output)
-            or made.users != (node,)
+            or made.only_user is not node
             or (node.op == "Add" and norm.op == "RMSNormalization")
         ):
             return None

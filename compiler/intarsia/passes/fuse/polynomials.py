@@ -88,7 +88,10 @@ def seen_elsewhere(graph: Graph, nodes: Sequence[Node], top: Node) -> str | None
     for node in nodes:
         if graph.is_output(node.output):
             return f"{node.where} must stay: its value '{node.output.name}' is an output of the model"
-        for user in node.output.users:
+        # More readers than there are nodes inside need no list of them: one is outside.
+        for user in node.output.users if node.output.user_count <= len(inside) else (None,):
+            if user is None:
+                return f"{node.where} must stay: its value '{node.output.name}' is also read by others"
             if user not in inside:
                 return f"{node.where} must stay: its value '{node.output.name}' is also read by {user.where}"
     return None

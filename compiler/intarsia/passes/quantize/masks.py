@@ -57,13 +57,20 @@ def masked_nodes(graph: Graph, ranges: Ranges) -> dict[Node, str]:
 
 @dataclass
 class _Masks:
-    """softened: values that a Softmax reads, at once or by way of others; forgotten: those that only such ops read."""
+    """What is known of values.
+
+    softened   those that a Softmax reads, at once or by way of others
+    forgotten  those that only such ops read, or nobody but the caller
+    found      nodes that stay float, and why
+    cone       values that make masks or scores, looked at already
+    """
 
     graph: Graph
     ranges: Ranges
     softened: set[Value] = field(default_factory=set)
     forgotten: set[Value] = field(default_factory=set)
     found: dict[Node, str] = field(default_factory=dict)
+    cone: set[Value] = field(default_factory=set)
 
     def find(self) -> dict[Node, str]:
         self._look_at_readers()
@@ -91,20 +98,22 @@ class _Masks:
 
     def _look_at_readers(self) -> None:
         for node in reversed(self.graph.nodes):
-            passes = node.op in _PASSING or keeps_scale(node)
             made = [value for value in node.outputs if value is not None]
-            soft = node.op in _SOFT or (passes and any(value in self.softened for value in made))
-            if soft:
-                self.softened.update(value for value in _reals(node))
-            for value in _reals(node):
-                if all(self._forgets(user) for user in value.users):
-                    self.forgotten.add(value)
+            self._look_at(made)
+            passes = node.op in _PASSING or keeps_scale(node)
+            if node.op in _SOFT or (passes and any(value in self.softened for value in made)):
+                self.softened.update(_reals(node))
+        self._look_at(self.graph.inputs)
+
+    def _look_at(self, values: list[Value]) -> None:
+        """All readers of the values have been looked at before them."""
+        self.forgotten.update(value for value in values if all(self._forgets(user) for user in value.users))
 
     def _forgets(self, node: Node) -> bool:
         if node.op in _SOFT or node.op in _SELECTIVE:
             return True
         passes = node.op in _PASSING or keeps_scale(node)
-        return passes and all(value in self.forgotten or not value.users for value in node.outputs if value is not None)
+        return passes and all(value in self.forgotten for value in node.outputs if value is not None)
 
     # ---- masks
 
@@ -120,7 +129,7 @@ class _Masks:
         if first is None or second is None:
             return None
         output = node.output
-        soft, far = output in self.softened, output in self.forgotten or not output.users
+        soft, far = output in self.softened, output in self.forgotten
         for mask, other in ((second, first), (first, second)):
             if node.op in ("Pad", "Sub") and mask is first:
                 continue
@@ -172,16 +181,16 @@ class _Masks:
 
     def _mark_cone(self, node: Node) -> None:
         """What makes the mask, and what stands between the scores and a product that makes them."""
-        stack = _reals(node)
-        seen = set(stack)
+        stack = [value for value in _reals(node) if value not in self.cone]
+        self.cone.update(stack)
         while stack:
             inner = stack.pop().producer
             if inner is None or inner.domain or not (_is_simple(inner) or keeps_scale(inner)):
                 continue
             self._mark(inner, f"it makes a mask or scores of {node.where}, which stay float")
             for value in _reals(inner):
-                if value not in seen:
-                    seen.add(value)
+                if value not in self.cone:
+                    self.cone.add(value)
                     stack.append(value)
 
 

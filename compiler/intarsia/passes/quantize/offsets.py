@@ -1,9 +1,9 @@
 """Values in a narrow range far from 0: a scale whose steps must hold 0 has few of them left for the numbers that occur.
 
 Inputs between 1.06 and 1.13 get 16 of 256 steps. It does no harm where they are only multiplied; what takes the offset
-away, a subtraction, a normalization, a product whose weights cancel, enlarges the error with the difference. Two ways
-out: the ops between such a value and what takes the offset away stay float; and in front of a product, or behind one,
-the offset is subtracted and added in float, and the bias makes up for it.
+away, a subtraction, a normalization, a product whose weights cancel, enlarges the error with the difference. Three ways
+out: the ops between such a value and what takes the offset away stay float; in front of a product, or behind one, the
+offset is subtracted and added in float, and the bias makes up for it; between two products, both biases do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from intarsia.dtypes import Array
+from intarsia.dtypes import FLOATING, Array
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.matching import OPSET, constant
@@ -35,6 +35,7 @@ _ENLARGED = 2.0
 """An op enlarges the error of an input that is far where one step of it becomes two or more of its output's."""
 
 _ELEMENTWISE = (*TABLED, "Add", "BatchNormalization", "Clip", "Div", "Mul", "PRelu", "Relu", "Sub")
+_AVERAGES = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 _PRODUCTS = ("Conv", "dense")
 
 
@@ -76,14 +77,13 @@ class _Offsets:
             if node in self.floating:
                 floats.update(node.outputs)
                 continue
-            if self._keeps(node) and inputs and inputs[0] in floats:
+            from_floats = bool(inputs) and all(value in floats for value in inputs)
+            if from_floats and (self._keeps(node) or node.op == "Concat"):
                 floats.update(node.outputs)
-            if node.op not in _ELEMENTWISE:
-                continue
-            for value in inputs:
+            for value in inputs if node.op in _ELEMENTWISE else ():
                 if value in floats and self._far(value) and self._enlarges(node, value):
                     reason = self._reason(value)
-            if node.output in self.wanting:
+            if node.output in self.wanting and (node.op in _ELEMENTWISE or (from_floats and node.op in _AVERAGES)):
                 reason = self._reason(node.output)
             if reason is not None:
                 found[node] = reason
@@ -111,13 +111,22 @@ class _Offsets:
         if output is None:
             return False
         if output.name not in self.ranges.bounds:
-            return output.dtype != "float32"  # a comparison, or the place of the largest
+            return output.dtype not in FLOATING  # a comparison, or the place of the largest
         reach = _span(*self.ranges.bounds[output.name])
         if node.op in ("Add", "Sub", "Mul") and reach > 0.0:
             other = node.input(1) if value is node.input(0) else node.input(0)
             slope = self._largest(other) if node.op == "Mul" else 1.0
-            return slope * _span(*self.ranges.bounds[value.name]) >= _ENLARGED * reach
+            return slope * _span(*self.ranges.bounds.get(value.name, (0.0, 0.0))) >= _ENLARGED * reach
         return self._distance(value) >= _ENLARGED * self._distance(output)
+
+    def _cancels(self, node: Node) -> bool:
+        """Whether the weights of a product take the offset of its input away, which can be done before it too."""
+        weight, bounds = constant_of(node.input(1)), self.ranges.bounds.get(node.output.name)
+        if weight is None or bounds is None or any(node.attributes.get("pads", ())):
+            return False
+        axes = 0 if node.op == "dense" else tuple(range(1, weight.ndim))
+        length = np.sqrt((weight.astype(np.float64) ** 2).sum(axis=axes)).max(initial=0.0)
+        return bool(length * _span(*self.ranges.bounds[node.input(0).name]) >= _ENLARGED * _span(*bounds))
 
     def _largest(self, value: Value) -> float:
         data = constant_of(value)
@@ -143,13 +152,13 @@ class _Offsets:
                 self.wanting.add(value)
 
     def _is_wanting(self, value: Value) -> bool:
-        far = self.graph.is_output(value) and self._distance(value) >= FAR_RESULT
-        return far or any(self._wants(user, value) for user in value.users)
+        given = self.graph.is_output(value) or any(user.op == "Cast" for user in value.users)
+        return (given and self._distance(value) >= FAR_RESULT) or any(self._wants(user, value) for user in value.users)
 
     def _wants(self, node: Node, value: Value) -> bool:
         if node.op in _PRODUCTS and node not in self.floating:
-            return False
-        passes = node.op in _ELEMENTWISE or self._keeps(node)
+            return value is node.input(0) and self._cancels(node)
+        passes = node.op in (*_ELEMENTWISE, *_AVERAGES, "Concat") or self._keeps(node)
         return self._enlarges(node, value) or (passes and any(item in self.wanting for item in node.outputs))
 
     # ---- products
@@ -170,14 +179,55 @@ class _Offsets:
                 if source not in centred:
                     centred[source] = self._without_offset(source, bounds)
                 self._absorb(node, *centred[source])
-            if node.output in self.wanting and "activation" not in node.attributes and self._for_floats(node.output):
-                self._add_behind(node, bounds)
+            if node.output in self.wanting and self._may_lose_offset(node):
+                if self._for_products(node.output):
+                    self._hand_over(node, bounds)
+                elif self._for_floats(node.output, found):
+                    self._add_behind(node, bounds)
         self.graph.sort()
         return replace(self.ranges, bounds={**self.ranges.bounds, **bounds}) if bounds else self.ranges
 
-    def _for_floats(self, value: Value) -> bool:
-        """Whether only float ops and the caller read a value."""
-        return all(user in self.floating for user in value.users)
+    def _may_lose_offset(self, node: Node) -> bool:
+        """Whether a product has no activation, or one that leaves all numbers about its range alone."""
+        activation = node.attributes.get("activation")
+        low, high = self.ranges.bounds[node.output.name]
+        return activation is None or (activation == "Relu" and low > _MARGIN * (high - low))
+
+    def _for_products(self, value: Value) -> bool:
+        """Whether products alone read a value, whose biases can make up for an offset."""
+        return not self.graph.is_output(value) and all(
+            user.op in _PRODUCTS and user not in self.floating and user.input(0) is value and self._cancels(user)
+            for user in value.users
+        )
+
+    def _for_floats(self, value: Value, found: Container[Node]) -> bool:
+        """Whether float ops, those that take the offset away, and the caller alone read a value, moved or not."""
+        stack = [(user, value) for user in value.users]
+        while stack:
+            user, read = stack.pop()
+            if self._keeps(user):
+                stack += [(later, item) for item in user.outputs if item is not None for later in item.users]
+            elif user in self.floating or user in found:
+                continue
+            elif user.op not in _ELEMENTWISE or not self._enlarges(user, read):
+                return False
+        return True
+
+    def _hand_over(self, node: Node, bounds: dict[str, tuple[float, float]]) -> None:
+        """`V (W x + b) + c` as `V (W x + (b - offset)) + (c + offset * sum(V))`."""
+        value, offset = node.output, self._middle(node.output)
+        around = self._around_middle(value, offset)
+        self._lower(node, offset)
+        for user in value.users:
+            self._absorb(user, value, offset)
+        value.name = self.graph.fresh_name(f"{value.name}_centred")
+        bounds[value.name] = around
+
+    def _lower(self, node: Node, offset: float) -> None:
+        """Less by an offset, and without the activation that changes nothing."""
+        node.attributes.pop("activation", None)
+        node.attributes.pop("activation_arguments", None)
+        self._set(node, node.input(0), np.asarray(-offset))
 
     def _middle(self, value: Value) -> float:
         low, high = self.ranges.bounds[value.name]
@@ -206,7 +256,7 @@ class _Offsets:
     def _add_behind(self, node: Node, bounds: dict[str, tuple[float, float]]) -> None:
         """`W x + b` as `(W x + (b - offset)) + offset`."""
         old, offset = node.output, self._middle(node.output)
-        self._set(node, node.input(0), np.asarray(-offset))
+        self._lower(node, offset)
         number = constant(self.graph, f"{old.name}_offset", np.float32(offset))
         wish = f"{old.name}_centred"
         twin = self.graph.add_node("Add", [old, number], [old.type], name=wish, output_names=[wish], opset=OPSET)

@@ -102,7 +102,7 @@ def _softmaxes_of_floats(graph: Graph, forms: dict[Node, Form]) -> list[Node]:
     """Softmaxes that would be quantized for nobody: float ops make the scores, and float ops alone read the weights."""
 
     def is_float(node: Node | None) -> bool:
-        return node is not None and node not in forms
+        return node is not None and node not in forms and node.op != "Cast"  # to half precision, at an output
 
     return [
         node
