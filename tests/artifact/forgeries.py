@@ -59,7 +59,8 @@ TIMEOUT = 5.0
 EACH_PROCESS = 500
 
 _NAMED = re.compile(
-    r"manifest|\.json|\.bin|\.so\b|\.npy|file '|zip directory|input '|run\(\)|device .|regions of kind|archive"
+    r"manifest|\.json|\.bin|\.so\b|\.npy|file '|zip directory|input '|run\(\)|device .|regions of kind|archive|"
+    r"an element of '"  # an index that is made at run time: the code found it, and names what it came from
 )
 
 

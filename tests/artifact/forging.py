@@ -280,7 +280,7 @@ def forge(artifact: Artifact, rng: random.Random) -> Forgery:
         edit = rng.choices(kinds, weights)[0]
         try:
             edit(forgery)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
             # An edit of something that an edit before has taken away.
             forgery.edits.append(f"(no further: {type(error).__name__})")
     return forgery
