@@ -64,11 +64,20 @@ def test_time_grows_with_the_number_of_nodes(make: Callable[[int], onnx.ModelPro
     assert explanation.rows
 
 
-def test_a_deep_graph_runs() -> None:
-    model = chain(600)
+def test_a_deep_graph_runs_on_the_cpu() -> None:
     x = np.linspace(-2, 2, 4, dtype=np.float32).reshape(1, 4)
-    artifact = intarsia.compile_model(model, target="pynq-z2", calibration=[{"x": x}])
-    (y,) = intarsia.load(artifact).run(x=x)
+    (y,) = intarsia.load(intarsia.compile_model(chain(3000), target="cpu")).run(x=x)
+    np.testing.assert_array_equal(y, -np.abs(x))
+
+
+def test_a_deep_graph_runs_on_the_overlay() -> None:
+    """There are more layers than its counters have tags."""
+    x = np.linspace(-2, 2, 4, dtype=np.float32).reshape(1, 4)
+    artifact = intarsia.compile_model(chain(1500), target="pynq-z2", calibration=[{"x": x}])
+    (overlay,) = (region for region in artifact.contents.regions if region.kind == "overlay")
+    assert [row["tag"] for row in overlay.layers] == list(range(len(overlay.layers)))
+    assert 750 <= len(overlay.layers) <= 1024
+    (y,) = intarsia.load(artifact, device="simulator").run(x=x)
     np.testing.assert_allclose(y, -np.abs(x), atol=0.02)
 
 

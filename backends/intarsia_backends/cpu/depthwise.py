@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.image_kernels import Depthwise
+from intarsia_backends.cpu.image_kernels import Depthwise, loops_over_taps
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tuning_tasks import TuningTask
 
@@ -81,6 +81,8 @@ def tile(
 
     stride, dilation  of the columns
     """
+    if loops_over_taps(kernel, stride, dilation):
+        return 1, min(_COLUMNS[products], positions[1])
     rows = min(_ROWS[products] if kernel[0] <= 3 else 1, positions[0])
     widths = _widths(kernel, stride, dilation, positions[1])
     return rows, next((columns for columns in widths if columns <= _COLUMNS[products]), positions[1])
@@ -136,6 +138,8 @@ class DepthwiseTask(TuningTask):
     def alternatives(self) -> list[DepthwiseTiling]:
         """Another number of rows, whole rows, parts of about half and twice the heuristic's columns."""
         heuristic, width = self.heuristic(), self.positions[1]
+        if loops_over_taps(self.kernel, *self._columns):
+            return [DepthwiseTiling(1, columns) for columns in (4, 16, 64) if columns < width]
         widths = _widths(self.kernel, *self._columns, width) or [width]
         near = [
             min(widths, key=lambda columns: abs(columns - wanted))

@@ -9,6 +9,19 @@ from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.expressions import Expression
 from intarsia_backends.lowering.kernel import Kernel, sum_dtype
 
+UNROLLED_MAX = 3700
+"""Products and moves of sums that are written out, one by one, for one row of a `Depthwise`: those of 15x15 taps, which
+take 1 to 5 seconds to compile. Loops take as long to run, or up to twice as long."""
+
+
+def loops_over_taps(kernel: tuple[int, int], stride: int, dilation: int) -> bool:
+    """Whether a depthwise window has so many taps that code goes over them in loops.
+
+    stride, dilation  of the columns
+    """
+    begun = (kernel[1] - 1) * dilation // stride + 1
+    return (math.prod(kernel) + begun) * begun > UNROLLED_MAX
+
 
 @dataclass(frozen=True)
 class Depthwise(Kernel):
@@ -48,6 +61,7 @@ class Depthwise(Kernel):
     def __post_init__(self) -> None:
         total = sum_dtype(self.products)
         self.expect("epilogue", self.epilogue, self.y_dtype, reads=self.further, accumulator=total)
+        assert self.rows == 1 or not self.loops, "loops over taps make one row"
 
     @property
     def unit(self) -> int:
@@ -66,9 +80,14 @@ class Depthwise(Kernel):
         return paired_rows(self.rows, self)
 
     @property
+    def loops(self) -> bool:
+        """Whether code goes over the taps in loops, output by output; then `rows` is 1."""
+        return loops_over_taps(self.kernel, self.strides[1], self.dilations[1])
+
+    @property
     def pairs_columns(self) -> bool:
         """Whether the row of x that has no other beside it is multiplied by two columns at once."""
-        alone = self.products == "dot2" and self.row_pairs[-1][1] < 0
+        alone = self.products == "dot2" and self.row_pairs[-1][1] < 0 and not self.loops
         return alone and self.kernel[1] > 1 and self.dilations[1] == 1 and self.strides[1] <= 2
 
     def column_pair(self, age: int) -> tuple[int, int]:

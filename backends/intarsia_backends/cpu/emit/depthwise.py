@@ -2,7 +2,8 @@
 
 For one unit of channels, a few rows of an output are made from the left to the right. The columns of x go by one after
 the other; each is loaded once and added to all outputs that read it. The sums of the outputs that are begun and not
-finished are the state of that loop, and stay in registers; the weights do, or lie on the stack.
+finished are the state of that loop, and stay in registers; the weights do, or lie on the stack. All of that is written
+out tap by tap; windows of some hundred taps would take minutes to compile, and are gone over in loops instead.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from intarsia_backends.tir.functions import function, parameter
 from intarsia_backends.tir.nests import address, finished, loaded, span, stored
 from intarsia_backends.tir.schedule import Schedule
 from intarsia_backends.tir.vectors import Register, broadcast, joined, load, store
+
+_AT_ONCE = 4
+"""Outputs at once where taps are gone over in loops: each weight that is loaded serves them all."""
 
 _Sums = list[list[Register]]
 """The sums of one column of an output: by row, then by part of the unit of channels."""
@@ -49,7 +53,8 @@ def emit_depthwise(kernel: Depthwise, schedule: Schedule) -> Any:
             for index, access in enumerate(kernel.further)
         ]
         y = parameter("y", size(kernel.y_steps, rows - 1, columns - 1), stored(kernel.y_dtype))
-        _Sweep(kernel, x, weights, bias, further, y, total).emit(schedule)
+        made = _Taps if kernel.loops else _Sweep
+        made(kernel, x, weights, bias, further, y, total).emit(schedule)
 
     return function(body)
 
@@ -251,6 +256,88 @@ class _Sweep:
             T.buffer_store(
                 self.y, finished(kernel.epilogue, element, total.buffer[lane], kernel.y_dtype), [place + lane]
             )
+
+
+class _Taps(_Sweep):
+    """A few outputs of a row at a time, whose sums all taps add to, in loops over the window."""
+
+    def emit(self, schedule: Schedule) -> None:
+        kernel = self.kernel
+        rows, columns = kernel.positions
+        width = min(kernel.columns, columns)
+        outer = (kernel.batch, rows, -(-columns // width), len(kernel.starts))
+        with ExitStack() as stack:
+            batch, row, column, unit = schedule.loops(stack, outer, kernel.work)
+            left = columns % width
+            if not left:
+                self.line(batch, row, column * width, unit, width)
+                return
+            with T.If(column < outer[2] - 1):
+                with T.Then():
+                    self.line(batch, row, column * width, unit, width)
+                with T.Else():
+                    self.line(batch, row, column * width, unit, left)
+
+    def line(self, batch: Term, row: Term, first: Term, unit: Term, width: int) -> None:
+        """A part of a row of an output, from position `first` on, for one unit of channels."""
+        kernel = self.kernel
+        start = unit * kernel.unit
+        if kernel.channels % kernel.unit:
+            start = tirx.min(start, kernel.channels - kernel.unit)
+        whole, left = divmod(width, _AT_ONCE)
+        if whole:
+            with T.serial(0, whole) as block:
+                self.outputs(batch, row, first + block * _AT_ONCE, unit, start, _AT_ONCE)
+        if left:
+            self.outputs(batch, row, first + whole * _AT_ONCE, unit, start, left)
+
+    def outputs(self, batch: Term, row: Term, first: Term, unit: Term, start: Term, count: int) -> None:
+        """`count` outputs, from position `first` on."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        sums = self.begun(unit, count, [], [0])[0]
+        x_start = batch * kernel.x_steps[0] + row * (kernel.strides[0] * kernel.x_steps[1]) + start
+        x_start = x_start + first * (kernel.strides[1] * kernel.x_steps[2])
+        (tap_rows, tap_columns), (row_step, column_step) = kernel.kernel, kernel.dilations
+
+        def x_at(tap_row: Term | int, tap_column: Term, output: int) -> Term:
+            at = x_start + tap_row * (row_step * kernel.x_steps[1])
+            return at + (tap_column * column_step + output * kernel.strides[1]) * kernel.x_steps[2]
+
+        def add(tap_row: Term, tap_column: Term) -> None:
+            product = _float_products if kernel.products == "float32" else widened_products
+            at = unit * kernel.unit_weights + (tap_row * tap_columns + tap_column) * kernel.unit
+            for part in range(self.parts):
+                weight = Register(lanes, self.number, load(self.weights, at + part * lanes, lanes))
+                for output in range(count):
+                    number = load(self.x, x_at(tap_row, tap_column, output) + part * lanes, lanes)
+                    sums[output][part].add(product(number, weight.get(), lanes))
+
+        def add_pair(pair: Term | int, tap_column: Term, alone: bool = False) -> None:
+            size = kernel.unit
+            at = unit * kernel.unit_weights + (pair * tap_columns + tap_column) * (2 * size)
+            weights = [
+                Register(2 * lanes, "int16", load(self.weights, at + part * 2 * lanes, 2 * lanes))
+                for part in range(self.parts)
+            ]
+            for output in range(count):
+                numbers = [load(self.x, x_at(pair * 2 + side, tap_column, output), size) for side in range(2 - alone)]
+                x = [Register(size, "int16", number).get() for number in numbers]
+                second = broadcast(0, "int16", size) if alone else x[1]
+                for part, half in enumerate(interleaved(x[0], second, size, lanes)):
+                    sums[output][part].add(dot2(half, weights[part].get(), lanes))
+
+        if kernel.products != "dot2":
+            with T.serial(0, tap_rows) as tap_row, T.serial(0, tap_columns) as tap_column:
+                add(tap_row, tap_column)
+        else:
+            if tap_rows > 1:
+                with T.serial(0, tap_rows // 2) as pair, T.serial(0, tap_columns) as tap_column:
+                    add_pair(pair, tap_column)
+            if tap_rows % 2:
+                with T.serial(0, tap_columns) as tap_column:
+                    add_pair(tap_rows // 2, tap_column, alone=True)
+        for output in range(count):
+            self.finish(batch, start, row, first + output, sums[output])
 
 
 def _float_products(left: Term, right: Term, _: int) -> Term:
