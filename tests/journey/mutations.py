@@ -19,6 +19,7 @@ from onnx import (
     parser,
 )
 from onnx.backend.test.loader import load_model_tests
+from onnx.checker import ValidationError
 
 MOST_BYTES = 20_000
 
@@ -68,8 +69,8 @@ def mutant(seed: int) -> ModelProto | bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 5))):
         try:
             rng.choice(MUTATIONS)(model, rng)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            continue  # protobuf cannot hold it
+        except (ValueError, TypeError, LookupError, OverflowError, ValidationError):
+            continue  # protobuf cannot hold it, or there is nothing of the kind
     if rng.random() < 0.05:
         data = bytearray(model.SerializeToString())
         for _ in range(rng.choice((1, 3))):
