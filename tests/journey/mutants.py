@@ -95,13 +95,22 @@ def _by_onnxruntime(data: bytes, feed: dict[str, Any], names: list[str]) -> list
     try:
         session = onnxruntime.InferenceSession(data, options)
         wanted = [item.name for item in session.get_outputs()]
+        declared = [item.shape for item in session.get_outputs()]
         inputs = {item.name: feed[item.name] for item in session.get_inputs() if item.name in feed}
         result: list[Any] = session.run(wanted, inputs)
     except Exception as error:
         return str(error).splitlines()[0][:80]
     finally:
         print(json.dumps({"stage": "intarsia"}), flush=True)
+    for shape, array in zip(declared, result):
+        if isinstance(array, np.ndarray) and not _fits(shape, array.shape):
+            return "a shape that the model does not declare: these inputs are not meant"
     return result if wanted == names else "other outputs"
+
+
+def _fits(declared: list[Any], shape: tuple[int, ...]) -> bool:
+    known = len(declared) == len(shape)
+    return known and all(size == found for size, found in zip(declared, shape) if isinstance(size, int))
 
 
 def _compare(name: str, mine: Any, theirs: Any) -> None:
