@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -32,6 +33,9 @@ ADDRESS_BYTES = 6 << 30
 PATIENCE_SECONDS = 180.0
 BAD = ("traceback", "fault", "hang", "memory", "signal", "wrong", "warning")
 """Ends that no mutant may have: `fault` is an InternalError, `warning` one of NumPy's that a user would see."""
+
+Ends = dict[str, list[tuple[int, str]]]
+"""By kind of end, the seeds that came to it and what is to be said of them."""
 
 _TARGETS = ("cpu", "pynq-z2", "tiny", "cpu")
 
@@ -199,16 +203,16 @@ def _peak_bytes() -> int:
 # ---- the process that watches
 
 
-def run(seed: int, count: int, mode: str) -> dict[str, list[tuple[int, str]]]:
+def run(seed: int, count: int, mode: str) -> Ends:
     """Go through mutants in processes of their own; by kind of end, the seeds and what is to be said."""
-    ends: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
+    ends: Ends = collections.defaultdict(list)
     following, last = seed, seed + count
     while following < last:
         following = _watched(range(following, last), mode, ends)
     return ends
 
 
-def _watched(seeds: range, mode: str, ends: dict[str, list[tuple[int, str]]]) -> int:
+def _watched(seeds: range, mode: str, ends: Ends) -> int:
     """Until the process ends, in whatever way; the seed to go on with."""
     command = [sys.executable, __file__, "--work", "--seed", str(seeds.start), "--count", str(len(seeds)), f"--{mode}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "INTARSIA_THREADS": "1"}
@@ -217,9 +221,6 @@ def _watched(seeds: range, mode: str, ends: dict[str, list[tuple[int, str]]]) ->
     ) as process:
         assert process.stdout is not None
         current, stage, begun = seeds.start - 1, "intarsia", False
-        os.set_blocking(process.stdout.fileno(), True)
-        import threading
-
         watch = threading.Timer(PATIENCE_SECONDS, process.kill)
         watch.start()
         for line in process.stdout:
@@ -233,7 +234,7 @@ def _watched(seeds: range, mode: str, ends: dict[str, list[tuple[int, str]]]) ->
                 stage = told["stage"]
             else:
                 begun = False
-                ends[told["kind"]].append((told["seed"], told["what"]))
+                _note(ends, told["kind"], told["seed"], told["what"])
         watch.cancel()
         status = process.wait()
     if begun:
@@ -241,10 +242,16 @@ def _watched(seeds: range, mode: str, ends: dict[str, list[tuple[int, str]]]) ->
         kind = "hang" if killed else "signal"
         if stage == "onnxruntime":
             kind = "beside"
-        ends[kind].append((current, f"the process ended with {status} in {stage}"))
+        _note(ends, kind, current, f"the process ended with {status} in {stage}")
     elif current < seeds.start:
         raise RuntimeError(f"the process ended with {status} before it began")
     return current + 1
+
+
+def _note(ends: Ends, kind: str, seed: int, what: str) -> None:
+    ends[kind].append((seed, what))
+    if kind in BAD:
+        print(f"{kind} {seed}: {what}", flush=True)
 
 
 def main() -> int:
@@ -268,9 +275,6 @@ def main() -> int:
     ends = run(given.seed, given.count, mode)
     for kind in sorted(ends, key=lambda kind: -len(ends[kind])):
         print(f"{len(ends[kind]):6} {kind}")
-    for kind in BAD:
-        for seed, what in ends.get(kind, []):
-            print(f"{kind} {seed}: {what}")
     return 1 if any(ends.get(kind) for kind in BAD) else 0
 
 
