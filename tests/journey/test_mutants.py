@@ -38,3 +38,26 @@ def test_scales_of_values_whose_size_is_made_at_run_time() -> None:
     assert intarsia.explain(model, target="pynq-z2").rows
     session = intarsia.load(intarsia.compile_model(model, target="cpu", precision="int8"))
     assert session.run(np.array([0, 1, 0, 2], np.float32))[0].tolist() == [[1.0, 3.0]]
+
+
+_NUMBERS_THAT_ARE_NONE = {
+    "clip": "y = Clip (x, nan, one)",
+    "clip above": "c = Conv <kernel_shape = [1,1]> (x, w)  y = Clip (c, one, nan)",
+    "max": "r = Relu (x)  y = Max (r, nan)",
+    "pad": "y = Pad (x, none, nan)",
+    "batch normalization": "c = Conv <kernel_shape = [1,1]> (x, w)  y = BatchNormalization (c, p, p, p, q)",
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("body", _NUMBERS_THAT_ARE_NONE.values(), ids=_NUMBERS_THAT_ARE_NONE)
+def test_constants_that_are_no_numbers_stay_float(body: str) -> None:
+    text = f'<ir_version: 9, opset_import: ["" : 17]> g (float[1,2,3,3] x) => (float[1,2,3,3] y) {{ {body} }}'
+    model = parser.parse_model(text)
+    data = {"nan": np.array(np.nan, np.float32), "one": np.array(1, np.float32), "w": np.ones((2, 2, 1, 1), np.float32)}
+    data |= {"p": np.ones(2, np.float32), "q": np.array([1, -1], np.float32)}
+    arrays = {**data, "none": np.zeros(8, np.int64)}
+    read = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(numpy_helper.from_array(arrays[name], name) for name in sorted(read & set(arrays)))
+    for target in ("cpu", "tiny"):
+        assert intarsia.explain(model, target=target, precision="int8").rows
