@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from intarsia.dtypes import FLOATING, NARROW, Array, dtype_name, numpy_dtype
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.budget import Budget, OverBudget, raising, spending
 from intarsia.ir.evaluate import evaluate
-from intarsia.ir.facts import is_narrowing, is_random
-from intarsia.ir.graph import Graph, Value
+from intarsia.ir.facts import is_compute, is_narrowing, is_random, keeps_scale
+from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import INTEGER_OPS
 
 FLOAT_TOLERANCE = 1e-4
@@ -68,7 +68,7 @@ def make_vectors(
             return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit)}"
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
-        tolerance = tolerance_of(graph, outputs)
+        tolerance = tolerance_of(graph, outputs, inputs)
         vectors.append(Vector([inputs[value.name] for value in graph.inputs], outputs, tolerance))
     return vectors, None
 
@@ -103,8 +103,17 @@ def _random(value: Value, run: int) -> Array:
     return np.asarray(numbers.astype(np.str_ if value.dtype == "string" else dtype), dtype)
 
 
-def tolerance_of(graph: Graph, outputs: list[Array]) -> float:
+def tolerance_of(graph: Graph, outputs: list[Array], inputs: Mapping[str, Array] | None = None) -> float:
     """Absolute tolerance of a graph's outputs: 0 where only integer ops and moves of integers make them.
+
+    inputs  that the outputs were made of; without them roundings in the middle of the graph are not looked at
+
+    Where nothing is rounded behind a float it is FLOAT_TOLERANCE (or NARROW_TOLERANCE) of the largest magnitude. Floats
+    differ in their last digits, and one that lies on the edge of two steps may be rounded to the other. So one step of
+    the outputs is added: the scale of the integers that one is dequantized from, 1 for integers. And where rounding
+    goes on to other ops, it is at least FLIPS times what outputs change by when every float that is rounded moves by
+    FLOAT_TOLERANCE of its largest magnitude, up in one half of its elements and down in the other. In a network of more
+    than DEEP float16 or bfloat16 values each of them moves so too, by half of its last digit.
 
     A Cast between float32 and the float16 or bfloat16 of a caller gives the same bits everywhere.
     """
@@ -113,6 +122,141 @@ def tolerance_of(graph: Graph, outputs: list[Array]) -> float:
     if all(value.producer is not None and is_narrowing(value.producer) for value in made):
         return 0.0
     floats = [output for output in outputs if dtype_name(output.dtype) in FLOATING and output.size]
-    finite = [float(np.abs(output[np.isfinite(output)]).max(initial=0.0)) for output in floats]
     share = NARROW_TOLERANCE if any(value.dtype in NARROW for value in made) else FLOAT_TOLERANCE
-    return share * max(finite, default=0.0)
+    tolerance = share * max(map(_magnitude, floats), default=0.0)
+    rounded = rounded_floats(graph)
+    tolerance += max((output_step(value, rounded) for value in graph.outputs), default=0.0)
+    deep = sum(value.dtype in NARROW for value in made) > DEEP
+    if inputs is None or (not deep and all(_ends_there(graph, value) for value in rounded)):
+        return tolerance
+    return max(tolerance, FLIPS * _swing(graph, inputs, outputs, rounded))
+
+
+def _magnitude(array: Array) -> float:
+    """The largest finite magnitude."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+
+
+# ---- floats that are rounded
+
+FLIPS = 4.0
+"""Not every float moves by as much as is tried, but some may go another way than is tried, and their effects add up."""
+
+DEEP = 10
+
+_HALF_DIGITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+_ROUNDING = ("Round", "Floor", "Ceil", "Sign")
+
+
+def inexact_values(graph: Graph) -> set[Value]:
+    """Values whose last digits depend on the order of sums, or on who computes an exponential."""
+    inexact: set[Value] = set()
+    for node in graph.nodes:
+        moves = node.op in _EXACT or keeps_scale(node) or not is_compute(node)
+        floats = any(value is not None and value.dtype in FLOATING for value in node.outputs)
+        behind = any(value in inexact for value in node.inputs if value is not None)
+        if behind or (floats and not moves and node.op not in INTEGER_OPS):
+            inexact.update(value for value in node.outputs if value is not None)
+    return inexact
+
+
+_EXACT = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Relu",
+    "Clip",
+    "Max",
+    "Min",
+    "MaxPool",
+    "Where",
+    "Constant",
+    *_ROUNDING,
+)
+
+
+def rounded_floats(graph: Graph) -> set[Value]:
+    """Inexact floats of which a node makes whole numbers, truth values or places."""
+    inexact, found = inexact_values(graph), set[Value]()
+    for node in graph.nodes:
+        whole = node.op in _ROUNDING or any(v is not None and v.dtype not in FLOATING for v in node.outputs)
+        if whole:
+            read = (value for value in node.inputs if value is not None)
+            found.update(value for value in read if value in inexact and value.dtype in FLOATING)
+    return found
+
+
+def output_step(value: Value, rounded: Container[Value]) -> float:
+    """How far an output lies from its neighbours, where it moves or dequantizes what is rounded; else 0."""
+    node = value.producer
+    while node is not None and (keeps_scale(node) or node.op in ("Cast", "Reshape", "Relu", "Clip")):
+        node = next((item.producer for item in node.inputs if item is not None), None)
+    if node is None:
+        return 0.0
+    if node.op in ("DequantizeLinear", "dequantize"):
+        if node.op == "dequantize":
+            scale = float(node.attributes["scale"])
+        else:
+            data = node.input(1).data
+            scale = 0.0 if data is None or not data.size else float(np.abs(data.astype(np.float64)).max())
+        source = node.input(0).producer
+        return scale if source is not None and _is_behind(source, rounded) else 0.0
+    whole = node.op in ("QuantizeLinear", "quantize", *_ROUNDING)
+    return 1.0 if whole and _is_behind(node, rounded) else 0.0
+
+
+def _is_behind(node: Node, rounded: Container[Value]) -> bool:
+    """Whether something that is rounded reaches a node."""
+    seen, waiting = set[Node](), [node]
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for value in current.inputs:
+            if value is not None:
+                if value in rounded:
+                    return True
+                if value.producer is not None:
+                    waiting.append(value.producer)
+    return False
+
+
+def _ends_there(graph: Graph, value: Value) -> bool:
+    """Whether what is made of a rounded float is dequantized and moved alone, on its way to the outputs."""
+    waiting = list(value.users)
+    while waiting:
+        node = waiting.pop()
+        if not (node.op in _LAST or keeps_scale(node)):
+            return False
+        waiting += [user for item in node.outputs if item is not None for user in item.users]
+    return True
+
+
+_LAST = ("QuantizeLinear", "DequantizeLinear", "quantize", "dequantize", "Relu", "Clip")
+
+
+def _swing(graph: Graph, inputs: Mapping[str, Array], outputs: list[Array], rounded: Container[Value]) -> float:
+    """The largest change of any output where the floats that are rounded move."""
+    generator = np.random.Generator(np.random.PCG64(len(graph.nodes)))
+
+    def moved(value: Value, array: Array) -> Array:
+        narrow = value.dtype in _HALF_DIGITS
+        if not (narrow or value in rounded) or not isinstance(array, np.ndarray):
+            return array
+        signs, wide = generator.integers(0, 2, array.shape) * 2.0 - 1.0, array.astype(np.float64)
+        with np.errstate(all="ignore"):
+            far = np.abs(wide) * _HALF_DIGITS[value.dtype] if narrow else FLOAT_TOLERANCE * _magnitude(wide)
+            return np.asarray(wide + signs * far).astype(array.dtype)
+
+    try:
+        found = evaluate(graph, inputs, change=moved)
+    except (CompileError, RunError):  # an index that no longer fits
+        return 0.0
+    worst = 0.0
+    for one, other in zip(outputs, found):
+        if isinstance(one, np.ndarray) and one.shape == other.shape and one.dtype.kind in "fiubV" and one.size:
+            with np.errstate(all="ignore"):
+                difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
+            worst = max(worst, _magnitude(difference))
+    return worst

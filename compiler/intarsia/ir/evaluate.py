@@ -71,11 +71,13 @@ def evaluate(
     inputs: Mapping[str, Array],
     *,
     observe: Callable[[Value, Array], None] | None = None,
+    change: Callable[[Value, Array], Array] | None = None,
 ) -> list[Array]:
     """Run a graph.
 
     inputs   an array for each graph input, by name
     observe  called with every value a node makes, in order, for calibration and comparison
+    change   gives what is taken in the place of every value that a node makes, to see what errors of it bring about
     returns  the outputs, in order
 
     Intermediate arrays are dropped after their last use, so that memory stays near the widest cut of the graph.
@@ -94,6 +96,8 @@ def evaluate(
         for value, result in zip(node.outputs, results):
             if value is None:
                 continue
+            if change is not None:
+                result = change(value, result)
             if value in last_use or graph.is_output(value):
                 live[value] = result
             if observe is not None:

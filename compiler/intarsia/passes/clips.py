@@ -14,9 +14,12 @@ Bounds = tuple[float, float]
 
 
 def bounds_of(node: Node) -> tuple[Value, Bounds] | None:
-    """The value that a node bounds, and the bounds; None for a node that is no clip by constants."""
-    if node.domain:
-        return None
+    """The value that a node bounds, and the bounds; None for a node that is no clip by constants, or by NaN."""
+    found = None if node.domain else _bounds_of(node)
+    return None if found is None or any(map(math.isnan, found[1])) else found
+
+
+def _bounds_of(node: Node) -> tuple[Value, Bounds] | None:
     if node.op == "Relu":
         return node.input(0), (0.0, math.inf)
     if node.op == "Clip":

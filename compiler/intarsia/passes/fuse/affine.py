@@ -80,8 +80,12 @@ def _batchnorm(node: Node, axis: int) -> Affine | Refused:
     gamma, beta, mean, variance = [None if item is None else item.astype(np.float64) for item in data]
     if gamma is None or beta is None or mean is None or variance is None:
         return refuse("its scale, bias, mean or variance is not constant")
-    scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    return Affine(node.input(0), scale, beta - mean * scale)
+    with np.errstate(all="ignore"):
+        scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        shift = beta - mean * scale
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        return refuse("its scale or shift is infinite or no number: a variance may be below 0")
+    return Affine(node.input(0), scale, shift)
 
 
 def _channel_axis(node: Node) -> int:

@@ -132,10 +132,12 @@ def signed_bytes(data: Array) -> Array:
 def scalar_quantization(node: Node) -> Quantization | None:
     """What a QuantizeLinear or DequantizeLinear says, in terms of int8 (uint8 zero points move down by 128).
 
-    None where it is not one constant scale and one zero point for 8-bit integers and float32.
+    None where it is not one constant scale and one zero point for 8-bit integers and float32, of known shapes.
     """
     integers = node.output if node.op == "QuantizeLinear" else node.input(0)
     reals = node.input(0) if node.op == "QuantizeLinear" else node.output
+    if not (integers.type.is_static and reals.type.is_static):
+        return None  # sizes that are made at run time
     if integers.dtype not in ("int8", "uint8") or reals.dtype != "float32" or node.attributes.get("block_size", 0):
         return None
     scale, zero = node.input(1).data, node.optional_input(2)

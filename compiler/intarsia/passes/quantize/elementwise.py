@@ -172,13 +172,13 @@ def fused_clamp(node: Node, target: Quantization) -> tuple[int, int]:
 
 
 def clip_bounds(node: Node) -> tuple[float, float] | None:
-    """The bounds of a Clip node, or None where they are computed at run time."""
+    """The bounds of a Clip node, or None where they are computed at run time, or no numbers."""
     bounds = [-np.inf, np.inf]
     for index in (1, 2):
         value = node.optional_input(index)
         if value is not None:
             data = constant_of(value)
-            if data is None or data.size != 1:
+            if data is None or data.size != 1 or np.isnan(data.reshape(-1)[0]):
                 return None
             bounds[index - 1] = float(data.reshape(-1)[0])
     return bounds[0], bounds[1]
@@ -187,7 +187,7 @@ def clip_bounds(node: Node) -> tuple[float, float] | None:
 def check_clamp(node: Node) -> Refused | None:
     """Relu and Clip: the bounds are constants."""
     if node.op == "Clip" and clip_bounds(node) is None:
-        return refuse("its bounds are computed at run time")
+        return refuse("its bounds are computed at run time, or NaN")
     return None
 
 
@@ -239,7 +239,8 @@ def useful_range(node: Node, low: float, high: float, step: float) -> tuple[floa
     y = meaning_on(node, x)
     if not np.isfinite(y).all():
         return low, high
-    from_left, from_right = np.abs(y - y[0]) > step / 4, np.abs(y - y[-1]) > step / 4
+    with np.errstate(over="ignore"):
+        from_left, from_right = np.abs(y - y[0]) > step / 4, np.abs(y - y[-1]) > step / 4
     if not (from_left.any() and from_right.any()):
         return low, high
     first = max(int(from_left.argmax()) - 1, 0)

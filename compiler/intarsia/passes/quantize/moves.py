@@ -46,6 +46,8 @@ def check_pad(node: Node) -> Refused | None:
     value = node.optional_input(2)
     if value is not None and constant_of(value) is None:
         return refuse("its fill value is computed at run time")
+    if np.isnan(fill_of(node) or 0.0):
+        return refuse("its fill value is NaN")
     return check_move(node)
 
 
