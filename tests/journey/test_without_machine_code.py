@@ -130,7 +130,7 @@ def test_commands(overlay: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuses(code: bytes) -> None:
         raise AssertionError("machine code is mapped")
 
-    monkeypatch.setattr(cpu_device, "_open_library", refuses)
+    monkeypatch.setattr(cpu_device, "open_library", refuses)
     for words in (["run", str(path), "--input", str(inputs)], ["verify", str(path)], ["report", str(path), "--run"]):
         result = CliRunner().invoke(command, [*words, "--no-native"])
         assert result.exit_code == 0, result.output
