@@ -80,8 +80,17 @@ def compile_and_run(seed: int) -> str:
     wanted = _by_onnxruntime(data, feed, list(found))
     if isinstance(wanted, str):
         return f"ran; ONNX Runtime does not: {wanted}"
-    for name, array in zip(found, wanted):
-        _compare(name, found[name], array)
+    try:
+        for name, array in zip(found, wanted):
+            _compare(name, found[name], array)
+    except Differs:
+        # Where the two that define ONNX differ, as for coordinates that no integer holds, either is right.
+        reference = _by_reference(data, feed, list(found))
+        if reference is None:
+            raise
+        for name, array in zip(found, reference):
+            _compare(name, found[name], array)
+        return "ran like onnx.reference, and not like ONNX Runtime"
     return "ran like ONNX Runtime"
 
 
@@ -110,6 +119,17 @@ def _by_onnxruntime(data: bytes, feed: dict[str, Any], names: list[str]) -> list
         if isinstance(array, np.ndarray) and not _fits(shape, array.shape):
             return "a shape that the model does not declare: these inputs are not meant"
     return result if wanted == names else "other outputs"
+
+
+def _by_reference(data: bytes, feed: dict[str, Any], names: list[str]) -> list[Any] | None:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        result: list[Any] = ReferenceEvaluator(onnx.ModelProto.FromString(data)).run(names, feed)
+    except Exception:
+        return None
+    return result
 
 
 def _fits(declared: list[Any], shape: tuple[int, ...]) -> bool:
