@@ -137,12 +137,6 @@ ASKING: dict[str, tuple[str, Mapping[str, Any]]] = {
           c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
         {"image": np.array([1, 16, 300, 300])},
     ),
-    "pool by onnx": (
-        """g (float[1] x) => (float[1] y) {
-          a = ConstantOfShape (image) b = LpPool <kernel_shape = [20, 20]> (a)
-          c = ReduceSum <keepdims = 0> (b) y = Add (x, c) }""",
-        {"image": np.array([1, 16, 100, 100])},
-    ),
     "determinant": (
         """g (float[1] x) => (float[1] y) {
           a = ConstantOfShape (matrix) b = Det (a) y = Add (x, b) }""",
