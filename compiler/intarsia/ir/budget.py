@@ -88,14 +88,14 @@ def pay(node: Node, inputs: Sequence[Any]) -> None:
         budget.spend(node.where, *budget.price(node, inputs))
 
 
-def pay_step(where: str) -> None:
-    """Spend what a step of a loop takes, whatever is done in it. Raises OverBudget.
+def pay_step(where: str, count: int = 1) -> None:
+    """Spend what steps of a loop take, whatever is done in them. Raises OverBudget.
 
     Nodes outside of loops pay nothing beside what their sizes ask for: there are no more of them than the model brings.
     """
     budget = _OPEN.get()
     if budget is not None:
-        budget.spend(where, STEP)
+        budget.spend(where, count * STEP)
 
 
 def pay_for(where: str, work: int, size_bytes: int) -> None:

@@ -45,7 +45,7 @@ def _run_loop(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
     last = None if limit is None else int(_one(node, limit, "number of rounds"))
     count, go_on = 0, condition is None or bool(_one(node, condition, "condition"))
     while go_on and (last is None or count < last):
-        _begin(node)
+        _begin(node, body)
         results = run(body, [np.array(count, np.int64), np.array(True), *state, *captured])
         go_on = bool(_one(node, results[0], "condition"))
         state = results[1 : 1 + len(state)]
@@ -70,7 +70,7 @@ def _run_scan(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
         raise RunError(where=node.where, what=f"the tensors that it scans have {sorted(lengths)} entries", help=_HELP)
     rounds: list[list[Array]] = [[] for _ in body.outputs[states:]]
     for step in range(len(sources[0])):
-        _begin(node)
+        _begin(node, body)
         results = run(body, [*state, *(np.asarray(source[step]) for source in sources), *captured])
         state = results[:states]
         for gathered, result in zip(rounds, results[states:]):
@@ -84,10 +84,10 @@ def _run_scan(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
     return [*state, *stacks]
 
 
-def _begin(node: Node) -> None:
+def _begin(node: Node, body: Graph) -> None:
     """A round of a loop: it may do nothing, and there may be any number of them."""
     check()
-    pay_step(node.where)
+    pay_step(node.where, 1 + len(body.nodes))
 
 
 def _entry(node: Node, name: str, index: int) -> int:
