@@ -57,6 +57,9 @@ def test_first_output_may_be_left_out(case: str, scaled: bool, precision: str) -
     data = [{"x": sample} for sample in samples] if precision == "int8" and not scaled else None
     assert intarsia.explain(model, target="pynq-z2", precision="int8").rows
     artifact = intarsia.compile_model(model, target="cpu", precision=precision, calibration=data)
+    for node in model.graph.node:
+        if node.op_type == "Split":  # ONNX Runtime 1.32 ends in a segmentation fault where it is left out
+            node.output[0] = "unread"
     (wanted,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": samples[0]})
     (found,) = intarsia.load(artifact).run(samples[0])
     allowed = 1e-5 if precision == "float32" else 0.1
