@@ -403,6 +403,12 @@ def attribute_of_wrong_kind(folder: Path) -> Any:
 
 
 @bad
+def flag_of_another_number(folder: Path) -> Any:
+    """A yes or no that is 2: one runtime keeps the axis, the next does not."""
+    return one_node("ReduceMax", {"x": [4]}, keepdims=2)
+
+
+@bad
 def attribute_missing(folder: Path) -> Any:
     """Cast without its target."""
     return one_node("Cast", {"x": [4]})

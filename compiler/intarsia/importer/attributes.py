@@ -12,6 +12,17 @@ from intarsia.importer.names import near
 from intarsia.importer.tensors import TensorReader
 from intarsia.ir.graph import Attribute
 
+# fmt: off
+FLAGS = frozenset((
+    "align_corners", "allowzero", "antialias", "broadcast", "ceil_mode", "center_point_box", "count_include_pad",
+    "detect_negative", "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved", "inverse",
+    "is_causal", "is_case_sensitive", "keepdims", "largest", "layout", "linear_before_reset", "new_axis",
+    "noop_with_empty_axes", "onesided", "periodic", "reverse", "saturate", "select_last_index", "sorted", "storage_order",
+    "training_mode", "transA", "transB", "upper", "zeros",
+))
+# fmt: on
+"""Attributes that say yes or no, as 1 or 0. Of another number one runtime makes yes and the next no."""
+
 _KINDS: dict[int, str] = {number: name for name, number in onnx.AttributeProto.AttributeType.items()}
 
 
@@ -34,8 +45,8 @@ def _rows(op: str, opset: int, domain: str) -> dict[str, tuple[str, bool]]:
 def read_attributes(proto: onnx.NodeProto, opset: int, domain: str, where: str, reader: TensorReader) -> dict[str, Any]:
     """int, float, str, tuple, array; graphs and types serialized.
 
-    Raises CompileError for names that the op does not have, wrong kinds, text that is no UTF-8, and required ones that
-    are missing.
+    Raises CompileError for names that the op does not have, wrong kinds, flags that are neither 0 nor 1, text that is
+    no UTF-8, and required ones that are missing.
     """
     rows = _rows(proto.op_type, opset, domain)
     attributes: dict[str, Attribute] = {}
@@ -70,6 +81,8 @@ def _read(item: onnx.AttributeProto, want: str, where: str, reader: TensorReader
             where=where, what="it refers to an attribute of a function, outside of one", help="export the model again"
         )
     if kind == "INT":
+        if item.name in FLAGS and item.i not in (0, 1):
+            raise CompileError(where=where, what=f"it is {item.i}, neither 0 nor 1", help="export the model again")
         return item.i
     if kind == "FLOAT":
         return item.f
