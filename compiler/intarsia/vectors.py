@@ -13,7 +13,7 @@ from intarsia.dtypes import FLOATING, NARROW, Array, dtype_name, numpy_dtype
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.budget import Budget, OverBudget, raising, spending
 from intarsia.ir.evaluate import evaluate
-from intarsia.ir.facts import is_compute, is_narrowing, is_random, keeps_scale
+from intarsia.ir.facts import is_compute, is_conversion, is_narrowing, is_random, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import INTEGER_OPS
 
@@ -227,13 +227,10 @@ def _ends_there(graph: Graph, value: Value) -> bool:
     waiting = list(value.users)
     while waiting:
         node = waiting.pop()
-        if not (node.op in _LAST or keeps_scale(node)):
+        if not (is_conversion(node) or node.op in ("Relu", "Clip") or keeps_scale(node)):
             return False
         waiting += [user for item in node.outputs if item is not None for user in item.users]
     return True
-
-
-_LAST = ("QuantizeLinear", "DequantizeLinear", "quantize", "dequantize", "Relu", "Clip")
 
 
 def _swing(graph: Graph, inputs: Mapping[str, Array], outputs: list[Array], rounded: Container[Value]) -> float:

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 
 import intarsia
-from intarsia.errors import CompileError
 
 LIGHT = sorted((Path(onnx.backend.test.__file__).parent / "data" / "light").glob("*.onnx"))
 
@@ -58,8 +57,3 @@ def test_light_models_agree_with_onnxruntime(path: Path) -> None:
     (theirs,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {info.name: data})
     assert np.isfinite(theirs).all() and theirs.std() > 0
     assert np.abs(mine - theirs).max() <= TOLERANCE * np.abs(theirs).max()
-
-
-def test_a_batch_that_a_light_model_does_not_have_is_refused() -> None:
-    with pytest.raises(CompileError):
-        intarsia.compile_model(LIGHT[0], target="cpu", batch=7)

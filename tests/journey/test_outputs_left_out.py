@@ -14,7 +14,7 @@ import intarsia
 _HEAD = '<ir_version: 9, opset_import: ["" : 17]>\n'
 _WEIGHTS = {"LSTM": 16, "GRU": 12, "RNN": 4}
 _LOOP = """none, all = Loop (rounds, , d) <body = b (int64 i, bool on, float[2,3,4] v)
-    => (bool o, float[2,3,4] w, float[2,3,4] s) { o = Identity (on)  w = Add (v, v)  s = Neg (v) }>
+    => (bool o, float[2,3,4] w, float[2,3,4] t) { o = Identity (on)  w = Add (v, v)  t = Neg (v) }>
   out = ReduceSum <keepdims = 0> (all, zero)"""
 _CASES = {
     "LSTM": ("none, out = LSTM <hidden_size = 4> (d, W, R)", "float[1,3,4] out"),
@@ -58,7 +58,7 @@ def test_first_output_may_be_left_out(case: str, scaled: bool, precision: str) -
     assert intarsia.explain(model, target="pynq-z2", precision="int8").rows
     artifact = intarsia.compile_model(model, target="cpu", precision=precision, calibration=data)
     for node in model.graph.node:
-        if node.op_type == "Split":  # ONNX Runtime 1.32 ends in a segmentation fault where it is left out
+        if node.op_type in ("Split", "Loop"):  # ONNX Runtime 1.32 ends in a segmentation fault where it is left out
             node.output[0] = "unread"
     (wanted,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": samples[0]})
     (found,) = intarsia.load(artifact).run(samples[0])

@@ -15,10 +15,10 @@ from intarsia.ir.graph import Attribute
 # fmt: off
 FLAGS = frozenset((
     "align_corners", "allowzero", "antialias", "broadcast", "ceil_mode", "center_point_box", "count_include_pad",
-    "detect_negative", "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved", "inverse",
-    "is_causal", "is_case_sensitive", "keepdims", "largest", "layout", "linear_before_reset", "new_axis",
-    "noop_with_empty_axes", "onesided", "periodic", "reverse", "saturate", "select_last_index", "sorted", "storage_order",
-    "training_mode", "transA", "transB", "upper", "zeros",
+    "detect_negative", "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved",
+    "inverse", "is_causal", "is_case_sensitive", "keepdims", "largest", "layout", "linear_before_reset", "new_axis",
+    "noop_with_empty_axes", "onesided", "periodic", "reverse", "saturate", "select_last_index", "sorted",
+    "storage_order", "training_mode", "transA", "transB", "upper", "zeros",
 ))
 # fmt: on
 """Attributes that say yes or no, as 1 or 0. Of another number one runtime makes yes and the next no."""

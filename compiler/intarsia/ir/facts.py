@@ -16,6 +16,12 @@ def is_compute(node: Node) -> bool:
     return op is None or op.work == "compute"
 
 
+def is_conversion(node: Node) -> bool:
+    """Whether the node changes the element type alone: casts, and between floats and quantized integers."""
+    op = op_of(node)
+    return op is not None and op.work == "conversion"
+
+
 def macs(node: Node) -> int:
     """Multiply-accumulates of one run; 0 for ops that are not made of them, or whose shapes depend on data."""
     op = op_of(node)

@@ -87,7 +87,7 @@ class _Axis:
         low, high = _border(self.size, self.corners)
         if self.padding == "reflection":
             return _reflected(v, self.size, self.corners)
-        if self.padding == "border":
+        if self.padding == "border" and self.mode != "cubic":  # whose taps are brought inside one by one
             outside = logical_or(v < _float(low), v > _float(high))
             clamped = apply("ceil_at", apply("floor_at", v, _float(0.0)), _float(self.size - 1.0))
             return select(outside, clamped, v)
