@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -173,6 +174,21 @@ def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert (folder / "fashion.intarsia").exists()
     return folder
+
+
+def test_wheel_fits_every_board(tmp_path: Path) -> None:
+    """It is plain Python, and has the labelled images and the driver in it."""
+    (line,) = [words for words in command_lines() if words[:4] == ["python3", "-m", "pip", "wheel"]]
+    offline = ["--no-index", "--no-build-isolation", "--disable-pip-version-check", "-q"]
+    command = [sys.executable, *(str(tmp_path) if word == "dist" else word for word in line[1:]), *offline]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.iterdir()
+    assert fnmatch(wheel.name, "intarsia-*-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"intarsia/demo/fashion_mnist.npz", "intarsia_backends/pynq/board.py"} <= names
+    assert not [name for name in names if name.endswith((".so", ".pyd"))]
 
 
 def test_verify_and_report_run_on_the_desk(fashion: Path) -> None:
