@@ -42,9 +42,20 @@ def test_absent_without_a_board(with_pynq: None) -> None:
 def test_absent_without_root(with_pynq: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(device, "FPGA_MANAGER", tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XILINX_XRT", "/usr")
     assert "needs root" in (PynqDevice().absent() or "")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert PynqDevice().absent() is None
+
+
+def test_absent_without_the_variable_that_sudo_drops(
+    with_pynq: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device, "FPGA_MANAGER", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for value in (None, ""):  # pynq takes an empty one for none
+        monkeypatch.delenv("XILINX_XRT", raising=False) if value is None else monkeypatch.setenv("XILINX_XRT", value)
+        assert "XILINX_XRT is not set" in (PynqDevice().absent() or "")
 
 
 def test_absent_where_pynq_has_found_no_board(with_pynq: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,11 @@ FPGA_MANAGER = Path("/sys/class/fpga_manager/fpga0")
 
 BOARD_MACHINES = ("armv7l", "aarch64")
 
+XRT_VARIABLE = "XILINX_XRT"
+"""pynq 3.1 and 4.0 look for boards only where it is set, which the images' profiles do and sudo undoes."""
+
+ROOT_SHELL = "sudo -i, then the files of /etc/profile.d that docs/board_guide.md names"
+
 
 class PynqDevice(Device):
     """The FPGA of a board that runs PYNQ."""
@@ -48,7 +53,10 @@ class PynqDevice(Device):
         if not FPGA_MANAGER.exists():
             return f"this {platform.machine()} machine has no FPGA that Linux can load ({FPGA_MANAGER})"
         if os.geteuid() != 0:
-            return "loading the FPGA needs root: run it with sudo -E, or from the board's notebooks"
+            # sudo itself takes PATH back to the system's Python: -E does not help.
+            return f"loading the FPGA needs root: open a root shell with pynq's environment ({ROOT_SHELL})"
+        if not os.environ.get(XRT_VARIABLE):
+            return f"{XRT_VARIABLE} is not set, and pynq finds no board without it ({ROOT_SHELL})"
         return None
 
     def load(self, region: RegionFiles) -> LoadedRegion:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +70,30 @@ def test_a_closed_session_gives_memory_back(machine: BenchDevice, digits: Path, 
     assert not machine.default_memory.live
     with pytest.raises(RunError, match="the session is closed"):
         session.run(images[:1])
+
+
+def board_check() -> Any:
+    """The script of the tutorials that says what is missing on a board."""
+    path = Path(__file__).parents[3] / "tutorials" / "board_check.py"
+    spec = importlib.util.spec_from_file_location("board_check", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_check_script_runs_an_artifact(
+    machine: BenchDevice,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XILINX_XRT", "/usr")
+    script = board_check()
+    here = replace(script.this_machine(), name=machine.arch, user=0, environment=os.environ, fpga_manager=tmp_path)
+    assert script.main([str(digits)], here) == 0
+    printed = capsys.readouterr()
+    assert "missing" not in printed.out and not printed.err
+    assert ": pynq" in printed.out and "as recorded" in printed.out and "1,000 for one run" in printed.out
