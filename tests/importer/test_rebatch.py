@@ -72,6 +72,28 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     # name: (graph; initializers)
     "mixes-rows": ("(float[1,6] x) => (y) { m = ReduceMean <axes = [0]> (x)  y = Sub (x, m) }", {}),
     "first-row-alone": ("(float[1,6] x) => (y) { y = Gather <axis = 0> (x, i) }", {"i": np.array([0])}),
+    "boxes-above-a-threshold": (  # made-up rows give no box at all, alone or together
+        """(float[1,6,4] b, float[1,1,6] s) => (int64[?,3] y) {
+           y = NonMaxSuppression (b, s, most, half, least) }""",
+        {"most": np.array([3]), "half": np.array([0.5], np.float32), "least": np.array([5], np.float32)},
+    ),
+    "centred-pixels": (
+        """(float[1,8] x) => (y) {
+           p = Div (x, full)  m = ReduceMean <axes = [0]> (p)  c = Sub (p, m)  d = MatMul (c, w)  y = Add (d, b) }""",
+        {"full": np.float32([255]), "w": noise(8, 3), "b": 100 * noise(3)},
+    ),
+    "beyond-a-threshold": (
+        """(float[1,8] x) => (y) { m = ReduceMax <axes = [0]> (x)  c = Greater (m, ten)  y = Where (c, m, x) }""",
+        {"ten": np.float32([10])},
+    ),
+    "branches-of-one-row": (
+        """(float[1,8] x) => (y) {
+           m = ReduceMax <axes = [1], keepdims = 1> (x)  c = Greater (m, zero)
+           y = If (c) < then_branch = t () => (float[1,8] p) { p = Relu (x) },
+                        else_branch = e () => (float[1,8] q) { q = Neg (x) } > }""",
+        {"zero": np.float32([0])},
+    ),
+    "every-row-with-every-row": ("(float[1,8] x) => (y) { t = Transpose <perm = [1,0]> (x)  y = MatMul (x, t) }", {}),
     "random": ("(float[1,6] x) => (y) { r = RandomNormalLike (x)  y = Add (x, r) }", {}),
     "class-token": ("(float[1,6,2] x) => (y) { y = Concat <axis = 1> (t, x) }", {"t": noise(1, 1, 2)}),
     "merged": ("(float[1,6,2] x) => (y) { y = Reshape (x, s) }", {"s": np.array([6, 2])}),

@@ -1,7 +1,8 @@
 """A batch for models that are written for one image, and what stands in the way of one.
 
 Sizes of 1 at the front of all inputs become those of the batch, and so do those at the front of constant shapes.
-Whether the model then still means the same for each row is found out by running it, not assumed.
+Whether the model then still means the same for each row is not assumed: every op that reads rows must make rows, as its
+shapes tell, and what the model gives for a batch is compared with what it gives for each row.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from intarsia.importer.draft import Draft, Workshop
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_random
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.op import bodies_of
 
 _DRIFT = 1e-3
 """Of the largest magnitude of an output: what its elements may differ by on average, by the order of sums."""
 
 _HELP = (
-    "export the model with a dynamic first axis, or compile it with batch 1: an artifact then runs any number of rows, "
-    "one after the other"
+    "export the model with a dynamic first axis, or compile it with batch 1: an artifact whose outputs all hold rows "
+    "then runs any number of them, one after the other"
 )
 
 
@@ -89,7 +91,8 @@ class Batch:
             what=f"its shape {sizes} fixes a first size of 1, and a batch of {self.size} was asked for; "
             f"{error.where} then finds {error.what}",
             help="export the model so that it keeps the first axis, as x.flatten(1) and x.reshape(x.shape[0], -1) do; "
-            "or compile it with batch 1: an artifact then runs any number of rows, one after the other",
+            "or compile it with batch 1: an artifact whose outputs all hold rows then runs any number of them, one "
+            "after the other",
         )
 
 
@@ -98,6 +101,7 @@ def check_rows(graph: Graph, single: Graph, size: int) -> None:
 
     size  how many rows the first graph takes
     """
+    _check_shapes(graph, single, size)
     random = next((node for node in graph.nodes if is_random(node)), None)
     if random is not None:
         raise _unlike(random.where, size, "it gives other numbers every time, so that rows cannot be compared")
@@ -111,6 +115,42 @@ def check_rows(graph: Graph, single: Graph, size: int) -> None:
         if not _is_alike(together[index], [outputs[index] for outputs in alone]):
             what = "its rows are not those that the model gives for one row after the other"
             raise _unlike(f"output '{value.name}'", size, what)
+
+
+def _check_shapes(graph: Graph, single: Graph, size: int) -> None:
+    """Raise CompileError for an op that puts rows together: it reads rows, and does not make `size` times as many.
+
+    Running the model would not show it where what the rows have in common matters for some inputs alone.
+    """
+    rows = set(graph.inputs)
+    if [node.op for node in graph.nodes] != [node.op for node in single.nodes]:
+        raise _unlike("the model", size, "it has other ops for a batch than for one row")
+    for node, alone in zip(graph.nodes, single.nodes):
+        if node.op in _SIZES or not any(value in rows for value in node.inputs):
+            continue
+        if bodies_of(node):
+            raise _unlike(node.where, size, "rows go into its graphs, which are not looked into")
+        for value, other in zip(node.outputs, alone.outputs):
+            if value is None or other is None or not (value.user_count or graph.is_output(value)):
+                continue
+            if not value.type.is_static or not other.type.is_static:
+                raise _unlike(node.where, size, f"how large '{value.name}' is depends on what the rows hold")
+            if not _holds_rows(value.shape, other.shape, size):
+                what = f"it makes {value.type} of {size} rows and {other.type} of one, so that rows are put together"
+                raise _unlike(node.where, size, what)
+            rows.add(value)
+
+
+_SIZES = ("Shape", "Size")
+"""Ops that tell of what they read its sizes alone."""
+
+
+def _holds_rows(shape: Sequence[int], alone: Sequence[int], size: int) -> bool:
+    """Whether one axis, and no other, is `size` times as long as for one row."""
+    if len(shape) != len(alone):
+        return False
+    changed = [(found, one) for found, one in zip(shape, alone) if found != one]
+    return len(changed) == 1 and changed[0][0] == size * changed[0][1]
 
 
 def _unlike(where: str, size: int, what: str) -> CompileError:
