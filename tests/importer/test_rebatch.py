@@ -80,18 +80,18 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "centred-pixels": (
         """(float[1,8] x) => (y) {
            p = Div (x, full)  m = ReduceMean <axes = [0]> (p)  c = Sub (p, m)  d = MatMul (c, w)  y = Add (d, b) }""",
-        {"full": np.float32([255]), "w": noise(8, 3), "b": 100 * noise(3)},
+        {"full": np.array([255], np.float32), "w": noise(8, 3), "b": 100 * noise(3)},
     ),
     "beyond-a-threshold": (
         """(float[1,8] x) => (y) { m = ReduceMax <axes = [0]> (x)  c = Greater (m, ten)  y = Where (c, m, x) }""",
-        {"ten": np.float32([10])},
+        {"ten": np.array([10], np.float32)},
     ),
     "branches-of-one-row": (
         """(float[1,8] x) => (y) {
            m = ReduceMax <axes = [1], keepdims = 1> (x)  c = Greater (m, zero)
            y = If (c) < then_branch = t () => (float[1,8] p) { p = Relu (x) },
                         else_branch = e () => (float[1,8] q) { q = Neg (x) } > }""",
-        {"zero": np.float32([0])},
+        {"zero": np.array([0], np.float32)},
     ),
     "every-row-with-every-row": ("(float[1,8] x) => (y) { t = Transpose <perm = [1,0]> (x)  y = MatMul (x, t) }", {}),
     "random": ("(float[1,6] x) => (y) { r = RandomNormalLike (x)  y = Add (x, r) }", {}),
@@ -140,3 +140,18 @@ def test_notes_are_told_once() -> None:
     import_model(model, notes=notes)
     assert len(notes) == 1
     assert import_model(model, batch=3, notes=notes).outputs[0].shape == (3, 6)
+
+
+def test_branches_that_declare_one_row_take_a_batch() -> None:
+    """An If has the sizes that its branches make, not those that they declare."""
+    model = model_of(
+        """g (float[N,8] x) => (float[N,8] y) {
+           m = ReduceMax <keepdims = 0> (x)  c = Greater (m, zero)
+           y = If (c) < then_branch = t () => (float[1,8] p) { p = Relu (x) },
+                        else_branch = e () => (float[1,8] q) { q = Neg (x) } > }""",
+        zero=np.array(0, np.float32),
+    )
+    x = noise(4, 8)
+    with intarsia.load(intarsia.compile_model(model, target="cpu", batch=4)) as session:
+        assert session.outputs[0].shape == (4, 8)
+        np.testing.assert_array_equal(session.run(x)[0], np.maximum(x, 0))

@@ -36,6 +36,21 @@ def read_bodies(node: Node, proto: onnx.NodeProto, body: Body) -> None:
     graphs = tuple(found.values())
     if len(graphs) == len(list(subgraphs(proto))) and all(_is_fitting(node, graph) for graph in graphs):
         node.attributes.update(found)
+        if node.op == "If":
+            _take_types(node, graphs)
+
+
+def _take_types(node: Node, branches: Sequence[Graph]) -> None:
+    """Give an If the sizes that its branches make: what they declare may be of another batch than is read now."""
+    for value, made in zip(node.outputs, zip(*(branch.outputs for branch in branches))):
+        if value is None:
+            continue
+        shapes = {item.type.shape for item in made}
+        if len(shapes) == 1:
+            value.type = made[0].type
+        elif None not in shapes and len({len(shape) for shape in shapes if shape is not None}) == 1:
+            sizes = zip(*(shape for shape in shapes if shape is not None))
+            value.type = TensorType(value.dtype, tuple(size[0] if len(set(size)) == 1 else None for size in sizes))
 
 
 def _is_plain(node: Node, op: Op) -> bool:
