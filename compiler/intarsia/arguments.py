@@ -6,10 +6,11 @@ RunError, with the argument's name as the place.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def shown(value: Any) -> str:
         return f"an object of type {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def near(name: str, known: Iterable[str], *, cutoff: float = 0.75) -> str:
+    """`; did you mean 'x'?` where a known name looks like the unknown one, else nothing.
+
+    cutoff  how alike names are, from 0 to 1; short words of a short list may differ by more
+    """
+    matches = difflib.get_close_matches(name, list(known), n=2, cutoff=cutoff)
+    return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
 
 
 def check_whole(kind: type[IntarsiaError], where: str, value: Any, *, least: int = 0) -> int:

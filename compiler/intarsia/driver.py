@@ -15,7 +15,7 @@ from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, either
 from intarsia.faults import tells_faults
 from intarsia.importer import Bodies, Limits, function_body, import_model
 from intarsia.ir.facts import needs_onnx
@@ -342,9 +342,9 @@ def _precision(target: Target, wish: str | None) -> str:
     precision = target.precisions[0] if wish is None else check_text(CompileError, "precision", wish, help)
     if precision not in target.precisions:
         raise CompileError(
-            where=f"precision '{precision}'",
+            where=either(f"--precision {precision}", f"precision '{precision}'"),
             what=f"target '{target.name}' computes in {' or '.join(target.precisions)}",
-            help="leave --precision out to get what the target needs",
+            help=f"leave {either('--precision', 'precision')} out to get what the target needs",
         )
     return precision
 
@@ -409,13 +409,17 @@ def _check(
         raise CompileError(
             where="pipeline",
             what=f"it {'makes integers' if quantizes else 'leaves all in float32'}, and the precision is {precision}",
-            help="end it with calibrate, quantize for int8, and with neither for float32; --precision chooses",
+            help="end it with calibrate, quantize for int8, and with neither for float32; "
+            f"{either('--precision', 'precision')} chooses",
         )
     if save_calibration is not None and not any(isinstance(step, Calibrate) for step in steps):
         raise CompileError(
             where=f"calibration file {fspath(save_calibration)}",
             what="nothing is calibrated: the model stays in float32, or brings scales of its own",
-            help="leave --save-calibration out, or choose --precision int8",
+            help=either(
+                "leave --save-calibration out, or choose --precision int8",
+                "leave save_calibration out, or choose precision='int8'",
+            ),
         )
 
 

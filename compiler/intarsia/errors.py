@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class IntarsiaError(Exception):
@@ -26,6 +28,28 @@ class IntarsiaError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.where, self.what, self.help))
+
+
+_on_command_line = False
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """Open while a command runs: letters speak of its options, not of arguments in Python."""
+    global _on_command_line
+    before, _on_command_line = _on_command_line, True
+    try:
+        yield
+    finally:
+        _on_command_line = before
+
+
+def either(option: str, argument: str) -> str:
+    """What a letter tells to give: the option where a command asked, else the argument in Python.
+
+    Asked when the letter is written, so not for texts that outlive it: an artifact's notes say the same to everybody.
+    """
+    return option if _on_command_line else argument
 
 
 _UNPRINTABLE = re.compile(

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from intarsia.errors import CompileError, IntarsiaError, InternalError, said
+from intarsia.errors import CompileError, IntarsiaError, InternalError, either, said
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
-HELP = "this is a fault of intarsia, not of yours: please report it with the model; -v and --dump FOLDER tell more"
+HELP = "this is a fault of intarsia, not of yours: please report it with the model; "
 
 _OURS = ("intarsia", "intarsia_backends", "intarsia_hw")
 _LIBRARIES = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
@@ -43,7 +43,11 @@ def letter_of(error: Exception, where: str) -> CompileError:
     """The letter about an error that nobody foresaw; one about memory where that was short."""
     if isinstance(error, MemoryError):
         return CompileError(where=where, what=said(error), help="compile it where there is more memory")
-    return InternalError(where=where, what=f"{type(error).__name__}: {said(error)}", help=HELP)
+    return InternalError(
+        where=where,
+        what=f"{type(error).__name__}: {said(error)}",
+        help=HELP + either("-v and --dump FOLDER tell more", "dump=FOLDER tells more"),
+    )
 
 
 def _place(arguments: tuple[Any, ...], named: dict[str, Any]) -> str:

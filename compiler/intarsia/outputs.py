@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from intarsia.errors import CompileError, IntarsiaError, said
+from intarsia.errors import CompileError, IntarsiaError, either, said
 
 Place: TypeAlias = "str | os.PathLike[str]"
 
-_REPLACE = "choose another name, or replace it: --force (in Python overwrite=True)"
 _TAKE_AWAY = "choose another name, or take it away yourself"
+
+
+def _replace() -> str:
+    return f"choose another name, or replace it: {either('--force', 'overwrite=True')}"
 
 
 def check_output(
@@ -56,7 +59,7 @@ def check_output(
                 raise error(where=where, what="the same command reads that file", help="choose another name")
         if status is not None and not stat.S_ISREG(status.st_mode):
             raise error(where=where, what=f"{_kind_of(status.st_mode)} stands there", help="choose another name")
-        way = _TAKE_AWAY if overwrite is None else _REPLACE
+        way = _TAKE_AWAY if overwrite is None else _replace()
         if status is not None and status.st_size and not overwrite and not ours(place):
             raise error(where=where, what=f"a file that is not {kind} stands there", help=way)
         if not folder.is_dir():

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from intarsia.arguments import shown
+from intarsia.arguments import near, shown
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node
 
@@ -207,6 +207,10 @@ def settled(targets: Iterable[Target]) -> Iterator[None]:
         yield
 
 
+_ALIKE = 0.6
+"""Of how much of two short names are the same, so that one is suggested for the other."""
+
+
 def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
@@ -276,14 +280,16 @@ def _configured(target: Target, text: str | None, asked: str) -> Target:
         if not equals or not name:
             what = f"{shown(part.strip())} is not option=value"
         elif name not in options:
-            what = f"'{target.name}' has no option {shown(name)}"
+            what = f"'{target.name}' has no option {shown(name)}{near(name, options, cutoff=_ALIKE)}"
         elif name in chosen:
             what = f"option '{name}' is given twice"
         else:
             try:
                 chosen[name] = options[name].read(value)
             except ValueError:
-                what = f"option '{name}' takes {options[name].takes}, not {shown(value)}"
+                choices = map(spelled, options[name].choices)
+                like = near(value, choices, cutoff=_ALIKE)
+                what = f"option '{name}' takes {options[name].takes}, not {shown(value)}{like}"
         if what is not None:
             raise CompileError(where=_where(asked), what=what, help=help)
     return target.with_options(chosen)
@@ -299,8 +305,9 @@ def _installed(name: str, asked: str) -> Target:
 
 
 def _unknown(name: str, asked: str) -> CompileError:
+    known = available_targets()
     return CompileError(
         where=_where(asked),
         what="no installed backend offers " + ("it" if name == asked else f"'{name}'"),
-        help=f"targets here: {', '.join(available_targets()) or 'none'}",
+        help=f"targets here: {', '.join(known) or 'none'}{near(name, known, cutoff=_ALIKE)}",
     )

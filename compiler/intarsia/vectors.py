@@ -65,7 +65,7 @@ def make_vectors(
             with spending(budget):
                 outputs = evaluate(graph, inputs)
         except OverBudget as error:
-            return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit)}"
+            return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit, kept=True)}"
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         tolerance = tolerance_of(graph, outputs, inputs)

@@ -22,7 +22,7 @@ from artifact_examples import evaluator_artifact, small_graph
 from intarsia.artifact import Artifact
 from intarsia.artifact.parts import vector
 from intarsia.cli.commands import COMMANDS, intarsia
-from intarsia.cli.output import shorten
+from intarsia.cli.tables import shorten
 from intarsia.ir.evaluate import evaluate
 
 

@@ -20,6 +20,7 @@ from onnx import parser
 
 from intarsia.cli import logs, main, output, streams
 from intarsia.cli.commands import intarsia
+from intarsia.cli.tables import Column
 from intarsia.errors import CompileError, printable
 from intarsia.passes.simplify.noops import RemoveNoOps
 
@@ -75,7 +76,7 @@ def test_names_in_a_ruled_table_and_in_progress(
     with os.fdopen(follower, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
         monkeypatch.setattr(sys, "stderr", terminal)
-        output.write_table([output.Column("name", names=True)], [["[bold]\x1b[31m:smile:"]])
+        output.write_table([Column("name", names=True)], [["[bold]\x1b[31m:smile:"]])
         with output.progress() as step:
             step("[red]compiling\x1b]0;t\x07", 1, 2)
     seen = ""

@@ -103,7 +103,7 @@ def doubling(depth: int) -> onnx.ModelProto:
 
 def test_functions_that_call_functions() -> None:
     intarsia.explain(doubling(10), target="pynq-z2")
-    with pytest.raises(CompileError, match=r"grow to 196607 nodes; the limit is 30000\n.*--limit function_nodes=N"):
+    with pytest.raises(CompileError, match=r"grow to 196607 nodes; the limit is 30000\n.*Limits\(function_nodes=N\)"):
         intarsia.explain(doubling(16), target="pynq-z2")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from intarsia.artifact.schema import Entry
 from intarsia.dtypes import Array
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
 from intarsia_backends.cpu.library import Facts, LibraryError, library_machine, read_facts
 from intarsia_backends.cpu.machine import machine_features, machine_name
@@ -28,6 +28,11 @@ INTERFACE = 3
 """Version of the C interface between this file and a region's library."""
 
 _AGAIN = "compile the model again with the version of intarsia that is installed here"
+
+
+def _without_code() -> str:
+    return f"load it with {either('--no-native', 'native=False')}, which needs none of its code"
+
 
 FIRST_BOUND = 1000
 """Status of a run that the first check of indices ended; the next check gives one more, and so on."""
@@ -86,15 +91,14 @@ def _check(region: RegionFiles) -> None:
         raise RunError(
             where=where,
             what=f"its code has interface version {interface} ('interface' in manifest.json), and this is {INTERFACE}",
-            help=f"{_AGAIN}, or load it with native=False, which needs none of its code",
+            help=f"{_AGAIN}, or {_without_code()}",
         )
     built, here = f"{entry.text('system')} {entry.text('machine')}", f"{platform.system()} {machine_name()}"
     if built != here:
         raise RunError(
             where=where,
             what=f"its code is for {built} ('system', 'machine' in manifest.json), and this machine is {here}",
-            help="compile the model on a machine like this one, or with a target made for it, or load it with "
-            "native=False, which needs none of its code",
+            help=f"compile the model on a machine like this one, or with a target made for it, or {_without_code()}",
         )
     missing = [feature for feature in entry.texts("features") if feature not in machine_features()]
     if missing:

@@ -16,7 +16,7 @@ import numpy as np
 import pynq
 from pynq import DefaultIP, Overlay
 
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 from intarsia.runtime.limits import RunTimeout
 from intarsia_backends.overlay.machine.config import OverlayConfig
 from intarsia_backends.overlay.machine.core_driver import CoreDriver, CoreStuck, Figures, Job
@@ -199,7 +199,8 @@ def _hold(path: Path) -> int:
         raise RunError(
             where="board",
             what="another process runs models on the FPGA",
-            help="wait until it has ended, or run on the simulator with --device simulator",
+            help="wait until it has ended, "
+            + either("or run on the simulator with --device simulator", "or run on the simulator: device='simulator'"),
         ) from None
     return guard
 

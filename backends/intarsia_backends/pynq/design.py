@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 from intarsia_backends.overlay.machine.config import OverlayConfig
 
 INTERRUPT = "interrupt"
@@ -48,5 +48,5 @@ def find_bitstream(
         where=f"bitstream for overlay '{config.name}'",
         what=f"there is none at {looked}",
         help=f"set {BITSTREAM_VARIABLE} to the .bit file or its folder (hw/README.md says how it is built), "
-        "or run on the simulator with --device simulator",
+        + either("or run on the simulator with --device simulator", "or run on the simulator: device='simulator'"),
     )

@@ -12,9 +12,11 @@ from typing import Any
 
 import click
 
+from intarsia.arguments import near
 from intarsia.cli.logs import is_verbose, verbose_option
+from intarsia.cli.output import quiet_option
 from intarsia.cli.streams import OutputLost
-from intarsia.errors import IntarsiaError, InternalError, RunError, printable
+from intarsia.errors import IntarsiaError, InternalError, RunError, on_command_line, printable
 from intarsia.faults import letter_of
 from intarsia.version import __version__
 
@@ -26,7 +28,8 @@ COMMANDS = {
     "verify": ("intarsia.cli.verify", "Run an artifact's test vectors; compare with the float model."),
     "sign": ("intarsia.cli.sign", "Vouch for an artifact with a key."),
     "dump": ("intarsia.cli.dump", "What is inside an artifact: graph, regions, programs."),
-    "targets": ("intarsia.cli.targets", "Installed targets and devices."),
+    "targets": ("intarsia.cli.targets", "Installed targets, their options, and devices."),
+    "devices": ("intarsia.cli.devices", "Installed devices, and whether they can be used here."),
     "demo": ("intarsia.cli.demo", "The whole journey, on a model that comes with intarsia."),
 }
 """By name: the module, whose `command` it is, and the line in the list of commands."""
@@ -46,11 +49,23 @@ class Commands(click.Group):
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = str(args[0])
+        if name not in COMMANDS and not ctx.resilient_parsing and not name.startswith("-"):
+            ctx.fail(f"there is no command {name!r}{near(name, COMMANDS, cutoff=0.6)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        with on_command_line():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except IntarsiaError as error:
@@ -92,6 +107,7 @@ def _write(error: IntarsiaError, ctx: click.Context, cause: BaseException | None
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @verbose_option
+@quiet_option
 def intarsia() -> None:
     """Compile ONNX models for small FPGA boards and accelerators, and run what comes out.
 

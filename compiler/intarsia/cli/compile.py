@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from intarsia.arguments import near
+from intarsia.cli.choices import complete_target
 from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import Column, force_option, json_option, percent, progress, write, write_json, write_table
+from intarsia.cli.output import (
+    force_option,
+    json_option,
+    percent,
+    progress,
+    quiet_option,
+    write,
+    write_json,
+    write_table,
+)
+from intarsia.cli.summary import write_summary
+from intarsia.cli.tables import Column
 from intarsia.errors import CompileError
 from intarsia.ir.stages import STAGES
 from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
-    from intarsia.artifact import Artifact
     from intarsia.importer.limits import Limits
     from intarsia.passes.instruments import Timed
 
@@ -36,6 +48,20 @@ def _dimensions(ctx: click.Context, param: click.Parameter, texts: Sequence[str]
     return found
 
 
+def _shapes(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        parts = [part.strip() for part in sizes.split(",")]
+        if not name or not all(part.isdecimal() for part in parts):
+            what = f"{text!r} is not NAME=N,N,... with whole numbers, such as image=1,3,32,32"
+            raise click.BadParameter(what, ctx, param)
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice", ctx, param)
+        found[name] = tuple(map(int, parts))
+    return found
+
+
 def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> Limits:
     from dataclasses import fields
 
@@ -46,7 +72,8 @@ def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
     for text in texts:
         name, _, size = text.rpartition("=")
         if name not in names or not size.isdecimal():
-            raise click.BadParameter(f"{text!r} is not NAME=N; there are {', '.join(names)}", ctx, param)
+            what = f"{text!r} is not NAME=N; there are {', '.join(names)}{near(name, names)}"
+            raise click.BadParameter(what, ctx, param)
         found[name] = int(size)
     return Limits(**found)
 
@@ -79,6 +106,7 @@ def model_options(command: Any) -> Any:
                 "--target",
                 required=True,
                 metavar="NAME",
+                shell_complete=complete_target,
                 help="See `intarsia targets`; options in braces: 'cpu{strict=true}'.",
             ),
             click.option(
@@ -100,6 +128,14 @@ def model_options(command: Any) -> Any:
                 callback=_dimensions,
                 multiple=True,
                 help="Size of another symbolic axis; may be given again.",
+            ),
+            click.option(
+                "--shape",
+                "shapes",
+                metavar="NAME=N,N,...",
+                callback=_shapes,
+                multiple=True,
+                help="Whole shape of an input, outermost first: image=1,3,32,32; may be given again.",
             ),
             click.option(
                 "--limit",
@@ -170,6 +206,7 @@ def model_options(command: Any) -> Any:
     help="Run these passes in place of the usual ones; without TEXT, print the usual ones and stop.",
 )
 @force_option
+@quiet_option
 @click.option("--time-passes", is_flag=True, help="Say what every pass and every other step changed and took.")
 @verbose_option
 @json_option
@@ -179,6 +216,7 @@ def command(
     precision: str | None,
     batch: int,
     dimensions: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
     limits: Limits,
     output: str | None,
     calibration: str | None,
@@ -209,6 +247,7 @@ def command(
             precision=precision,
             batch=batch,
             dimensions=dimensions,
+            shapes=shapes,
             limits=limits,
             calibrator=calibrator,
             percentile=percentile,
@@ -230,6 +269,7 @@ def command(
             "precision": precision,
             "batch": batch,
             "dimensions": dimensions,
+            "shapes": shapes,
             "limits": limits,
             "calibrator": calibrator,
             "percentile": percentile,
@@ -249,7 +289,7 @@ def command(
     rows = timing.rows if time_passes else []
     told = {"steps": [vars(row) for row in rows]} if time_passes else {}
     if stop_after is None:
-        _write_summary(artifact, place, told, as_json)
+        write_summary(artifact, place, told, as_json)
     elif as_json:
         write_json({"stage": stop_after, "text": text, **told})
     elif output is None:
@@ -335,29 +375,3 @@ def _write_times(rows: Sequence[Timed]) -> None:
     cells = [[row.step, row.changes, row.seconds * 1e3, percent(row.seconds / total if total else 0.0)] for row in rows]
     cells.append(["all", sum(row.changes or 0 for row in rows), total * 1e3, None])
     write_table([Column("step"), Column("changes", True), Column("ms", True), Column("share", True)], cells)
-
-
-def _write_summary(artifact: Artifact, place: str, more: Mapping[str, Any], as_json: bool) -> None:
-    contents = artifact.contents
-    size = sum(map(len, artifact.files.values()))
-    regions = [
-        {
-            "name": region.name,
-            "kind": region.kind,
-            "ops": sum(placement.get("region") == region.name for placement in contents.placements),
-            "bytes": sum(len(artifact.files[region.path(file)]) for file in region.files),
-        }
-        for region in contents.regions
-    ]
-    notes = contents.metadata.get("notes", [])
-    if as_json:
-        facts = {"model": contents.model_name, "target": contents.target, "precision": contents.precision}
-        write_json({"artifact": place, **facts, "bytes": size, "regions": regions, "notes": notes, **more})
-        return
-    write(f"{place}: {contents.model_name} for {contents.target}, {contents.precision}, {size:,} B")
-    write_table(
-        [Column("region"), Column("kind"), Column("ops", True), Column("bytes", True)],
-        [[region["name"], region["kind"], region["ops"], region["bytes"]] for region in regions],
-    )
-    for note in notes:
-        write(f"note: {': '.join(map(str, note))}")

@@ -8,15 +8,24 @@ from pathlib import Path
 
 import click
 
+from intarsia.cli.choices import complete_target
 from intarsia.cli.explain import write_explanation
-from intarsia.cli.output import json_option, progress, write, write_json
+from intarsia.cli.output import json_option, progress, quiet_option, write, write_json
 from intarsia.cli.report import write_report
 from intarsia.cli.run import summary
 
 
 @click.command("demo")
-@click.option("--target", default="pynq-z2", show_default=True, metavar="NAME", help="What to compile for.")
+@click.option(
+    "--target",
+    default="pynq-z2",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_target,
+    help="What to compile for.",
+)
 @click.option("--images", type=click.IntRange(1, 400), default=400, show_default=True, help="How many to classify.")
+@quiet_option
 @json_option
 def command(target: str, images: int, as_json: bool) -> None:
     """Compile a small network for clothes, explain it, run it on labelled images, and report.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intarsia.cli.output import Column, json_option, write, write_json, write_table
+from intarsia.cli.output import json_option, write, write_json, write_table
+from intarsia.cli.tables import Column
 from intarsia.errors import RunError
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 @click.argument("artifact", type=click.Path())
 @click.option("--graph", is_flag=True, help="The whole quantized graph as text.")
 @click.option("--region", metavar="NAME", help="One region: its program as text, where its device can write it.")
-@click.option("--extract", type=click.Path(), metavar="DIR", help="Save the artifact as a folder.")
+@click.option(
+    "-o", "--output", "--extract", "extract", type=click.Path(), metavar="DIR", help="Save the artifact as a folder."
+)
 @json_option
 def command(artifact: str, graph: bool, region: str | None, extract: str | None, as_json: bool) -> None:
     """Show what is inside ARTIFACT: tensors, regions, files; the graph and disassembled programs on demand."""

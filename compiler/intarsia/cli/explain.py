@@ -9,7 +9,18 @@ import click
 
 from intarsia.cli.compile import model_options
 from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import Column, force_option, json_option, percent, show, write, write_json, write_table
+from intarsia.cli.output import (
+    force_option,
+    is_quiet,
+    json_option,
+    percent,
+    quiet_option,
+    show,
+    write,
+    write_json,
+    write_table,
+)
+from intarsia.cli.tables import Column
 from intarsia.errors import CompileError, printable
 
 if TYPE_CHECKING:
@@ -24,12 +35,15 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
 @click.option("--pass", "rule", metavar="NAME", help="Say instead where this pass nearly fired, and why it did not.")
 @click.option(
+    "-o",
+    "--output",
     "--graph",
     "picture",
     type=click.Path(),
     help="Draw the model too: a .svg, a .html with a table of all ops, or a .dot for Graphviz.",
 )
 @force_option
+@quiet_option
 @verbose_option
 @json_option
 def command(
@@ -38,6 +52,7 @@ def command(
     precision: str | None,
     batch: int,
     dimensions: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
     limits: Limits,
     everything: bool,
     rule: str | None,
@@ -64,6 +79,7 @@ def command(
             precision=precision,
             batch=batch,
             dimensions=dimensions,
+            shapes=shapes,
             limits=limits,
             assume=True,
             until="fused",
@@ -71,7 +87,7 @@ def command(
         _explain_pass(rule, lowered, as_json)
         return
     explanation = driver.explain(
-        model, target=target, precision=precision, batch=batch, dimensions=dimensions, limits=limits
+        model, target=target, precision=precision, batch=batch, dimensions=dimensions, shapes=shapes, limits=limits
     )
     if picture is not None:
         save_picture(explanation, picture, overwrite=force)
@@ -93,8 +109,8 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         write(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
     if rows:
         write()
-        columns = [Column("op"), Column("name", names=True), Column("place"), Column("makes"), Column("macs", True)]
-        columns += [Column("cycles", True), Column("fallback ms", True)]
+        columns = [Column("op"), Column("name", names=True), Column("place"), Column("makes", spare=True)]
+        columns += [Column("macs", True), Column("cycles", True, spare=True), Column("fallback ms", True)]
         write_table(
             columns,
             [
@@ -118,7 +134,7 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
     for (where, rule, found, fix), ops in reasons.items():
         shown = ", ".join(ops[:4]) + (f" and {len(ops) - 4} more" if len(ops) > 4 else "")
         write(f"\n{shown}\n  {where} refuses ({rule}): {found}\n  help: {fix}")
-    for name, text in explanation.notes:
+    for name, text in () if is_quiet() else explanation.notes:
         write(f"\nnote: {printable(name)}: {printable(text)}")
     refusal = explanation.refusal
     if refusal is not None:

@@ -1,90 +1,88 @@
-"""What commands write: tables for people, aligned text for pipes, JSON, errors, progress on a terminal."""
+"""What commands write: tables, which `cli.tables` lays out, JSON, remarks, progress on a terminal."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
+from intarsia.cli.tables import Column, lay_out
 from intarsia.errors import printable
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total); total is 0 where it is not known."""
 
-NAME_LETTERS = 47
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 """Every command that writes a table has it."""
+
+
+_QUIET = "intarsia.cli.quiet"
+
+
+def _be_quiet(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked:
+        ctx.meta[_QUIET] = True
+
+
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="No notes and no progress."
+)
+"""Of the program, and of the commands that have something to remark."""
+
+
+def is_quiet() -> bool:
+    """Whether -q was given, of the program or of its command."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and _QUIET in ctx.meta
 
 
 force_option = click.option("--force", is_flag=True, help="Replace a file of another kind that stands in the way.")
 """Every command that writes files has it."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    figures  its cells stand at the right
-    names    its cells are names out of the model, some of which are hundreds of letters long: the middle is left out
-    """
-
-    title: str
-    figures: bool = False
-    names: bool = False
-
-
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on stdout: ruled on a terminal, else aligned text, one line a row."""
-    cells = [
-        [printable(shorten(show(cell)) if item.names else show(cell)) for item, cell in zip(columns, row)]
-        for row in rows
-    ]
-    if _is_terminal(sys.stdout):
-        _write_ruled(columns, cells)
-        return
-    widths = [max(map(len, column)) for column in zip([item.title for item in columns], *cells)]
-    for line in ([item.title for item in columns], *cells):
-        aligned = [
-            text.rjust(width) if item.figures else text.ljust(width) for item, text, width in zip(columns, line, widths)
-        ]
-        write("  ".join(aligned).rstrip())
+    """A table on stdout, as wide as the terminal at most; in a pipe no column is left out, and prose wrapped."""
+    cells = [[printable(show(cell)) for cell in row] for row in rows]
+    terminal = _is_terminal(sys.stdout)
+    made = lay_out(columns, cells, _room())
+    for index, line in enumerate(made.lines):
+        write(click.style(line, bold=True) if terminal and not index else line, styled=True)
+        if terminal and not index:
+            write("-" * made.width)
+    if made.left_out:
+        write(f"no room here for: {', '.join(made.left_out)}; a wider terminal or --json has them")
 
 
-def write(text: str = "", *, end: bool = True) -> None:
+def _room() -> int | None:
+    """Letters in a line: what COLUMNS says, else what the terminal has; None in a pipe."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    if not _is_terminal(sys.stdout):
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def write(text: str = "", *, end: bool = True, styled: bool = False) -> None:
     """Text on stdout, with names out of models in it: control characters are spelled.
 
-    end  whether a line ends with it
+    end     whether a line ends with it
+    styled  whether that is done already, and letters that make it bold are in it
     """
-    click.echo(printable(text, lines=True), nl=end)
+    click.echo(text if styled else printable(text, lines=True), nl=end)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
-
-
-def _write_ruled(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for item in columns:
-        table.add_column(item.title, justify="right" if item.figures else "left", no_wrap=item.figures)
-    for row in cells:
-        table.add_row(*map(Text, row))  # no markup: names may look like it
-    natural = sum(max(len(text) for text in column) + 2 for column in zip([item.title for item in columns], *cells))
-    console = Console()
-    # A table wider than the terminal is wrapped by the terminal: nothing is cut off.
-    console.width = max(console.width, natural)
-    console.print(table)
 
 
 def show(cell: Any) -> str:
@@ -96,12 +94,6 @@ def show(cell: Any) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
-
-
-def shorten(name: str) -> str:
-    """A name with at most NAME_LETTERS letters; of longer ones the middle is left out."""
-    keep = (NAME_LETTERS - 3) // 2
-    return name if len(name) <= NAME_LETTERS else f"{name[:keep]}...{name[-keep:]}"
 
 
 def percent(share: float | None) -> str | None:
@@ -127,14 +119,16 @@ def _plain(data: Any) -> Any:
 
 
 def note(text: str) -> None:
-    """A remark on stderr, so that pipes stay clean."""
+    """A remark on stderr, so that pipes stay clean; none with -q."""
+    if is_quiet():
+        return
     click.echo(printable(text, lines=True), err=True)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A bar on stderr where that is a terminal; nothing at all in a pipe."""
-    if not _is_terminal(sys.stderr):
+    """A bar on stderr where that is a terminal; nothing at all in a pipe, and with -q."""
+    if is_quiet() or not _is_terminal(sys.stderr):
         yield lambda what, done, total: None
         return
     from rich.console import Console

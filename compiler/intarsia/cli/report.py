@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intarsia.cli.output import Column, json_option, note, percent, write, write_json, write_table
+from intarsia.cli.choices import device_option
+from intarsia.cli.output import json_option, note, percent, quiet_option, write, write_json, write_table
+from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
 
@@ -22,10 +24,10 @@ _COLUMNS = (
     Column("place"),
     Column("macs", True),
     Column("cycles", True),
-    Column("use", True),
-    Column("read B", True),
-    Column("written B", True),
-    Column("peak B", True),
+    Column("use", True, spare=True),
+    Column("read B", True, spare=True),
+    Column("written B", True, spare=True),
+    Column("peak B", True, spare=True),
 )
 _COMPARED = (*_COLUMNS[:5], Column("modelled", True), Column("ratio", True), *_COLUMNS[5:])
 _FIELDS = ("name", "op", "place", "region", "macs", "cycles", "modelled_cycles", "utilisation", "bytes_read")
@@ -47,8 +49,9 @@ _SOURCES = {
 @click.command("report")
 @click.argument("artifact", type=click.Path())
 @click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
-@click.option("--device", metavar="NAME", help="The device that runs what it can.")
+@device_option
 @click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")
+@quiet_option
 @native_option
 @trusted_keys_option
 @json_option

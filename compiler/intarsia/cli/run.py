@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from intarsia.cli.choices import device_option
 from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
-from intarsia.cli.output import Column, force_option, json_option, note, progress, write, write_json, write_table
+from intarsia.cli.output import (
+    force_option,
+    json_option,
+    note,
+    progress,
+    quiet_option,
+    write,
+    write_json,
+    write_table,
+)
+from intarsia.cli.ranking import ranked, read_labels, scored_output, write_ranking
+from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 
 if TYPE_CHECKING:
@@ -35,8 +47,19 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     help="A .npz with an array for each input, a .npy, or NAME=FILE; may be given again for further inputs. "
     "The first axis may be longer than compiled.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one.")
-@click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one."
+)
+@click.option(
+    "--top", type=click.IntRange(1), metavar="K", help="Of a classifier, show the K best classes of each image."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the classes, one a line; without --top, the best class is shown.",
+)
+@device_option
 @click.option("--threads", type=int, metavar="N", help="Threads of the CPU; by default INTARSIA_THREADS, else all.")
 @click.option(
     "--pin",
@@ -45,6 +68,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     help="Processors that the threads stay on, one for each save the first.",
 )
 @force_option
+@quiet_option
 @native_option
 @trusted_keys_option
 @json_option
@@ -52,6 +76,8 @@ def command(
     artifact: str,
     inputs: tuple[str, ...],
     output: Path | None,
+    top: int | None,
+    labels: Path | None,
     device: str | None,
     threads: int | None,
     pin: tuple[int, ...] | None,
@@ -66,14 +92,20 @@ def command(
     from intarsia.runtime.devices import idle_device
     from intarsia.runtime.session import load
 
+    names = None if labels is None else read_labels(labels)
     opened = Artifact.read(artifact, trusted_keys=trusted_keys or None)
     idle = idle_device({region.kind for region in opened.contents.regions} - {EVALUATOR}, device)
     if idle is not None:
         note(idle)
         device = None
     with load(opened, device=device, threads=threads, pin=pin, native=native) as session:
+        scored = scored_output(session.outputs, names) if top or labels else None
         if output is not None:
-            read: list[str | Path] = [artifact, *input_paths(inputs, [info.name for info in session.inputs])]
+            read: list[str | Path] = [
+                artifact,
+                *(() if labels is None else (labels,)),
+                *input_paths(inputs, [info.name for info in session.inputs]),
+            ]
             check_arrays_place(output, session.outputs, read, force)
         arrays, unused = match_arrays(inputs, session.inputs)
         if unused:
@@ -83,10 +115,15 @@ def command(
         if output is not None:
             write_arrays(output, result.by_name)
         rows = [_facts(name, array) for name, array in result.by_name.items()]
+        best = ranked(result.by_name[scored], top or 1, names) if scored is not None else None
         if as_json:
             devices = dict(session.devices)
-            write_json({"outputs": rows, "seconds": result.seconds, "devices": devices, "counters": result.counters})
+            told = {} if best is None else {"top": {"output": scored, "images": best}}
+            facts = {"seconds": result.seconds, "devices": devices, "counters": result.counters}
+            write_json({"outputs": rows, **facts, **told})
             return
+        if best is not None:
+            write_ranking(best)
         columns = [Column("output", names=True), Column("type"), Column("least", True), Column("greatest", True)]
         write_table(columns, [[row["name"], row["type"], row["min"], row["max"]] for row in rows])
         write(summary(session, result))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import click
 
-from intarsia.cli.output import json_option, note, write_json
+from intarsia.cli.output import force_option, json_option, note, quiet_option, write_json
 
 
 @click.command("sign")
 @click.argument("artifact", type=click.Path(), required=False)
 @click.option("--key", required=True, type=click.Path(), metavar="FILE", help="The private key, a PEM file.")
 @click.option("--new-key", "new", is_flag=True, help="Make FILE first, and FILE.pub, the public key, beside it.")
+@click.option("-o", "--output", type=click.Path(), help="Where the signed artifact goes; by default into its place.")
+@force_option
+@quiet_option
 @json_option
-def command(artifact: str | None, key: str, new: bool, as_json: bool) -> None:
+def command(artifact: str | None, key: str, new: bool, output: str | None, force: bool, as_json: bool) -> None:
     """Sign ARTIFACT in place, so that machines that trust the key run it.
 
     The signature covers every byte. `intarsia verify --trusted-keys FILE.pub`, `intarsia run` likewise, and
@@ -25,20 +28,26 @@ def command(artifact: str | None, key: str, new: bool, as_json: bool) -> None:
     """
     from intarsia.artifact import Artifact
     from intarsia.artifact.signatures import key_name, new_key
+    from intarsia.artifact.storage import check_place
 
     if artifact is None and not new:
         raise click.UsageError("give an ARTIFACT to sign, or --new-key")
     opened = None if artifact is None else Artifact.read(artifact)
+    place = output or artifact
+    if output is not None:
+        if artifact is None:
+            raise click.UsageError("-o goes with an ARTIFACT to sign")
+        check_place(output, inputs=[key], overwrite=force)
     public = str(new_key(key)) if new else None
     if public is not None:
         note(f"made {key}, to be kept secret, and {public}, to be given to who shall trust it")
-    if opened is None or artifact is None:
+    if opened is None or place is None:
         if as_json:
             write_json({"public_key": public})
         return
     signature = opened.sign(key)
-    opened.save(artifact)
+    opened.save(place, overwrite=force)
     if as_json:
-        write_json({"artifact": artifact, "key": key_name(signature.key), "public_key": public})
+        write_json({"artifact": place, "key": key_name(signature.key), "public_key": public})
     else:
         click.echo(f"signed by {key_name(signature.key)}")

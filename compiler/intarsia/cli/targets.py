@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from intarsia.cli.output import Column, json_option, write, write_json, write_table
+from intarsia.cli.devices import device_rows, write_devices
+from intarsia.cli.output import json_option, write, write_json, write_table
+from intarsia.cli.tables import Column
 
 
 @click.command("targets")
@@ -15,28 +17,25 @@ def command(as_json: bool) -> None:
     """List installed targets, and the devices that run artifacts here."""
     from intarsia.targets import spelled
 
-    found, devices = _targets(), _devices()
+    found, devices = _targets(), device_rows()
     if as_json:
         write_json({"targets": found, "devices": devices})
         return
     write_table(
-        [Column("target"), Column("precisions"), Column("host"), Column("description")],
+        [Column("target"), Column("precisions"), Column("host"), Column("description", prose=True)],
         [[row["name"], ", ".join(row["precisions"]), row["host"], row["description"]] for row in found],
     )
     write()
     write_table(
-        [Column("target"), Column("option"), Column("takes"), Column("default"), Column("meaning")],
+        [Column("target"), Column("option"), Column("takes"), Column("default"), Column("meaning", prose=True)],
         [
             [row["name"], option["name"], option["takes"], spelled(option["default"]), option["meaning"]]
             for row in found
             for option in row["options"]
         ],
     )
-    write("an option is chosen in braces behind the target or host that it is of: --target 'cpu{strict=true}'\n")
-    write_table(
-        [Column("device"), Column("runs"), Column("here")],
-        [[row["name"], ", ".join(row["kinds"]), row["absent"] or "yes"] for row in devices],
-    )
+    write("an option is chosen in braces behind the target or host that it is of:\n  --target 'cpu{strict=true}'\n")
+    write_devices(devices)
 
 
 def _targets() -> list[dict[str, Any]]:
@@ -63,12 +62,3 @@ def _targets() -> list[dict[str, Any]]:
         ]
         rows.append({**row, "facts": dict(target.facts())})
     return rows
-
-
-def _devices() -> list[dict[str, Any]]:
-    from intarsia.runtime.devices import installed_devices
-
-    return [
-        {"name": item.name, "kinds": list(item.kinds), "priority": item.priority, "absent": item.absent}
-        for item in installed_devices()
-    ]

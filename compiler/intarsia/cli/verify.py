@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from intarsia.cli.choices import device_option
 from intarsia.cli.inputs import match_arrays
-from intarsia.cli.output import Column, json_option, note, progress, write, write_json, write_table
+from intarsia.cli.output import json_option, note, progress, quiet_option, write, write_json, write_table
+from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
 
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="With --against: inputs to compare on, as for `intarsia run`; without, those of the test vectors.",
 )
-@click.option("--device", metavar="NAME", help="The device that runs what it can; see `intarsia targets`.")
+@device_option
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Time for each test vector.")
+@quiet_option
 @native_option
 @trusted_keys_option
 @json_option
@@ -94,7 +97,7 @@ def _write_results(what: str, results: Sequence[VectorResult]) -> None:
         [str(result.vector), result.output, result.ok, result.elements, result.different, result.largest, _rule(result)]
         for result in results
     ]
-    write_table([*columns, Column("largest difference", True), Column("allowed")], rows)
+    write_table([*columns, Column("largest difference", True), Column("allowed", prose=True)], rows)
 
 
 def _rule(result: VectorResult) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import onnx
 
+from intarsia.arguments import near
 from intarsia.errors import CompileError
-from intarsia.importer.names import near
 from intarsia.importer.tensors import TensorReader
 from intarsia.ir.graph import Attribute
 

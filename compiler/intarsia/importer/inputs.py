@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from numpy.typing import ArrayLike
 
+from intarsia.arguments import near
 from intarsia.dtypes import Array, numpy_dtype
-from intarsia.errors import CompileError
-from intarsia.importer.names import listed, near
+from intarsia.errors import CompileError, either
+from intarsia.importer.names import listed
 from intarsia.importer.types import tensor_type
 from intarsia.ir.types import TensorType, agree
 
@@ -86,7 +87,7 @@ class InputShapes:
                 where="the model's inputs",
                 what=f"a batch of {self.batch} was asked for, but no input leaves its first size open, and not all of "
                 f"them are written for one row{found}",
-                help="export the model with a dynamic first axis, or compile it with batch=1",
+                help=f"export the model with a dynamic first axis, or compile it with {either('--batch 1', 'batch=1')}",
             )
         self.rebatched = self.overrules = True
         return [TensorType(type.dtype, (self.batch, *(type.shape or ())[1:])) for type in types]
@@ -102,17 +103,17 @@ class InputShapes:
         if self.batch < 1:
             raise CompileError(where="batch", what=f"{self.batch} is not positive", help="pass batch=1 or more")
         for name in self.shapes:
-            _check_name(name, [value.name for value in inputs], f"shapes['{name}']")
+            _check_name(name, [value.name for value in inputs], _shape_of(name))
         symbols = sorted({size.dim_param for value in inputs for size in _sizes(value) if size.dim_param})
         for name, size in self.dimensions.items():
             if name not in symbols:
                 raise CompileError(
-                    where=f"dimensions['{name}']",
+                    where=_dimension_of(name),
                     what="no input has a dimension of that name",
                     help=f"the symbolic dimensions are {listed(symbols) or 'none'}{near(name, symbols)}",
                 )
             if size < 0:
-                raise CompileError(where=f"dimensions['{name}']", what=f"{size} is negative", help="pass a size")
+                raise CompileError(where=_dimension_of(name), what=f"{size} is negative", help="pass a size")
 
     def _bind_first_axis(self, value: onnx.ValueInfoProto) -> None:
         sizes = _sizes(value)
@@ -134,7 +135,7 @@ class InputShapes:
             raise CompileError(
                 where=where,
                 what="it declares no shape",
-                help=f"say it: shapes={{'{value.name}': (1, ...)}}",
+                help=f"say it: {either(f'--shape {value.name}=1,...', _said(value.name, '1, ...'))}",
             )
         shape = tuple(self._size(value.name, axis, size) for axis, size in enumerate(_sizes(value)))
         return TensorType(declared.dtype, shape)
@@ -143,7 +144,7 @@ class InputShapes:
         shape = tuple(int(size) for size in self.shapes[name])
         if any(size < 0 for size in shape) or (declared.shape is not None and len(shape) != len(declared.shape)):
             raise CompileError(
-                where=f"shapes['{name}']",
+                where=_shape_of(name),
                 what=f"{list(shape)} does not fit the declared {declared}",
                 help="give every size, outermost first",
             )
@@ -160,12 +161,28 @@ class InputShapes:
         if axis == 0:
             return self.batch
         called = f"the symbol '{symbol}'" if symbol else "open"
-        say = f"dimensions={{'{symbol}': 64}} or " if symbol else ""
+        say = f"{either(f'--dimension {symbol}=64', _dimension(symbol))} or " if symbol else ""
         raise CompileError(
             where=f"input '{name}'",
             what=f"the size of axis {axis} is {called}; shapes are fixed when a model is compiled",
-            help=f"say it, for example {say}shapes={{'{name}': (...)}}",
+            help=f"say it, for example {say}{either(f'--shape {name}=...', _said(name, '...'))}",
         )
+
+
+def _shape_of(name: str) -> str:
+    return either(f"--shape {name}", f"shapes['{name}']")
+
+
+def _dimension_of(name: str) -> str:
+    return either(f"--dimension {name}", f"dimensions['{name}']")
+
+
+def _said(name: str, sizes: str) -> str:
+    return f"shapes={{'{name}': ({sizes})}}"
+
+
+def _dimension(symbol: str) -> str:
+    return f"dimensions={{'{symbol}': 64}}"
 
 
 def _check_name(name: str, names: Collection[str], where: str) -> None:

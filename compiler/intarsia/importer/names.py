@@ -1,9 +1,6 @@
-"""Names in errors: what a node is called, and what somebody may have meant."""
+"""Names in errors: what a node is called."""
 
 from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
 
 import onnx
 
@@ -16,12 +13,6 @@ def node_name(proto: onnx.NodeProto) -> str:
 def node_where(proto: onnx.NodeProto) -> str:
     """The node, as errors name it."""
     return f"{proto.op_type} '{node_name(proto)}'"
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where a known name looks like the unknown one, else nothing."""
-    matches = difflib.get_close_matches(name, list(known), n=2, cutoff=0.75)
-    return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
 
 
 def listed(items: list[str], limit: int = 10) -> str:

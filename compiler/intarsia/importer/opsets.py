@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
+from intarsia.arguments import near
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import schema_of
 from intarsia.importer.domains import dialect_help
 from intarsia.importer.limits import Limits
-from intarsia.importer.names import listed, near, node_where
+from intarsia.importer.names import listed, node_where
 from intarsia.importer.structure import nodes_below
 from intarsia.ir.budget import raising
 

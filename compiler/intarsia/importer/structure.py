@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import onnx
 
+from intarsia.arguments import near
 from intarsia.errors import CompileError
-from intarsia.importer.names import listed, near, node_where
+from intarsia.importer.names import listed, node_where
 
 MAX_DEPTH = 16
 """Subgraphs in subgraphs. Real models have three levels or so."""

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 from intarsia.ir.graph import Node
 
 STEP = 1_500_000
@@ -21,9 +21,13 @@ Price = Callable[[Node, Sequence[Any]], tuple[int, int]]
 """Multiply-adds, or what takes as long, and bytes that a node takes on its inputs: `ir.work.work_of`."""
 
 
-def raising(limit: str) -> str:
-    """How a user raises a limit, to stand behind "raise it:"."""
-    return f"--limit {limit}=N, or Limits({limit}=N) in Python"
+def raising(limit: str, *, kept: bool = False) -> str:
+    """How a user raises a limit, to stand behind "raise it:".
+
+    kept  whether the text goes into an artifact, which says the same wherever it was made
+    """
+    option, argument = f"--limit {limit}=N", f"Limits({limit}=N)"
+    return f"{option}, or {argument} in Python" if kept else either(option, f"limits={argument}")
 
 
 class OverBudget(RunError):

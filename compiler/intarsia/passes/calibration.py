@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 import numpy as np
 
 from intarsia.arguments import check_mapping
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, either
 from intarsia.ir.graph import Graph
 from intarsia.ir.serialize import to_data
 from intarsia.outputs import check_output, write_output
@@ -35,10 +35,21 @@ RANGES_FILE = "ranges.json"
 
 METHODS = ("minmax", "percentile")
 
-_HELP = "measure again: give the data, --calibration images.npz, and --save-calibration ranges.json"
 _FIELDS = ("model", "graph_sha256", "method", "percentile", "samples", "ranges")
 _LARGEST = 2.0**128
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def give_data() -> str:
+    """How ranges are measured and kept, as help."""
+    return either(
+        "give the data, --calibration images.npz, and --save-calibration ranges.json",
+        "give the data, calibration=array, and save_calibration='ranges.json'",
+    )
+
+
+def _again() -> str:
+    return f"measure again: {give_data()}"
 
 
 @dataclass(frozen=True)
@@ -75,13 +86,14 @@ class Ranges:
             raise CompileError(
                 where="calibration",
                 what=f"the ranges were measured on another graph than this one (on model '{self.model}')",
-                help=f"model, batch, shapes and passes before calibrate must be those of the measurement; or {_HELP}",
+                help="model, batch, shapes and passes before calibrate must be those of the measurement; "
+                f"or {_again()}",
             )
 
     def of(self, name: str) -> tuple[float, float]:
         """Lowest and highest number of a value. Raises CompileError where none are there."""
         if name not in self.bounds:
-            raise CompileError(where="calibration", what=f"there is no range for the value '{name}'", help=_HELP)
+            raise CompileError(where="calibration", what=f"there is no range for the value '{name}'", help=_again())
         return self.bounds[name]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -195,7 +207,7 @@ def read_ranges(path: str | os.PathLike[str]) -> Ranges:
 
 
 def _refuse(where: str, what: str) -> NoReturn:
-    raise CompileError(where=where, what=what, help=_HELP)
+    raise CompileError(where=where, what=what, help=_again())
 
 
 def _checked(where: str, data: dict[str, Any]) -> Ranges:

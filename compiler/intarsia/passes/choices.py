@@ -40,7 +40,7 @@ def check_choices(
     if pipeline is not None and not isinstance(pipeline, str):
         listed = isinstance(pipeline, Sequence) and not isinstance(pipeline, (bytes, bytearray))
         if not listed or not all(isinstance(step, Pass) for step in pipeline):
-            help = "give text such as that of --pipeline, or a list of passes"
+            help = "give text such as default_passes make, with commas between, or a list of passes"
             raise CompileError(where="pipeline", what=f"{shown(pipeline)} is no list of passes", help=help)
     if progress is not None and not callable(progress):
         help = "give a function of (what, done, total)"

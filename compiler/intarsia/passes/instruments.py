@@ -18,7 +18,7 @@ import numpy as np
 
 from intarsia.arguments import check_path
 from intarsia.dtypes import Array
-from intarsia.errors import FOREIGN, CompileError, IntarsiaError, said
+from intarsia.errors import FOREIGN, CompileError, IntarsiaError, either, said
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.text import text
@@ -77,9 +77,9 @@ def check_dump(folder: str | Path, inputs: Sequence[str | PathLike[str] | None] 
     if len(known) != len(found) or read:
         stranger = fspath(read[0]) if read else next(item.name for item in found if item not in known)
         raise CompileError(
-            where=f"--dump {place}",
+            where=f"{either('--dump', 'dump folder')} {place}",
             what=f"'{stranger}' is in that folder, {'which is read' if read else 'and is no listing'}",
-            help="give a folder that is new, empty, or holds listings of a former --dump alone",
+            help="give a folder that is new, empty, or holds listings of a former dump alone",
         )
     return known
 
@@ -88,7 +88,7 @@ def _unwritable(place: Path, error: OSError) -> CompileError:
     return CompileError(
         where=f"listing '{place}'",
         what=f"it cannot be written: {error.strerror or error}",
-        help="give --dump a folder, new or of former listings, that you may write to",
+        help="give a folder, new or of former listings, that you may write to",
     )
 
 
@@ -203,13 +203,13 @@ def replay(
         raise CompileError(
             where=f"crash folder '{folder}'",
             what=f"there is no {Path(error.filename).name}",
-            help="give the folder 'crash' that --dump left beside the listings",
+            help="give the folder 'crash' that a dump left beside the listings",
         ) from None
     except (OSError, AssertionError, *FOREIGN) as error:
         raise CompileError(
             where=f"crash folder '{folder}'",
             what=f"it is damaged: {said(error)}",
-            help="run the compilation with --dump again",
+            help=f"run the compilation with {either('--dump FOLDER', 'dump=FOLDER')} again",
         ) from error
     steps = [prepare(step) for step in passes]
     run_passes(graph, steps, hook=hook, context=Context.of_folder(folder, calibration))
@@ -316,7 +316,7 @@ class Compare(Hook):
                 raise CompileError(
                     where=f"value '{name}' after pass {step}",
                     what=f"it drifts by {drift:.3g} of its range, and the pass may cause {step.tolerance:.3g}",
-                    help="this is a fault of the pass: please report it with the model and the folder of --dump",
+                    help="this is a fault of the pass: please report it with the model and the folder of a dump",
                 )
             worst = max(worst, drift)
         self.drifts[str(step)] = max(worst, self.drifts.get(str(step), 0.0))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.dtypes import Array, numpy_dtype
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 from intarsia.runtime.arguments import Shape, TensorInfo
 
 
@@ -38,12 +38,12 @@ def batches_of(infos: Sequence[TensorInfo], arrays: Sequence[Any], batch: int, *
             raise RunError(
                 where=f"input '{infos[longer[0]].name}'",
                 what=f"it holds {arrays[longer[0]].shape[0]} samples, and '{info}' has no batch axis",
-                help=f"call run() once for every {batch if batch > 1 else 'sample'}",
+                help=f"{either('run it', 'call run()')} once for every {batch if batch > 1 else 'sample'}",
             )
         lengths[info.name] = len(array)
     if len(set(lengths.values())) > 1:
         raise RunError(
-            where="run()",
+            where=either("--input", "run()"),
             what="the inputs hold different numbers of samples: "
             + ", ".join(f"'{name}' {length}" for name, length in lengths.items()),
             help="give all inputs the same first axis",
@@ -51,9 +51,9 @@ def batches_of(infos: Sequence[TensorInfo], arrays: Sequence[Any], batch: int, *
     total = lengths[infos[0].name]
     if total % batch and not pad_last:
         raise RunError(
-            where="run()",
+            where=either("--input", "run()"),
             what=f"{total} samples are no multiple of the batch of {batch} that the artifact was compiled for",
-            help=f"give a multiple of {batch}, or compile with --batch 1",
+            help=f"give a multiple of {batch}, or compile with {either('--batch 1', 'batch=1')}",
         )
     return -(-total // batch)
 
@@ -91,10 +91,11 @@ def check_outputs(infos: Sequence[TensorInfo], batch: int) -> None:
     for info in infos:
         if not info.is_tensor or not info.shape or info.shape[0] != batch:
             raise RunError(
-                where="run()",
+                where=either("--input", "run()"),
                 what=f"the inputs hold more samples than the {batch} compiled for, and the output "
                 f"'{info}' has no batch axis to collect results along",
-                help=f"call run() once for every {'sample' if batch == 1 else f'{batch} samples'}",
+                help=either("run it", "call run()")
+                + f" once for every {'sample' if batch == 1 else f'{batch} samples'}",
             )
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from intarsia.dtypes import Array
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 
 GROUP = "intarsia.devices"
 
@@ -35,7 +35,7 @@ class Processors:
     def __post_init__(self) -> None:
         if self.threads is not None and not (_whole(self.threads) and 1 <= self.threads <= MOST_THREADS):
             raise RunError(
-                where="threads",
+                where=either("--threads", "threads"),
                 what=f"{self.threads!r} is no whole number from 1 to {MOST_THREADS}",
                 help="leave it out to use every processor that the process may use",
             )
@@ -43,15 +43,15 @@ class Processors:
             return
         if not all(_whole(number) and number >= 0 for number in self.pin) or len(set(self.pin)) < len(self.pin):
             raise RunError(
-                where="pin",
+                where=either("--pin", "pin"),
                 what=f"{list(self.pin)} is no list of different processors",
                 help="give their numbers from 0, as /proc/cpuinfo does",
             )
         if not max(1, (self.threads or 1) - 1) <= len(self.pin) < MOST_THREADS:
             raise RunError(
-                where="pin",
+                where=either("--pin", "pin"),
                 what=f"it names {len(self.pin)} processors, and {self.threads or 2} threads need "
-                f"{(self.threads or 2) - 1}: the thread that calls run() is not moved",
+                f"{(self.threads or 2) - 1}: the thread that calls is not moved",
                 help="name one for every thread but that",
             )
 

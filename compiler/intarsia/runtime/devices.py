@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from intarsia.errors import RunError
+from intarsia.arguments import near
+from intarsia.errors import RunError, either
 from intarsia.runtime.device import GROUP, Device
 
 
@@ -78,7 +79,8 @@ def _forced(
     if any(item.name == wanted for item in installed if item not in found):
         raise RunError(
             where=f"device '{wanted}'",
-            what="it runs machine code out of the artifact, and native=False rules that out",
+            what="it runs machine code out of the artifact, and "
+            f"{either('--no-native', 'native=False')} rules that out",
             help="leave the device out: the evaluator takes its place",
         )
     for item in found:
@@ -88,7 +90,8 @@ def _forced(
         raise RunError(
             where=f"device '{wanted}'",
             what=f"no installed package offers it\n{describe(found)}",
-            help="give one of these names, or leave the choice to intarsia",
+            help="give one of these names, or leave the choice to intarsia"
+            + near(wanted, [item.name for item in installed], cutoff=0.6),
         )
     if item.absent is not None:
         raise RunError(

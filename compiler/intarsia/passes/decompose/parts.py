@@ -150,7 +150,9 @@ def expand(expansion: Expansion, node: Node) -> Expanded:
     try:
         made = list(expansion(parts))
     except OverBudget as error:
-        raise parts.refuse(error.limit, f"for its parts {error.what}; to raise it, {raising(error.limit)}") from None
+        raise parts.refuse(
+            error.limit, f"for its parts {error.what}; to raise it, {raising(error.limit, kept=True)}"
+        ) from None
     outputs = []
     for value, wanted in zip(made, node.outputs):
         if wanted is None:

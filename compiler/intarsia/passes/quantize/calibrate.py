@@ -10,11 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia.errors import CompileError, RunError
+from intarsia.errors import CompileError, RunError, either
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.passes.base import DataPass, Outcome
-from intarsia.passes.calibration import METHODS, Ranges, digest_of, measured_before
+from intarsia.passes.calibration import METHODS, Ranges, digest_of, give_data, measured_before
 from intarsia.passes.context import Context
 from intarsia.passes.quantize.extremes import Extremes, lone_sample
 from intarsia.passes.quantize.histogram import Histogram
@@ -42,7 +42,7 @@ class Calibrate(DataPass):
             raise CompileError(
                 where="int8",
                 what="the model has no scales of its own, and no calibration data was given",
-                help="give 100 or more real inputs: --calibration images.npz, or calibration=array in Python; "
+                help=f"give 100 or more real inputs: {either('--calibration images.npz', 'calibration=array')}; "
                 "intarsia never calibrates on random numbers",
             )
 
@@ -72,7 +72,7 @@ def _check_names(ranges: Ranges, graph: Graph) -> None:
     graph = graph.copy()
     split_activations(graph)
     values = {value.name for value in graph.values()}
-    help = "measure them on this model: give the data, --calibration images.npz, and --save-calibration ranges.json"
+    help = f"measure them on this model: {give_data()}"
     for name in ranges.bounds:
         if name not in values:
             what = f"there is a range for '{name}', and the graph has no value of that name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, either
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import DataPass, Outcome, Refusal, Refused
@@ -78,7 +78,9 @@ def require_measured(ranges: Ranges) -> None:
     """Raise CompileError for assumed ranges: code made with them would compute nonsense."""
     if ranges.assumed:
         raise CompileError(
-            where="int8", what="no activation range was measured", help="give real inputs: --calibration images.npz"
+            where="int8",
+            what="no activation range was measured",
+            help=f"give real inputs: {either('--calibration images.npz', 'calibration=array')}",
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intarsia.dtypes import FLOATING
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, either
 from intarsia.ir.facts import is_narrowing
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization
@@ -87,7 +87,8 @@ def _with_finite(node: Node, ranges: Ranges) -> Refused | None:
         raise CompileError(
             where=f"value '{bad.name}' in calibration sample {sample}",
             what="it holds NaN or infinity, which int8 cannot show",
-            help="check the sample's preprocessing, or keep the model in float32 (--precision float32)",
+            help="check the sample's preprocessing, or keep the model in float32: "
+            + either("--precision float32", "precision='float32'"),
         )
     return Refused(f"'{bad.name}' was NaN or infinite in calibration sample {sample}")
 

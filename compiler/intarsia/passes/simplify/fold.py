@@ -85,13 +85,13 @@ class FoldConstants(Rewrite):
         if grown > folding.elements:
             return refuse(
                 f"{_TOO_MUCH}: it has {grown} elements more than its inputs, "
-                f"and {folding.elements} are left of fold_elements; to raise it, {raising('fold_elements')}"
+                f"and {folding.elements} are left of fold_elements; to raise it, {raising('fold_elements', kept=True)}"
             )
         try:
             with spending(folding.budget):
                 results = evaluate_node(node, [None if value is None else value.data for value in node.inputs])
         except OverBudget as error:
-            return refuse(f"{_TOO_MUCH}: {error.what}; to raise it, {raising(error.limit)}")
+            return refuse(f"{_TOO_MUCH}: {error.what}; to raise it, {raising(error.limit, kept=True)}")
         except (CompileError, RunError) as error:
             return refuse(f"it cannot be computed: {error.what}")
         folding.elements -= grown
