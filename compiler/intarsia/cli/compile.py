@@ -62,7 +62,9 @@ def _shapes(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
     return found
 
 
-def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> Limits:
+def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> Limits | None:
+    if not texts:  # the usual ones, and nothing to import where a shell completes a line
+        return None
     from dataclasses import fields
 
     from intarsia.importer.limits import Limits
@@ -217,7 +219,7 @@ def command(
     batch: int,
     dimensions: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
-    limits: Limits,
+    limits: Limits | None,
     output: str | None,
     calibration: str | None,
     save_calibration: str | None,

@@ -53,7 +53,7 @@ def command(
     batch: int,
     dimensions: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
-    limits: Limits,
+    limits: Limits | None,
     everything: bool,
     rule: str | None,
     picture: str | None,

@@ -71,7 +71,7 @@ def ranked(scores: Array, top: int, labels: Sequence[str] | None) -> list[list[d
 
     rows = scores.reshape(len(scores), -1) if scores.size else scores.reshape(len(scores), 0)
     numbers = rows.astype(np.float64)
-    order = np.argsort(np.where(np.isnan(numbers), np.inf, -numbers), axis=1, kind="stable")[:, :top]
+    order = np.lexsort((-numbers, np.isnan(numbers)), axis=-1)[:, :top]
     return [
         [
             {"class": int(index), "label": labels[index] if labels else None, "score": row[index].item()}

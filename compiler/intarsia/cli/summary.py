@@ -52,7 +52,7 @@ def _batch_notes(target: str, placements: Sequence[Mapping[str, Any]]) -> list[l
     ops = ", ".join(f"{count} {op}" for op, count in counted.items())
     reason = next(item for item in held[0]["reasons"] if item["rule"] == "batch")
     text = (
-        f"it keeps {len(held)} ops{share} off {target} ({ops}): {reason['reason']}. With --batch 1 they may run there, "
+        f"it keeps {ops}{share} off {target}: {reason['reason']}. With --batch 1 they may run there, "
         "and `intarsia run` takes any number of images all the same"
     )
     return [["batch", text]]
