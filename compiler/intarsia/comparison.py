@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from intarsia.artifact.parts import whole_graph
 from intarsia.driver import Model, lower
 from intarsia.dtypes import Array
-from intarsia.errors import RunError
+from intarsia.errors import CompileError, RunError
+from intarsia.ir.graph import Graph
 from intarsia.runtime.session import Session
 from intarsia.runtime.sqnr import LayerNoise, compare_layers
 from intarsia.runtime.vectors import VectorResult, verify_samples
@@ -46,10 +48,7 @@ def compare_with_model(
 
     Raises RunError where the model has other inputs, CompileError where it cannot be read.
     """
-    contents = session.artifact.contents
-    reference = lower(
-        model, target=contents.target, precision=contents.precision, batch=contents.batch, until="fused"
-    ).graph
+    reference = _reference(session, model)
     if [value.name for value in reference.inputs] != [info.name for info in session.inputs]:
         raise RunError(
             where=f"model {model if isinstance(model, str) else reference.name}",
@@ -59,3 +58,26 @@ def compare_with_model(
     outputs = verify_samples(session, samples, progress)
     layers = compare_layers(whole_graph(session.artifact.files), reference, samples, progress)
     return Comparison(tuple(outputs), tuple(layers))
+
+
+def _reference(session: Session, model: Model) -> Graph:
+    """The float graph, of the sizes that the artifact has where the model leaves them open or has others."""
+    contents = session.artifact.contents
+    lowered = partial(
+        lower, model, target=contents.target, precision=contents.precision, batch=contents.batch, until="fused"
+    )
+    wanted = {info.name: info.shape for info in session.inputs}
+    known = {name: [size or 0 for size in shape] for name, shape in wanted.items() if shape and None not in shape}
+    try:
+        graph = lowered().graph
+    except CompileError as error:
+        try:
+            return lowered(shapes=known).graph
+        except CompileError:
+            raise error from None
+    found = {value.name: value.shape for value in graph.inputs if value.type.shape is not None}
+    if any(name in found and found[name] != tuple(shape) for name, shape in known.items()) and wanted.keys() <= {
+        value.name for value in graph.inputs
+    }:
+        return lowered(shapes=known).graph
+    return graph

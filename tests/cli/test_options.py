@@ -59,6 +59,19 @@ def test_a_shape_is_said_to_explain_and_compile(folder: Path) -> None:
     assert "float32[2,3,4,6]" in listing
 
 
+def test_verify_takes_the_shapes_that_the_artifact_knows(folder: Path) -> None:
+    np.save("pixels.npy", np.random.default_rng(2).random((4, 3, 4, 6), np.float32))
+    options = ("--target", "tiny", "--calibration", "pixels.npy", "--shape", "image=1,3,4,6")
+    call("compile", "open.onnx", *options, "-o", "open.intarsia")
+    data = json.loads(call("verify", "open.intarsia", "--against", "open.onnx", "--json").stdout)
+    assert data["ok"] and data["reference"] and data["layers"]
+    model = onnx.load("open.onnx")
+    for axis, size in enumerate((1, 3, 8, 8)):  # sizes that the artifact does not have
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+    onnx.save(model, "fixed.onnx")
+    assert json.loads(call("verify", "open.intarsia", "--against", "fixed.onnx", "--json").stdout)["ok"]
+
+
 @pytest.mark.parametrize("text", ["image", "image=", "image=1,a", "=1,2", "image=1,,2", "image=-1,3,4,4", "image=1.5"])
 def test_what_is_no_shape_is_refused(text: str, folder: Path) -> None:
     told = call("explain", "open.onnx", "--target", "cpu", "--shape", text, code=2).stderr
