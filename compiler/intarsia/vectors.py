@@ -16,6 +16,7 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_compute, is_conversion, is_narrowing, is_random, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.ops import INTEGER_OPS
+from intarsia.ir.readers import readers
 
 FLOAT_TOLERANCE = 1e-4
 """Of the largest magnitude of an output: what compiled float code may differ from NumPy by, through another order of
@@ -127,7 +128,7 @@ def tolerance_of(graph: Graph, outputs: list[Array], inputs: Mapping[str, Array]
     rounded = rounded_floats(graph)
     tolerance += max((output_step(value, rounded) for value in graph.outputs), default=0.0)
     deep = sum(value.dtype in NARROW for value in made) > DEEP
-    if inputs is None or (not deep and all(_ends_there(graph, value) for value in rounded)):
+    if inputs is None or (not deep and all(_ends_there(value) for value in rounded)):
         return tolerance
     return max(tolerance, FLIPS * _swing(graph, inputs, outputs, rounded))
 
@@ -222,15 +223,13 @@ def _is_behind(node: Node, rounded: Container[Value]) -> bool:
     return False
 
 
-def _ends_there(graph: Graph, value: Value) -> bool:
+def _ends_there(value: Value) -> bool:
     """Whether what is made of a rounded float is dequantized and moved alone, on its way to the outputs."""
-    waiting = list(value.users)
-    while waiting:
-        node = waiting.pop()
-        if not (is_conversion(node) or node.op in ("Relu", "Clip") or keeps_scale(node)):
-            return False
-        waiting += [user for item in node.outputs if item is not None for user in item.users]
-    return True
+    return all(_passes_on(user) for user, _ in readers(value, _passes_on))
+
+
+def _passes_on(node: Node) -> bool:
+    return is_conversion(node) or node.op in ("Relu", "Clip") or keeps_scale(node)
 
 
 def _swing(graph: Graph, inputs: Mapping[str, Array], outputs: list[Array], rounded: Container[Value]) -> float:

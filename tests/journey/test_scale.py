@@ -101,6 +101,23 @@ def doubling(depth: int) -> onnx.ModelProto:
     return model
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_many_ways_to_one_value(precision: str) -> None:
+    """40 Splits whose halves are put together again: 2 to the power of 40 ways lead from the first to the last."""
+    halves = "".join(
+        f"a{index}, b{index} = Split <axis = 1> (v{index})  v{index + 1} = Concat <axis = 1> (b{index}, a{index})\n"
+        for index in range(40)
+    )
+    text = f"""g (float[1,8] x) => (float[1,8] y) {{ s = Sigmoid (x)  v0 = QuantizeLinear (s, step, zero)
+      {halves} y = DequantizeLinear (v40, step, zero) }}"""
+    model = parser.parse_model(HEAD + text)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.01, np.float32), "step"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), "zero"))
+    started = time.process_time()
+    intarsia.compile_model(model, target="cpu", precision=precision)
+    assert time.process_time() - started < SECONDS
+
+
 def test_functions_that_call_functions() -> None:
     intarsia.explain(doubling(10), target="pynq-z2")
     with pytest.raises(CompileError, match=r"grow to 196607 nodes; the limit is 30000\n.*Limits\(function_nodes=N\)"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from intarsia.dtypes import FLOATING, Array
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.readers import readers
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.matching import OPSET, constant
 from intarsia.passes.quantize.constants import constant_of, data_inputs
@@ -202,16 +203,13 @@ class _Offsets:
 
     def _for_floats(self, value: Value, found: Container[Node]) -> bool:
         """Whether float ops, those that take the offset away, and the caller alone read a value, moved or not."""
-        stack = [(user, value) for user in value.users]
-        while stack:
-            user, read = stack.pop()
-            if self._keeps(user):
-                stack += [(later, item) for item in user.outputs if item is not None for later in item.users]
-            elif user in self.floating or user in found:
-                continue
-            elif user.op not in _ELEMENTWISE or not self._enlarges(user, read):
-                return False
-        return True
+        return all(
+            self._keeps(user)
+            or user in self.floating
+            or user in found
+            or (user.op in _ELEMENTWISE and self._enlarges(user, read))
+            for user, read in readers(value, self._keeps)
+        )
 
     def _hand_over(self, node: Node, bounds: dict[str, tuple[float, float]]) -> None:
         """`V (W x + b) + c` as `V (W x + (b - offset)) + (c + offset * sum(V))`."""

@@ -10,6 +10,7 @@ import numpy as np
 from intarsia.ir.facts import is_narrowing, keeps_scale
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.integer import INT8_RANGE
+from intarsia.ir.readers import readers
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.passes.base import DataPass, Outcome, Refusal, Refused, refuse
 from intarsia.passes.calibration import Ranges
@@ -305,12 +306,5 @@ def _mark(value: Value, of: Quantization) -> None:
 
 def _reaches_scale(node: Node) -> bool:
     """Whether what a node moves is read as scaled integers further on."""
-    stack: list[Node] = [node]
-    while stack:
-        for value in stack.pop().outputs:
-            for user in () if value is None else value.users:
-                if user.op == "DequantizeLinear":
-                    return True
-                if keeps_scale(user):
-                    stack.append(user)
-    return False
+    moved = [value for value in node.outputs if value is not None]
+    return any(user.op == "DequantizeLinear" for value in moved for user, _ in readers(value, keeps_scale))
