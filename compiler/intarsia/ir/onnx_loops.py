@@ -7,12 +7,14 @@ directions of a Scan nor its form of opset 8.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
 
 from intarsia.dtypes import ELEMENT_TYPES, Array, numpy_dtype
+from intarsia.ir import rounds
 from intarsia.ir.budget import pay_step
 from intarsia.ir.deadline import check
 
@@ -27,21 +29,24 @@ class Loop(OpRun):  # type: ignore[misc]  # onnx has no types
         self, limit: Any, condition: Any, *carried: Any, context: Any = None, **attributes: Any
     ) -> tuple[Any, ...]:
         body = attributes["body"]
-        names, state = body.input_names, list(carried)
-        rounds: list[list[Array]] = [[] for _ in range(len(body.output_names) - 1 - len(state))]
-        count, go_on = 0, condition is None or bool(np.asarray(condition).item())
-        while go_on and (limit is None or count < int(np.asarray(limit).item())):
-            check()
-            pay_step("a round of Loop")
+        names, first = body.input_names, 1 + len(carried)
+
+        def step(count: int, state: Sequence[Any]) -> tuple[bool, Sequence[Any]]:
+            _begin("a round of Loop")
             feed = {**(context or {}), names[0]: np.array(count, np.int64), names[1]: np.array(True)}
             feed.update(zip(names[2:], state))
-            results = body.run(None, feed)
-            go_on = bool(np.asarray(results[0]).item())
-            state = results[1 : 1 + len(state)]
-            for gathered, result in zip(rounds, results[1 + len(state) :]):
-                gathered.append(result)
-            count += 1
-        return (*state, *(_stacked(items, body, 1 + len(state) + k) for k, items in enumerate(rounds)))
+            go_on, *results = body.run(None, feed)
+            return bool(np.asarray(go_on).item()), results
+
+        found = rounds.loop(
+            step,
+            carried,
+            None if limit is None else int(np.asarray(limit).item()),
+            condition is None or bool(np.asarray(condition).item()),
+            len(body.output_names) - first,
+            lambda items, index: _stacked(items, body, first + index),
+        )
+        return tuple(found)
 
 
 class Scan(OpRun):  # type: ignore[misc]  # onnx has no types
@@ -56,30 +61,26 @@ class Scan(OpRun):  # type: ignore[misc]  # onnx has no types
         return self._run_one(inputs, context or {}, attributes)
 
     def _run_one(self, inputs: Sequence[Any], context: Any, attributes: Any) -> tuple[Any, ...]:
-        body, scanned = attributes["body"], attributes["num_scan_inputs"]
-        states = len(inputs) - scanned
-        outputs = len(body.output_names) - states
-        state, sources = list(inputs[:states]), list(inputs[states:])
-        for index in range(scanned):
-            sources[index] = np.moveaxis(sources[index], _entry(attributes, "scan_input_axes", index), 0)
-            if _entry(attributes, "scan_input_directions", index):
-                sources[index] = sources[index][::-1]
-        rounds: list[list[Array]] = [[] for _ in range(outputs)]
-        for step in range(len(sources[0])):
-            check()
-            pay_step("a round of Scan")
-            feed = {**context, **dict(zip(body.input_names, [*state, *(source[step] for source in sources)]))}
-            results = body.run(None, feed)
-            state = results[:states]
-            for gathered, result in zip(rounds, results[states:]):
-                gathered.append(result)
-        stacks = []
-        for index, items in enumerate(rounds):
-            stack = _stacked(items, body, states + index)
-            if _entry(attributes, "scan_output_directions", index):
-                stack = stack[::-1]
-            stacks.append(np.moveaxis(stack, 0, _entry(attributes, "scan_output_axes", index)))
-        return (*state, *stacks)
+        body = attributes["body"]
+        states = len(inputs) - attributes["num_scan_inputs"]
+        entry = partial(_entry, attributes)
+        sources = rounds.scanned(inputs[states:], entry)
+
+        def step(count: int, state: Sequence[Any]) -> Sequence[Any]:
+            _begin("a round of Scan")
+            feed = {**context, **dict(zip(body.input_names, [*state, *(source[count] for source in sources)]))}
+            found: Sequence[Any] = body.run(None, feed)
+            return found
+
+        found = rounds.scan(
+            step,
+            inputs[:states],
+            len(sources[0]),
+            len(body.output_names) - states,
+            lambda items, index: _stacked(items, body, states + index),
+            entry,
+        )
+        return tuple(found)
 
     def _run_batch(self, inputs: Sequence[Any], context: Any, attributes: Any) -> tuple[Any, ...]:
         """Opset 8: a first input of lengths, a batch axis in front of all others, results padded with zeros."""
@@ -99,6 +100,11 @@ class Scan(OpRun):  # type: ignore[misc]  # onnx has no types
                 results[index] = np.pad(results[index], tail)
             runs.append(results)
         return tuple(np.stack(column) for column in zip(*runs))
+
+
+def _begin(where: str) -> None:
+    check()
+    pay_step(where)
 
 
 def _entry(attributes: Any, name: str, index: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from intarsia.dtypes import Array, numpy_dtype
 from intarsia.errors import RunError
+from intarsia.ir import rounds
 from intarsia.ir.budget import pay_step
 from intarsia.ir.deadline import check
 from intarsia.ir.graph import Graph, Node
@@ -41,47 +43,45 @@ def _run_loop(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Arra
     body: Graph = node.attributes["body"]
     limit, condition = given_or_none(own, 0), given_or_none(own, 1)
     state = [given(own, index) for index in range(2, len(own))]
-    rounds: list[list[Array]] = [[] for _ in body.outputs[1 + len(state) :]]
-    last = None if limit is None else int(_one(node, limit, "number of rounds"))
-    count, go_on = 0, condition is None or bool(_one(node, condition, "condition"))
-    while go_on and (last is None or count < last):
+
+    def step(count: int, state: Sequence[Array]) -> tuple[bool, list[Array]]:
         _begin(node, body)
-        results = run(body, [np.array(count, np.int64), np.array(True), *state, *captured])
-        go_on = bool(_one(node, results[0], "condition"))
-        state = results[1 : 1 + len(state)]
-        for gathered, result in zip(rounds, results[1 + len(state) :]):
-            gathered.append(result)
-        count += 1
-    return [*state, *(_stacked(items, body, 1 + len(state) + index) for index, items in enumerate(rounds))]
+        go_on, *results = run(body, [np.array(count, np.int64), np.array(True), *state, *captured])
+        return bool(_one(node, go_on, "condition")), results
+
+    first = 1 + len(state)
+    return rounds.loop(
+        step,
+        state,
+        None if limit is None else int(_one(node, limit, "number of rounds")),
+        condition is None or bool(_one(node, condition, "condition")),
+        len(body.outputs) - first,
+        lambda items, index: _stacked(items, body, first + index),
+    )
 
 
 def _run_scan(node: Node, inputs: Sequence[Array | None], run: Run) -> list[Array]:
     own, captured = _split(node, inputs)
-    body, scanned = node.attributes["body"], int(node.attributes["num_scan_inputs"])
-    states = len(own) - scanned
-    state = [given(own, index) for index in range(states)]
-    sources = [given(own, states + index) for index in range(scanned)]
-    for index, source in enumerate(sources):
-        sources[index] = np.moveaxis(source, _entry(node, "scan_input_axes", index), 0)
-        if _entry(node, "scan_input_directions", index):
-            sources[index] = sources[index][::-1]
+    body: Graph = node.attributes["body"]
+    states = len(own) - int(node.attributes["num_scan_inputs"])
+    entry = partial(_entry, node)
+    sources = rounds.scanned([given(own, index) for index in range(states, len(own))], entry)
     lengths = {len(source) for source in sources}
     if len(lengths) != 1:
         raise RunError(where=node.where, what=f"the tensors that it scans have {sorted(lengths)} entries", help=_HELP)
-    rounds: list[list[Array]] = [[] for _ in body.outputs[states:]]
-    for step in range(len(sources[0])):
+
+    def step(count: int, state: Sequence[Array]) -> list[Array]:
         _begin(node, body)
-        results = run(body, [*state, *(np.asarray(source[step]) for source in sources), *captured])
-        state = results[:states]
-        for gathered, result in zip(rounds, results[states:]):
-            gathered.append(result)
-    stacks = []
-    for index, items in enumerate(rounds):
-        stack = _stacked(items, body, states + index)
-        if _entry(node, "scan_output_directions", index):
-            stack = stack[::-1]
-        stacks.append(np.moveaxis(stack, 0, _entry(node, "scan_output_axes", index)))
-    return [*state, *stacks]
+        return run(body, [*state, *(np.asarray(source[count]) for source in sources), *captured])
+
+    return rounds.scan(
+        step,
+        [given(own, index) for index in range(states)],
+        lengths.pop(),
+        len(body.outputs) - states,
+        lambda items, index: _stacked(items, body, states + index),
+        entry,
+    )
 
 
 def _begin(node: Node, body: Graph) -> None:
