@@ -75,7 +75,7 @@ def check_output(
                 help="make room, or choose another place",
             )
     except (OSError, ValueError) as trouble:  # ValueError: a name with a zero byte
-        raise _unwritable(where, trouble, error) from trouble
+        raise unwritable(where, trouble, error) from trouble
     return place
 
 
@@ -108,24 +108,30 @@ def write_output(
         place = Path(os.path.realpath(path))
         if os.path.lexists(place) and not place.is_file():
             raise error(where=where, what=f"{_kind_of(place.stat().st_mode)} stands there", help="choose another name")
-        beside = place.parent / f".{place.name[:100]}.{secrets.token_hex(4)}.part"
+        part = beside(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(beside, "xb") as stream:
+            with open(part, "xb") as stream:
                 for piece in (pieces,) if isinstance(pieces, bytes) else pieces:
                     stream.write(piece)
                 stream.flush()
                 os.fsync(stream.fileno())
             if place.exists():
-                shutil.copymode(place, beside)
-            os.replace(beside, place)
+                shutil.copymode(place, part)
+            os.replace(part, place)
         finally:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
     except (OSError, ValueError) as trouble:
-        raise _unwritable(where, trouble, error) from trouble
+        raise unwritable(where, trouble, error) from trouble
 
 
-def _unwritable(where: str, trouble: OSError | ValueError, error: type[IntarsiaError]) -> IntarsiaError:
+def beside(place: Path) -> Path:
+    """A new name in the same folder, for what is renamed into its place when it is whole."""
+    return place.parent / f".{place.name[:100]}.{secrets.token_hex(4)}.part"
+
+
+def unwritable(where: str, trouble: OSError | ValueError, error: type[IntarsiaError]) -> IntarsiaError:
+    """The letter about a place that something was not written to."""
     found = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else said(trouble)
     return error(
         where=where,

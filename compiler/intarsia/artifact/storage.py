@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from intarsia.artifact.manifest import (
 )
 from intarsia.artifact.names import complaint
 from intarsia.errors import RunError
-from intarsia.outputs import check_output, write_output
+from intarsia.outputs import beside, check_output, unwritable, write_output
 
 LIMITS = {MANIFEST_NAME: MANIFEST_LIMIT_BYTES, DIGEST_NAME: 1 << 10, SIGNATURES_NAME: 1 << 16}
 """Most bytes of files by name; others have at most SIZE_LIMIT."""
@@ -69,11 +68,11 @@ def check_place(
             error=RunError,
         )
         return
-    beside = Path(os.path.realpath(place)) / "artifact"  # a file in it can be written: so can the folder
-    check_output(beside, "artifact", needed_bytes=needed_bytes, error=RunError)
+    inside = Path(os.path.realpath(place)) / "artifact"  # a file in it can be written: so can the folder
+    check_output(inside, "artifact", needed_bytes=needed_bytes, error=RunError)
     _check_folder(place)
     for item in inputs:
-        if item is not None and Path(os.path.realpath(item)).is_relative_to(beside.parent):
+        if item is not None and Path(os.path.realpath(item)).is_relative_to(inside.parent):
             what = f"the same command reads '{os.fspath(item)}', which lies in it"
             raise RunError(where=f"artifact {text}", what=what, help="choose another folder")
 
@@ -88,19 +87,15 @@ def write(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
         write_output(path, "artifact", pack(files), error=RunError)
         return
     place = Path(os.path.realpath(path))
-    beside = place.parent / f".{place.name[:100]}.{secrets.token_hex(4)}.part"
+    part = beside(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_folder(place)
-        _write_folder(place, beside, files)
+        _write_folder(place, part, files)
     except OSError as error:
-        raise RunError(
-            where=f"artifact {path}",
-            what=f"it cannot be written: {error.strerror or error}",
-            help="check the folder, its permissions and the free space; what stood there before is unharmed",
-        ) from error
+        raise unwritable(f"artifact {path}", error, RunError) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_folder(path: Path) -> None:
@@ -112,22 +107,22 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def _write_folder(path: Path, beside: Path, files: Mapping[str, bytes]) -> None:
-    beside.mkdir()
+def _write_folder(path: Path, part: Path, files: Mapping[str, bytes]) -> None:
+    part.mkdir()
     for name, data in files.items():
-        target = beside / name
+        target = part / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
     if not path.exists():
-        os.rename(beside, path)
+        os.rename(part, path)
         return
-    old = beside.with_suffix(".old")
+    old = part.with_suffix(".old")
     os.rename(path, old)
     try:
-        os.rename(beside, path)
+        os.rename(part, path)
     except OSError:
         os.rename(old, path)
         raise

@@ -242,20 +242,18 @@ def command(
     from intarsia.driver import compile_model, lower
     from intarsia.passes.instruments import Timing
 
+    options: dict[str, Any] = {
+        "target": target,
+        "precision": precision,
+        "batch": batch,
+        "dimensions": dimensions,
+        "shapes": shapes,
+        "limits": limits,
+        "calibrator": calibrator,
+        "percentile": percentile,
+    }
     if pipeline == _PRINT:
-        lowered = lower(
-            model,
-            target=target,
-            precision=precision,
-            batch=batch,
-            dimensions=dimensions,
-            shapes=shapes,
-            limits=limits,
-            calibrator=calibrator,
-            percentile=percentile,
-            until="imported",
-        )
-        steps = [str(step) for step in lowered.passes]
+        steps = [str(step) for step in lower(model, **options, until="imported").passes]
         if as_json:
             write_json({"pipeline": steps})
         else:
@@ -265,16 +263,8 @@ def command(
     _check_places(place, model, calibration, save_calibration, stop_after, force)
     timing = Timing()
     with progress() as step:
-        options: dict[str, Any] = {
-            "target": target,
+        options |= {
             "calibration": calibration,
-            "precision": precision,
-            "batch": batch,
-            "dimensions": dimensions,
-            "shapes": shapes,
-            "limits": limits,
-            "calibrator": calibrator,
-            "percentile": percentile,
             "images": _images(calibration, mean, scale, colour, fit),
             "save_calibration": save_calibration,
             "pipeline": pipeline,

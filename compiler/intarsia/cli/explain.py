@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -72,23 +72,18 @@ def command(
         from intarsia.partition.pictures import check_place, save_picture
 
         check_place(picture, inputs=[model], overwrite=force)
+    options: dict[str, Any] = {
+        "target": target,
+        "precision": precision,
+        "batch": batch,
+        "dimensions": dimensions,
+        "shapes": shapes,
+        "limits": limits,
+    }
     if rule is not None:
-        lowered = driver.lower(
-            model,
-            target=target,
-            precision=precision,
-            batch=batch,
-            dimensions=dimensions,
-            shapes=shapes,
-            limits=limits,
-            assume=True,
-            until="fused",
-        )
-        _explain_pass(rule, lowered, as_json)
+        _explain_pass(rule, driver.lower(model, **options, assume=True, until="fused"), as_json)
         return
-    explanation = driver.explain(
-        model, target=target, precision=precision, batch=batch, dimensions=dimensions, shapes=shapes, limits=limits
-    )
+    explanation = driver.explain(model, **options)
     if picture is not None:
         save_picture(explanation, picture, overwrite=force)
     if as_json:
