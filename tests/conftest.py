@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -38,6 +40,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are as wide as in a pipe, whatever the terminal or pytest-xdist says of columns."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture
+def mapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Libraries that were mapped, by anyone."""
+    opened: list[str] = []
+    really = ctypes.CDLL
+
+    def counted(name: Any, *more: Any, **named: Any) -> Any:
+        opened.append(str(name))
+        return really(name, *more, **named)
+
+    monkeypatch.setattr(ctypes, "CDLL", counted)
+    return opened
 
 
 @pytest.fixture

@@ -148,6 +148,26 @@ def forgery_of(seed: int, index: int, only: str | None, subjects: dict[str, Subj
 Answer = Callable[[Path, Subject, list[bytes], Forgery], tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What stays the same over all forgeries of a run.
+
+    wanted  by name of a subject, what it answers as it is
+    folder  for files of forgeries
+    answer  what looks at one, in a process of its own; see the function of that name
+    """
+
+    seed: int
+    only: str | None
+    subjects: dict[str, Subject]
+    wanted: dict[str, list[bytes]]
+    folder: Path
+    answer: Answer
+
+    def forgery(self, number: int) -> tuple[str, Forgery]:
+        return forgery_of(self.seed, number, self.only, self.subjects)
+
+
 def run(
     seed: int, count: int, *, first: int = 0, only: str | None = None, seconds: float = SECONDS, answer: Answer = answer
 ) -> Iterator[Verdict]:
@@ -165,34 +185,25 @@ def run(
             wanted[name] = _outputs(session, inputs)
         _outputs_before(artifact, inputs)
     folder = Path(tempfile.mkdtemp(prefix="forgeries-"))
+    task = Task(seed, only, subjects, wanted, folder, answer)
     try:
         index, end = first, first + count
         while index < end:
             until = min(end, index + EACH_PROCESS)
-            for verdict in _process(seed, index, until, only, subjects, wanted, folder, seconds, answer):
+            for verdict in _process(task, index, until, seconds):
                 yield verdict
                 index = verdict.index + 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _process(
-    seed: int,
-    index: int,
-    until: int,
-    only: str | None,
-    subjects: dict[str, Subject],
-    wanted: dict[str, list[bytes]],
-    folder: Path,
-    seconds: float,
-    answer: Answer,
-) -> Iterator[Verdict]:
+def _process(task: Task, index: int, until: int, seconds: float) -> Iterator[Verdict]:
     """Verdicts of one child; where it ends early, the last is about the forgery that ended it."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _child(seed, index, until, only, subjects, wanted, folder, answer, writing)
+        _child(task, index, until, writing)
     os.close(writing)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         rest = b""
@@ -203,7 +214,7 @@ def _process(
                 if not ready:
                     os.kill(child, signal.SIGKILL)
                 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                name, forgery = forgery_of(seed, index, only, subjects)
+                name, forgery = task.forgery(index)
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 yield Verdict(index, name, "signal" if ready else "hang", how, forgery.edits)
                 return
@@ -214,27 +225,17 @@ def _process(
     os.waitpid(child, 0)
 
 
-def _child(
-    seed: int,
-    index: int,
-    until: int,
-    only: str | None,
-    subjects: dict[str, Subject],
-    wanted: dict[str, list[bytes]],
-    folder: Path,
-    answer: Answer,
-    writing: int,
-) -> None:
+def _child(task: Task, index: int, until: int, writing: int) -> None:
     try:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for number in range(index, until):
-            name, forgery = forgery_of(seed, number, only, subjects)
-            path = folder / f"{number}.intarsia"
+            name, forgery = task.forgery(number)
+            path = task.folder / f"{number}.intarsia"
             try:
                 path.write_bytes(forgery.zipped())
-                outcome, said = answer(path, subjects[name], wanted[name], forgery)
+                outcome, said = task.answer(path, task.subjects[name], task.wanted[name], forgery)
                 path.unlink()
             except (RunError, UnicodeError) as error:  # a zip of such names cannot even be written
                 outcome, said = "refused", f"unwritten: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,20 +53,6 @@ def integers() -> Artifact:
 @pytest.fixture(scope="module")
 def floats() -> Artifact:
     return intarsia.compile_model(small_network(), target="cpu")
-
-
-@pytest.fixture
-def mapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Libraries that were mapped, by anyone."""
-    opened: list[str] = []
-    really = ctypes.CDLL
-
-    def counted(name: Any, *more: Any, **named: Any) -> Any:
-        opened.append(str(name))
-        return really(name, *more, **named)
-
-    monkeypatch.setattr(ctypes, "CDLL", counted)
-    return opened
 
 
 def test_nothing_is_mapped_and_integers_are_the_same(

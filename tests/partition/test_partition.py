@@ -40,17 +40,23 @@ def requantize(graph: Graph, source: object, name: str) -> Node:
     return graph.add_node("requantize", [source], [TYPE], attributes, name=name, output_names=[name])  # type: ignore[list-item]
 
 
-@given(st.data())
-@settings(max_examples=150, deadline=None)
-def test_groups_can_run_in_order_and_keep_their_places(data: st.DataObject) -> None:
+def drawn(data: st.DataObject, *, nodes: int, inputs: int, among: str) -> tuple[Graph, dict[Node, str]]:
+    """A graph of up to so many nodes, each of up to so many inputs, and a place among those for each."""
     graph = Graph("random")
     values = [graph.add_input("x", TYPE)]
     places: dict[Node, str] = {}
-    for index in range(data.draw(st.integers(1, 14))):
-        picks = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=2))
+    for index in range(data.draw(st.integers(1, nodes))):
+        picks = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=inputs))
         node = graph.add_node("any", [values[pick] for pick in picks], [TYPE], name=f"n{index}")
-        places[node] = data.draw(st.sampled_from("ab"))
+        places[node] = data.draw(st.sampled_from(among))
         values.append(node.output)
+    return graph, places
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_groups_can_run_in_order_and_keep_their_places(data: st.DataObject) -> None:
+    graph, places = drawn(data, nodes=14, inputs=2, among="ab")
     groups = group_nodes(graph, places)
     assert sorted(node.name for group in groups for node in group) == sorted(node.name for node in graph.nodes)
     done: set[Node] = set()
@@ -100,14 +106,7 @@ def simply_grouped(graph: Graph, places: dict[Node, str]) -> set[frozenset[Node]
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_groups_are_those_of_the_definition(data: st.DataObject) -> None:
-    graph = Graph("random")
-    values = [graph.add_input("x", TYPE)]
-    places: dict[Node, str] = {}
-    for index in range(data.draw(st.integers(1, 24))):
-        picks = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=3))
-        node = graph.add_node("any", [values[pick] for pick in picks], [TYPE], name=f"n{index}")
-        places[node] = data.draw(st.sampled_from("abc"))
-        values.append(node.output)
+    graph, places = drawn(data, nodes=24, inputs=3, among="abc")
     assert {frozenset(group) for group in group_nodes(graph, places)} == simply_grouped(graph, places)
 
 
