@@ -1,23 +1,20 @@
 """The group of all commands, and what every command has in common: how errors become letters and exit codes.
 
-A command's module is imported when that command is asked for, so that `--help` and completion stay quick.
+A command's module is imported when that command is asked for, and what errors need when there is one, so that `--help`
+and completion stay quick.
 """
 
 from __future__ import annotations
 
 import signal
-import traceback
 from importlib import import_module
 from typing import Any
 
 import click
 
-from intarsia.arguments import near
-from intarsia.cli.logs import is_verbose, verbose_option
-from intarsia.cli.output import quiet_option
+from intarsia.cli.logs import is_verbose, quiet_option, verbose_option
 from intarsia.cli.streams import OutputLost
 from intarsia.errors import IntarsiaError, InternalError, RunError, on_command_line, printable
-from intarsia.faults import letter_of
 from intarsia.version import __version__
 
 COMMANDS = {
@@ -54,6 +51,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = str(args[0])
         if name not in COMMANDS and not ctx.resilient_parsing and not name.startswith("-"):
+            from intarsia.arguments import near
+
             ctx.fail(f"there is no command {name!r}{near(name, COMMANDS, cutoff=0.6)}")
         return super().resolve_command(ctx, args)
 
@@ -88,6 +87,8 @@ class Commands(click.Group):
             click.echo("interrupted", err=True)
             ctx.exit(128 + signal.SIGINT)  # as shells have it; click would make 1 of it
         except Exception as error:
+            from intarsia.faults import letter_of
+
             _write(letter_of(error, _called(ctx)), ctx, error)
         ctx.exit(2)
 
@@ -99,6 +100,8 @@ def _called(ctx: click.Context) -> str:
 def _write(error: IntarsiaError, ctx: click.Context, cause: BaseException | None = None) -> None:
     cause = cause or error.__cause__
     if isinstance(error, InternalError) and cause is not None and is_verbose(ctx):
+        import traceback
+
         lines = "".join(traceback.format_exception(cause))
         click.echo(printable(lines, lines=True), err=True)
     click.echo(f"{click.style('error', fg='red')}: {error}", err=True)

@@ -13,17 +13,8 @@ import click
 
 from intarsia.arguments import near
 from intarsia.cli.choices import complete_target
-from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import (
-    force_option,
-    json_option,
-    percent,
-    progress,
-    quiet_option,
-    write,
-    write_json,
-    write_table,
-)
+from intarsia.cli.logs import quiet_option, verbose_option
+from intarsia.cli.output import force_option, json_option, percent, progress, write, write_json, write_table
 from intarsia.cli.summary import write_summary
 from intarsia.cli.tables import Column
 from intarsia.errors import CompileError

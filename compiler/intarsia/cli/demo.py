@@ -10,7 +10,8 @@ import click
 
 from intarsia.cli.choices import complete_target
 from intarsia.cli.explain import write_explanation
-from intarsia.cli.output import json_option, progress, quiet_option, write, write_json
+from intarsia.cli.logs import quiet_option
+from intarsia.cli.output import json_option, progress, write, write_json
 from intarsia.cli.report import write_report
 from intarsia.cli.run import summary
 

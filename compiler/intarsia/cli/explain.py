@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.compile import model_options
-from intarsia.cli.logs import verbose_option
-from intarsia.cli.output import (
-    force_option,
-    is_quiet,
-    json_option,
-    percent,
-    quiet_option,
-    show,
-    write,
-    write_json,
-    write_table,
-)
+from intarsia.cli.logs import is_quiet, quiet_option, verbose_option
+from intarsia.cli.output import force_option, json_option, percent, show, write, write_json, write_table
 from intarsia.cli.tables import Column
 from intarsia.errors import CompileError, printable
 

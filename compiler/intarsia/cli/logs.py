@@ -1,4 +1,6 @@
-"""`-v`: what goes on inside, on stderr. Without it nothing is told, unless a program sets up logging itself."""
+"""How much is told. `-v`: what goes on inside, on stderr, which else only a program that sets up logging hears.
+`-q`: no remarks either.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +63,23 @@ verbose_option = click.option(
     "-v", "--verbose", count=True, expose_value=False, callback=_start, help="Tell on stderr what is done; -vv more."
 )
 """Of the program, and of the commands that take long."""
+
+
+_QUIET = "intarsia.cli.quiet"
+
+
+def _be_quiet(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked:
+        ctx.meta[_QUIET] = True
+
+
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="No notes and no progress."
+)
+"""Of the program, and of the commands that have something to remark."""
+
+
+def is_quiet() -> bool:
+    """Whether -q was given, of the program or of its command."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and _QUIET in ctx.meta

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import click
 
+from intarsia.cli.logs import is_quiet
 from intarsia.cli.tables import Column, lay_out
 from intarsia.errors import printable
 
@@ -20,26 +21,6 @@ Progress = Callable[[str, int, int], None]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 """Every command that writes a table has it."""
-
-
-_QUIET = "intarsia.cli.quiet"
-
-
-def _be_quiet(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
-    if asked:
-        ctx.meta[_QUIET] = True
-
-
-quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="No notes and no progress."
-)
-"""Of the program, and of the commands that have something to remark."""
-
-
-def is_quiet() -> bool:
-    """Whether -q was given, of the program or of its command."""
-    ctx = click.get_current_context(silent=True)
-    return ctx is not None and _QUIET in ctx.meta
 
 
 force_option = click.option("--force", is_flag=True, help="Replace a file of another kind that stands in the way.")

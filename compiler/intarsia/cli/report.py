@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from intarsia.cli.choices import device_option
-from intarsia.cli.output import json_option, note, percent, quiet_option, write, write_json, write_table
+from intarsia.cli.logs import quiet_option
+from intarsia.cli.output import json_option, note, percent, write, write_json, write_table
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError

@@ -10,16 +10,8 @@ import click
 
 from intarsia.cli.choices import device_option
 from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
-from intarsia.cli.output import (
-    force_option,
-    json_option,
-    note,
-    progress,
-    quiet_option,
-    write,
-    write_json,
-    write_table,
-)
+from intarsia.cli.logs import quiet_option
+from intarsia.cli.output import force_option, json_option, note, progress, write, write_json, write_table
 from intarsia.cli.ranking import ranked, read_labels, scored_output, write_ranking
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option

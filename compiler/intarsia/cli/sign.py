@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from intarsia.cli.output import force_option, json_option, note, quiet_option, write_json
+from intarsia.cli.logs import quiet_option
+from intarsia.cli.output import force_option, json_option, note, write_json
 
 
 @click.command("sign")

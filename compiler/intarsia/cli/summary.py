@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from intarsia.cli.output import is_quiet, percent, write, write_json, write_table
+from intarsia.cli.logs import is_quiet
+from intarsia.cli.output import percent, write, write_json, write_table
 from intarsia.cli.tables import Column
 
 if TYPE_CHECKING:

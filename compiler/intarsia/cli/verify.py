@@ -10,7 +10,8 @@ import click
 
 from intarsia.cli.choices import device_option
 from intarsia.cli.inputs import match_arrays
-from intarsia.cli.output import json_option, note, progress, quiet_option, write, write_json, write_table
+from intarsia.cli.logs import quiet_option
+from intarsia.cli.output import json_option, note, progress, write, write_json, write_table
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
