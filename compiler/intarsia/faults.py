@@ -46,7 +46,7 @@ def letter_of(error: Exception, where: str) -> CompileError:
     return InternalError(
         where=where,
         what=f"{type(error).__name__}: {said(error)}",
-        help=HELP + either("-v and --dump FOLDER tell more", "dump=FOLDER tells more"),
+        help=HELP + either("-v, and --dump FOLDER of compile, tell more", "compile_model(dump=FOLDER) tells more"),
     )
 
 

@@ -349,3 +349,16 @@ def cast_to_nothing(folder: Path) -> Any:
 def lstm_with_wrong_weights(folder: Path) -> Any:
     """Recurrent weights for another hidden size."""
     return one_node("LSTM", {"x": [5, 1, 4], "w": zeros(1, 12, 4), "r": zeros(1, 16, 4)}, outputs=1, hidden_size=3)
+
+
+@bad
+def attention_with_values_of_another_batch(folder: Path) -> Any:
+    """Four times as many values as queries and keys."""
+    inputs: Any = {"q": [1, 2, 12], "k": [1, 2, 12], "v": [4, 2, 12]}
+    return one_node("Attention", inputs, opset=23, q_num_heads=3, kv_num_heads=3)
+
+
+@bad
+def softmax_of_a_scalar(folder: Path) -> Any:
+    """Nothing to sum over."""
+    return one_node("Softmax", {"x": []})

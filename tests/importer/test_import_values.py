@@ -9,9 +9,10 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 from onnx_models import assert_like_onnxruntime, model_of, noise
 
+import intarsia
 from intarsia.errors import CompileError
 from intarsia.importer import Limits, import_model
 
@@ -217,3 +218,21 @@ def test_limits_are_kept(tmp_path: Path) -> None:
         with pytest.raises(CompileError, match=r"limit is|Limits\."):
             import_model(path, limits=limits)
     assert import_model(path, limits=Limits(tensor_bytes=256, nodes=2)).outputs[0].shape == (64,)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.05])
+def test_a_declared_shape_that_folding_contradicts(scale: float) -> None:
+    """What Resize makes is known only when its scales are computed, behind the import; 127 steps of 0.01 are 1.27."""
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+    g (float[1,2,4,4] x) => (float[1,2,8,8] y) <float[4] given = {1, 1, 2, 2}, float step = {SCALE}, int8 zero = {0}> {
+      steps = QuantizeLinear (given, step, zero)
+      scales = DequantizeLinear (steps, step, zero)
+      r = Resize (x, , scales)
+      y = Relu (r) }"""
+    model = parser.parse_model(text.replace("SCALE", str(scale)))
+    if scale == 0.05:
+        (y,) = intarsia.load(intarsia.compile_model(model, target="cpu")).run(x=np.ones((1, 2, 4, 4), np.float32))
+        assert y.shape == (1, 2, 8, 8)
+        return
+    with pytest.raises(intarsia.CompileError, match=r"'y' is declared as float32\[1,2,8,8\]; by what is computed it"):
+        intarsia.explain(model, target="cpu")

@@ -163,13 +163,10 @@ def _compare(name: str, mine: Any, theirs: Any) -> None:
 
 def work(seeds: range, mode: str) -> None:
     """Go through mutants and say on standard output, a line of JSON each, what begins and what came of it."""
-    from mutations import mutant
-
     import intarsia
     import intarsia.driver
     from intarsia.errors import InternalError
 
-    mutant(seeds.start)  # what mutants start from is made once, and warns
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(tempfile.mkdtemp(prefix="mutants-"))
@@ -193,14 +190,20 @@ def work(seeds: range, mode: str) -> None:
                 kind, what = "wrong", str(error)
             except Exception as error:
                 kind, what = "traceback", f"{type(error).__name__}: {str(error)[:100]} @ {_place(error)}"
-        if kind in ("ok", "refused") and any(item.category is RuntimeWarning for item in caught):
-            kind, what = "warning", f"{caught[0].message} @ {caught[0].filename}:{caught[0].lineno}"
+        warned = [item for item in caught if item.category is RuntimeWarning and not _makes_mutants(item.filename)]
+        if kind in ("ok", "refused") and warned:
+            kind, what = "warning", f"{warned[0].message} @ {warned[0].filename}:{warned[0].lineno}"
         seconds, peak = time.process_time() - started, _peak_bytes()
         if seconds > SECONDS:
             kind, what = "hang", f"{seconds:.1f} s: {what}"
         if peak > PEAK_BYTES:
             kind, what = "memory", f"{peak >> 20} MiB: {what}"
         print(json.dumps({"seed": seed, "kind": kind, "what": what[:300]}), flush=True)
+
+
+def _makes_mutants(file: str) -> bool:
+    """Whether a warning comes from what makes mutants: onnx's node cases, and arithmetic on their numbers."""
+    return file.endswith("mutations.py") or "/onnx/backend/test/" in file
 
 
 def _place(error: BaseException | None) -> str:

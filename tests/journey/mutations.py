@@ -69,7 +69,7 @@ def mutant(seed: int) -> ModelProto | bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 5))):
         try:
             rng.choice(MUTATIONS)(model, rng)
-        except (ValueError, TypeError, LookupError, OverflowError, ValidationError):
+        except (ValueError, TypeError, LookupError, OverflowError, RuntimeError, ValidationError):
             continue  # protobuf cannot hold it, or there is nothing of the kind
     if rng.random() < 0.05:
         data = bytearray(model.SerializeToString())

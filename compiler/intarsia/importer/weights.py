@@ -1,4 +1,4 @@
-"""Shapes of weights that onnx's own inference lets pass, or names badly: normalization and recurrent ops."""
+"""Shapes of inputs that onnx's own inference lets pass, or names badly: normalization, recurrent ops, attention."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_weights(draft: Draft) -> None:
             sizes = ",".join("?" if size is None else str(size) for size in wanted)
             raise draft.refuse(
                 f"its {title} '{value.name}' is {value.type}, not [{sizes}] as its input {x.type} needs",
-                "the weights belong to another layer, or the exporter is wrong; export the model again",
+                f"the {title} belongs to another layer, or the exporter is wrong; export the model again",
             )
 
 
@@ -64,8 +64,25 @@ def _recurrent(draft: Draft, x: tuple[Dimension, ...]) -> Wanted:
     return wanted
 
 
+def _attention(draft: Draft, q: tuple[Dimension, ...]) -> Wanted:
+    """By the op's page: keys and values have the queries' batch; as many keys as values, of the queries' depth."""
+    keys = draft.input(1)
+    found = None if keys is None else keys.type.shape
+    if found is None or len(found) != len(q) or len(q) not in (3, 4):
+        return {1: ("tensor of keys", (q[0], *(None,) * (len(q) - 1)))} if len(q) in (3, 4) else {}
+    if len(q) == 4:
+        return {
+            1: ("tensor of keys", (q[0], None, None, q[3])),
+            2: ("tensor of values", (q[0], found[1], found[2], None)),
+        }
+    heads, key_heads = draft.attributes.get("q_num_heads"), draft.attributes.get("kv_num_heads")
+    width = None if q[2] is None or not heads or not key_heads else q[2] // heads * key_heads
+    return {1: ("tensor of keys", (q[0], None, width)), 2: ("tensor of values", (q[0], found[1], None))}
+
+
 _RULES: dict[str, Callable[[Draft, tuple[Dimension, ...]], Wanted]] = {
     "BatchNormalization": _per_channel,
     "InstanceNormalization": _per_channel,
+    "Attention": _attention,
     **dict.fromkeys(GATES, _recurrent),
 }

@@ -18,6 +18,7 @@ from intarsia.ir.budget import STEP, Budget
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.op import Op
 from intarsia.ir.ops import op_of
+from intarsia.ir.ops.normalization import lrn_window
 from intarsia.ir.types import TensorType
 
 _EACH = 16
@@ -175,7 +176,8 @@ def _cube(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int,
 
 def _neighbours(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:
     """Every element looks at as many channels as the window has."""
-    return _EACH * arrays[0].size * int(node.attributes["size"]), 0
+    before, after = lrn_window(int(node.attributes["size"]), arrays[0].shape[1])
+    return _EACH * arrays[0].size * (before + 1 + after), 0
 
 
 def _letters(node: Node, arrays: Sequence[Array], probe: Node | None) -> tuple[int, int]:

@@ -51,7 +51,8 @@ def rescaled(graph: Graph, dequantize: Node, scale: Array, axis: int) -> Value |
         return None
     if own.size > 1 and (dequantize.attributes.get("axis", 1) % source.ndim != axis or own.shape != scale.shape):
         return None
-    scales = (own.astype(np.float64).reshape(-1) * scale).astype(own.dtype)
+    with np.errstate(over="ignore"):
+        scales = (own.astype(np.float64).reshape(-1) * scale).astype(own.dtype)
     if not np.isfinite(scales).all():
         return None
     inputs: list[Value | None] = [dequantize.input(0), constant(graph, f"{dequantize.input(1).name}_rescaled", scales)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -253,13 +252,19 @@ def _infer_lrn(node: Node, types: Types, known: Known) -> list[TensorType]:
     return [x]
 
 
+def lrn_window(size: int, channels: int) -> tuple[int, int]:
+    """How many channels in front and behind an LRN of this `size` sums, as far as there are any."""
+    furthest = max(channels - 1, 0)
+    return min((size - 1) // 2, furthest), min(size // 2, furthest)
+
+
 def _evaluate_lrn(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     x, size = given(inputs, 0), attribute(node, LRN, "size")
-    before, after = (size - 1) // 2, math.ceil((size - 1) / 2)
+    before, after = lrn_window(size, x.shape[1])
     square = np.square(wide(x))
     padded = np.pad(square, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
     total = np.zeros_like(square)
-    for offset in range(size):
+    for offset in range(before + 1 + after):
         total += padded[:, offset : offset + x.shape[1]]
     kind = square.dtype.type
     factor = kind(attribute(node, LRN, "alpha") / size)

@@ -144,7 +144,7 @@ def _hardmax(x: Array, axis: int) -> Array:
 
 def normalized_axis(node: Node, rank: int) -> int:
     """The axis of Softmax and its kin, from 0; before opset 13 it is 1 by default."""
-    return axis_in(node, node.attributes.get("axis", -1 if node.opset >= 13 else 1), max(rank, 1))
+    return axis_in(node, node.attributes.get("axis", -1 if node.opset >= 13 else 1), rank)
 
 
 def _normalizer(name: str, function: Callable[[Array, int], Array]) -> Op:

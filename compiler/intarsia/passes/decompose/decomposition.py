@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from intarsia.errors import CompileError
 from intarsia.ir.budget import spending
 from intarsia.ir.graph import Graph, Node, Value
+from intarsia.ir.types import agree
 from intarsia.passes.base import Outcome, Pass, Refusal
 from intarsia.passes.context import Context
 from intarsia.passes.decompose.expansions import expansion_of
@@ -174,6 +175,12 @@ def _put_in_place(graph: Graph, node: Node, parts: Expanded) -> list[Node]:
     wanted = [value for value in node.outputs if value is not None]
     made: dict[Value, Value] = {}
     for output, value in zip(parts.graph.outputs, wanted, strict=True):
+        if not agree(output.type, value.type):
+            raise CompileError(
+                where=node.where,
+                what=f"its output {value.name!r} is {value.type}, but by the ops that define it {output.type}",
+                help="its inputs do not fit together: check their shapes; export the model again",
+            )
         if output.producer is not None:
             made.setdefault(output, value)
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.ir.graph import Node, Value
+from intarsia.ir.ops.normalization import lrn_window
 from intarsia.passes.decompose import fourier
 from intarsia.passes.decompose.parts import Expansion, Parts
 from intarsia.passes.matching import integers
+
+_CHANNELS_MAX = 256
+"""Channels that a window of LRN may have, with a Slice and an Add for each; 5 are usual."""
 
 
 def _reduce_log_sum_exp(parts: Parts) -> Sequence[Value]:
@@ -55,12 +59,14 @@ def _local_response(parts: Parts) -> Sequence[Value]:
     """x / (bias + alpha / size * sum of squares of the neighbouring channels) ** beta."""
     x, node = parts.input(0), parts.node
     size, channels = int(node.attributes["size"]), x.shape[1]
-    before = (size - 1) // 2
+    before, after = lrn_window(size, channels)
+    if before + after >= _CHANNELS_MAX:
+        raise parts.refuse("window", f"a window of {before + 1 + after} channels, at most {_CHANNELS_MAX}")
     pads = [0] * (2 * x.type.rank)
-    pads[1], pads[x.type.rank + 1] = before, size - 1 - before
+    pads[1], pads[x.type.rank + 1] = before, after
     square = parts.add("Pad", parts.add("Mul", x, x), parts.ints(*pads))
     total = parts.slice(square, 1, 0, channels)
-    for offset in range(1, size):
+    for offset in range(1, before + 1 + after):
         total = parts.add("Add", total, parts.slice(square, 1, offset, offset + channels))
     factor = float(node.attributes.get("alpha", 1e-4)) / size
     base = parts.add("Mul", total, parts.number(x, factor))

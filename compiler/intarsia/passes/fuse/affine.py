@@ -119,6 +119,14 @@ def absorbed_inputs(node: Node, weight: Array, scale: Array, shift: Array) -> tu
     return (grouped * scale.reshape(per_input)).reshape(weight.shape), added
 
 
+def _outside(node: Node, *arrays: Array | None) -> Refused | None:
+    """Refuse numbers, in float64, that are none in the type of a node's weights."""
+    largest = float(np.finfo(node.input(1).dtype).max)
+    if all(array is None or (np.abs(array) <= largest).all() for array in arrays):
+        return None
+    return refuse(f"weights or bias would not be finite in {node.input(1).dtype}")
+
+
 def _set_weight(graph: Graph, node: Node, weight: Array | None, bias: Array | None) -> None:
     """Give a node new weights and bias, in the type that its weights had."""
     inputs = list(node.inputs) + [None] * (3 - len(node.inputs))
@@ -168,10 +176,11 @@ class FuseBatchNorm(Rewrite):
         total = affine.shift
         if real_bias is not None:
             total = real_bias.astype(np.float64) * affine.scale + affine.shift
-        scaled = None
-        if scales and weight.data is not None:
-            scaled = scaled_outputs(producer, weight.data, affine.scale)
-        elif scales:
+        scaled = scaled_outputs(producer, weight.data, affine.scale) if scales and weight.data is not None else None
+        outside = _outside(producer, scaled, total)
+        if outside is not None:
+            return outside
+        if scales and scaled is None:
             rescaled = _rescaled(rewriter.graph, producer, affine.scale)
             if rescaled is None:
                 return refuse(f"the weight '{weight.name}' of {producer.where} is not a float constant")
@@ -218,6 +227,9 @@ def _set_batchnorm(graph: Graph, node: Node, after: Affine) -> Refused | None:
         return refuse(f"{node.where} stays as it is: {own.reason}") if own is not None else None
     dtype, wish = node.input(1).dtype, node.output.name
     scale, shift = own.scale * after.scale, own.shift * after.scale + after.shift
+    outside = _outside(node, scale, shift)
+    if outside is not None:
+        return outside
     parts = {"scale": scale, "bias": shift, "mean": np.zeros_like(scale), "variance": np.ones_like(scale)}
     inputs = [constant(graph, f"{wish}_{part}", data.astype(dtype)) for part, data in parts.items()]
     node.set_inputs([node.input(0), *inputs])
@@ -265,6 +277,9 @@ class FuseBatchNormForward(Rewrite):
         absorbed, added = absorbed_inputs(node, weight.data, affine.scale, affine.shift)
         if bias is not None and bias.data is not None:
             added = added + bias.data.astype(np.float64)
+        outside = _outside(node, absorbed, added)
+        if outside is not None:
+            return outside
         _set_weight(rewriter.graph, node, absorbed, added if bias is not None or added.any() else None)
         rewriter.set_inputs(node, [affine.x, *node.inputs[1:]])
         return CHANGED

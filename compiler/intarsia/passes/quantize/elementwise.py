@@ -14,7 +14,7 @@ from intarsia.ir.ops.reduction import normalized_axis
 from intarsia.ir.types import Quantization
 from intarsia.passes.base import Refused, refuse
 from intarsia.passes.fuse.affine import Affine
-from intarsia.passes.quantize.constants import constant_of, data_inputs, operand_of
+from intarsia.passes.quantize.constants import constant_of, data_inputs, is_constant, operand_of
 from intarsia.passes.quantize.emitter import Emitter, all_int8, clamps, quantization
 from intarsia.passes.quantize.scales import clamp_of, ratio, ratio_pair
 from intarsia.passes.quantize.sums import channels_of, emit_channels
@@ -74,7 +74,9 @@ def is_unary(node: Node) -> bool:
     """One activation and, where there is a second input, a single number."""
     data = data_inputs(node)
     others = [value for index, value in enumerate(node.inputs) if value is not None and index not in data]
-    return len(data) == 1 and all(value.type.is_static and value.type.elements == 1 for value in others)
+    return len(data) == 1 and all(
+        is_constant(value) and value.type.is_static and value.type.elements == 1 for value in others
+    )
 
 
 def emit_add(emitter: Emitter, node: Node, sources: Sequence[Value], target: Quantization) -> list[Value] | Refused:

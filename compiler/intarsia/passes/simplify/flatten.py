@@ -31,8 +31,8 @@ class AbsorbTranspose(Rewrite):
     ops: ClassVar[tuple[str, ...]] = ("Transpose",)
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
-        x, perm = node.input(0), permutation(node)
-        if not x.type.is_static or perm[0] != 0:
+        x = node.input(0)
+        if not x.type.is_static or (perm := permutation(node))[0] != 0:
             return None
         path = _path(node)
         if path is None:

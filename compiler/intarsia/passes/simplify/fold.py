@@ -12,9 +12,10 @@ from intarsia.errors import CompileError, RunError
 from intarsia.ir.budget import OverBudget, open_budget, raising, spending
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.facts import is_random
-from intarsia.ir.graph import Graph, Node
+from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import op_of
+from intarsia.ir.types import TensorType, agree
 from intarsia.ir.work import allow, held_elements
 from intarsia.passes.base import CHANGED, Answer, Outcome, Refusal, Rewrite, Rewriter, refuse
 from intarsia.passes.context import Context, Folding
@@ -103,6 +104,7 @@ class FoldConstants(Rewrite):
         for value, data in pairs:
             if dtype_name(data.dtype) != value.dtype:
                 return refuse(f"it computes {dtype_name(data.dtype)} where {value.dtype} is declared")
+            _check_declared(node, value, TensorType(value.dtype, data.shape))
         for value, data in pairs:
             rewriter.supersede(value, graph.add_constant(graph.fresh_name(f"{value.name}_folded"), data))
         rewriter.drop(node)
@@ -117,6 +119,26 @@ def _retype(node: Node) -> Answer:
     changed = False
     for value, type in zip(node.outputs, types or ()):
         if value is not None and not value.type.is_static and type.is_static:
+            _check_declared(node, value, type)
             value.type = type
             changed = True
+            for user in value.users:
+                _check_user(user)
     return CHANGED if changed else None
+
+
+def _check_user(user: Node) -> None:
+    """Refuse a reader whose declared outputs contradict what is known of its inputs by now."""
+    for value, type in zip(user.outputs, infer_node(user) or ()):
+        if value is not None:
+            _check_declared(user, value, type)
+
+
+def _check_declared(node: Node, value: Value, type: TensorType) -> None:
+    """Refuse a type that the import had to believe, since nothing was known of the inputs then."""
+    if not agree(value.type, type):
+        raise CompileError(
+            where=node.where,
+            what=f"its output {value.name!r} is declared as {value.type}; by what is computed it is {type}",
+            help="drop the declared shape, or correct it; export the model again",
+        )

@@ -49,6 +49,8 @@ def _slice(node: Node) -> Source:
 
 
 def _transpose(node: Node) -> Source:
+    if node.input(0).type.shape is None:
+        return None
     perm = permutation(node)
     return node.input(0) if perm == tuple(range(len(perm))) else None
 

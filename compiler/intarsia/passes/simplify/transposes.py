@@ -39,7 +39,7 @@ class MoveTransposes(Rewrite):
     ops: ClassVar[tuple[str, ...]] = ("Transpose",)
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
-        if not (node.output.user_count or rewriter.graph.is_output(node.output)):
+        if not (node.output.user_count or rewriter.graph.is_output(node.output)) or node.input(0).type.shape is None:
             return None
         perm, source = permutation(node), node.input(0)
         inner = _transpose_of(source)
