@@ -99,5 +99,6 @@ def test_a_variance_that_makes_weights_too_large_for_float32() -> None:
     model = parser.parse_model("""<ir_version: 9, opset_import: ["" : 17]>
         g (float[1,1,2,2] x) => (float[1,1,2,2] y) <float[1,1,1,1] w = {1e20}, float[1] a = {1e30}, float[1] z = {0.0},
             float[1] v = {1.0}> { c = Conv (x, w)  y = BatchNormalization (c, a, z, z, v) }""")
+    assert intarsia.explain(model, target="tiny", precision="int8").rows
     session = intarsia.load(intarsia.compile_model(model, target="cpu"))
     assert session.run(np.full((1, 1, 2, 2), 1e-20, np.float32))[0].reshape(-1)[0] == pytest.approx(1e30, rel=1e-4)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from intarsia.dtypes import Array
+from intarsia.dtypes import Array, numpy_dtype
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.passes.base import CHANGED, Answer, Refused, Rewrite, Rewriter, refuse
@@ -119,12 +119,12 @@ def absorbed_inputs(node: Node, weight: Array, scale: Array, shift: Array) -> tu
     return (grouped * scale.reshape(per_input)).reshape(weight.shape), added
 
 
-def _outside(node: Node, *arrays: Array | None) -> Refused | None:
-    """Refuse numbers, in float64, that are none in the type of a node's weights."""
-    largest = float(np.finfo(node.input(1).dtype).max)
-    if all(array is None or (np.abs(array) <= largest).all() for array in arrays):
-        return None
-    return refuse(f"weights or bias would not be finite in {node.input(1).dtype}")
+def outside(dtype: str, *arrays: Array | None) -> Refused | None:
+    """Refuse weights or a bias, in float64, that are not finite in the type that they are to have."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if all(array is None or np.isfinite(array.astype(numpy_dtype(dtype))).all() for array in arrays):
+            return None
+    return refuse(f"weights or bias would not be finite in {dtype}")
 
 
 def _set_weight(graph: Graph, node: Node, weight: Array | None, bias: Array | None) -> None:
@@ -177,9 +177,9 @@ class FuseBatchNorm(Rewrite):
         if real_bias is not None:
             total = real_bias.astype(np.float64) * affine.scale + affine.shift
         scaled = scaled_outputs(producer, weight.data, affine.scale) if scales and weight.data is not None else None
-        outside = _outside(producer, scaled, total)
-        if outside is not None:
-            return outside
+        refused = outside(weight.dtype, scaled, total)
+        if refused is not None:
+            return refused
         if scales and scaled is None:
             rescaled = _rescaled(rewriter.graph, producer, affine.scale)
             if rescaled is None:
@@ -227,9 +227,9 @@ def _set_batchnorm(graph: Graph, node: Node, after: Affine) -> Refused | None:
         return refuse(f"{node.where} stays as it is: {own.reason}") if own is not None else None
     dtype, wish = node.input(1).dtype, node.output.name
     scale, shift = own.scale * after.scale, own.shift * after.scale + after.shift
-    outside = _outside(node, scale, shift)
-    if outside is not None:
-        return outside
+    refused = outside(dtype, scale, shift)
+    if refused is not None:
+        return refused
     parts = {"scale": scale, "bias": shift, "mean": np.zeros_like(scale), "variance": np.ones_like(scale)}
     inputs = [constant(graph, f"{wish}_{part}", data.astype(dtype)) for part, data in parts.items()]
     node.set_inputs([node.input(0), *inputs])
@@ -277,9 +277,9 @@ class FuseBatchNormForward(Rewrite):
         absorbed, added = absorbed_inputs(node, weight.data, affine.scale, affine.shift)
         if bias is not None and bias.data is not None:
             added = added + bias.data.astype(np.float64)
-        outside = _outside(node, absorbed, added)
-        if outside is not None:
-            return outside
+        refused = outside(weight.dtype, absorbed, added)
+        if refused is not None:
+            return refused
         _set_weight(rewriter.graph, node, absorbed, added if bias is not None or added.any() else None)
         rewriter.set_inputs(node, [affine.x, *node.inputs[1:]])
         return CHANGED

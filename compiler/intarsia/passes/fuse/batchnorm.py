@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from intarsia.ir.graph import Node
 from intarsia.passes.base import CHANGED, Answer, Rewrite, Rewriter, refuse
-from intarsia.passes.fuse.affine import Affine, affine_of
+from intarsia.passes.fuse.affine import Affine, affine_of, outside
 from intarsia.passes.matching import constant, is_floating
 
 _CONV_OPSET = 11
@@ -32,8 +30,9 @@ class CanonicalizeBatchNorm(Rewrite):
         affine = affine_of(node, 1)
         if not isinstance(affine, Affine):
             return affine
-        if not np.isfinite(affine.scale).all() or not np.isfinite(affine.shift).all():
-            return refuse("its scale or shift is not finite")
+        refused = outside(x.dtype, affine.scale, affine.shift)
+        if refused is not None:
+            return refused
         graph, wish, spatial = rewriter.graph, node.output.name, x.type.rank - 2
         weight = affine.scale.reshape((-1, 1) + (1,) * spatial)
         inputs = [
