@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from bad_registry import bad, fill, good, graph, one_node, zeros
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, parser
 
 
 @bad
@@ -482,3 +482,20 @@ def expanded_too_large(folder: Path) -> Any:
 def input_too_large(folder: Path) -> Any:
     """An input of 2^60 floats."""
     return one_node("Relu", {"x": [1 << 30, 1 << 30]})
+
+
+@bad
+def loop_that_never_ends(folder: Path) -> Any:
+    """No number of rounds, and a condition that is handed on."""
+    return parser.parse_model("""<ir_version: 9, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) {
+        y = Loop ("", "", x) <body = b (int64 i, bool on, float[2] v) => (bool go, float[2] w) {
+          go = Identity (on)  w = Add (v, v) }> }""")
+
+
+@bad
+def loop_of_as_many_rounds_as_there_are_numbers(folder: Path) -> Any:
+    """The largest int64, and a condition that is true."""
+    return parser.parse_model("""<ir_version: 9, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) <int64 n = {9223372036854775807}, bool yes = {1}> {
+        y = Loop (n, yes, x) <body = b (int64 i, bool on, float[2] v) => (bool go, float[2] w) <bool go = {1}> {
+          w = Add (v, v) }> }""")

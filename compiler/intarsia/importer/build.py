@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.importer.attributes import read_attributes
-from intarsia.importer.control import read_bodies
+from intarsia.importer.control import check_it_ends, read_bodies
 from intarsia.importer.dialects import translate
 from intarsia.importer.draft import Draft
 from intarsia.importer.functions import inline
@@ -206,6 +206,8 @@ class Builder:
         check_signature(proto, opset, domain, inputs)
         if proto.op_type == "If" and domain == "" and self._inlined_if(proto, inputs):
             return
+        if proto.op_type == "Loop" and domain == "":
+            check_it_ends(proto, [self.inference.elements(value) for value in inputs])
         inputs += [self.values[name] for name in captured]
         if captured:
             attributes[CAPTURED] = tuple(captured)

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import onnx
+from onnx import numpy_helper
 
+from intarsia.dtypes import Array
 from intarsia.errors import CompileError
+from intarsia.importer.names import node_where
 from intarsia.importer.structure import subgraphs
 from intarsia.importer.types import tensor_type
 from intarsia.ir.graph import Graph, Node
@@ -38,6 +41,42 @@ def read_bodies(node: Node, proto: onnx.NodeProto, body: Body) -> None:
         node.attributes.update(found)
         if node.op == "If":
             _take_types(node, graphs)
+
+
+_ENDLESS = 1 << 62
+"""Rounds that stand for no limit: exporters of `while` write the largest int64."""
+
+
+def check_it_ends(proto: onnx.NodeProto, known: Sequence[Array | None]) -> None:
+    """Refuse a Loop without a last round: no limit, and a condition that its body hands on or sets to true.
+
+    known  the elements of its inputs, where they are known
+    """
+    limit, condition = (known[index] if index < len(known) else None for index in (0, 1))
+    limited = any(proto.input[:1]) and not (limit is not None and limit.size == 1 and limit.item() >= _ENDLESS)
+    if limited or (any(proto.input[1:2]) and not (condition is not None and condition.all())):
+        return
+    body = next((item.g for item in proto.attribute if item.name == "body"), None)
+    if body is not None and len(body.input) > 1 and body.output and _stays_true(body, body.output[0].name):
+        raise CompileError(
+            where=node_where(proto),
+            what="it never ends: it has no number of rounds, and its condition is never false",
+            help="give it a number of rounds, its input M, or let its body compute the condition",
+        )
+
+
+def _stays_true(body: onnx.GraphProto, name: str) -> bool:
+    """Whether a value of a Loop's body is the condition that comes in, which is true, or a constant that is."""
+    makers = {made: node for node in body.node for made in node.output}
+    while name in makers and makers[name].op_type == "Identity" and not makers[name].domain:
+        name = makers[name].input[0]
+    constants = [tensor for tensor in body.initializer if tensor.name == name]
+    if name in makers and makers[name].op_type == "Constant" and not makers[name].domain:
+        constants = [item.t for item in makers[name].attribute if item.name == "value"]
+    if constants:
+        data = constants[0]
+        return data.data_location != onnx.TensorProto.EXTERNAL and bool(numpy_helper.to_array(data).all())
+    return bool(name == body.input[1].name)
 
 
 def _take_types(node: Node, branches: Sequence[Graph]) -> None:
