@@ -15,7 +15,7 @@ from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
-from intarsia.errors import CompileError, either
+from intarsia.errors import CompileError, either, warn
 from intarsia.faults import tells_faults
 from intarsia.importer import Bodies, Limits, function_body, import_model
 from intarsia.ir.facts import needs_onnx
@@ -28,7 +28,7 @@ from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
-from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
+from intarsia.passes.calibration import SUSPICION, Calibration, Ranges, check_place, measured_before
 from intarsia.passes.choices import check_choices, check_tune
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
@@ -328,6 +328,9 @@ def lower(
         before = graph.copy() if stage == "decomposed" and not assume else None
         outcome = _run(graph, steps, stage, Hooks(*instruments, watching), checking, context)
         lowered = replace(lowered, stage=stage, notes=(*lowered.notes, *outcome.notes))
+        for topic, text in outcome.notes:
+            if topic == SUSPICION:  # as soon as it is known, and not only in what the artifact tells
+                warn(f"{topic}: {text}")
         if outcome.changes:
             lowered = replace(lowered, meaning=before)
     if context.ranges is not None and not assume:

@@ -17,6 +17,7 @@ from intarsia.cli.logs import quiet_option, verbose_option
 from intarsia.cli.output import force_option, json_option, percent, progress, write, write_json, write_table
 from intarsia.cli.summary import write_summary
 from intarsia.cli.tables import Column
+from intarsia.cli.warned import unsaid
 from intarsia.errors import CompileError
 from intarsia.ir.stages import STAGES
 from intarsia.outputs import check_output, write_output
@@ -253,7 +254,7 @@ def command(
     place = output or f"{Path(model).stem}.intarsia"
     _check_places(place, model, calibration, save_calibration, stop_after, force)
     timing = Timing()
-    with progress() as step:
+    with progress() as step, unsaid():  # the summary has warnings among its notes
         options |= {
             "calibration": calibration,
             "images": _images(calibration, mean, scale, colour, fit),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def write_summary(artifact: Artifact, place: str, more: Mapping[str, Any], as_json: bool) -> None:
     """Write it as text, or as JSON with `more` in it. With -q no notes are written; in JSON they always stand."""
+    from intarsia.passes.calibration import SUSPICION
+
     contents = artifact.contents
     size = sum(map(len, artifact.files.values()))
     regions = [
@@ -37,7 +39,8 @@ def write_summary(artifact: Artifact, place: str, more: Mapping[str, Any], as_js
         [[region["name"], region["kind"], region["ops"], region["bytes"]] for region in regions],
     )
     for note in () if is_quiet() else notes:
-        write(f"note: {': '.join(map(str, note))}")
+        kind = "warning" if note[0] == SUSPICION else "note"
+        write(f"{kind}: {': '.join(map(str, note))}")
 
 
 def _batch_notes(target: str, placements: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -35,6 +35,9 @@ RANGES_FILE = "ranges.json"
 
 METHODS = ("minmax", "percentile")
 
+SUSPICION = "calibration data"
+"""The topic of notes that say that data are no real inputs; others about calibration have the topic "calibration"."""
+
 _FIELDS = ("model", "graph_sha256", "method", "percentile", "samples", "ranges")
 _LARGEST = 2.0**128
 _SHA256 = re.compile("[0-9a-f]{64}")
