@@ -48,7 +48,7 @@ def blobs(count: int, side: int, seed: int = 0) -> Array:
     waves = np.cumsum(waves - waves.mean(axis=2, keepdims=True), axis=3)
     grey = np.cumsum(np.cumsum(rng.standard_normal((count, 1, side, side)), axis=2), axis=3)
     pictures = 0.3 * waves / waves.std() + 0.7 * grey / grey.std()
-    return np.clip(0.12 * pictures + np.array([0.6, 0.45, 0.3])[:, None, None], 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.12 * pictures + np.array([0.6, 0.45, 0.3])[:, None, None], 0, 1), np.float32)
 
 
 def normalised(side: int = 16, layout: str = "NCHW") -> onnx.ModelProto:

@@ -25,6 +25,7 @@ from intarsia.outputs import check_output, write_output
 if TYPE_CHECKING:
     from intarsia.importer.limits import Limits
     from intarsia.passes.instruments import Timed
+    from intarsia.passes.quantize.images import ImageOptions
 
 _PRINT = "(print)"
 """What `--pipeline` holds where no text follows: no pass is spelled so."""
@@ -168,10 +169,8 @@ def model_options(command: Any) -> Any:
     show_default=True,
     help="How ranges are chosen from what is seen.",
 )
-@click.option(
-    "--percentile", type=click.FloatRange(50, 100), default=99.99, show_default=True, help="For that calibrator."
-)
-@click.option("--mean", default="0", metavar="M[,M,M]", help="For images: the input is (pixel - mean) * scale, ...")
+@click.option("--percentile", type=click.FloatRange(50, 100), help="For that calibrator; by default 99.99.")
+@click.option("--mean", metavar="M[,M,M]", help="For images: the input is (pixel - mean) * scale, ...")
 @click.option("--scale", metavar="S[,S,S]", help="... with pixels of 0 to 255; one number, or one a channel.")
 @click.option(
     "--colour", type=click.Choice(["RGB", "BGR", "L"]), help="For images: by default L for one channel, else RGB."
@@ -179,9 +178,7 @@ def model_options(command: Any) -> Any:
 @click.option(
     "--fit",
     type=click.Choice(["stretch", "crop"]),
-    default="stretch",
-    show_default=True,
-    help="For images of another size than the input's.",
+    help="For images of another size than the input's; by default stretch.",
 )
 @click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
@@ -216,11 +213,11 @@ def command(
     calibration: str | None,
     save_calibration: str | None,
     calibrator: str,
-    percentile: float,
-    mean: str,
+    percentile: float | None,
+    mean: str | None,
     scale: str | None,
     colour: str | None,
-    fit: str,
+    fit: str | None,
     dump: Path | None,
     compare: bool,
     tune: float | None,
@@ -285,14 +282,17 @@ def command(
         _write_times(rows)
 
 
-def _images(calibration: str | None, mean: str, scale: str | None, colour: str | None, fit: str) -> Any:
-    """Options for a folder of images; None for other data."""
+def _images(
+    calibration: str | None, mean: str | None, scale: str | None, colour: str | None, fit: str | None
+) -> ImageOptions | None:
+    """Options for a folder of images; None where there are none."""
     from intarsia.passes.quantize.images import ImageOptions
 
-    if scale is not None:
-        numbers = _channels("--mean", mean), _channels("--scale", scale)
-        return ImageOptions(mean=numbers[0], scale=numbers[1], colour=colour or "", fit=fit)
-    if calibration is not None and Path(calibration).is_dir():
+    folder = calibration is not None and Path(calibration).is_dir()
+    if scale is not None or (not folder and (mean, colour, fit) != (None, None, None)):
+        numbers = _channels("--mean", mean or "0"), _channels("--scale", scale or "1")
+        return ImageOptions(mean=numbers[0], scale=numbers[1], colour=colour or "", fit=fit or "stretch")
+    if folder:
         raise CompileError(
             where="--calibration",
             what=f"nothing says how the pixels in '{calibration}' become the numbers that the model takes",

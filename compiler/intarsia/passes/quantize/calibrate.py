@@ -14,7 +14,7 @@ from intarsia.errors import CompileError, RunError, either
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.passes.base import DataPass, Outcome
-from intarsia.passes.calibration import METHODS, SUSPICION, Ranges, digest_of, give_data, measured_before
+from intarsia.passes.calibration import METHODS, PERCENTILE, SUSPICION, Ranges, digest_of, give_data, measured_before
 from intarsia.passes.context import Context
 from intarsia.passes.quantize.extremes import Extremes, lone_sample
 from intarsia.passes.quantize.histogram import Histogram
@@ -35,7 +35,7 @@ class Calibrate(DataPass):
 
     name: ClassVar[str] = "calibrate"
     method: str = "minmax"
-    percentile: float = 99.99
+    percentile: float = PERCENTILE
 
     def check(self, context: Context) -> None:
         _check(self.method, self.percentile)
@@ -107,7 +107,7 @@ def calibrate(
     samples: Iterable[Mapping[str, Array]],
     *,
     method: str = "minmax",
-    percentile: float = 99.99,
+    percentile: float = PERCENTILE,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Ranges:
