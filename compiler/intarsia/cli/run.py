@@ -111,7 +111,12 @@ def command(
         if as_json:
             devices = dict(session.devices)
             told = {} if best is None else {"top": {"output": scored, "images": best}}
-            facts = {"seconds": result.seconds, "devices": devices, "counters": result.counters}
+            facts: dict[str, Any] = {
+                "seconds": result.seconds,
+                "devices": devices,
+                "counters": result.counters,
+                "nonfinite": session.nonfinite,
+            }
             write_json({"outputs": rows, **facts, **told})
             return
         if best is not None:

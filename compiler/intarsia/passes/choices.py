@@ -59,7 +59,7 @@ def check_used(
     if images is not None and not (path is not None and path.is_dir()):
         raise CompileError(
             where=pixels,
-            what="they say how a folder of images becomes inputs, and the data is no folder; arrays are taken as they are",
+            what="they are for a folder of images, and the data is none: arrays are taken as they are",
             help="leave them out, and scale the arrays as in training",
         )
     if percentile is not None and calibrator != "percentile":
