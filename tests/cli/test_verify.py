@@ -73,7 +73,7 @@ def test_classes_are_counted(folder: Path) -> None:
     told = found(folder / "good.intarsia", "--input", data, "--labels", labels, "--min-accuracy", "90")
     assert told["accuracy"] >= 0.95 and told["float_accuracy"] is None and "reference" not in told
     bad = found(folder / "bad.intarsia", "--input", data, "--labels", data, "--min-accuracy", "95", code=1)
-    assert bad["accuracy"] < 0.95 and "of the samples, below 95 %" in bad["failures"][0]
+    assert bad["accuracy"] < 0.95 and "of the samples, below 95%" in bad["failures"][0]
     both = found(folder / "good.intarsia", "--input", data, "--labels", data, "--against", MODEL)
     assert both["float_accuracy"] >= 0.95
     text = call("verify", folder / "good.intarsia", "--input", data, "--labels", data, "--against", MODEL)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.arguments import near
-from intarsia.cli.choices import complete_target
+from intarsia.cli.accuracy import Scoring
+from intarsia.cli.choices import NamedPath, complete_target
 from intarsia.cli.logs import quiet_option, verbose_option
 from intarsia.cli.output import force_option, json_option, percent, progress, write, write_json, write_table
 from intarsia.cli.summary import write_summary
@@ -66,9 +67,11 @@ def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
     found = {}
     for text in texts:
         name, _, size = text.rpartition("=")
-        if name not in names or not size.isdecimal():
-            what = f"{text!r} is not NAME=N; there are {', '.join(names)}{near(name, names)}"
-            raise click.BadParameter(what, ctx, param)
+        if name not in names:
+            said = f"there is no limit {name!r}" if name else f"{text!r} is not NAME=N"
+            raise click.BadParameter(f"{said}; there are {', '.join(names)}{near(name, names)}", ctx, param)
+        if not size.isdecimal():
+            raise click.BadParameter(f"{size!r} is no whole number from 0 on, which {name} is", ctx, param)
         found[name] = int(size)
     return Limits(**found)
 
@@ -147,20 +150,27 @@ def model_options(command: Any) -> Any:
 
 
 @click.command("compile")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=NamedPath())
 @model_options
-@click.option("-o", "--output", type=click.Path(), help="Where the artifact goes; a folder with '/' at the end.")
+@click.option("-o", "--output", type=NamedPath(), help="Where the artifact goes; a folder with '/' at the end.")
 @click.option(
     "--calibration",
-    type=click.Path(),
+    type=NamedPath(),
     metavar="DATA",
     help="Real inputs, for int8: a .npz or .npy file, or a folder of images; or ranges measured before: a .json file.",
 )
 @click.option(
     "--save-calibration",
-    type=click.Path(),
+    type=NamedPath(),
     metavar="FILE",
     help="Write the measured ranges, a .json file for --calibration another time.",
+)
+@click.option(
+    "--labels",
+    type=NamedPath(path_type=Path),
+    metavar="FILE",
+    help="Say how often a classifier is right: class numbers of the calibration data, or a .npz of other inputs with "
+    "their classes as 'y'.",
 )
 @click.option(
     "--calibrator",
@@ -180,7 +190,7 @@ def model_options(command: Any) -> Any:
     type=click.Choice(["stretch", "crop"]),
     help="For images of another size than the input's; by default stretch.",
 )
-@click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
+@click.option("--dump", type=NamedPath(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
 @click.option(
     "--tune",
@@ -212,6 +222,7 @@ def command(
     output: str | None,
     calibration: str | None,
     save_calibration: str | None,
+    labels: Path | None,
     calibrator: str,
     percentile: float | None,
     mean: str | None,
@@ -249,8 +260,9 @@ def command(
             write(",\n".join(steps))
         return
     place = output or f"{Path(model).stem}.intarsia"
-    _check_places(place, model, calibration, save_calibration, stop_after, force)
-    timing = Timing()
+    read = [model, calibration, None if labels is None else str(labels)]
+    _check_places(place, read, save_calibration, stop_after, force)
+    scored, timing = None, Timing()
     with progress() as step, unsaid():  # the summary has warnings among its notes
         options |= {
             "calibration": calibration,
@@ -262,15 +274,17 @@ def command(
             "progress": step,
             "hook": timing,
         }
+        scoring = None if labels is None or stop_after is not None else Scoring(labels, model, options)
         if stop_after is not None:
             text = _text_at(stop_after, model, options)
         else:
             artifact = compile_model(model, tune=tune, **options)
+            scored = None if scoring is None else scoring.of(artifact, step)
             artifact.save(place, overwrite=force)
     rows = timing.rows if time_passes else []
     told = {"steps": [vars(row) for row in rows]} if time_passes else {}
     if stop_after is None:
-        write_summary(artifact, place, told, as_json)
+        write_summary(artifact, place, model, told, as_json, scored)
     elif as_json:
         write_json({"stage": stop_after, "text": text, **told})
     elif output is None:
@@ -324,19 +338,21 @@ def _text_at(stage: str, model: str, options: Mapping[str, Any]) -> str:
 
 
 def _check_places(
-    place: str, model: str, calibration: str | None, saved: str | None, stop_after: str | None, force: bool
+    place: str, read: Sequence[str | None], saved: str | None, stop_after: str | None, force: bool
 ) -> None:
-    """Refuse, before there is any work, a place that cannot be written or where something would be lost."""
+    """Refuse, before there is any work, a place that cannot be written or where something would be lost.
+
+    read  files that are read, the model first
+    """
     from intarsia.artifact.storage import check_place
 
-    read = [model, calibration]
     if saved is not None and os.path.realpath(saved) == os.path.realpath(place):
         raise CompileError(
             where=f"-o {place}", what="--save-calibration goes there too", help="give the two files two names"
         )
     if stop_after is None:
         try:
-            model_bytes = os.stat(model).st_size
+            model_bytes = os.stat(read[0] or "").st_size
         except (OSError, ValueError):
             model_bytes = 0  # the importer tells what is wrong with it
         check_place(place, inputs=read, overwrite=force, needed_bytes=model_bytes // 4)

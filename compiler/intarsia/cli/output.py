@@ -77,15 +77,11 @@ def show(cell: Any) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
-def exact_percent(share: float) -> str:
-    """A share of 0 to 1 in a sentence: below the whole at most 99.9 %, above nothing at least 0.1 %."""
-    shown = min(max(round(share, 3), 0.001), 0.999) if 0 < share < 1 else share
-    return f"{100 * shown:.1f} %"
-
-
 def percent(share: float | None) -> str | None:
-    """A share of 0 to 1 as a cell."""
-    return None if share is None else f"{share:.1%}"
+    """A share of 0 to 1 as a cell: below the whole at most 99.9%."""
+    if share is None:
+        return None
+    return f"{min(share, 0.999) if share < 1 else share:.1%}"
 
 
 def write_json(data: Any) -> None:

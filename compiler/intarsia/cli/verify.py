@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.accuracy import read_classes, share_right
-from intarsia.cli.choices import device_option
+from intarsia.cli.choices import NamedPath, device_option
 from intarsia.cli.inputs import match_arrays
 from intarsia.cli.logs import quiet_option
-from intarsia.cli.output import exact_percent, json_option, note, progress, write, write_json, write_table
+from intarsia.cli.output import json_option, note, percent, progress, write, write_json, write_table
 from intarsia.cli.ranking import scored_output
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.argument("artifact", type=click.Path())
-@click.option("--against", type=click.Path(), metavar="MODEL", help="Compare every layer with this float ONNX model.")
+@click.argument("artifact", type=NamedPath())
+@click.option("--against", type=NamedPath(), metavar="MODEL", help="Compare every layer with this float ONNX model.")
 @click.option(
     "--input",
     "inputs",
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="With --input, for a classifier: the number of each sample's class, a .npy, .npz or text.",
 )
@@ -154,12 +154,12 @@ def _score(
         scores = session.execute(list(arrays), progress=step).by_name[scored]
     right = share_right(scores, classes)
     data["accuracy"] = right
-    data["float_accuracy"] = share_right(exact, classes) if exact else None
+    data["float_accuracy"] = share_right([row for rows in exact for row in rows], classes) if exact else None
     if not as_json:
-        model = f"; the float model in {exact_percent(data['float_accuracy'])}" if exact else ""
-        write(f"right in {exact_percent(right)} of {len(classes)} samples{model}")
+        model = f"; the float model in {percent(data['float_accuracy'])}" if exact else ""
+        write(f"right in {percent(right)} of {len(classes)} samples{model}")
     if least is not None and 100 * right < least:
-        return [f"it is right in {exact_percent(right)} of the samples, below {least:g} %"]
+        return [f"it is right in {percent(right)} of the samples, below {least:g}%"]
     return []
 
 
