@@ -282,7 +282,7 @@ def lower(
     targets = targets_of(find_target(check_text(CompileError, "target", target, "name one, such as 'cpu'")))
     check_choices(calibrator, percentile, images, pipeline, hook, progress, until)
     chosen = choose_precision(targets[0].name, targets[0].precisions, precision, calibration is not None)
-    check_used(chosen, calibration, images, calibrator, percentile)
+    check_used(chosen if pipeline is None else "int8", calibration, images, calibrator, percentile)
     for name, place in (("dump", dump), ("save_calibration", save_calibration)):
         if place is not None:
             check_path(CompileError, name, place)

@@ -46,7 +46,10 @@ def check_used(
     calibrator: str,
     percentile: float | None,
 ) -> None:
-    """Raise CompileError for what was given and would be left aside."""
+    """Raise CompileError for what was given and would be left aside.
+
+    precision  of the compilation; int8 where passes that the user names decide that
+    """
     options = "--calibration", "--calibrator", "--percentile", "--mean, --scale, --colour, --fit"
     data, method, part, pixels = (either(*pair) for pair in zip(options, _ARGUMENTS))
     if precision != "int8" and calibration is not None:
