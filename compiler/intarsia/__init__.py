@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from intarsia.errors import CompileError, IntarsiaError, RunError
+from intarsia.errors import CompileError, IntarsiaError, IntarsiaWarning, RunError
 from intarsia.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "CompileError",
     "ImageOptions",
     "IntarsiaError",
+    "IntarsiaWarning",
     "Limits",
     "Ranges",
     "RunCancelled",

@@ -15,7 +15,7 @@ from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
-from intarsia.errors import CompileError, either
+from intarsia.errors import CompileError, either, warn
 from intarsia.faults import tells_faults
 from intarsia.importer import Bodies, Limits, function_body, import_model
 from intarsia.ir.facts import needs_onnx
@@ -28,8 +28,8 @@ from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
-from intarsia.passes.calibration import Calibration, Ranges, check_place, measured_before
-from intarsia.passes.choices import check_choices, check_tune
+from intarsia.passes.calibration import PERCENTILE, SUSPICION, Calibration, Ranges, check_place, measured_before
+from intarsia.passes.choices import check_choices, check_tune, check_used, choose_precision
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
@@ -110,7 +110,7 @@ def compile_model(
     values: Mapping[str, ArrayLike] | None = None,
     limits: Limits | None = None,
     calibrator: str = "minmax",
-    percentile: float = 99.99,
+    percentile: float | None = None,
     images: ImageOptions | None = None,
     save_calibration: str | PathLike[str] | None = None,
     pipeline: str | Sequence[Pass] | None = None,
@@ -129,7 +129,7 @@ def compile_model(
                       array, an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images;
                       or ranges measured before, as they are or as the path of their .json file. Of real inputs, the
                       first become test vectors; with ranges these have pseudo-random inputs
-    precision         "float32" or "int8"; by default what the target needs
+    precision         "float32" or "int8"; by default int8 where there is calibration data, else what the target needs
     batch             size bound to symbolic first axes; or, where all inputs are written for one row, to those, if
                       running the model shows that rows then give what they give alone
     dimensions        sizes for other symbolic axes, by name
@@ -137,7 +137,7 @@ def compile_model(
     values            elements for inputs, by name, that are fixed for ever: branches that they decide are chosen
     limits            what the model may ask for, in memory and in work at compile time
     calibrator        how ranges are chosen from what is seen: "minmax", or "percentile"
-    percentile        per cent of the numbers that stay inside, for that one
+    percentile        per cent of the numbers that stay inside, for that one; by default 99.99
     images            how a folder of images becomes samples
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
@@ -148,7 +148,9 @@ def compile_model(
     progress          called with (what, done, total)
     hook              called between passes, such as `passes.instruments.Timing`
 
-    Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings.
+    Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings, and
+    for options that nothing would come of. Data that look like no real inputs bring an IntarsiaWarning, and a note in
+    the artifact.
     """
     check_tune(tune)
     lowered = lower(
@@ -261,7 +263,7 @@ def lower(
     values: Mapping[str, ArrayLike] | None = None,
     limits: Limits | None = None,
     calibrator: str = "minmax",
-    percentile: float = 99.99,
+    percentile: float | None = None,
     images: ImageOptions | None = None,
     save_calibration: str | PathLike[str] | None = None,
     pipeline: str | Sequence[Pass] | None = None,
@@ -278,8 +280,9 @@ def lower(
     until   the last stage to reach, of STAGES up to "decomposed"; a float32 compilation is never "quantized"
     """
     targets = targets_of(find_target(check_text(CompileError, "target", target, "name one, such as 'cpu'")))
-    chosen = _precision(targets[0], precision)
     check_choices(calibrator, percentile, images, pipeline, hook, progress, until)
+    chosen = choose_precision(targets[0].name, targets[0].precisions, precision, calibration is not None)
+    check_used(chosen if pipeline is None else "int8", calibration, images, calibrator, percentile)
     for name, place in (("dump", dump), ("save_calibration", save_calibration)):
         if place is not None:
             check_path(CompileError, name, place)
@@ -299,7 +302,9 @@ def lower(
             model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes, limits=bounds
         )
     public = tuple(value.name for value in graph.outputs)
-    passes = _passes(graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile), bounds)
+    passes = _passes(
+        graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile or PERCENTILE), bounds
+    )
     lowered = Lowered(
         _model_name(model, graph),
         graph,
@@ -328,6 +333,9 @@ def lower(
         before = graph.copy() if stage == "decomposed" and not assume else None
         outcome = _run(graph, steps, stage, Hooks(*instruments, watching), checking, context)
         lowered = replace(lowered, stage=stage, notes=(*lowered.notes, *outcome.notes))
+        for topic, text in outcome.notes:
+            if topic == SUSPICION:  # as soon as it is known, and not only in what the artifact tells
+                warn(f"{topic}: {text}")
         if outcome.changes:
             lowered = replace(lowered, meaning=before)
     if context.ranges is not None and not assume:
@@ -335,18 +343,6 @@ def lower(
         if save_calibration is not None:
             context.ranges.save(save_calibration)
     return replace(lowered, kept=kept, limits=bounds, assumed=context.ranges is not None and context.ranges.assumed)
-
-
-def _precision(target: Target, wish: str | None) -> str:
-    help = "leave it out to get what the target needs"
-    precision = target.precisions[0] if wish is None else check_text(CompileError, "precision", wish, help)
-    if precision not in target.precisions:
-        raise CompileError(
-            where=either(f"--precision {precision}", f"precision '{precision}'"),
-            what=f"target '{target.name}' computes in {' or '.join(target.precisions)}",
-            help=f"leave {either('--precision', 'precision')} out to get what the target needs",
-        )
-    return precision
 
 
 def _model_name(model: Model, graph: Graph) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 class IntarsiaError(Exception):
@@ -88,6 +91,19 @@ def said(error: BaseException) -> str:
 def _rebuild(kind: type[IntarsiaError], where: str, what: str, help: str) -> IntarsiaError:
     """Pickling hook: exceptions with keyword-only arguments need one."""
     return kind(where=where, what=what, help=help)
+
+
+class IntarsiaWarning(UserWarning):
+    """Something was done that is seldom meant, such as a calibration on data that look like no real inputs."""
+
+
+def warn(text: str) -> None:
+    """Raise an IntarsiaWarning of the line of the caller's that called into this package."""
+    frame: FrameType | None = sys._getframe()
+    level = 1
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, IntarsiaWarning, stacklevel=level)
 
 
 class CompileError(IntarsiaError):

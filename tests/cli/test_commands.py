@@ -192,7 +192,9 @@ def test_letters(case: str, folder: Path, golden: Callable[[str], None]) -> None
     "arguments",
     [
         ("report", "small.intarsia", "--csv", "--json"),
-        ("verify", "small.intarsia", "--input", "x.npy"),
+        ("verify", "small.intarsia", "--min-sqnr", "20"),
+        ("verify", "small.intarsia", "--min-accuracy", "90"),
+        ("verify", "small.intarsia", "--labels", "y.npy"),
         ("compile", "m.onnx"),
         ("compile", "m.onnx", "--target", "cpu", "--precision", "int3"),
         ("compile", "m.onnx", "--target", "cpu", "--batch", "0"),

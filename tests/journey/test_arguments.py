@@ -36,7 +36,7 @@ CASES: dict[str, list[Any]] = {
     "shapes": [3, "x", {1: (1, 4)}, {"x": 3}, {"x": None}, {"x": "14"}, {"x": {}}, {"x": HUGE}, {"x": (1.0, 4)}],
     "values": [3, "x", {1: 2}, {"x": object()}],
     "calibrator": [3, None, "median"],
-    "percentile": [None, "99", HUGE, float("nan"), 1j, True, [99.0], 3],
+    "percentile": ["99", HUGE, float("nan"), 1j, True, [99.0], 3],
     "calibration": [3, 1j, object(), *NAMES],
     "images": [3, "RGB", {}],
     "pipeline": [3, ["remove-noops"], "simplify{x=1}", f"merge-shuffles{{limit_elements={DEEP}}}"],

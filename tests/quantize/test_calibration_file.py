@@ -169,7 +169,7 @@ def test_foreign_and_useless_files_get_a_letter(
         letter(calibration=GOOD),
         letter(calibration=tmp_path / "none.json"),
         letter(calibration=Ranges(read_ranges(measured[0]).bounds, assumed=True)),
-        letter(target="cpu", precision="float32", save_calibration=tmp_path / "a.json"),
+        letter(target="cpu", precision="float32", calibration=None, save_calibration=tmp_path / "a.json"),
         letter(save_calibration=tmp_path / "no" / "such" / "a.json"),
     ]
     golden("\n".join(letters))

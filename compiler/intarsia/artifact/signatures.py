@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from intarsia.errors import RunError
+from intarsia.errors import RunError, either
 
 SIGNATURES_LIMIT = 64
 KEY_LIMIT_BYTES = 1 << 16
@@ -121,6 +121,14 @@ def new_key(key_file: str | os.PathLike[str]) -> Path:
         try:
             with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)
+        except FileExistsError:
+            raise RunError(
+                where=f"key {place}",
+                what="a file stands there, and keys that exist are never replaced",
+                help="sign with the key that exists, "
+                + either("without --new-key", "Artifact.sign")
+                + ", or give another path",
+            ) from None
         except OSError as error:
             raise RunError(
                 where=f"key {place}",

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+
+class NamedPath(click.Path):
+    """A path with a name: an empty one is no path, and none that may be left out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 _TARGETS, _DEVICES = "intarsia.targets", "intarsia.devices"
 

@@ -14,6 +14,7 @@ import click
 
 from intarsia.cli.logs import is_verbose, quiet_option, verbose_option
 from intarsia.cli.streams import OutputLost
+from intarsia.cli.warned import as_remarks
 from intarsia.errors import IntarsiaError, InternalError, RunError, on_command_line, printable
 from intarsia.version import __version__
 
@@ -61,7 +62,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        with on_command_line():
+        with on_command_line(), as_remarks():
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:

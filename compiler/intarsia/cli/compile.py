@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.arguments import near
-from intarsia.cli.choices import complete_target
+from intarsia.cli.accuracy import Scoring
+from intarsia.cli.choices import NamedPath, complete_target
 from intarsia.cli.logs import quiet_option, verbose_option
 from intarsia.cli.output import force_option, json_option, percent, progress, write, write_json, write_table
 from intarsia.cli.summary import write_summary
 from intarsia.cli.tables import Column
+from intarsia.cli.warned import unsaid
 from intarsia.errors import CompileError
 from intarsia.ir.stages import STAGES
 from intarsia.outputs import check_output, write_output
@@ -24,6 +26,7 @@ from intarsia.outputs import check_output, write_output
 if TYPE_CHECKING:
     from intarsia.importer.limits import Limits
     from intarsia.passes.instruments import Timed
+    from intarsia.passes.quantize.images import ImageOptions
 
 _PRINT = "(print)"
 """What `--pipeline` holds where no text follows: no pass is spelled so."""
@@ -64,9 +67,11 @@ def _limits(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
     found = {}
     for text in texts:
         name, _, size = text.rpartition("=")
-        if name not in names or not size.isdecimal():
-            what = f"{text!r} is not NAME=N; there are {', '.join(names)}{near(name, names)}"
-            raise click.BadParameter(what, ctx, param)
+        if name not in names:
+            said = f"there is no limit {name!r}" if name else f"{text!r} is not NAME=N"
+            raise click.BadParameter(f"{said}; there are {', '.join(names)}{near(name, names)}", ctx, param)
+        if not size.isdecimal():
+            raise click.BadParameter(f"{size!r} is no whole number from 0 on, which {name} is", ctx, param)
         found[name] = int(size)
     return Limits(**found)
 
@@ -145,20 +150,27 @@ def model_options(command: Any) -> Any:
 
 
 @click.command("compile")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=NamedPath())
 @model_options
-@click.option("-o", "--output", type=click.Path(), help="Where the artifact goes; a folder with '/' at the end.")
+@click.option("-o", "--output", type=NamedPath(), help="Where the artifact goes; a folder with '/' at the end.")
 @click.option(
     "--calibration",
-    type=click.Path(),
+    type=NamedPath(),
     metavar="DATA",
     help="Real inputs, for int8: a .npz or .npy file, or a folder of images; or ranges measured before: a .json file.",
 )
 @click.option(
     "--save-calibration",
-    type=click.Path(),
+    type=NamedPath(),
     metavar="FILE",
     help="Write the measured ranges, a .json file for --calibration another time.",
+)
+@click.option(
+    "--labels",
+    type=NamedPath(path_type=Path),
+    metavar="FILE",
+    help="Say how often a classifier is right: class numbers of the calibration data, or a .npz of other inputs with "
+    "their classes as 'y'.",
 )
 @click.option(
     "--calibrator",
@@ -167,10 +179,8 @@ def model_options(command: Any) -> Any:
     show_default=True,
     help="How ranges are chosen from what is seen.",
 )
-@click.option(
-    "--percentile", type=click.FloatRange(50, 100), default=99.99, show_default=True, help="For that calibrator."
-)
-@click.option("--mean", default="0", metavar="M[,M,M]", help="For images: the input is (pixel - mean) * scale, ...")
+@click.option("--percentile", type=click.FloatRange(50, 100), help="For that calibrator; by default 99.99.")
+@click.option("--mean", metavar="M[,M,M]", help="For images: the input is (pixel - mean) * scale, ...")
 @click.option("--scale", metavar="S[,S,S]", help="... with pixels of 0 to 255; one number, or one a channel.")
 @click.option(
     "--colour", type=click.Choice(["RGB", "BGR", "L"]), help="For images: by default L for one channel, else RGB."
@@ -178,11 +188,9 @@ def model_options(command: Any) -> Any:
 @click.option(
     "--fit",
     type=click.Choice(["stretch", "crop"]),
-    default="stretch",
-    show_default=True,
-    help="For images of another size than the input's.",
+    help="For images of another size than the input's; by default stretch.",
 )
-@click.option("--dump", type=click.Path(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
+@click.option("--dump", type=NamedPath(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
 @click.option(
     "--tune",
@@ -214,12 +222,13 @@ def command(
     output: str | None,
     calibration: str | None,
     save_calibration: str | None,
+    labels: Path | None,
     calibrator: str,
-    percentile: float,
-    mean: str,
+    percentile: float | None,
+    mean: str | None,
     scale: str | None,
     colour: str | None,
-    fit: str,
+    fit: str | None,
     dump: Path | None,
     compare: bool,
     tune: float | None,
@@ -251,9 +260,10 @@ def command(
             write(",\n".join(steps))
         return
     place = output or f"{Path(model).stem}.intarsia"
-    _check_places(place, model, calibration, save_calibration, stop_after, force)
-    timing = Timing()
-    with progress() as step:
+    read = [model, calibration, None if labels is None else str(labels)]
+    _check_places(place, read, save_calibration, stop_after, force)
+    scored, timing = None, Timing()
+    with progress() as step, unsaid():  # the summary has warnings among its notes
         options |= {
             "calibration": calibration,
             "images": _images(calibration, mean, scale, colour, fit),
@@ -264,15 +274,17 @@ def command(
             "progress": step,
             "hook": timing,
         }
+        scoring = None if labels is None or stop_after is not None else Scoring(labels, model, options)
         if stop_after is not None:
             text = _text_at(stop_after, model, options)
         else:
             artifact = compile_model(model, tune=tune, **options)
+            scored = None if scoring is None else scoring.of(artifact, step)
             artifact.save(place, overwrite=force)
     rows = timing.rows if time_passes else []
     told = {"steps": [vars(row) for row in rows]} if time_passes else {}
     if stop_after is None:
-        write_summary(artifact, place, told, as_json)
+        write_summary(artifact, place, model, told, as_json, scored)
     elif as_json:
         write_json({"stage": stop_after, "text": text, **told})
     elif output is None:
@@ -284,14 +296,17 @@ def command(
         _write_times(rows)
 
 
-def _images(calibration: str | None, mean: str, scale: str | None, colour: str | None, fit: str) -> Any:
-    """Options for a folder of images; None for other data."""
+def _images(
+    calibration: str | None, mean: str | None, scale: str | None, colour: str | None, fit: str | None
+) -> ImageOptions | None:
+    """Options for a folder of images; None where there are none."""
     from intarsia.passes.quantize.images import ImageOptions
 
-    if scale is not None:
-        numbers = _channels("--mean", mean), _channels("--scale", scale)
-        return ImageOptions(mean=numbers[0], scale=numbers[1], colour=colour or "", fit=fit)
-    if calibration is not None and Path(calibration).is_dir():
+    folder = calibration is not None and Path(calibration).is_dir()
+    if scale is not None or (not folder and (mean, colour, fit) != (None, None, None)):
+        numbers = _channels("--mean", mean or "0"), _channels("--scale", scale or "1")
+        return ImageOptions(mean=numbers[0], scale=numbers[1], colour=colour or "", fit=fit or "stretch")
+    if folder:
         raise CompileError(
             where="--calibration",
             what=f"nothing says how the pixels in '{calibration}' become the numbers that the model takes",
@@ -323,19 +338,21 @@ def _text_at(stage: str, model: str, options: Mapping[str, Any]) -> str:
 
 
 def _check_places(
-    place: str, model: str, calibration: str | None, saved: str | None, stop_after: str | None, force: bool
+    place: str, read: Sequence[str | None], saved: str | None, stop_after: str | None, force: bool
 ) -> None:
-    """Refuse, before there is any work, a place that cannot be written or where something would be lost."""
+    """Refuse, before there is any work, a place that cannot be written or where something would be lost.
+
+    read  files that are read, the model first
+    """
     from intarsia.artifact.storage import check_place
 
-    read = [model, calibration]
     if saved is not None and os.path.realpath(saved) == os.path.realpath(place):
         raise CompileError(
             where=f"-o {place}", what="--save-calibration goes there too", help="give the two files two names"
         )
     if stop_after is None:
         try:
-            model_bytes = os.stat(model).st_size
+            model_bytes = os.stat(read[0] or "").st_size
         except (OSError, ValueError):
             model_bytes = 0  # the importer tells what is wrong with it
         check_place(place, inputs=read, overwrite=force, needed_bytes=model_bytes // 4)

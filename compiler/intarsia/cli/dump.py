@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from intarsia.cli.choices import NamedPath
 from intarsia.cli.output import json_option, write, write_json, write_table
 from intarsia.cli.tables import Column
 from intarsia.errors import RunError
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command("dump")
-@click.argument("artifact", type=click.Path())
+@click.argument("artifact", type=NamedPath())
 @click.option("--graph", is_flag=True, help="The whole quantized graph as text.")
 @click.option("--region", metavar="NAME", help="One region: its program as text, where its device can write it.")
 @click.option(
-    "-o", "--output", "--extract", "extract", type=click.Path(), metavar="DIR", help="Save the artifact as a folder."
+    "-o", "--output", "--extract", "extract", type=NamedPath(), metavar="DIR", help="Save the artifact as a folder."
 )
 @json_option
 def command(artifact: str, graph: bool, region: str | None, extract: str | None, as_json: bool) -> None:

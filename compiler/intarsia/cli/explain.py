@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from intarsia.cli.choices import NamedPath
 from intarsia.cli.compile import model_options
 from intarsia.cli.logs import is_quiet, quiet_option, verbose_option
-from intarsia.cli.output import force_option, json_option, percent, show, write, write_json, write_table
+from intarsia.cli.output import force_option, json_option, show, write, write_json, write_table
+from intarsia.cli.summary import shares_text
 from intarsia.cli.tables import Column
 from intarsia.errors import CompileError, printable
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=NamedPath())
 @model_options
 @click.option("--all", "everything", is_flag=True, help="List also the ops that are where they should be.")
 @click.option("--pass", "rule", metavar="NAME", help="Say instead where this pass nearly fired, and why it did not.")
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     "--output",
     "--graph",
     "picture",
-    type=click.Path(),
+    type=NamedPath(),
     help="Draw the model too: a .svg, a .html with a table of all ops, or a .dot for Graphviz.",
 )
 @force_option
@@ -87,9 +89,9 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
     total = explanation.summary
     rows = [row for row in explanation.rows if everything or row.place != explanation.target]
     write(f"{explanation.model} for {explanation.target}, {explanation.precision}")
-    on_target = f"{total['compute_ops_on_target']} of {total['compute_ops']} computing ops on {explanation.target}"
-    share = percent(total["macs_on_target"] / total["macs"]) if total["macs"] else "-"
-    write(f"{on_target}, {share} of {show(total['macs'])} multiply-accumulates; regions: {total['regions']}")
+    write(shares_text(total, explanation.target, total["regions"]))
+    if explanation.crossed.count:
+        write(f"{explanation.crossed}, estimated")
     if total["cycles_estimated"]:
         write(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
     if rows:
@@ -124,6 +126,8 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
     refusal = explanation.refusal
     if refusal is not None:
         write(f"\ncompile refuses it\n  {refusal.where}: {refusal.what}\n  help: {refusal.help}")
+    if explanation.assumed:
+        write("\nRanges were assumed: where measured ones decide a place, as with masks, it may be another.")
     if any(row.fallback_seconds for row in rows):
         write("\nTimes off the accelerator are estimates for a board's CPU, not measured.")
 

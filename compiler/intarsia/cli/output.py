@@ -78,8 +78,10 @@ def show(cell: Any) -> str:
 
 
 def percent(share: float | None) -> str | None:
-    """A share of 0 to 1 as a cell."""
-    return None if share is None else f"{share:.1%}"
+    """A share of 0 to 1 as a cell: below the whole at most 99.9%."""
+    if share is None:
+        return None
+    return f"{min(share, 0.999) if share < 1 else share:.1%}"
 
 
 def write_json(data: Any) -> None:

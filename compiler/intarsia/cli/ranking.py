@@ -34,7 +34,7 @@ def read_labels(path: Path) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def scored_output(infos: Sequence[TensorInfo], labels: Sequence[str] | None) -> str:
+def scored_output(infos: Sequence[TensorInfo], labels: Sequence[str] | None, option: str = "--top") -> str:
     """The name of the output that holds scores, [N, classes] or with further axes of size 1 behind.
 
     Looked at before a run: raises RunError where there is none such, and where labels are more or fewer than classes.
@@ -44,7 +44,7 @@ def scored_output(infos: Sequence[TensorInfo], labels: Sequence[str] | None) -> 
     if not found:
         outputs = ", ".join(map(str, infos))
         what = f"no output has a row of scores for each image: {outputs}"
-        raise RunError(where="--top", what=what, help="it is for classifiers; leave it out, and see -o for all numbers")
+        raise RunError(where=option, what=what, help="it is for classifiers; leave it out, and see -o for all numbers")
     if not fitting:
         raise RunError(
             where="--labels",

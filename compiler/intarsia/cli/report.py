@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intarsia.cli.choices import device_option
+from intarsia.cli.choices import NamedPath, device_option
 from intarsia.cli.logs import quiet_option
 from intarsia.cli.output import json_option, note, percent, write, write_json, write_table
 from intarsia.cli.tables import Column
@@ -48,7 +48,7 @@ _SOURCES = {
 
 
 @click.command("report")
-@click.argument("artifact", type=click.Path())
+@click.argument("artifact", type=NamedPath())
 @click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
 @device_option
 @click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intarsia.cli.choices import device_option
+from intarsia.cli.choices import NamedPath, device_option
 from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
 from intarsia.cli.logs import quiet_option
 from intarsia.cli.output import force_option, json_option, note, progress, write, write_json, write_table
@@ -30,7 +30,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
 
 
 @click.command("run")
-@click.argument("artifact", type=click.Path())
+@click.argument("artifact", type=NamedPath())
 @click.option(
     "--input",
     "inputs",
@@ -39,15 +39,13 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     help="A .npz with an array for each input, a .npy, or NAME=FILE; may be given again for further inputs. "
     "The first axis may be longer than compiled.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one."
-)
+@click.option("-o", "--output", type=NamedPath(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one.")
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Of a classifier, show the K best classes of each image."
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="Names of the classes, one a line; without --top, the best class is shown.",
 )
@@ -111,7 +109,12 @@ def command(
         if as_json:
             devices = dict(session.devices)
             told = {} if best is None else {"top": {"output": scored, "images": best}}
-            facts = {"seconds": result.seconds, "devices": devices, "counters": result.counters}
+            facts: dict[str, Any] = {
+                "seconds": result.seconds,
+                "devices": devices,
+                "counters": result.counters,
+                "nonfinite": session.nonfinite,
+            }
             write_json({"outputs": rows, **facts, **told})
             return
         if best is not None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
+from intarsia.cli.choices import NamedPath
 from intarsia.cli.logs import quiet_option
 from intarsia.cli.output import force_option, json_option, note, write_json
 
 
 @click.command("sign")
-@click.argument("artifact", type=click.Path(), required=False)
-@click.option("--key", required=True, type=click.Path(), metavar="FILE", help="The private key, a PEM file.")
+@click.argument("artifact", type=NamedPath(), required=False)
+@click.option("--key", required=True, type=NamedPath(), metavar="FILE", help="The private key, a PEM file.")
 @click.option("--new-key", "new", is_flag=True, help="Make FILE first, and FILE.pub, the public key, beside it.")
-@click.option("-o", "--output", type=click.Path(), help="Where the signed artifact goes; by default into its place.")
+@click.option("-o", "--output", type=NamedPath(), help="Where the signed artifact goes; by default into its place.")
 @force_option
 @quiet_option
 @json_option

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from intarsia.cli.choices import NamedPath
+
 trusted_keys_option = click.option(
     "--trusted-keys",
     multiple=True,
-    type=click.Path(),
+    type=NamedPath(),
     metavar="PATH",
     help="Refuse ARTIFACT unless a key of this file, or of a folder of files (.pub, .pem), has signed it; "
     "may be given again.",

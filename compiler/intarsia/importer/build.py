@@ -18,6 +18,7 @@ from intarsia.importer.attributes import read_attributes
 from intarsia.importer.control import check_it_ends, read_bodies
 from intarsia.importer.dialects import translate
 from intarsia.importer.draft import Draft
+from intarsia.importer.dynamic import dynamic_note
 from intarsia.importer.functions import inline
 from intarsia.importer.inference import Inference
 from intarsia.importer.inputs import InputShapes
@@ -133,8 +134,9 @@ def _build(
         if builder.rows.size == 1:
             raise
         raise BatchError(error, builder.rows) from error
-    if notes is not None and builder.stale:
-        notes.append(stale_note(builder.stale))
+    if notes is not None:
+        told = stale_note(builder.stale) if builder.stale else None
+        notes += [note for note in (told, dynamic_note(builder.graph)) if note is not None]
     return builder.graph, builder.rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from intarsia.dtypes import NARROW
-from intarsia.ir.graph import Node
+from intarsia.ir.graph import Node, Value
 from intarsia.ir.op import bodies_of
 from intarsia.ir.ops import op_of
 
@@ -45,6 +45,41 @@ def keeps_scale(node: Node) -> bool:
     """Whether the node moves quantized integers as they are, so that scale and zero point pass through."""
     op = op_of(node)
     return op is not None and op.keeps_scale
+
+
+def is_border(node: Node) -> bool:
+    """Whether the node makes integers of what callers give, or real numbers for callers alone."""
+    if node.op == "quantize":
+        return node.input(0).producer is None
+    return node.op == "dequantize" and not node.output.users
+
+
+def decides_sizes(value: Value) -> Node | None:
+    """The node that decides at run time, by the numbers that it reads, how large a value is; None where there is none,
+    so that a size that is not known is open for want of fixed sizes in the model."""
+    seen: set[Value] = set()
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        node = value.producer
+        if value in seen or value.type.is_static or node is None:
+            continue
+        seen.add(value)
+        if node.op in _COUNTING and node.domain == "":
+            return node
+        stack += [item for item in node.inputs if item is not None]
+    return None
+
+
+_COUNTING = ("Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "SequenceAt", "StringSplit", "Unique")
+
+
+def fix_for_sizes(value: Value) -> str:
+    """What to do about a value of which a size is not known."""
+    node = decides_sizes(value)
+    if node is None:
+        return "export the model with fixed shapes"
+    return f"nothing: {node.where} decides at run time how many elements there are, so that NumPy computes what follows"
 
 
 def is_narrowing(node: Node) -> bool:

@@ -11,6 +11,7 @@ from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
 from intarsia.partition import Partition
+from intarsia.partition.crossings import HOST_BYTES_PER_SECOND, NONE, Crossings, crossings
 from intarsia.partition.placement import Placement
 from intarsia.partition.refusal import Refusal, refusal_of
 from intarsia.passes.decompose import Decompose, Kept
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     import networkx
 
 HOST_MACS_PER_SECOND = 0.8e9
-HOST_BYTES_PER_SECOND = 0.4e9
-"""Assumed, not measured: a board's CPU (Cortex-A9 at 650 MHz, NEON) on compiled code that streams from DRAM."""
+"""Assumed, as HOST_BYTES_PER_SECOND is."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,22 @@ class Row:
     region: str = ""
 
 
+def shares(rows: Sequence[Mapping[str, Any]], target: str) -> dict[str, int]:
+    """Counts of ops and of multiply-accumulates, all of them and those on a target.
+
+    rows  as `Row` has them, or the placements of an artifact
+    """
+    compute = [row for row in rows if row.get("compute")]
+    here = [row for row in compute if row.get("place") == target]
+    return {
+        "ops": len(rows),
+        "compute_ops": len(compute),
+        "compute_ops_on_target": len(here),
+        "macs": sum(row.get("macs") or 0 for row in rows),
+        "macs_on_target": sum(row.get("macs") or 0 for row in here),
+    }
+
+
 End = tuple[str, str]
 """An end of a link: ("op", its name), or ("input", name) and ("output", name) of the model."""
 
@@ -97,6 +113,7 @@ class Explanation:
     notes    (node, text) pairs from earlier stages, e.g. why an op stayed float, weights of -128
     assumed  True when activation ranges were assumed, as no calibration data was given: places hold, numbers do not
     refusal  why no artifact can be made, in the words with which `compile_model` says it; None where one can
+    crossed  what goes from place to place in a run
     links    values between ops, from the model's inputs and to its outputs, in order of making; constants are left out
     """
 
@@ -109,20 +126,17 @@ class Explanation:
     assumed: bool = False
     links: tuple[Link, ...] = ()
     refusal: Refusal | None = None
+    crossed: Crossings = NONE
 
     @property
     def summary(self) -> dict[str, Any]:
         """Counts and the share of the multiply-accumulates that the accelerator takes."""
-        compute = [row for row in self.rows if row.compute]
-        here = [row for row in compute if row.place == self.target]
-        total = sum(row.macs for row in self.rows)
         return {
-            "ops": len(self.rows),
-            "compute_ops": len(compute),
-            "compute_ops_on_target": len(here),
-            "macs": total,
-            "macs_on_target": sum(row.macs for row in here),
+            **shares([vars(row) for row in self.rows], self.target),
             "regions": len(self.regions),
+            "crossings": self.crossed.count,
+            "crossing_bytes": self.crossed.bytes,
+            "crossing_seconds_estimated": self.crossed.seconds,
             "cycles_estimated": sum(row.cycles for row in self.rows),
             "fallback_seconds_estimated": sum(row.fallback_seconds for row in self.rows),
         }
@@ -184,7 +198,18 @@ def explain_partition(
             refused = refusal if refusal is not None and name in refusal.nodes else None
             rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), refused, owner[name]))
     links = tuple(_links(parts.graph, outputs))
-    return Explanation(model, targets[0].name, precision, tuple(rows), regions, tuple(notes), assumed, links, refusal)
+    return Explanation(
+        model,
+        targets[0].name,
+        precision,
+        tuple(rows),
+        regions,
+        tuple(notes),
+        assumed,
+        links,
+        refusal,
+        crossings(parts),
+    )
 
 
 def _links(graph: Graph, outputs: Sequence[str]) -> Iterator[Link]:

@@ -34,6 +34,11 @@ RANGES_FILE = "ranges.json"
 """What the file is called where the program chooses its name."""
 
 METHODS = ("minmax", "percentile")
+PERCENTILE = 99.99
+"""Per cent of the numbers that stay inside where nobody says how many."""
+
+SUSPICION = "calibration data"
+"""The topic of notes that say that data are no real inputs; others about calibration have the topic "calibration"."""
 
 _FIELDS = ("model", "graph_sha256", "method", "percentile", "samples", "ranges")
 _LARGEST = 2.0**128

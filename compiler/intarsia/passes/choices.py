@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 
 from intarsia.arguments import check_number, check_text, shown
-from intarsia.errors import CompileError
+from intarsia.errors import CompileError, either
 from intarsia.ir.stages import STAGES
 from intarsia.passes.base import Hook, Pass
+from intarsia.passes.calibration import METHODS, Calibration, Ranges
 from intarsia.passes.quantize.images import ImageOptions
 
 
@@ -19,9 +22,73 @@ def check_tune(tune: float | None) -> None:
         raise CompileError(where="tune", what=f"{tune} is no number of seconds above 0", help=help)
 
 
+def choose_precision(target: str, precisions: Sequence[str], wish: str | None, calibrated: bool) -> str:
+    """The precision of a compilation: what is wished for; else int8 where there is calibration data, or the first.
+
+    precisions  those of the target, the one that it needs first
+    """
+    if wish is None:
+        return "int8" if calibrated and "int8" in precisions else precisions[0]
+    precision = check_text(CompileError, "precision", wish, "leave it out to get what the target needs")
+    if precision not in precisions:
+        raise CompileError(
+            where=either(f"--precision {precision}", f"precision '{precision}'"),
+            what=f"target '{target}' computes in {' or '.join(precisions)}",
+            help=f"leave {either('--precision', 'precision')} out to get what the target needs",
+        )
+    return precision
+
+
+def check_used(
+    precision: str,
+    calibration: Calibration | None,
+    images: ImageOptions | None,
+    calibrator: str,
+    percentile: float | None,
+) -> None:
+    """Raise CompileError for what was given and would be left aside.
+
+    precision  of the compilation; int8 where passes that the user names decide that
+    """
+    options = "--calibration", "--calibrator", "--percentile", "--mean, --scale, --colour, --fit"
+    data, method, part, pixels = (either(*pair) for pair in zip(options, _ARGUMENTS))
+    if precision != "int8" and calibration is not None:
+        raise CompileError(
+            where=data,
+            what=f"it is for int8, and the model stays in {precision}",
+            help="leave it out, or choose " + either("--precision int8", "precision='int8'"),
+        )
+    path = Path(calibration) if isinstance(calibration, (str, PathLike)) else None
+    if images is not None and not (path is not None and path.is_dir()):
+        raise CompileError(
+            where=pixels,
+            what="they are for a folder of images, and the data is none: arrays are taken as they are",
+            help="leave them out, and scale the arrays as in training",
+        )
+    if percentile is not None and calibrator != "percentile":
+        raise CompileError(
+            where=part,
+            what=f"it is for the calibrator 'percentile', and {method} is '{calibrator}'",
+            help="leave it out, or choose " + either("--calibrator percentile", "calibrator='percentile'"),
+        )
+    measured = isinstance(calibration, Ranges) or (path is not None and path.suffix == ".json")
+    if calibrator != METHODS[0] and (measured or precision != "int8"):
+        raise CompileError(
+            where=method,
+            what="the ranges were measured before, and are taken as they are"
+            if measured
+            else f"nothing is calibrated: the model stays in {precision}",
+            help="leave it out, or measure again on data" if measured else "leave it out, or give calibration data",
+        )
+
+
+_ARGUMENTS = ("calibration", "calibrator", "percentile", "images")
+"""What the options are called in Python."""
+
+
 def check_choices(
     calibrator: str,
-    percentile: float,
+    percentile: float | None,
     images: ImageOptions | None,
     pipeline: str | Sequence[Pass] | None,
     hook: Hook | None,
@@ -30,7 +97,8 @@ def check_choices(
 ) -> None:
     """Raise CompileError for arguments of other types than are meant."""
     check_text(CompileError, "calibrator", calibrator, "choose minmax or percentile")
-    check_number(CompileError, "percentile", percentile, "give per cent of the numbers, such as 99.99")
+    if percentile is not None:
+        check_number(CompileError, "percentile", percentile, "give per cent of the numbers, such as 99.99")
     for name, value, kind, help in (
         ("images", images, ImageOptions, "make them: intarsia.ImageOptions(mean=..., scale=...)"),
         ("hook", hook, Hook, "give an instrument, such as passes.instruments.Timing()"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intarsia.ir.budget import Budget
 from intarsia.passes.calibration import RANGES_FILE, Calibration, Ranges, ranges_text, read_ranges
+from intarsia.passes.statistics import Trained
 
 if TYPE_CHECKING:
     from intarsia.passes.quantize.images import ImageOptions
@@ -35,6 +36,7 @@ class Context:
     progress     called with (what, done, total)
     ranges       of activations, as the last pass that measured, read or assumed them left them
     folding      what constant folding may still spend, all its passes together; None before the first
+    trained      by name of a node, what a BatchNormalization knew of training when it was folded into it
     """
 
     model: str = ""
@@ -43,6 +45,7 @@ class Context:
     progress: Callable[[str, int, int], None] | None = None
     ranges: Ranges | None = None
     folding: Folding | None = None
+    trained: dict[str, Trained] = field(default_factory=dict)
 
     def files(self) -> dict[str, str]:
         """What a pass finds here and a replay needs, as text by file name."""

@@ -26,6 +26,7 @@ from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles
 from intarsia.runtime.devices import choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion, part_of
 from intarsia.runtime.limits import CancellationToken, Limit, limit_of
+from intarsia.runtime.nonfinite import Nonfinite
 from intarsia.runtime.result import RunResult
 from intarsia.runtime.steps import Step, exact, is_exact, last_uses
 
@@ -79,6 +80,9 @@ class Session:
     outputs   the same of each output
     devices   by region name, the device that runs it
     measures  whether one of them counts cycles of hardware, which its model's are compared with
+
+    An int8 model takes NaN for 0, and infinities for the ends of the range; `nonfinite` counts both. The first brings
+    an IntarsiaWarning.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Session:
         self._names = tuple(info.name for info in self.inputs)
         self._output_names = tuple(info.name for info in self.outputs)
         self._exact = tuple(exact(info.dtype, info.shape) for info in self.inputs)
+        self._nonfinite = Nonfinite(self.inputs) if contents.precision == "int8" else None
         self._given_back = _given_back(artifact)
         self._batch = contents.batch
         self._is_one_region = (
@@ -158,6 +163,8 @@ class Session:
             and len(arrays) == len(self._exact)
             and all(map(is_exact, arrays, self._exact))
         ):
+            if self._nonfinite is not None:
+                self._nonfinite.look(arrays)
             return steps[0].outputs_of(arrays).outputs  # what a small model takes is mostly the way to its kernels
         return self._run(arrays, named, limit_of(timeout, cancellation))[0]
 
@@ -223,6 +230,8 @@ class Session:
         return join_batches(self.outputs, collected, samples), samples, counted
 
     def _run_once(self, steps: Sequence[Step], inputs: Sequence[Any], limit: Limit | None) -> _Counted:
+        if self._nonfinite is not None:
+            self._nonfinite.look(inputs)
         live = dict(zip(self._names, inputs))
         counted = [step.run(live, limit) for step in steps]
         outputs = []
@@ -246,6 +255,12 @@ class Session:
         checked, repeats = self._checked(() if isinstance(inputs, Mapping) else inputs, named)
         runs = [checked] if repeats is None else split_batches(checked, self._batch)
         return [dict(zip(self._names, run)) for run in runs]
+
+    @property
+    def nonfinite(self) -> dict[str, dict[str, int]]:
+        """NaN and infinite numbers in the inputs of all runs so far, {input: {"nan": count, "infinite": count}}; inputs
+        that had none are left out, and so are models that compute in float."""
+        return {} if self._nonfinite is None else {name: dict(item) for name, item in self._nonfinite.counts.items()}
 
     @property
     def expected(self) -> dict[str, Any]:

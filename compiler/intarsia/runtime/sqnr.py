@@ -19,6 +19,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.integer import dequantize_linear
+from intarsia.ir.types import Quantization
 
 _INTEGER_FORM = re.compile(r"(?P<node>.*)_int8(_\d+)?")
 """The quantizer calls the integer form of node `conv1` `conv1_int8`."""
@@ -60,6 +61,7 @@ def compare_layers(
     reference: Graph,
     samples: Sequence[Mapping[str, Array]],
     progress: Callable[[str, int, int], None] | None = None,
+    told: Callable[[list[Array]], None] | None = None,
 ) -> list[LayerNoise]:
     """Evaluate both graphs on the same samples and compare every value that both have, in order of making.
 
@@ -67,12 +69,15 @@ def compare_layers(
     reference  float graph after fusing, or that of a model with scales of its own
     samples    inputs by name, of the batch that the graphs have
     progress   called with (what, done, total)
+    told       called with the outputs of the float graph on each sample
     """
     sums = _Sums()
     for index, sample in enumerate(samples):
         if progress is not None:
             progress("comparing layers", index, len(samples))
-        sums.by_value, sums.by_node = _float_values(reference, sample)
+        sums.by_value, sums.by_node, outputs = _float_values(reference, sample)
+        if told is not None:
+            told(outputs)
         evaluate(quantized, sample, observe=sums.observe)
     return [LayerNoise(name, op, decibels(sums.signal[name], sums.noise[name])) for name, op in sums.ops.items()]
 
@@ -91,25 +96,26 @@ class _Sums:
         wanted = _counterpart(value, self.by_value, self.by_node)
         if wanted is None or value.producer is None or wanted.shape != array.shape:
             return
-        real = _real(array, value)
-        exact = (wanted if wanted.dtype.kind == "f" else _real(wanted, value)).astype(np.float64)
+        real = real_numbers(array, value.quantization)
+        exact = (wanted if wanted.dtype.kind == "f" else real_numbers(wanted, value.quantization)).astype(np.float64)
         self.signal[value.name] = self.signal.get(value.name, 0.0) + float(np.sum(exact**2))
         self.noise[value.name] = self.noise.get(value.name, 0.0) + float(np.sum((exact - real) ** 2))
         self.ops[value.name] = value.producer.op
 
 
-def _real(array: Array, value: Value) -> Array:
-    """The real numbers that an array stands for, at the scale of a value of the quantized graph.
+def real_numbers(array: Array, quantization: Quantization | None) -> Array:
+    """The real numbers that an array stands for, at the scale of a value of the quantized graph; None for real ones.
 
     The integers of a model with scales of its own are int8 too, or uint8: then they are 128 more than ours.
     """
-    if value.quantization is None:
+    if quantization is None:
         return array
     integers = (array.astype(np.int16) - 128).astype(np.int8) if array.dtype == np.uint8 else array
-    return dequantize_linear(integers, value.quantization.scale, value.quantization.zero_point)
+    return dequantize_linear(integers, quantization.scale, quantization.zero_point)
 
 
-def _float_values(graph: Graph, sample: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+def _float_values(graph: Graph, sample: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array], list[Array]]:
+    """Values by name, and by the node whose first output they are; and the graph's outputs."""
     by_value: dict[str, Array] = {}
     by_node: dict[str, Array] = {}
 
@@ -121,8 +127,7 @@ def _float_values(graph: Graph, sample: Mapping[str, Array]) -> tuple[dict[str, 
         if array.dtype.kind == "f" and value.producer is not None and value is value.producer.outputs[0]:
             by_node[value.producer.name] = array
 
-    evaluate(graph, sample, observe=observe)
-    return by_value, by_node
+    return by_value, by_node, evaluate(graph, sample, observe=observe)
 
 
 def _counterpart(value: Value, by_value: Mapping[str, Array], by_node: Mapping[str, Array]) -> Array | None:

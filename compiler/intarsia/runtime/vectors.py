@@ -67,11 +67,13 @@ def verify_samples(
     session: Session,
     samples: Sequence[Mapping[str, Array]],
     progress: Callable[[str, int, int], None] | None = None,
+    told: Callable[[list[Array]], None] | None = None,
 ) -> list[VectorResult]:
     """Run samples here and by the integer reference, the meaning of the artifact's whole graph in NumPy.
 
     samples   inputs by name, each of the compiled batch: see `Session.batches`
     progress  called with (what, done, total)
+    told      called with the outputs of each sample
     returns   one result for each output of each sample. What the artifact allows on its own vectors holds for other
               inputs of the same size too; integers allow nothing
     """
@@ -86,6 +88,8 @@ def verify_samples(
         if progress is not None:
             progress("comparing outputs", index, len(samples))
         found = session.execute(sample).outputs
+        if told is not None:
+            told(found)
         for info, wanted, array in zip(session.outputs, evaluate(graph, sample), found):
             results.append(compare_outputs(index, info.name, tolerance, wanted, array))
     return results

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.ir.facts import fix_for_sizes
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
 from intarsia_backends.lowering.builder import B, Builder, ImageReader
@@ -86,7 +87,7 @@ def has_sizes(node: Node, unread: Sequence[int] = (), empties: bool = False) -> 
         if value is None or (value.data is not None and value.data.size == 0 and value.type.rank == 1):
             continue
         if not value.type.is_static:
-            return no("static-shape", f"'{value.name}' is {value.type}", "export the model with fixed shapes")
+            return no("static-shape", f"'{value.name}' is {value.type}", fix_for_sizes(value))
         if value.type.elements == 0 and not empties:
             return no("empty", f"'{value.name}' is {value.type}", _EVALUATOR)
         if value.type.elements >= _ELEMENTS_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from intarsia.ir.facts import is_border
 from intarsia.ir.graph import Node, Value
 from intarsia.targets import YES, Support, no
 from intarsia_backends.overlay.compiler.convolve import KERNEL_MAX
@@ -24,12 +25,25 @@ CHANNELS_MAX = LoadShape.most("blocks") * LANES
 
 Rule = Callable[[Node, OverlayConfig], Support]
 
+_BORDER = {
+    "quantize": (
+        "the model takes float32, and the CPU makes integers of it",
+        "nothing: it is the way onto the overlay",
+    ),
+    "dequantize": (
+        "the model gives float32, and the CPU makes it of integers",
+        "nothing: it is the way off the overlay",
+    ),
+}
+
 
 def check(node: Node, config: OverlayConfig) -> Support:
     """Whether the overlay runs a node of the partitioned stage."""
     rule = RULES.get(node.op) if node.domain == "" else None
     if rule is None:
         if any(value is not None and value.dtype == "float32" for value in (*node.inputs, *node.outputs)):
+            if is_border(node):
+                return no("border", *_BORDER[node.op])
             return no(
                 "integer-only",
                 f"{node.op} works on float32",

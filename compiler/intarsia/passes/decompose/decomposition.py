@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 from intarsia.errors import CompileError
 from intarsia.ir.budget import spending
+from intarsia.ir.facts import fix_for_sizes
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import agree
 from intarsia.passes.base import Outcome, Pass, Refusal
@@ -157,7 +158,7 @@ def _check_sizes(node: Node) -> None:
             continue
         if not value.type.is_static:
             text = f"'{value.name}' is {value.type}"
-            raise NotMade(Kept("static-shape", text, "export the model with fixed shapes"))
+            raise NotMade(Kept("static-shape", text, fix_for_sizes(value)))
         if value.type.elements == 0:
             raise NotMade(Kept("empty", f"'{value.name}' is {value.type}"))
         if value.type.elements >= _ELEMENTS_MAX:

@@ -11,9 +11,11 @@ import numpy as np
 from intarsia.dtypes import Array, numpy_dtype
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
-from intarsia.passes.base import CHANGED, Answer, Refused, Rewrite, Rewriter, refuse
+from intarsia.passes.base import CHANGED, Answer, Outcome, Refused, Rewrite, Rewriter, refuse
+from intarsia.passes.context import Context
 from intarsia.passes.matching import constant, constant_operand, quantized_constant, why_shared
 from intarsia.passes.quantized_constants import has_one_scale, rescaled, reshaped
+from intarsia.passes.statistics import trained_statistics
 
 _AFFINE = ("BatchNormalization", "Mul", "Div", "Add", "Sub")
 _WEIGHTED = ("Conv", "ConvTranspose", "dense", "BatchNormalization")
@@ -148,6 +150,10 @@ class FuseBatchNorm(Rewrite):
     name: ClassVar[str] = "fuse-batchnorm"
     tolerance: ClassVar[float] = 1e-4
     ops: ClassVar[tuple[str, ...]] = _AFFINE
+
+    def apply(self, graph: Graph, context: Context) -> Outcome:
+        context.trained.update(trained_statistics(graph))  # nothing else knows them once they are folded
+        return super().apply(graph, context)
 
     def rewrite(self, node: Node, rewriter: Rewriter) -> Answer:
         producer = _weighted_producer(node)

@@ -14,12 +14,13 @@ from intarsia.errors import CompileError, RunError, either
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Value
 from intarsia.passes.base import DataPass, Outcome
-from intarsia.passes.calibration import METHODS, Ranges, digest_of, give_data, measured_before
+from intarsia.passes.calibration import METHODS, PERCENTILE, SUSPICION, Ranges, digest_of, give_data, measured_before
 from intarsia.passes.context import Context
 from intarsia.passes.quantize.extremes import Extremes, lone_sample
 from intarsia.passes.quantize.histogram import Histogram
 from intarsia.passes.quantize.samples import read_samples
 from intarsia.passes.quantize.split import split_activations
+from intarsia.passes.quantize.suspicion import Watch
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Calibrate(DataPass):
 
     name: ClassVar[str] = "calibrate"
     method: str = "minmax"
-    percentile: float = 99.99
+    percentile: float = PERCENTILE
 
     def check(self, context: Context) -> None:
         _check(self.method, self.percentile)
@@ -60,11 +61,18 @@ class Calibrate(DataPass):
         if context.progress is not None:
             progress = partial(_tell, context.progress, samples.total)
         told: list[str] = []
+        watch = Watch(graph, context.trained)
         ranges = calibrate(
-            graph, samples, method=self.method, percentile=self.percentile, progress=progress, tell=told.append
+            graph,
+            watch.passing(samples),
+            method=self.method,
+            percentile=self.percentile,
+            progress=progress,
+            tell=told.append,
         )
         context.ranges = replace(ranges, model=context.model, graph_sha256=digest_of(graph))
-        return Outcome(0, notes=tuple(("calibration", text) for text in told))
+        notes = [(SUSPICION, text) for text in watch.suspicions()]
+        return Outcome(0, notes=(*notes, *(("calibration", text) for text in (*watch.remarks(), *told))))
 
 
 def _check_names(ranges: Ranges, graph: Graph) -> None:
@@ -99,7 +107,7 @@ def calibrate(
     samples: Iterable[Mapping[str, Array]],
     *,
     method: str = "minmax",
-    percentile: float = 99.99,
+    percentile: float = PERCENTILE,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Ranges:
