@@ -19,9 +19,9 @@ from intarsia.version import __version__
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
     from intarsia.driver import compile_model, explain
+    from intarsia.images import ImageOptions
     from intarsia.importer.limits import Limits
     from intarsia.passes.calibration import Ranges
-    from intarsia.passes.quantize.images import ImageOptions
     from intarsia.runtime.limits import CancellationToken, RunCancelled, RunStopped, RunTimeout
     from intarsia.runtime.session import RunResult, Session, load
     from intarsia.targets import available_targets
@@ -51,7 +51,7 @@ __all__ = [
 _HOMES = {
     "Artifact": "intarsia.artifact",
     "CancellationToken": "intarsia.runtime.limits",
-    "ImageOptions": "intarsia.passes.quantize.images",
+    "ImageOptions": "intarsia.images",
     "Limits": "intarsia.importer.limits",
     "Ranges": "intarsia.passes.calibration",
     "RunCancelled": "intarsia.runtime.limits",

@@ -138,7 +138,7 @@ def compile_model(
     limits            what the model may ask for, in memory and in work at compile time
     calibrator        how ranges are chosen from what is seen: "minmax", or "percentile"
     percentile        per cent of the numbers that stay inside, for that one; by default 99.99
-    images            how a folder of images becomes samples
+    images            how a folder of images becomes samples; the artifact keeps it for `intarsia run photo.jpg`
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
     tune              seconds to search for faster code by timing it on this machine, about 3 at least; None takes what
@@ -535,6 +535,7 @@ def emit(
         ],
         facts=_facts(target),
         host_code={"target": code.name, **_facts(code)},
+        images=lowered.images,
     )
     with _step("assemble", watching):
         return assemble(made)

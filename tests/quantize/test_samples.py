@@ -133,7 +133,7 @@ def test_images_become_numbers(pictures: Path) -> None:
 
 def test_images_need_pillow(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(CompileError, match="reading images needs Pillow"):
+    with pytest.raises(CompileError, match="reading them needs Pillow"):
         list(read_samples(IMAGE, pictures, ImageOptions()))
 
 

@@ -25,6 +25,7 @@ from intarsia.artifact.manifest import (
 from intarsia.artifact.report import Report, ReportRow, make_report
 from intarsia.artifact.signatures import Signature, TrustedKeys, check, from_file, sign, to_file
 from intarsia.errors import RunError
+from intarsia.images import ImageOptions, from_data
 
 __all__ = ["Artifact", "Manifest", "Report", "ReportRow"]
 
@@ -118,6 +119,12 @@ class Artifact:
             files[SIGNATURES_NAME] = to_file(self.signatures)
         ends_as_folder = os.fspath(path).endswith(("/", os.sep))
         storage.write(Path(path), files, folder=ends_as_folder or Path(path).is_dir())
+
+    @property
+    def images(self) -> ImageOptions | None:
+        """How pictures become inputs; None where the compilation was not told."""
+        kept = self.contents.metadata.get("images")
+        return None if kept is None else from_data(kept)
 
     def report(
         self, counters: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, *, source: str = "run"

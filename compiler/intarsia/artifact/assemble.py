@@ -9,6 +9,7 @@ from typing import Any
 from intarsia.artifact import Artifact
 from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.dtypes import Array
+from intarsia.images import ImageOptions
 from intarsia.ir.graph import Graph
 
 
@@ -42,6 +43,7 @@ class Compilation:
     notes       (topic, text) pairs for the user
     facts       of the target
     host_code   what compiled the code for the CPU: the target's name, and its facts
+    images      how pictures become inputs, where the compilation was told
     """
 
     model: str
@@ -56,6 +58,7 @@ class Compilation:
     notes: Sequence[tuple[str, str]]
     facts: Mapping[str, Any]
     host_code: Mapping[str, Any]
+    images: ImageOptions | None = None
 
 
 def assemble(made: Compilation) -> Artifact:
@@ -79,6 +82,7 @@ def assemble(made: Compilation) -> Artifact:
             "facts": dict(made.facts),
             "notes": [list(note) for note in made.notes],
             "host_code": dict(made.host_code),
+            **({} if made.images is None else {"images": made.images.to_data()}),
         },
     }
     return Artifact(manifest, files)

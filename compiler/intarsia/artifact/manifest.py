@@ -2,10 +2,11 @@
 
     {"format_version": 1, "producer": "intarsia 0.1.0", "model_name", "target", "precision", "batch",
      "inputs": [tensor], "outputs": [tensor], "regions": [region], "placements": [{"name", "op", "place", ...}],
-     "vectors": [vector], "files": {path: {"sha256", "bytes"}}, "metadata"?: {...}}
+     "vectors": [vector], "files": {path: {"sha256", "bytes"}}, "metadata"?: {"images"?: images, ...}}
     tensor = {"name", "dtype", "shape": [size or null] or null, "quantization"?: {"scale", "zero_point"},
               "value"?: name of the value it is, where that is another, "file"?: .npy of an output that is a constant}
     region = {"name", "kind", "inputs": [tensor], "outputs": [tensor], "files": [name], "metadata"?, "layers"?: [{...}]}
+    images = {"mean", "scale": number or [one a channel], "colour", "layout", "fit"}: see `intarsia.images.ImageOptions`
     vector = {"inputs": [path], "outputs": [path], "absolute_tolerance"?, "relative_tolerance"?}
 
 A region's files lie at regions/<region>/<file>. Its inputs are inputs of the model or outputs of earlier regions, by
@@ -28,6 +29,7 @@ from intarsia.artifact.schema import Entry
 from intarsia.artifact.strict_json import parse_json
 from intarsia.dtypes import is_type_name
 from intarsia.errors import RunError
+from intarsia.images import COLOURS, FITS, LAYOUTS
 from intarsia.version import __version__
 
 FORMAT_VERSION = 1
@@ -42,6 +44,7 @@ BATCH_LIMIT = 1 << 20
 SIZE_LIMIT = 1 << 40
 FIGURE_LIMIT = 1 << 63
 RANK_LIMIT = 64
+CHANNEL_LIMIT = 4
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -331,10 +334,25 @@ def _check_metadata(manifest: Manifest, where: str) -> None:
             for name, low in (("clock_mhz_assumption", 1e-6), ("macs_per_cycle", 0.0)):
                 if facts.rest.get(name) is not None:
                     facts.number(name, 1.0, low, 1e12)
+    if "images" in entry.rest:
+        _check_images(entry.entry("images"))
     if "notes" in entry.rest:
         for index, item in enumerate(entry.sequence("notes")):
             if not isinstance(item, (list, tuple)) or len(item) != 2 or not all(isinstance(text, str) for text in item):
                 entry.refuse(f"'notes'[{index}] is not a topic and a text")
+
+
+def _check_images(entry: Entry) -> None:
+    """How pictures become inputs: numbers for all channels or for each, and words of `intarsia.images`."""
+    for key in ("mean", "scale"):
+        found = entry.take(key)
+        numbers = found if isinstance(found, list) else [found]
+        known = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)
+        if not known or len(numbers) > CHANNEL_LIMIT or not all(abs(number) < 1e30 for number in numbers):
+            entry.refuse(f"'{key}' is {repr(found)[:40]}, not a number, or one a channel")
+    for key, choices in (("colour", ("", *COLOURS)), ("layout", ("", *LAYOUTS)), ("fit", FITS)):
+        entry.choice(key, choices)
+    entry.done()
 
 
 def _check_flow(manifest: Manifest, entry: Entry) -> None:

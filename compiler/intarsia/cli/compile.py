@@ -16,6 +16,7 @@ from intarsia.cli.accuracy import Scoring
 from intarsia.cli.choices import NamedPath, complete_target
 from intarsia.cli.logs import quiet_option, verbose_option
 from intarsia.cli.output import force_option, json_option, percent, progress, write, write_json, write_table
+from intarsia.cli.pictures import chosen, image_options
 from intarsia.cli.summary import write_summary
 from intarsia.cli.tables import Column
 from intarsia.cli.warned import unsaid
@@ -24,9 +25,9 @@ from intarsia.ir.stages import STAGES
 from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
+    from intarsia.images import ImageOptions
     from intarsia.importer.limits import Limits
     from intarsia.passes.instruments import Timed
-    from intarsia.passes.quantize.images import ImageOptions
 
 _PRINT = "(print)"
 """What `--pipeline` holds where no text follows: no pass is spelled so."""
@@ -180,16 +181,7 @@ def model_options(command: Any) -> Any:
     help="How ranges are chosen from what is seen.",
 )
 @click.option("--percentile", type=click.FloatRange(50, 100), help="For that calibrator; by default 99.99.")
-@click.option("--mean", metavar="M[,M,M]", help="For images: the input is (pixel - mean) * scale, ...")
-@click.option("--scale", metavar="S[,S,S]", help="... with pixels of 0 to 255; one number, or one a channel.")
-@click.option(
-    "--colour", type=click.Choice(["RGB", "BGR", "L"]), help="For images: by default L for one channel, else RGB."
-)
-@click.option(
-    "--fit",
-    type=click.Choice(["stretch", "crop"]),
-    help="For images of another size than the input's; by default stretch.",
-)
+@image_options
 @click.option("--dump", type=NamedPath(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
 @click.option(
@@ -225,8 +217,8 @@ def command(
     labels: Path | None,
     calibrator: str,
     percentile: float | None,
-    mean: str | None,
-    scale: str | None,
+    mean: float | tuple[float, ...] | None,
+    scale: float | tuple[float, ...] | None,
     colour: str | None,
     fit: str | None,
     dump: Path | None,
@@ -266,7 +258,7 @@ def command(
     with progress() as step, unsaid():  # the summary has warnings among its notes
         options |= {
             "calibration": calibration,
-            "images": _images(calibration, mean, scale, colour, fit),
+            "images": _images(calibration, {"mean": mean, "scale": scale, "colour": colour, "fit": fit}),
             "save_calibration": save_calibration,
             "pipeline": pipeline,
             "dump": dump,
@@ -296,33 +288,24 @@ def command(
         _write_times(rows)
 
 
-def _images(
-    calibration: str | None, mean: str | None, scale: str | None, colour: str | None, fit: str | None
-) -> ImageOptions | None:
-    """Options for a folder of images; None where there are none."""
-    from intarsia.passes.quantize.images import ImageOptions
+def _images(calibration: str | None, given: dict[str, Any]) -> ImageOptions | None:
+    """How pictures become inputs: those for calibration, and those that `intarsia run` is given later."""
+    from intarsia.images import ImageOptions, how_pixels
 
     folder = calibration is not None and Path(calibration).is_dir()
-    if scale is not None or (not folder and (mean, colour, fit) != (None, None, None)):
-        numbers = _channels("--mean", mean or "0"), _channels("--scale", scale or "1")
-        return ImageOptions(mean=numbers[0], scale=numbers[1], colour=colour or "", fit=fit or "stretch")
-    if folder:
+    told = any(item is not None for item in given.values())
+    if told and calibration is not None and not folder and Path(calibration).suffix != ".json":
+        return chosen(ImageOptions(), given)  # for arrays, and refused as all that would be left aside
+    options = chosen(None, given)
+    if options is None and (folder or told):
         raise CompileError(
-            where="--calibration",
-            what=f"nothing says how the pixels in '{calibration}' become the numbers that the model takes",
-            help="give --scale and --mean as in training: number = (pixel - mean) * scale, pixels 0 to 255; "
-            "for example --scale 0.00392156862745098 for pixel / 255",
+            where="--calibration" if folder else "--scale",
+            what="nothing says how "
+            + (f"the pixels in '{calibration}'" if folder else "pixels")
+            + " become the numbers that the model takes",
+            help=how_pixels(),
         )
-    return None
-
-
-def _channels(option: str, text: str) -> float | tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        what = f"{text!r} is not one number, or one a channel with commas between"
-        raise click.BadParameter(what, param_hint=option) from None
-    return numbers[0] if len(numbers) == 1 else numbers
+    return options
 
 
 def _text_at(stage: str, model: str, options: Mapping[str, Any]) -> str:

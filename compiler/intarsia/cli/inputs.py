@@ -1,4 +1,4 @@
-"""Input arrays from files, and output arrays into them."""
+"""Input arrays from files and pictures, and output arrays into them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from intarsia.cli.pictures import pictures_of, read_pictures
 from intarsia.errors import RunError
 from intarsia.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     from intarsia.dtypes import Array
+    from intarsia.images import ImageOptions
     from intarsia.runtime.arguments import TensorInfo
 
 _HELP = "write it with np.save or np.savez, without pickled objects"
@@ -46,17 +48,25 @@ def input_paths(files: Sequence[str], names: Sequence[str]) -> list[Path]:
     return [_split(text, names)[1] for text in files]
 
 
-def match_arrays(files: Sequence[str], infos: Sequence[TensorInfo]) -> tuple[list[Any], list[str]]:
+def match_arrays(
+    files: Sequence[str], infos: Sequence[TensorInfo], images: ImageOptions | None = None
+) -> tuple[list[Any], list[str]]:
     """An array for each input of the model, in order, and the names of arrays that no input takes.
 
-    files  paths of .npz files, whose arrays have the names of inputs (any name where file and model have one only), of
-           .npy files for the inputs in order, or name=path for one of them
+    files   paths of .npz files, whose arrays have the names of inputs (any name where file and model have one only), of
+            .npy files for the inputs in order, of pictures and folders of them, or name=path for one of them
+    images  how pictures become inputs, where that is known; all those of an input are its rows, in their order
     """
     names = [info.name for info in infos]
     found: dict[str, Any] = {}
     unused: list[str] = []
+    drawn: dict[str | None, list[Path]] = {}
     for text in files:
         wanted, path = _split(text, names)
+        pictures = pictures_of([path])
+        if pictures:
+            drawn.setdefault(wanted, []).extend(pictures)
+            continue
         arrays = read_arrays(path)
         for key, array in arrays.items():
             if wanted is not None and len(arrays) == 1:
@@ -71,6 +81,12 @@ def match_arrays(files: Sequence[str], infos: Sequence[TensorInfo]) -> tuple[lis
             if name in found:
                 raise RunError(where=f"input '{name}'", what=f"{path} gives it again", help="give each input once")
             found[name] = array
+    for wanted, pictures in drawn.items():
+        info = next((info for info in infos if info.name == wanted or (not wanted and info.name not in found)), None)
+        if info is None or info.name in found:
+            where, what = f"picture {pictures[0]}", "other files give every input already"
+            raise RunError(where=where, what=what, help="give each input once")
+        found[info.name] = read_pictures(pictures, info, images)
     missing = [info for info in infos if info.name not in found]
     if missing:
         raise RunError(

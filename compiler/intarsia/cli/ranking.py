@@ -81,15 +81,17 @@ def ranked(scores: Array, top: int, labels: Sequence[str] | None) -> list[list[d
     ]
 
 
-def write_ranking(images: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-    """A table with a row for every image and place."""
+def write_ranking(images: Sequence[Sequence[Mapping[str, Any]]], files: Sequence[str] = ()) -> None:
+    """A table with a row for every image and place. files: those that the images come from, one for each, or none."""
+    called = files if len(files) == len(images) else [str(number) for number in range(len(images))]
     rows = [
-        [number if place == 0 else "", found["class"], found["label"], show(found["score"])]
-        for number, best in enumerate(images)
+        [name if place == 0 else "", found["class"], found["label"], show(found["score"])]
+        for name, best in zip(called, images)
         for place, found in enumerate(best)
     ]
     named = any(found["label"] is not None for best in images for found in best)
-    columns = [Column("image", True), Column("class", True), Column("label", names=True), Column("score", True)]
+    first = Column("image", names=True) if files else Column("image", True)
+    columns = [first, Column("class", True), Column("label", names=True), Column("score", True)]
     if not named:
         columns, rows = [columns[0], columns[1], columns[3]], [[row[0], row[1], row[3]] for row in rows]
     write_table(columns, rows)

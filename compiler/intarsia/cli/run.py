@@ -12,9 +12,11 @@ from intarsia.cli.choices import NamedPath, device_option
 from intarsia.cli.inputs import check_arrays_place, input_paths, match_arrays, write_arrays
 from intarsia.cli.logs import quiet_option
 from intarsia.cli.output import force_option, json_option, note, progress, write, write_json, write_table
+from intarsia.cli.pictures import chosen, image_options, pictures_of
 from intarsia.cli.ranking import ranked, read_labels, scored_output, write_ranking
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
+from intarsia.errors import RunError
 
 if TYPE_CHECKING:
     from intarsia.runtime.session import RunResult, Session
@@ -31,14 +33,16 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
 
 @click.command("run")
 @click.argument("artifact", type=NamedPath())
+@click.argument("data", nargs=-1, type=NamedPath())
 @click.option(
     "--input",
     "inputs",
     multiple=True,
     metavar="FILE",
-    help="A .npz with an array for each input, a .npy, or NAME=FILE; may be given again for further inputs. "
+    help="A .npz with an array for each input, a .npy, pictures, or NAME=FILE; may be given again for further inputs. "
     "The first axis may be longer than compiled.",
 )
+@image_options
 @click.option("-o", "--output", type=NamedPath(path_type=Path), help="Where the outputs go: a .npz, or a .npy for one.")
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Of a classifier, show the K best classes of each image."
@@ -64,7 +68,12 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
 @json_option
 def command(
     artifact: str,
+    data: tuple[str, ...],
     inputs: tuple[str, ...],
+    mean: float | tuple[float, ...] | None,
+    scale: float | tuple[float, ...] | None,
+    colour: str | None,
+    fit: str | None,
     output: Path | None,
     top: int | None,
     labels: Path | None,
@@ -76,7 +85,12 @@ def command(
     trusted_keys: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run ARTIFACT on what is here: a board, else the simulator."""
+    """Run ARTIFACT on DATA: arrays in .npz and .npy files, pictures, or folders of these. It runs on what is here: a
+    board, else the simulator.
+
+    Pictures become numbers as the compilation was told by --scale and --mean, or as these say here; reading them needs
+    Pillow.
+    """
     from intarsia.artifact import Artifact
     from intarsia.artifact.parts import EVALUATOR
     from intarsia.runtime.devices import idle_device
@@ -90,14 +104,16 @@ def command(
         device = None
     with load(opened, device=device, threads=threads, pin=pin, native=native) as session:
         scored = scored_output(session.outputs, names) if top or labels else None
+        files = (*data, *inputs)
+        paths = input_paths(files, [info.name for info in session.inputs])
+        pictures = pictures_of(paths)
+        given = {"mean": mean, "scale": scale, "colour": colour, "fit": fit}
+        if not pictures:
+            _refuse_unused(given)
         if output is not None:
-            read: list[str | Path] = [
-                artifact,
-                *(() if labels is None else (labels,)),
-                *input_paths(inputs, [info.name for info in session.inputs]),
-            ]
+            read: list[str | Path] = [artifact, *(() if labels is None else (labels,)), *paths, *pictures]
             check_arrays_place(output, session.outputs, read, force)
-        arrays, unused = match_arrays(inputs, session.inputs)
+        arrays, unused = match_arrays(files, session.inputs, chosen(opened.images, given))
         if unused:
             note(f"not inputs of the model, left aside: {', '.join(unused)}")
         with progress() as step:
@@ -108,7 +124,9 @@ def command(
         best = ranked(result.by_name[scored], top or 1, names) if scored is not None else None
         if as_json:
             devices = dict(session.devices)
-            told = {} if best is None else {"top": {"output": scored, "images": best}}
+            told: dict[str, Any] = {} if best is None else {"top": {"output": scored, "images": best}}
+            if pictures:
+                told["pictures"] = [str(path) for path in pictures]
             facts: dict[str, Any] = {
                 "seconds": result.seconds,
                 "devices": devices,
@@ -118,10 +136,18 @@ def command(
             write_json({"outputs": rows, **facts, **told})
             return
         if best is not None:
-            write_ranking(best)
+            write_ranking(best, [str(path) for path in pictures])
         columns = [Column("output", names=True), Column("type"), Column("least", True), Column("greatest", True)]
         write_table(columns, [[row["name"], row["type"], row["min"], row["max"]] for row in rows])
         write(summary(session, result))
+
+
+def _refuse_unused(given: Mapping[str, Any]) -> None:
+    """RunError for options about pictures where there are none: they would change nothing."""
+    for name, item in given.items():
+        if item is not None:
+            what = "it is for pictures, and none are given"
+            raise RunError(where=f"--{name}", what=what, help="arrays are taken as they are; leave it out")
 
 
 def summary(session: Session, result: RunResult) -> str:

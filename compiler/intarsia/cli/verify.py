@@ -231,7 +231,7 @@ def _given(session: Session, inputs: Sequence[str], labels: Path | None) -> list
     """The arrays of the files, in the order of the inputs; None without files. One of them may hold the labels too."""
     if not inputs:
         return None
-    arrays, unused = match_arrays(inputs, session.inputs)
+    arrays, unused = match_arrays(inputs, session.inputs, session.artifact.images)
     if unused and (labels is None or str(labels) not in inputs):
         note(f"not inputs of the model, left aside: {', '.join(unused)}")
     return arrays

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from intarsia.arguments import check_number, check_text, shown
 from intarsia.errors import CompileError, either
+from intarsia.images import ImageOptions, check_options
 from intarsia.ir.stages import STAGES
 from intarsia.passes.base import Hook, Pass
 from intarsia.passes.calibration import METHODS, Calibration, Ranges
-from intarsia.passes.quantize.images import ImageOptions
 
 
 def check_tune(tune: float | None) -> None:
@@ -59,7 +59,9 @@ def check_used(
             help="leave it out, or choose " + either("--precision int8", "precision='int8'"),
         )
     path = Path(calibration) if isinstance(calibration, (str, PathLike)) else None
-    if images is not None and not (path is not None and path.is_dir()):
+    measured = isinstance(calibration, Ranges) or (path is not None and path.suffix == ".json")
+    arrays = calibration is not None and not measured and not (path is not None and path.is_dir())
+    if images is not None and arrays:
         raise CompileError(
             where=pixels,
             what="they are for a folder of images, and the data is none: arrays are taken as they are",
@@ -71,7 +73,6 @@ def check_used(
             what=f"it is for the calibrator 'percentile', and {method} is '{calibrator}'",
             help="leave it out, or choose " + either("--calibrator percentile", "calibrator='percentile'"),
         )
-    measured = isinstance(calibration, Ranges) or (path is not None and path.suffix == ".json")
     if calibrator != METHODS[0] and (measured or precision != "int8"):
         raise CompileError(
             where=method,
@@ -105,6 +106,8 @@ def check_choices(
     ):
         if value is not None and not isinstance(value, kind):
             raise CompileError(where=name, what=f"{shown(value)} is no {kind.__name__}", help=help)
+    if images is not None:
+        check_options(images)
     if pipeline is not None and not isinstance(pipeline, str):
         listed = isinstance(pipeline, Sequence) and not isinstance(pipeline, (bytes, bytearray))
         if not listed or not all(isinstance(step, Pass) for step in pipeline):

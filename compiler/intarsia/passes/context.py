@@ -12,7 +12,7 @@ from intarsia.passes.calibration import RANGES_FILE, Calibration, Ranges, ranges
 from intarsia.passes.statistics import Trained
 
 if TYPE_CHECKING:
-    from intarsia.passes.quantize.images import ImageOptions
+    from intarsia.images import ImageOptions
 
 
 @dataclass

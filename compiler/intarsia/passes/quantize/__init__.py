@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from intarsia.images import ImageOptions
 from intarsia.passes.base import Outcome, Pass
 from intarsia.passes.calibration import Ranges
 from intarsia.passes.quantize.calibrate import AssumeRanges, Calibrate, assumed_ranges, calibrate
-from intarsia.passes.quantize.images import ImageOptions
 from intarsia.passes.quantize.lower import Quantize, quantize, require_measured
 from intarsia.passes.quantize.pads import FuseIntegerPad
 from intarsia.passes.quantize.qdq import CalibrateEdges, LowerQdq, is_prequantized, lower_qdq

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ import numpy as np
 
 from intarsia.dtypes import FLOATING, Array, is_real, numpy_dtype
 from intarsia.errors import CompileError
+from intarsia.images import ImageOptions, how_pixels, image_files, read_image
 from intarsia.ir.graph import Graph, Value
 from intarsia.passes.calibration import Calibration
 from intarsia.passes.quantize.arrays import Rows, rows_of_array, rows_of_npy, rows_of_npz
-from intarsia.passes.quantize.images import ImageOptions, image_files, read_image
 
 WHERE = "calibration data"
 
@@ -244,10 +245,11 @@ def _folder(path: Path, inputs: Sequence[Value], options: ImageOptions | None) -
         raise CompileError(
             where=WHERE,
             what=f"nothing says how the pixels in '{path}' become the numbers that the model takes",
-            help="give ImageOptions(mean=..., scale=...): number = (pixel - mean) * scale, pixels 0 to 255",
+            help=how_pixels(),
         )
     files, value = image_files(path), inputs[0]
     if not files:
         raise CompileError(where=WHERE, what=f"there is no image in '{path}'", help="put .jpg or .png files there")
-    rows = Rows(value.shape[1:], len(files), lambda: (read_image(file, value.shape[1:], options) for file in files))
+    read = partial(read_image, shape=value.shape[1:], options=options, dtype=value.dtype)
+    rows = Rows(value.shape[1:], len(files), lambda: map(read, files))
     return _grouped({"": rows}, inputs, ("",))
