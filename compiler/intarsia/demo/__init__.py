@@ -23,12 +23,14 @@ class Demo:
     calibration  float32 [100, 1, 28, 28], images that the accuracy is not measured on
     images       float32 [400, 1, 28, 28], as the model takes them
     labels       uint8 [400], indexes into CLASSES
+    pixels       uint8 [400, 28, 28], the images as they were made, 0 to 255
     """
 
     model_path: Path
     calibration: Array
     images: Array
     labels: Array
+    pixels: Array
 
 
 def load_demo() -> Demo:
@@ -40,6 +42,7 @@ def load_demo() -> Demo:
             _as_input(data["calibration"]),
             _as_input(data["images"]),
             data["labels"],
+            data["images"],
         )
 
 
