@@ -15,7 +15,7 @@ from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
-from intarsia.errors import CompileError, either, warn
+from intarsia.errors import CompileError, warn
 from intarsia.faults import tells_faults
 from intarsia.importer import Bodies, Limits, function_body, import_model
 from intarsia.ir.facts import needs_onnx
@@ -29,7 +29,7 @@ from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
 from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import PERCENTILE, SUSPICION, Calibration, Ranges, check_place, measured_before
-from intarsia.passes.choices import check_choices, check_tune, check_used, choose_precision
+from intarsia.passes.choices import check_choices, check_steps, check_tune, check_used, choose_precision, keeping_float
 from intarsia.passes.context import Context
 from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
@@ -38,8 +38,6 @@ from intarsia.passes.pipeline import parse_pipeline
 from intarsia.passes.quantize import (
     Calibrate,
     ImageOptions,
-    LowerQdq,
-    Quantize,
     is_prequantized,
     read_samples,
     require_measured,
@@ -111,6 +109,7 @@ def compile_model(
     limits: Limits | None = None,
     calibrator: str = "minmax",
     percentile: float | None = None,
+    keep_float: Sequence[str] = (),
     images: ImageOptions | None = None,
     save_calibration: str | PathLike[str] | None = None,
     pipeline: str | Sequence[Pass] | None = None,
@@ -138,6 +137,7 @@ def compile_model(
     limits            what the model may ask for, in memory and in work at compile time
     calibrator        how ranges are chosen from what is seen: "minmax", or "percentile"
     percentile        per cent of the numbers that stay inside, for that one; by default 99.99
+    keep_float        names of ops, as explanations and tables of noise have them, that stay float beside int8
     images            how a folder of images becomes samples; the artifact keeps it for `intarsia run photo.jpg`
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
@@ -165,6 +165,7 @@ def compile_model(
         limits=limits,
         calibrator=calibrator,
         percentile=percentile,
+        keep_float=keep_float,
         images=images,
         save_calibration=save_calibration,
         pipeline=pipeline,
@@ -187,6 +188,7 @@ def explain(
     shapes: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, ArrayLike] | None = None,
     limits: Limits | None = None,
+    keep_float: Sequence[str] = (),
     hook: Hook | None = None,
 ) -> Explanation:
     """Where every op would run, and why not on the accelerator, without generating code.
@@ -203,6 +205,7 @@ def explain(
         shapes=shapes,
         values=values,
         limits=limits,
+        keep_float=keep_float,
         hook=hook,
         assume=True,
     )
@@ -264,6 +267,7 @@ def lower(
     limits: Limits | None = None,
     calibrator: str = "minmax",
     percentile: float | None = None,
+    keep_float: Sequence[str] = (),
     images: ImageOptions | None = None,
     save_calibration: str | PathLike[str] | None = None,
     pipeline: str | Sequence[Pass] | None = None,
@@ -305,6 +309,7 @@ def lower(
     passes = _passes(
         graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile or PERCENTILE), bounds
     )
+    passes = keeping_float(passes, keep_float, pipeline is not None)
     lowered = Lowered(
         _model_name(model, graph),
         graph,
@@ -323,7 +328,7 @@ def lower(
     asking = [advised(step, targets, kept.__setitem__) for step in passes]
     staged = [(stage, steps) for stage, steps in _staged(asking) if STAGES.index(stage) <= STAGES.index(until)]
     whole = STAGES.index(until) >= STAGES.index("quantized")
-    _check(staged, context, chosen if whole and pipeline is not None else None, save_calibration)
+    check_steps(staged, context, chosen if whole and pipeline is not None else None, save_calibration)
     instruments = _instruments(graph, context, dump, compare)
     checking = bool(instruments)
     if _LOG.isEnabledFor(logging.INFO):
@@ -385,38 +390,6 @@ def _staged(passes: Sequence[Pass]) -> list[tuple[str, list[Pass]]]:
             groups.append((stage, []))
         groups[-1][1].append(step)
     return groups
-
-
-def _check(
-    staged: Sequence[tuple[str, Sequence[Pass]]],
-    context: Context,
-    precision: str | None,
-    save_calibration: str | PathLike[str] | None,
-) -> None:
-    """Raise CompileError, before anything runs, for what cannot come to a good end.
-
-    precision  what a pipeline that the user wrote must come to; None where that is known
-    """
-    steps = [step for _, passes in staged for step in passes]
-    for step in steps:
-        step.check(context)
-    quantizes = any(isinstance(step, (Quantize, LowerQdq)) for step in steps)
-    if precision is not None and quantizes != (precision == "int8"):
-        raise CompileError(
-            where="pipeline",
-            what=f"it {'makes integers' if quantizes else 'leaves all in float32'}, and the precision is {precision}",
-            help="end it with calibrate, quantize for int8, and with neither for float32; "
-            f"{either('--precision', 'precision')} chooses",
-        )
-    if save_calibration is not None and not any(isinstance(step, Calibrate) for step in steps):
-        raise CompileError(
-            where=f"calibration file {fspath(save_calibration)}",
-            what="nothing is calibrated: the model stays in float32, or brings scales of its own",
-            help=either(
-                "leave --save-calibration out, or choose --precision int8",
-                "leave save_calibration out, or choose precision='int8'",
-            ),
-        )
 
 
 def _instruments(graph: Graph, context: Context, dump: str | PathLike[str] | None, compare: bool) -> list[Hook]:

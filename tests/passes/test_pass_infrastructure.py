@@ -303,7 +303,7 @@ def test_quantizers_are_passes_like_all_others(tmp_path: Path) -> None:
     timing, compare = Timing(), Compare(inputs)
     hook = Hooks(timing, compare, Dump(tmp_path, "fused", context), VerifyEach("quantized"))
     run_passes(graph, [Calibrate(), Quantize(), Sample()], hook=hook, context=context)
-    assert [row.step for row in timing.rows] == [str(Calibrate()), "quantize", str(Sample())]
+    assert [row.step for row in timing.rows] == [str(Calibrate()), str(Quantize()), str(Sample())]
     assert timing.rows[1].changes == 1
     assert compare.drifts == {}, "float and int8 have no common measure"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00_fused.txt", "01_quantize.txt", "ranges.json"]

@@ -335,3 +335,43 @@ def test_unnamed_shapes_stay_float() -> None:
     net.done(y.output)
     outcome = quantize(net.graph, Ranges({"x": (0.0, 1.0), "y": (0.0, 1.0)}, 1))
     assert outcome.refusals[0].reason == "its shape is known only at run time"
+
+
+# ---- ops that stay float
+
+
+def test_ops_that_are_to_stay_float_do(golden: Callable[[str], None]) -> None:
+    """By the name of the op, of its value, or of its int8 form; all others are integers as before."""
+    from intarsia import CompileError, compile_model, explain, load
+    from intarsia.demo import load_demo
+
+    demo = load_demo()
+
+    def floats(*keep: str) -> list[str]:
+        rows = explain(demo.model_path, target="pynq-z2", keep_float=keep).rows
+        return [row.name for row in rows if row.op == "Conv"]
+
+    assert floats() == []
+    for name in ("/4/c2/Conv", "/4/c2/Conv_int8", "/4/c2/Conv_output_0"):
+        assert floats(name) == ["/4/c2/Conv"]
+    assert floats("/4/c2/Conv", "/2/Relu_output_0") == ["/0/Conv", "/4/c2/Conv"]
+    every = [row.name for row in explain(demo.model_path, target="cpu", precision="float32").rows if row.macs]
+    made = compile_model(
+        demo.model_path, target="cpu", precision="int8", calibration=demo.calibration, keep_float=every
+    )
+    exact = compile_model(demo.model_path, target="cpu", precision="float32")
+    with load(made) as kept, load(exact) as wanted:
+        np.testing.assert_allclose(kept.run(demo.images[:4])[0], wanted.run(demo.images[:4])[0], rtol=0.2, atol=0.1)
+    letters = []
+    for options in (
+        {"keep_float": ["/4/c2/Conf"], "precision": "int8"},
+        {"keep_float": ["/4/c2/Conv"], "precision": "float32"},
+        {"keep_float": "/4/c2/Conv", "precision": "int8"},
+        {"keep_float": [3], "precision": "int8"},
+    ):
+        with pytest.raises(CompileError) as caught:
+            explain(demo.model_path, target="cpu", **options)
+        letters.append(str(caught.value))
+    with pytest.raises(CompileError) as caught:
+        compile_model(demo.model_path, target="cpu", keep_float=["/4/c2/Conv"], pipeline="fold-constants")
+    golden("\n".join([*letters, str(caught.value)]) + "\n")

@@ -144,6 +144,12 @@ def model_options(command: Any) -> Any:
                 multiple=True,
                 help="What the model may ask for, such as fold_work or vector_work; may be given again.",
             ),
+            click.option(
+                "--keep-float",
+                metavar="NAME",
+                multiple=True,
+                help="An op that stays float where others become int8; may be given again.",
+            ),
         )
     ):
         command = option(command)
@@ -211,6 +217,7 @@ def command(
     dimensions: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
     limits: Limits | None,
+    keep_float: tuple[str, ...],
     output: str | None,
     calibration: str | None,
     save_calibration: str | None,
@@ -241,6 +248,7 @@ def command(
         "dimensions": dimensions,
         "shapes": shapes,
         "limits": limits,
+        "keep_float": keep_float,
         "calibrator": calibrator,
         "percentile": percentile,
     }

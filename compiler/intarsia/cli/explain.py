@@ -46,6 +46,7 @@ def command(
     dimensions: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
     limits: Limits | None,
+    keep_float: tuple[str, ...],
     everything: bool,
     rule: str | None,
     picture: str | None,
@@ -71,6 +72,7 @@ def command(
         "dimensions": dimensions,
         "shapes": shapes,
         "limits": limits,
+        "keep_float": keep_float,
     }
     if rule is not None:
         _explain_pass(rule, driver.lower(model, **options, assume=True, until="fused"), as_json)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from os import PathLike
+from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
 
 from intarsia.arguments import check_number, check_text, shown
@@ -13,6 +14,8 @@ from intarsia.images import ImageOptions, check_options
 from intarsia.ir.stages import STAGES
 from intarsia.passes.base import Hook, Pass
 from intarsia.passes.calibration import METHODS, Calibration, Ranges
+from intarsia.passes.context import Context
+from intarsia.passes.quantize import Calibrate, LowerQdq, Quantize
 
 
 def check_tune(tune: float | None) -> None:
@@ -118,3 +121,55 @@ def check_choices(
         raise CompileError(where="progress", what=f"{shown(progress)} cannot be called", help=help)
     if not isinstance(until, str) or until not in STAGES:
         raise CompileError(where="until", what=f"{shown(until)} is no stage", help=f"choose of {', '.join(STAGES)}")
+
+
+def keeping_float(passes: tuple[Pass, ...], names: Sequence[str], written: bool) -> tuple[Pass, ...]:
+    """The passes, with the one that quantizes told what to leave in float.
+
+    written  the pipeline is the user's
+    """
+    if not names:
+        return passes
+    help = f"leave {either('--keep-float', 'keep_float')} out"
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise CompileError(where="keep_float", what=f"{shown(names)} is no list of names", help="give names of ops")
+    where = either("--keep-float", "keep_float")
+    if written:
+        what, help = "the pipeline is given too", "write it there: quantize{keep=('name',)}"
+        raise CompileError(where=where, what=what, help=help)
+    if not any(isinstance(step, Quantize) for step in passes):
+        what = "nothing is quantized: the model stays in float32, or brings scales of its own"
+        raise CompileError(where=where, what=what, help=help)
+    return tuple(replace(step, keep=tuple(names)) if isinstance(step, Quantize) else step for step in passes)
+
+
+def check_steps(
+    staged: Sequence[tuple[str, Sequence[Pass]]],
+    context: Context,
+    precision: str | None,
+    save_calibration: str | PathLike[str] | None,
+) -> None:
+    """Raise CompileError, before anything runs, for what cannot come to a good end.
+
+    precision  what a pipeline that the user wrote must come to; None where that is known
+    """
+    steps = [step for _, passes in staged for step in passes]
+    for step in steps:
+        step.check(context)
+    quantizes = any(isinstance(step, (Quantize, LowerQdq)) for step in steps)
+    if precision is not None and quantizes != (precision == "int8"):
+        raise CompileError(
+            where="pipeline",
+            what=f"it {'makes integers' if quantizes else 'leaves all in float32'}, and the precision is {precision}",
+            help="end it with calibrate, quantize for int8, and with neither for float32; "
+            f"{either('--precision', 'precision')} chooses",
+        )
+    if save_calibration is not None and not any(isinstance(step, Calibrate) for step in steps):
+        raise CompileError(
+            where=f"calibration file {fspath(save_calibration)}",
+            what="nothing is calibrated: the model stays in float32, or brings scales of its own",
+            help=either(
+                "leave --save-calibration out, or choose --precision int8",
+                "leave save_calibration out, or choose precision='int8'",
+            ),
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from intarsia.arguments import check_text, near
 from intarsia.errors import CompileError, either
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
@@ -21,10 +23,18 @@ from intarsia.passes.quantize.split import split_activations
 
 @dataclass(frozen=True)
 class Quantize(DataPass):
-    """A fused float graph to integer ops, with scales from the ranges in the context: see `quantize`."""
+    """A fused float graph to integer ops, with scales from the ranges in the context: see `quantize`.
+
+    keep  names of nodes that stay float
+    """
 
     name: ClassVar[str] = "quantize"
     tolerance: ClassVar[float] = float("inf")
+    keep: tuple[str, ...] = ()
+
+    def check(self, context: Context) -> None:
+        for name in self.keep:
+            check_text(CompileError, "keep_float", name, "give names of ops")
 
     def apply(self, graph: Graph, context: Context) -> Outcome:
         if context.ranges is None:
@@ -33,12 +43,12 @@ class Quantize(DataPass):
                 what="no pass before it measured, read or assumed the ranges of activations",
                 help="write calibrate before it in the pipeline",
             )
-        return with_reasons(quantize(graph, context.ranges))
+        return with_reasons(quantize(graph, context.ranges, self.keep))
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         """Why nodes would stay float, whatever their ranges: these are assumed."""
         twin = graph.copy()
-        return list(quantize(twin, assumed_ranges(twin)).refusals)
+        return list(quantize(twin, assumed_ranges(twin), self.keep).refusals)
 
 
 def with_reasons(outcome: Outcome) -> Outcome:
@@ -47,17 +57,21 @@ def with_reasons(outcome: Outcome) -> Outcome:
     return replace(outcome, notes=outcome.notes + reasons)
 
 
-def quantize(graph: Graph, ranges: Ranges) -> Outcome:
+def quantize(graph: Graph, ranges: Ranges, keep: Sequence[str] = ()) -> Outcome:
     """Change a fused float graph to integer ops, in place.
 
     ranges  of every float value, from `calibrate` on this graph or a copy of it
+    keep    names of nodes that stay float, with the activations that are fused into them
 
     Inputs and outputs keep their names and float types, with `quantize` and `dequantize` at them. What has no integer
     form stays float between the two. Biases, weights, multipliers and clamps are chosen so that no sum leaves 32 bits.
+
+    Raises CompileError where no node has a name that is to be kept.
     """
+    kept = _named(graph, keep)
     split_activations(graph)
     ranges = centre_products(graph, ranges)
-    plan = make_plan(graph, ranges)
+    plan = make_plan(graph, ranges, kept)
     emitter, refusals, done = Emitter(graph), list(plan.refusals), list[Node]()
     for node in list(graph.nodes):
         form = plan.forms.get(node)
@@ -72,6 +86,21 @@ def quantize(graph: Graph, ranges: Ranges) -> Outcome:
         done.append(node)
     finish(emitter, done)
     return Outcome(len(done), tuple(refusals), tuple(emitter.notes))
+
+
+def _named(graph: Graph, names: Sequence[str]) -> frozenset[str]:
+    """Names of nodes, each looked up; that of a value, as in tables of noise, stands for the node that makes it."""
+    known = {value.name: node.name for node in graph.nodes for value in node.outputs if value is not None}
+    known |= {node.name: node.name for node in graph.nodes}
+    found = [known.get(wish, known.get(wish.removesuffix("_int8"), "")) for wish in names]
+    for name, wish in zip(found, names):
+        if not name:
+            raise CompileError(
+                where=either(f"--keep-float {wish}", f"keep_float '{wish}'"),
+                what=f"no op of the fused graph has that name{near(wish, known)}",
+                help="`intarsia explain MODEL --target cpu --precision float32 --all` lists the names",
+            )
+    return frozenset(found)
 
 
 def require_measured(ranges: Ranges) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from intarsia.dtypes import FLOATING
@@ -35,8 +35,10 @@ class Plan:
     refusals: list[Refusal] = field(default_factory=list)
 
 
-def make_plan(graph: Graph, ranges: Ranges) -> Plan:
+def make_plan(graph: Graph, ranges: Ranges, kept: Collection[str] = ()) -> Plan:
     """Decide for each node of a fused graph, and choose the scales from the ranges.
+
+    kept  names of nodes that stay float because somebody wants them to
 
     Raises CompileError where a value that has to be quantized was NaN or infinite.
     """
@@ -49,6 +51,8 @@ def make_plan(graph: Graph, ranges: Ranges) -> Plan:
         if is_narrowing(node):
             continue
         form = form_of(node)
+        if isinstance(form, Form) and node.name in kept:
+            form = Refused("it is to be kept so")
         if isinstance(form, Form) and node in masked:
             form = Refused(masked[node])
         if isinstance(form, Form):
