@@ -19,6 +19,8 @@ from intarsia.demo import load_demo
 demo = load_demo()
 print(f"model {demo.model_path.name}, {len(demo.images)} labelled images of shape {demo.images.shape[1:]}")
 
+# > model fmnist_resnet8.onnx, 400 labelled images of shape (1, 28, 28)
+
 # ---- 2. Where would each op run? ------------------------------------------------------------------
 # `explain` needs no calibration data and generates no code. For every op that is not on the overlay it says why.
 
@@ -26,6 +28,9 @@ explanation = intarsia.explain(demo.model_path, target="pynq-z2")
 for row in explanation.rows:
     if row.place != "pynq-z2":
         print(f"  {row.op:<12} {row.name:<24} -> {row.place}: {row.reasons[0].reason}")
+
+# >   quantize     quantize_input           -> cpu: quantize works on float32
+# >   dequantize   dequantize_/8/Gemm_int8  -> cpu: dequantize works on float32
 
 # ---- 3. Compile -----------------------------------------------------------------------------------
 # The overlay computes in int8, so the compiler must see real inputs to choose scales. It never invents them:
@@ -50,3 +55,7 @@ accuracy = np.mean(logits.argmax(axis=1) == demo.labels[:50])
 print(f"accuracy on 50 images: {accuracy:.1%}")
 print(f"cycles per image: {counters['cycles'] / counters['images']:.0f} (simulated)")
 assert accuracy > 0.7, "the compiled model should sort clothes about as well as the float model"
+
+# > artifact: 234 KiB
+# > accuracy on 50 images: 82.0%
+# > cycles per image: 23269 (simulated)

@@ -1,4 +1,4 @@
-"""The documents keep their word: tutorials run, and what is named exists: files, commands, options, variables, names.
+"""The documents keep their word: what is named exists: files, commands, options, variables, names.
 
 `./check` is what README.md says it is, in continuous integration, in the public workflow and in the hooks.
 """
@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -74,14 +72,6 @@ each_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 
 # ---- what runs
-
-
-# Those that are numbered; board_check.py has tests of its own.
-@pytest.mark.parametrize("path", sorted((ROOT / "tutorials").glob("[0-9]*.py")), ids=lambda path: path.stem)
-def test_tutorials_run(path: Path) -> None:
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
 
 
 def command_of_the_readme() -> str:

@@ -337,7 +337,7 @@ def test_a_failed_quantizer_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     graph = float_net()
     context = Context("net", [random_inputs(graph)])
     with monkeypatch.context() as broken:
-        broken.setattr("intarsia.passes.quantize.lower.make_plan", lambda graph, ranges: 1 // 0)
+        broken.setattr("intarsia.passes.quantize.lower.make_plan", lambda *given: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             run_passes(graph, [Calibrate(), Quantize()], hook=Dump(tmp_path, context=context), context=context)
     crash = tmp_path / "crash"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from intarsia.cli.choices import complete_target
-from intarsia.cli.demo_page import Found, is_page, render
 from intarsia.cli.explain import write_explanation
 from intarsia.cli.logs import quiet_option
 from intarsia.cli.output import force_option, json_option, progress, write, write_json
@@ -51,6 +50,7 @@ def command(target: str, images: int, output: Path, force: bool, as_json: bool) 
     printed, and a page is written that shows it.
     """
     from intarsia import driver
+    from intarsia.cli.demo_page import Found, is_page, render
     from intarsia.demo import CLASSES, load_demo
     from intarsia.runtime.counters import layers_of, per_image
     from intarsia.runtime.session import load

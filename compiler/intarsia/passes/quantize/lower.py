@@ -32,6 +32,9 @@ class Quantize(DataPass):
     tolerance: ClassVar[float] = float("inf")
     keep: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.name}{{keep={self.keep!r}}}" if self.keep else self.name
+
     def check(self, context: Context) -> None:
         for name in self.keep:
             check_text(CompileError, "keep_float", name, "give names of ops")
