@@ -53,6 +53,7 @@ def prepare(pictures: np.ndarray) -> np.ndarray:
     """uint8 [N, 8, 8] to what the model takes, float32 [N, 1, 8, 8]."""
     return np.asarray((pictures[:, None].astype(np.float32) - MEAN) * SCALE, np.float32)
 
+
 # ---- 3. Is the float model right? -----------------------------------------------------------------
 # Before anything is quantized, the float model must give here what it gave in PyTorch. If it does not, the
 # preprocessing is not that of the training: no later step would mend that.

@@ -125,6 +125,9 @@ def members(read: Read, archive_bytes: int, where: str) -> list[Member]:
         encoded = read(offset + _LOCAL.size, name_bytes)
         name = _name(encoded, previous, place)
         place = f"{where}, file '{name}'"
+        if not previous and name.endswith(".npy") and "/" not in name:
+            what, help = "it is a .npz file of arrays, and no artifact", "give a file that compile made"
+            raise RunError(where=where, what=what, help=help)
         if header + encoded != _local(name, checksum, size_bytes):
             raise _damaged(place, f"the header at byte {offset} is not as intarsia writes it")
         if start + size_bytes > archive_bytes:

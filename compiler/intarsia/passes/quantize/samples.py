@@ -133,7 +133,8 @@ def _choose(given: Mapping[str, Rows], value: Value, inputs: Sequence[Value], st
     if len(inputs) > 1 and list(given) == [""]:
         what = f"one array for a model with {len(inputs)} inputs"
     else:
-        what = f"nothing is given for the input '{value.name}', only {', '.join(map(repr, given)) or 'nothing'}"
+        others = f", only {', '.join(map(repr, given))}" if given else ": there is no array at all"
+        what = f"nothing is given for the input '{value.name}'{others}"
     names = ", ".join(f"'{other.name}' {other.type}" for other in inputs)
     raise CompileError(where=WHERE, what=what, help=f"give a mapping or .npz file with an array for each of: {names}")
 
