@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from skips import told
+
 # Set before NumPy comes: threads of BLAS that wait for each other cost tens of times more than they save when all cores
 # are busy, and one thread adds up floats in one order.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -34,6 +36,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("rtl") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped, by kind and reason."""
+    reports = terminalreporter.stats.get("skipped", [])
+    lines = told(report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple))
+    if lines:
+        terminalreporter.section("skipped")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
