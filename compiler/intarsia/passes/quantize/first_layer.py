@@ -86,7 +86,7 @@ class FirstLayers:
         self.matters = _biases_matter(graph, nodes)
         self.colours = colours if self.trained else {}
         self.graph = _products(graph, nodes) if nodes else None
-        self.axes = {} if self.graph is None else {node.name: _axis(node) for node in self.graph.nodes}
+        self.axes = {node.name: _axis(node) for node in nodes}
         self.sums: dict[bool, dict[str, _Sums]] = {False: {}, True: {}}
 
     @property
