@@ -194,7 +194,7 @@ def test_data_that_is_wrong_is_warned_of(
     demo, told = load_demo(), []
     for name, make in DATA.items():
         np.save("data.npy", make(demo))
-        arguments = (
+        typed = (
             "compile",
             str(demo.model_path),
             "--target",
