@@ -29,8 +29,8 @@ for row in explanation.rows:
     if row.place != "pynq-z2":
         print(f"  {row.op:<12} {row.name:<24} -> {row.place}: {row.reasons[0].reason}")
 
-# >   quantize     quantize_input           -> cpu: quantize works on float32
-# >   dequantize   dequantize_/8/Gemm_int8  -> cpu: dequantize works on float32
+# >   quantize     quantize_input           -> cpu: the model takes float32, and the CPU makes integers of it
+# >   dequantize   dequantize_/8/Gemm_int8  -> cpu: the model gives float32, and the CPU makes it of integers
 
 # ---- 3. Compile -----------------------------------------------------------------------------------
 # The overlay computes in int8, so the compiler must see real inputs to choose scales. It never invents them:

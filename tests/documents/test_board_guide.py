@@ -295,4 +295,6 @@ def test_notebook_runs_on_the_simulator(
     assert "help: give the run more time" in printed and "the next run: " in printed
     accuracy = re.search(r"accuracy on 100 images: ([\d.]+)%", printed)
     assert accuracy is not None and float(accuracy[1]) > 80
+    picture = re.search(r"accuracy on .*\n(\w[\w -]+?) +-?\d", printed)
+    assert picture is not None and picture[1] == "ankle boot"
     assert isinstance(names["session"], intarsia.Session)

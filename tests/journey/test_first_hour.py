@@ -21,6 +21,8 @@ from click.testing import CliRunner
 
 import intarsia
 from intarsia.cli.commands import intarsia as program
+from intarsia.demo import Demo, load_demo
+from intarsia.dtypes import Array
 
 MODEL = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -88,6 +90,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "model-of-pytorch": ("compile", "model.pt", "--target", "cpu"),
     "model-is-a-folder": ("compile", "holiday", "--target", "cpu"),
     "output-over-the-model": (*COMPILE, "cpu", "-o", "model.onnx"),
+    "output-without-a-name": (*COMPILE, "cpu", "-o", ""),
     "output-over-a-text": (*COMPILE, "cpu", "-o", "notes.txt"),
     "output-over-a-text-of-that-name": (*COMPILE, "cpu", "-o", "notes.intarsia"),
     "output-under-a-file": (*COMPILE, "cpu", "-o", "notes.txt/new.intarsia"),
@@ -115,6 +118,10 @@ TYPED: dict[str, tuple[str, ...]] = {
     "calibration-without-arrays": (*INT8, "none.npz"),
     "calibration-without-samples": (*INT8, "empty.npz"),
     "calibration-broken": (*INT8, "broken.npz"),
+    "calibration-for-float": (*COMPILE, "cpu", "--precision", "float32", "--calibration", "images.npz"),
+    "scale-for-arrays": (*INT8, "images.npz", "--mean", "127", "--scale", "0.004"),
+    "mean-without-scale": (*COMPILE, "cpu", "--mean", "127"),
+    "percentile-for-minmax": (*INT8, "images.npz", "--percentile", "99"),
     "folder-without-images": (*INT8, "holiday", "--scale", "0.004"),
     "folder-without-scale": (*INT8, "holiday"),
     # files that are something else
@@ -135,6 +142,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "input-of-pixels": (*RUN, "pixels.npz"),
     "input-of-other-names": (*RUN, "others.npz"),
     "device-unknown": (*RUN, "images.npz", "--device", "fpga"),
+    "accuracy-without-labels": ("verify", "ready.intarsia", "--min-accuracy", "90"),
     "labels-of-another-model": (*RUN, "images.npz", "--labels", "names.txt"),
     "threads-of-nothing": (*RUN, "images.npz", "--threads", "0"),
 }
@@ -166,6 +174,42 @@ def test_a_mistake_is_refused(mistake: str, folder: Path, golden: Callable[[str]
         line for line in done.stderr.replace(str(folder), "HERE").splitlines() if not line.startswith("    ")
     ]  # a list of devices by machine
     golden("\n".join(lines) + "\n")
+
+
+# ---- data that is wrong and runs: the artifact is made, and what is suspicious about it said
+
+DATA: dict[str, Callable[[Demo], Array]] = {
+    "raw pixels": lambda demo: demo.pixels[:100, None].astype(np.float32),
+    "zeros": lambda demo: np.zeros((40, 1, 28, 28), np.float32),
+    "one sample": lambda demo: demo.calibration[:1],
+    "one sample, again and again": lambda demo: np.repeat(demo.calibration[:1], 40, axis=0),
+    "as in training": lambda demo: demo.calibration,
+}
+
+
+def test_data_that_is_wrong_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden: Callable[[str], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo, told = load_demo(), []
+    for name, make in DATA.items():
+        np.save("data.npy", make(demo))
+        typed = (
+            "compile",
+            str(demo.model_path),
+            "--target",
+            "cpu",
+            "--calibration",
+            "data.npy",
+            "-o",
+            "a.intarsia",
+        )
+        done = CliRunner().invoke(program, typed)
+        assert done.exit_code == 0 and sorted(path.name for path in tmp_path.iterdir()) == ["a.intarsia", "data.npy"]
+        lines = [line for line in done.output.splitlines() if line.startswith(("warning:", "note:"))]
+        assert bool(lines) == (name != "as in training"), lines
+        told.append("\n".join([f"{name}:", *lines]))
+    golden("\n\n".join(told) + "\n")
 
 
 # ---- what only a whole process shows
