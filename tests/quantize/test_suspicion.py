@@ -210,3 +210,20 @@ def test_a_classifier_that_is_surer_of_other_colours() -> None:
     assert suspicions(model, data) == []
     (text,) = suspicions(model, np.ascontiguousarray(data[:, ::-1]))
     assert "the model is surer of the images with their colours turned round" in text
+
+
+def test_layers_behind_sizes_that_nobody_knows() -> None:
+    """A loop whose result has no known rank stands in front of the first layer."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[4,4] x) => (float[4,4] y) <int64 rounds = {2}, bool again = {1}> {
+          z = Loop (rounds, again, x) <body = body (int64 i, bool go, a) => (bool on, n) {
+            on = Identity (go)
+            n = Relu (a)
+          }>
+          r = Reshape (z, shape)
+          y = Gemm (r, w, b)
+        }""")
+    given = {"shape": np.array([4, 4]), "w": np.eye(4, dtype=np.float32), "b": np.ones(4, np.float32)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in given.items())
+    assert suspicions(model, np.random.default_rng(0).standard_normal((40, 4, 4)).astype(np.float32)) == []
