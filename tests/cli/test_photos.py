@@ -126,6 +126,14 @@ def test_models_of_pixels_take_them_as_they_are(tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "takes pixels as they are" in refused.stderr
 
 
+def test_a_comparison_with_the_float_model_takes_pictures_too(here: Path) -> None:
+    arguments = ("verify", "clothes.intarsia", "--against", str(load_demo().model_path), "--input", "photos", "--json")
+    done = CliRunner().invoke(intarsia, arguments)
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert data["ok"] and len(data["reference"]) == 3 and all(layer["sqnr"] > 20 for layer in data["layers"])
+
+
 REFUSED = {
     "no-such-picture": ("photos/99.png",),
     "folder-of-none": ("empty",),

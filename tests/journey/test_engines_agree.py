@@ -54,15 +54,13 @@ def test_shipped_residual_network_is_as_accurate_as_in_float() -> None:
     accuracy: Mapping[str, float] = {
         precision: float(
             np.mean(
-                intarsia.load(
-                    intarsia.compile_model(demo.model_path, target="cpu", precision=precision, calibration=data)
-                )
+                intarsia.load(intarsia.compile_model(demo.model_path, target="cpu", calibration=calibration))
                 .run(demo.images)[0]
                 .argmax(axis=1)
                 == demo.labels
             )
         )
-        for precision, data in (("float32", None), ("int8", demo.calibration))
+        for precision, calibration in (("float32", None), ("int8", demo.calibration))
     }
     assert accuracy["float32"] > 0.85
     assert accuracy["int8"] > accuracy["float32"] - 0.015

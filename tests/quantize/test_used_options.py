@@ -60,6 +60,7 @@ def test_letters_of_the_command_line(tmp_path: Path, golden: Callable[[str], Non
         (*data, "--colour", "BGR"),
         (*data, "--fit", "stretch"),
         (*data, "--percentile", "99.9"),
+        ("--mean", "0.5"),
         ("--calibrator", "percentile"),
         ("--calibration", str(tmp_path / "ranges.json"), "--calibrator", "percentile"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike, fspath
@@ -63,7 +64,7 @@ def check_used(
         )
     path = Path(calibration) if isinstance(calibration, (str, PathLike)) else None
     measured = isinstance(calibration, Ranges) or (path is not None and path.suffix == ".json")
-    arrays = calibration is not None and not measured and not (path is not None and path.is_dir())
+    arrays = calibration is not None and not measured and not (path is not None and os.path.isdir(path))
     if images is not None and arrays:
         raise CompileError(
             where=pixels,

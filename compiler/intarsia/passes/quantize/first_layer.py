@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from intarsia.dtypes import Array
+from intarsia.errors import RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.extract import extract
 from intarsia.ir.graph import Graph, Node, Value
@@ -86,7 +87,7 @@ class FirstLayers:
         self.matters = _biases_matter(graph, nodes)
         self.colours = colours if self.trained else {}
         self.graph = _products(graph, nodes) if nodes else None
-        self.axes = {node.name: _axis(node) for node in nodes}
+        self.axes = {} if self.graph is None else {node.name: _axis(node) for node in nodes}
         self.sums: dict[bool, dict[str, _Sums]] = {False: {}, True: {}}
 
     @property
@@ -116,7 +117,10 @@ class FirstLayers:
                 rows = np.moveaxis(array, self.axes[name], 0).reshape(array.shape[self.axes[name]], -1)
                 sums.setdefault(name, _Sums(np.zeros((2, len(rows))), np.zeros((2, len(rows))))).add(number % 2, rows)
 
-        evaluate(self.graph, {name: array for name, array in sample.items() if name in read}, observe=observe)
+        try:
+            evaluate(self.graph, {name: array for name, array in sample.items() if name in read}, observe=observe)
+        except RunError:  # calibration says so, with the sample's number
+            return
 
     def findings(self) -> list[str]:
         """What does not fit, as the first layer that says so has it."""
