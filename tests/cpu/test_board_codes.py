@@ -415,11 +415,12 @@ def test_a_zig_that_never_ends(untried: None, monkeypatch: pytest.MonkeyPatch) -
         find_target("cpu-armv7").ready()
 
 
-def test_without_a_code_generator_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_c_compiler_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "import_model", never)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "tvm" else object())
-    with pytest.raises(CompileError, match="TVM, which makes the code, cannot be imported"):
-        compiled("cpu")
+    monkeypatch.setenv("CC", "no-such-cc")
+    for target in ("cpu", "pynq-z2", "tiny"):
+        with pytest.raises(CompileError, match="CC is 'no-such-cc', and there is no such program"):
+            compiled(target)
 
 
 # ---- targets and options that make no sense

@@ -156,20 +156,6 @@ def check_linker(command: tuple[str, ...]) -> None:
         _linked(place, command, "region.c", "runtime.c", seconds=TRIAL_SECONDS)
 
 
-def check_code_generator(where: str) -> None:
-    """CompileError where there is no TVM, which makes the code; it is not imported."""
-    if importlib.util.find_spec("tvm") is None:
-        raise _no_tvm(where, "it is not installed")
-
-
-def _no_tvm(where: str, trouble: object) -> CompileError:
-    return CompileError(
-        where=where,
-        what=f"TVM, which makes the code, cannot be imported: {trouble}",
-        help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
-    )
-
-
 def write_kernels(kernels: Mapping[str, Kernel], machine: Machine, where: str, path: Path) -> None:
     """Write an object file with a function for each kernel.
 
@@ -180,7 +166,11 @@ def write_kernels(kernels: Mapping[str, Kernel], machine: Machine, where: str, p
     try:
         from intarsia_backends.cpu.emit.kernels import generate
     except ImportError as error:
-        raise _no_tvm(where, error) from error
+        raise CompileError(
+            where=where,
+            what=f"TVM, which makes the code, cannot be imported: {error}",
+            help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
+        ) from error
     generate(kernels, machine, path)
 
 
