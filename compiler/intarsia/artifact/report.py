@@ -170,7 +170,9 @@ def _codes(manifest: Manifest) -> tuple[str, ...]:
     if not made or made[0].get("target") not in places:
         return ()
     return tuple(
-        f"{code.get('target')} ({code['machine']}, {code.get('level')})" if "machine" in code else str(code.get("target"))
+        f"{code.get('target')} ({code['machine']}, {code.get('level')})"
+        if "machine" in code
+        else str(code.get("target"))
         for code in made
     )
 
