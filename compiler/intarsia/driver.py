@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
@@ -17,13 +17,14 @@ from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files
 from intarsia.errors import CompileError, warn
 from intarsia.faults import tells_faults
-from intarsia.importer import Bodies, Limits, function_body, import_model
+from intarsia.importer import Limits, import_model
 from intarsia.ir.facts import needs_onnx
-from intarsia.ir.graph import Graph, Node
+from intarsia.ir.graph import Graph
 from intarsia.ir.stages import STAGES
 from intarsia.ir.verify import verify
 from intarsia.ir.work import allow
 from intarsia.partition import Partition, Region, partition, targets_of
+from intarsia.partition.advice import advised
 from intarsia.partition.explanation import Explanation, explain_partition
 from intarsia.partition.refusal import refusal_of
 from intarsia.passes import fuse_passes, quantize_passes, simplify_passes, stage_passes
@@ -31,7 +32,7 @@ from intarsia.passes.base import Hook, Outcome, Pass, run_passes
 from intarsia.passes.calibration import PERCENTILE, SUSPICION, Calibration, Ranges, check_place, measured_before
 from intarsia.passes.choices import check_choices, check_steps, check_tune, check_used, choose_precision, keeping_float
 from intarsia.passes.context import Context
-from intarsia.passes.decompose import Advice, Decompose, FlattenRows, Kept
+from intarsia.passes.decompose import Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
 from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.pipeline import parse_pipeline
@@ -44,7 +45,7 @@ from intarsia.passes.quantize import (
 )
 from intarsia.passes.simplify.fold import FoldConstants
 from intarsia.runtime.evaluator import NEEDS_ONNX
-from intarsia.targets import Blob, Progress, Support, Target, find_target, no
+from intarsia.targets import Blob, Progress, Target, find_target
 from intarsia.vectors import Vector, make_vectors, pick_inputs
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Lowered:
     meaning      the graph before ops were taken apart, where some were: what test vectors are evaluated on
     kept         by name of a node, why it is not made of parts that the targets take
     limits       what the model may ask for
+    host_only    whether code for a board's own processor is left out
     """
 
     model: str
@@ -93,6 +95,7 @@ class Lowered:
     meaning: Graph | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    host_only: bool = False
 
 
 @tells_faults
@@ -118,6 +121,7 @@ def compile_model(
     compare: bool = False,
     progress: Progress | None = None,
     hook: Hook | None = None,
+    host_only: bool = False,
 ) -> Artifact:
     """Compile a model for a target.
 
@@ -147,12 +151,16 @@ def compile_model(
     compare           evaluate after every pass on this machine and fail at the first value that drifts
     progress          called with (what, done, total)
     hook              called between passes, such as `passes.instruments.Timing`
+    host_only         of a board, leave out code for its own processor: what its overlay does not take gets code for the
+                      machine that compiles alone, as the artifact says
 
     Raises CompileError, with where, what and help, for anything that the model, the data or this machine brings, and
     for options that nothing would come of. Data that look like no real inputs bring an IntarsiaWarning, and a note in
     the artifact.
     """
     check_tune(tune)
+    for item in _targets(target, host_only):
+        item.ready()
     lowered = lower(
         model,
         target=target,
@@ -173,6 +181,7 @@ def compile_model(
         compare=compare,
         progress=progress,
         hook=hook,
+        host_only=host_only,
     )
     return emit(lowered, tune=tune, progress=progress, hook=hook)
 
@@ -190,6 +199,7 @@ def explain(
     limits: Limits | None = None,
     keep_float: Sequence[str] = (),
     hook: Hook | None = None,
+    host_only: bool = False,
 ) -> Explanation:
     """Where every op would run, and why not on the accelerator, without generating code.
 
@@ -207,6 +217,7 @@ def explain(
         limits=limits,
         keep_float=keep_float,
         hook=hook,
+        host_only=host_only,
         assume=True,
     )
     return explain_lowered(lowered, partition(lowered.graph, lowered.targets))
@@ -223,6 +234,7 @@ def explain_lowered(lowered: Lowered, parts: Partition) -> Explanation:
         assumed=lowered.assumed,
         outputs=lowered.outputs,
         kept=lowered.kept,
+        host_only=lowered.host_only,
     )
 
 
@@ -275,6 +287,7 @@ def lower(
     compare: bool = False,
     progress: Progress | None = None,
     hook: Hook | None = None,
+    host_only: bool = False,
     assume: bool = False,
     until: str = "decomposed",
 ) -> Lowered:
@@ -283,7 +296,7 @@ def lower(
     assume  assume activation ranges where there is nothing to measure them on (the graph must not be compiled then)
     until   the last stage to reach, of STAGES up to "decomposed"; a float32 compilation is never "quantized"
     """
-    targets = targets_of(find_target(check_text(CompileError, "target", target, "name one, such as 'cpu'")))
+    targets = _targets(target, host_only)
     check_choices(calibrator, percentile, images, pipeline, hook, progress, until)
     chosen = choose_precision(targets[0].name, targets[0].precisions, precision, calibration is not None)
     check_used(chosen if pipeline is None else "int8", calibration, images, calibrator, percentile)
@@ -322,6 +335,7 @@ def lower(
         given,
         images,
         tuple(notes),
+        host_only=host_only,
     )
     context = Context(lowered.model, given, images, progress)
     kept: dict[str, Kept] = {}
@@ -348,6 +362,11 @@ def lower(
         if save_calibration is not None:
             context.ranges.save(save_calibration)
     return replace(lowered, kept=kept, limits=bounds, assumed=context.ranges is not None and context.ranges.assumed)
+
+
+def _targets(name: str, host_only: bool) -> tuple[Target, ...]:
+    found = find_target(check_text(CompileError, "target", name, "name one, such as 'cpu'"))
+    return targets_of(found, host_only=host_only)
 
 
 def _model_name(model: Model, graph: Graph) -> str:
@@ -412,37 +431,6 @@ def _run(graph: Graph, passes: Sequence[Pass], stage: str, hooks: Hooks, checkin
     return outcome
 
 
-def advised(
-    step: Pass, targets: Sequence[Target] | None = None, told: Callable[[str, Kept], None] | None = None
-) -> Pass:
-    """A pass that asks what targets take, with their answers; any other as it is.
-
-    targets  those to ask; by default those that the pass names
-    told     see `passes.decompose.Advice`
-    """
-    if not isinstance(step, (Decompose, FlattenRows)):
-        return step
-    asked = [find_target(name) for name in step.targets] if targets is None else targets
-    if isinstance(step, FlattenRows):
-        return replace(step, taken=asked[0].supports) if asked else step
-    bodies: Bodies = {}
-
-    def taken(node: Node) -> Support:
-        answer = no("target", "there is none", "name one")
-        for target in asked:
-            answer = target.supports(node)
-            if answer.ok:
-                break
-        return answer
-
-    def function(node: Node) -> Graph:
-        body = function_body(node, bodies)
-        run_passes(body, simplify_passes())
-        return body
-
-    return replace(step, advice=Advice(taken, function, told or (lambda name, why: None)))
-
-
 def replay(folder: str | PathLike[str], *, calibration: Calibration | None = None, hook: Hook | None = None) -> Graph:
     """Run the pass that failed again; see `passes.instruments.replay`. Passes that ask targets find them by name."""
     return replay_pass(folder, calibration=calibration, hook=hook, prepare=advised)
@@ -491,6 +479,8 @@ def emit(
     with _step("make test vectors", watching):
         vectors, absence = _vectors(lowered)
     target, code = lowered.targets[0], lowered.targets[-1]
+    told = explain_lowered(lowered, parts)
+    board = code.beside if len(told.codes) > 1 else None
     made = Compilation(
         model=lowered.model,
         target=target.name,
@@ -499,7 +489,7 @@ def emit(
         graph=lowered.graph,
         outputs=lowered.outputs,
         regions=regions,
-        placements=explain_lowered(lowered, parts).to_dict()["rows"],
+        placements=told.to_dict()["rows"],
         vectors=vectors,
         notes=[
             *lowered.notes,
@@ -509,6 +499,8 @@ def emit(
         facts=_facts(target),
         host_code={"target": code.name, **_facts(code)},
         images=lowered.images,
+        board_code=None if board is None else {"target": board.name, **_facts(board)},
+        left_out=told.left_out,
     )
     with _step("assemble", watching):
         return assemble(made)

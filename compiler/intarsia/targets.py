@@ -144,6 +144,9 @@ class Target(ABC):
     description one line for `intarsia targets`
     host        name of the target that takes what this one refuses, on the same board; None for a CPU. Whoever
                 compiles may name another (`find_target`)
+    processor   of a board, name of the target that makes code for the processor on it; None where there is no board
+    foreign     whether its code is for a processor of one kind, whatever the building machine is
+    beside      another target, whose code each of its regions holds too (`together`)
     precisions  those that it can compile, the default first
     options     what may be chosen about it
     chosen      the options that are not at their defaults
@@ -152,6 +155,9 @@ class Target(ABC):
     name: str
     description: str
     host: str | None = None
+    processor: str | None = None
+    foreign: bool = False
+    beside: Target | None = None
     precisions: tuple[str, ...] = ("float32", "int8")
     options: tuple[TargetOption, ...] = ()
     chosen: Mapping[str, OptionValue] = {}
@@ -161,6 +167,13 @@ class Target(ABC):
         made = copy.copy(self)
         made.chosen = {**self.chosen, **chosen}
         return made
+
+    def together(self, other: Target) -> Target | None:
+        """A target like this one, whose regions run on machines of the other one as well; None where it cannot."""
+        return None
+
+    def ready(self) -> None:  # noqa: B027
+        """Asked before there is any work. CompileError where this machine lacks what compiling needs."""
 
     @property
     def settings(self) -> dict[str, OptionValue]:
@@ -256,6 +269,13 @@ def find_target(name: str) -> Target:
             where=_where(name),
             what=f"'{host}' has a host of its own, '{beside.host}'",
             help="name a CPU after the plus",
+        )
+    if beside.foreign and target.processor not in (None, beside.name):
+        raise CompileError(
+            where=_where(name),
+            what=f"no code of '{beside.name}' runs on the processor of '{target.name}', which is '{target.processor}'",
+            help=f"leave out '+{host}': code for the board's processor is made then, and for this machine too; "
+            f"'{target.name}+{target.processor}' has the first alone",
         )
     target = copy.copy(target)
     target.host = host

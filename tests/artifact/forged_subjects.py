@@ -42,6 +42,11 @@ def _network(**options: Any) -> Subject:
     return intarsia.compile_model(_model(_NETWORK, w=w, v=v), **options), [samples[:1]]
 
 
+def _both_codes() -> Subject:
+    """Regions for CPUs that have code for this machine and for a board's."""
+    return _network(target="pynq-z2", quantized=True)
+
+
 def _two_overlay_regions() -> Subject:
     """What the overlay does not take stands between; two inputs, a residual, a batch of rows."""
     w, v, u = _weights(2, (16, 4, 3, 3), (16, 16, 3, 3), (16, 4, 1, 1))
@@ -79,6 +84,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "cpu_float": lambda: _network(target="cpu", quantized=False),
     "cpu_int8": lambda: _network(target="cpu", precision="int8", quantized=True),
     "overlay": lambda: _network(target="tiny", quantized=True),
+    "both_codes": _both_codes,
     "two_overlay_regions": _two_overlay_regions,
     "checked_indices": _checked_indices,
     "evaluated": _evaluated,

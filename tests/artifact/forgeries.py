@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ from forged_subjects import SUBJECTS, Subject, subject_of
 from forging import Forgery, forge
 
 from intarsia.artifact import Artifact
-from intarsia.errors import RunError
+from intarsia.artifact.parts import EVALUATOR
+from intarsia.errors import IntarsiaWarning, RunError
 from intarsia.runtime.limits import RunTimeout
 from intarsia.runtime.session import Session, load
 from intarsia.runtime.vectors import verify_vectors
@@ -87,7 +89,7 @@ def answer(path: Path, subject: Subject, wanted: list[bytes], forgery: Forgery) 
             device = "simulator" if "overlay" in kinds else None
             with load(opened, device=device, native=native) as session:
                 found = _outputs(session, inputs)
-                if found != (wanted if native else _outputs_before(artifact, inputs)):
+                if found != (wanted if native and not _replaced(session) else _outputs_before(artifact, inputs)):
                     outcome = "different" if forgery.meaning else "wrong"
                     text = "other outputs" if native else "other outputs without machine code"
                 _look_at(session)
@@ -100,6 +102,12 @@ def answer(path: Path, subject: Subject, wanted: list[bytes], forgery: Forgery) 
     except Exception as error:
         outcome, text = "foreign", f"{type(error).__name__}: {error}\n{traceback.format_exc()[-900:]}"
     return outcome, text
+
+
+def _replaced(session: Session) -> bool:
+    """Whether the evaluator runs what is machine code: the code says now that it is for another machine."""
+    regions = session.artifact.contents.regions
+    return any(session.devices[region.name] == EVALUATOR for region in regions if region.kind != EVALUATOR)
 
 
 def _outputs(session: Session, inputs: list[Any]) -> list[bytes]:
@@ -226,6 +234,7 @@ def _process(task: Task, index: int, until: int, seconds: float) -> Iterator[Ver
 
 
 def _child(task: Task, index: int, until: int, writing: int) -> None:
+    warnings.simplefilter("ignore", IntarsiaWarning)  # of code that says it is for another machine
     try:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)

@@ -45,6 +45,10 @@ def test_absent_without_root(with_pynq: None, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("XILINX_XRT", "/usr")
     assert "needs root" in (PynqDevice().absent() or "")
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("INTARSIA_BITSTREAM", str(tmp_path))
+    assert "there is none at" in (PynqDevice().absent() or "")
+    for name in ("kv260.bit", "kv260.hwh"):
+        (tmp_path / name).touch()
     assert PynqDevice().absent() is None
 
 
@@ -58,7 +62,10 @@ def test_absent_without_the_variable_that_sudo_drops(
         assert "XILINX_XRT is not set" in (PynqDevice().absent() or "")
 
 
-def test_absent_where_pynq_has_found_no_board(with_pynq: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_where_pynq_has_found_no_board(with_pynq: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("tiny.bit", "tiny.hwh"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("INTARSIA_BITSTREAM", str(tmp_path))
     card, board = SimpleNamespace(arch="x86_64"), SimpleNamespace(arch="armv7l")
     monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(Device=SimpleNamespace(devices=[card]), __spec__=object()))
     assert PynqDevice().absent() is not None
@@ -77,7 +84,7 @@ def test_a_board_goes_before_the_simulator() -> None:
         pytest.skip("needs intarsia installed with its entry points of today")
     assert found["pynq"].absent is not None and found["pynq"].priority == PynqDevice.priority
     assert PynqDevice.priority > SimulatorDevice.priority and PynqDevice.kinds == SimulatorDevice.kinds
-    assert choose_devices(["overlay"], None, "model")["overlay"].name != "pynq"
+    assert choose_devices(["overlay"], None, "model")["overlay"][0].name != "pynq"
 
 
 # ---- bitstreams

@@ -118,6 +118,10 @@ def test_targets() -> None:
     text = call("targets").stdout
     assert "pynq-z2" in text and "simulator" in text
     data = as_json("targets")
+    assert {row["name"]: row["processor"] for row in data["targets"] if row["processor"]} == {
+        "pynq-z2": "cpu-armv7",
+        "kv260": "cpu-aarch64",
+    }
     assert {"cpu", "pynq-z2", "kv260", "tiny"} <= {row["name"] for row in data["targets"]}
     options = {row["name"]: {option["name"]: option for option in row["options"]} for row in data["targets"]}
     assert options["tiny"] == {} and options["cpu"]["level"]["choices"] == ["native", "portable"]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intarsia.driver import advised
 from intarsia.dtypes import Array, dtype_name
 from intarsia.ir.evaluate import evaluate_node
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import TensorType
 from intarsia.ir.verify import verify
+from intarsia.partition.advice import advised
 from intarsia.passes.decompose import Decompose
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
 from intarsia.targets import Blob

@@ -20,7 +20,6 @@ from hypothesis import assume, given, settings
 from test_cpu_integer import scales, small_convolutions, weights
 from test_cpu_region import image, network
 
-import intarsia
 from generated_graphs import examples, graphs, random_inputs
 from intarsia.demo import load_demo
 from intarsia.driver import lower
@@ -28,7 +27,6 @@ from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
-from intarsia.targets import find_target
 from intarsia_backends.cpu.device import CpuDevice
 from intarsia_backends.cpu.emit.kernels import EMITTERS
 from intarsia_backends.cpu.lower.region import lower_region
@@ -261,25 +259,6 @@ def test_no_zig(monkeypatch: pytest.MonkeyPatch, golden: Callable[[str], None]) 
     with pytest.raises(CompileError) as error:
         TARGETS["cpu-aarch64"]().compile(network())
     golden(f"{error.value}\n")
-
-
-def test_a_board_with_its_own_processor() -> None:
-    """The overlay takes what it can, the code for the rest is the board's."""
-    emulator(TARGETS["cpu-armv7"]())
-    data = np.load(MODELS / "digits_test_450.npz")["x"][:32]
-    artifact = intarsia.compile_model(MODELS / "digits_cnn.onnx", target="pynq-z2+cpu-armv7", calibration=data)
-    machines = {region.kind: region.metadata.get("machine") for region in artifact.contents.regions}
-    assert machines["cpu"] == "armv7l" and artifact.contents.target == "pynq-z2"
-    assert artifact.contents.metadata["host_code"]["target"] == "cpu-armv7"
-
-
-def test_hosts_that_make_no_sense(golden: Callable[[str], None]) -> None:
-    texts = []
-    for name in ("cpu+cpu-armv7", "pynq-z2+kv260", "pynq-z2+", "pynq-z2+cpu+cpu"):
-        with pytest.raises(CompileError) as error:
-            find_target(name)
-        texts.append(str(error.value))
-    golden("\n".join([*texts, ""]))
 
 
 def test_every_level_is_one_that_machines_have() -> None:

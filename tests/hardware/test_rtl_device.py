@@ -49,7 +49,7 @@ def core() -> Iterator[Core]:
 
 def test_it_runs_only_where_it_is_asked_for() -> None:
     assert RtlDevice().absent() is None
-    assert choose_devices({"overlay"}, None, "a test")["overlay"].name != "rtl"
+    assert choose_devices({"overlay"}, None, "a test")["overlay"][0].name != "rtl"
 
 
 def test_bytes_are_those_of_the_simulator(loaded: LoadedRegion) -> None:

@@ -160,7 +160,8 @@ def test_places_and_refusals_agree(seed: int, steps: list[str]) -> None:
     told = intarsia.explain(model, target=BOARD)
     samples = chain.rng.standard_normal((6, 3, 8, 8)).astype(np.float32)
     try:
-        made = intarsia.compile_model(model, target=BOARD, calibration=samples)
+        # Places are what is compared: the board's own code would double the time.
+        made = intarsia.compile_model(model, target=BOARD, calibration=samples, host_only=True)
     except intarsia.CompileError as error:
         assert told.refusal is not None and str(told.refusal.error) == str(error)
         refused = [row for row in told.rows if row.name in told.refusal.nodes]

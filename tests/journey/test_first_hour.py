@@ -102,6 +102,8 @@ TYPED: dict[str, tuple[str, ...]] = {
     "target-missing": ("compile", "model.onnx"),
     "target-misspelled": (*COMPILE, "pynqz2"),
     "target-option-misspelled": (*COMPILE, "cpu{levle=portable}"),
+    "processor-of-another-board": (*COMPILE, "kv260+cpu-armv7"),
+    "board-without-a-board": (*COMPILE, "tiny", "--host-only"),
     "option-misspelled": (*COMPILE, "cpu", "--calibraton", "images.npz"),
     "precision-unknown": (*COMPILE, "cpu", "--precision", "int4"),
     "precision-of-another-target": (*COMPILE, "pynq-z2", "--precision", "float32"),

@@ -23,6 +23,7 @@ from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.text import text
 from intarsia.ir.types import TensorType
 from intarsia.ir.verify import verify
+from intarsia.partition.advice import advised
 from intarsia.passes import run_passes, simplify_passes
 from intarsia.passes.decompose import Advice, Decompose, Kept
 from intarsia.passes.decompose.expansions import OPS, expansion_of
@@ -396,7 +397,7 @@ def test_every_kind_of_node_goes_through_onnx_once(monkeypatch: pytest.MonkeyPat
     before = evaluate(graph, inputs)
     from intarsia_backends.cpu.target import CpuTarget
 
-    apart = driver.advised(Decompose(("cpu",)), [CpuTarget()])
+    apart = advised(Decompose(("cpu",)), [CpuTarget()])
     assert apart.run(graph) == 4 and len(made) == 1
     assert relative_drift(before[0], evaluate(graph, inputs)[0]) < 1e-5
 

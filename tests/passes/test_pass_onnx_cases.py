@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from intarsia import driver
 from intarsia.dtypes import ELEMENT_NUMBERS, NARROW
 from intarsia.errors import CompileError
 from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.verify import verify
+from intarsia.partition.advice import advised
 from intarsia.passes import fuse_passes, run_passes, simplify_passes
 from intarsia.passes.decompose import Decompose
 from intarsia.passes.decompose.expansions import OPS
@@ -117,7 +117,7 @@ def test_parts_mean_what_the_op_means() -> None:
     """Integers come out the same, floats within the order of sums, half precision within a unit in its last place."""
     done = 0
     targets = [find_target("cpu")]
-    apart = driver.advised(Decompose(("cpu",)), targets)
+    apart = advised(Decompose(("cpu",)), targets)
     for case in cases():
         ops = {node.op_type for node in case.model.graph.node}
         if len(case.model.graph.node) > 1 or not ops & (OPS | FUNCTIONS):

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generated_graphs import Maker, examples, random_inputs
-from intarsia import driver
 from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
 from intarsia.ir.verify import verify
+from intarsia.partition.advice import advised
 from intarsia.passes.decompose import FlattenRows
 from intarsia.targets import YES, Support, no
 from intarsia_backends.overlay.compiler.target import pynq_z2
@@ -138,7 +138,7 @@ def test_who_takes_products_as_they_are_keeps_them() -> None:
 
 def test_the_overlay_wants_rows() -> None:
     graph = fixed("product", "table", "product", "sum")
-    step = driver.advised(FlattenRows(("pynq-z2",)), [pynq_z2()])
+    step = advised(FlattenRows(("pynq-z2",)), [pynq_z2()])
     assert step.run(graph) == 4 and str(step) == "flatten-rows{targets=('pynq-z2',)}"
 
 

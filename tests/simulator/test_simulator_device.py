@@ -70,7 +70,7 @@ def picture(seed: int) -> np.ndarray:
 
 def test_it_is_always_there() -> None:
     assert SimulatorDevice().absent() is None
-    assert choose_devices({"overlay"}, "simulator", "a test")["overlay"].name == "simulator"
+    assert choose_devices({"overlay"}, "simulator", "a test")["overlay"][0].name == "simulator"
 
 
 def test_counters_are_json_and_add_up(files: RegionFiles) -> None:

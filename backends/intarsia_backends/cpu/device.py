@@ -20,6 +20,7 @@ from intarsia.artifact.schema import Entry
 from intarsia.dtypes import Array
 from intarsia.errors import RunError, either
 from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
+from intarsia_backends.cpu.codes import FURTHER, codes_of
 from intarsia_backends.cpu.library import Facts, LibraryError, library_machine, read_facts
 from intarsia_backends.cpu.machine import machine_features, machine_name
 
@@ -53,10 +54,16 @@ class CpuDevice(Device):
     def absent(self) -> str | None:
         return None if os.name == "posix" else "regions for the CPU are made for Linux"
 
+    def unfit(self, region: RegionFiles) -> RunError | None:
+        """That its code is for other processors. Raised is RunError where what it says of itself is wrong."""
+        return _choose(region)[1]
+
     def load(self, region: RegionFiles) -> LoadedRegion:
         """Map the weights and open the library. RunError where it was built for another kind of processor."""
-        _check(region)
-        return _CpuRegion(region, self.processors)
+        code, misfit = _choose(region)
+        if misfit is not None:
+            raise RunError(where=misfit.where, what=misfit.what, help=f"{misfit.help}, or {_without_code()}")
+        return _CpuRegion(code, self.processors)
 
 
 def _thread_count() -> int:
@@ -79,9 +86,39 @@ CODE, WEIGHTS = "region.so", "weights.bin"
 _SIZE_LIMIT = 1 << 40
 
 
-def _check(region: RegionFiles) -> None:
-    """Whether manifest, library and this machine agree. Nothing is mapped yet."""
+def _choose(region: RegionFiles) -> tuple[RegionFiles, RunError | None]:
+    """The first of a region's codes that this machine can run, or the first of all and why it can run none.
+
+    Manifest and library must agree in all of them. Nothing is mapped yet.
+    """
     where = f"region '{region.name}'"
+    codes = codes_of(region, f"{where}, metadata in manifest.json")
+    here, present, misfit, families = f"{platform.system()} {machine_name()}", machine_features(), None, []
+    for index, code in enumerate(codes):
+        _check(code, where if index == 0 else f"{where}, {FURTHER}[{index - 1}]")
+    for code in codes:
+        family = f"{code.metadata['system'][:40]} {code.metadata['machine']}"
+        missing = [feature for feature in code.metadata["features"] if feature not in present]
+        if family == here and not missing:
+            return code, None
+        families.append(family)
+        if family == here:
+            misfit = RunError(
+                where=where,
+                what=f"the code uses {', '.join(missing)[:200]} ('features' in manifest.json), "
+                "which this processor does not have",
+                help="compile for 'cpu{level=portable}', which uses only what every such processor has",
+            )
+    return codes[0], misfit or RunError(
+        where=where,
+        what=f"the code is for {' and for '.join(families)} ('system', 'machine' in manifest.json), "
+        f"and this machine is {here}",
+        help="compile the model on a machine like this one, or with a target made for it",
+    )
+
+
+def _check(region: RegionFiles, where: str) -> None:
+    """Whether manifest and library agree about one code."""
     for name in (CODE, WEIGHTS):
         if name not in region.files:
             raise RunError(where=where, what=f"it lacks '{name}'", help=_AGAIN)
@@ -93,21 +130,7 @@ def _check(region: RegionFiles) -> None:
             what=f"its code has interface version {interface} ('interface' in manifest.json), and this is {INTERFACE}",
             help=f"{_AGAIN}, or {_without_code()}",
         )
-    built, here = f"{entry.text('system')} {entry.text('machine')}", f"{platform.system()} {machine_name()}"
-    if built != here:
-        raise RunError(
-            where=where,
-            what=f"its code is for {built} ('system', 'machine' in manifest.json), and this machine is {here}",
-            help=f"compile the model on a machine like this one, or with a target made for it, or {_without_code()}",
-        )
-    missing = [feature for feature in entry.texts("features") if feature not in machine_features()]
-    if missing:
-        raise RunError(
-            where=where,
-            what=f"its code uses {', '.join(missing)[:200]} ('features' in manifest.json), "
-            "which this processor does not have",
-            help="compile for 'cpu{level=portable}', which uses only what every such processor has",
-        )
+    entry.text("system"), entry.text("machine"), entry.texts("features")
     stated = _stated(region, where)
     said = Facts(
         interface,

@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from intarsia.errors import CompileError
+from intarsia.cache import cache_folder
+from intarsia.errors import CompileError, either
 from intarsia_backends.cpu.device import FIRST_BOUND
 from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.machine import Machine
@@ -132,9 +135,25 @@ def cross_compiler(machine: Machine) -> list[str]:
         raise CompileError(
             where=f"C compiler for {machine.name}",
             what="the Python package ziglang, which compiles and links for other machines, is not installed",
-            help="pip install 'intarsia[cross]', or `pip install ziglang==0.15.2`",
+            help="`pip install ziglang==0.15.2`; or, of a board's two codes, make the one for this machine alone: "
+            + either("--host-only", "host_only=True"),
         )
     return [sys.executable, "-m", "ziglang", "cc", *_CROSS[machine.name]]
+
+
+TRIAL_SECONDS = 300.0
+"""A compiler that needs longer to begin with will not end: it took one of two busy processors 20 s."""
+
+
+@cache
+def check_linker(command: tuple[str, ...]) -> None:
+    """Link a region that does nothing. CompileError where that fails, such as without room for a compiler's cache.
+
+    What a cross compiler needs of the C library is made then, and kept by it.
+    """
+    with _workplace() as place:
+        (place / "region.c").write_text("void intarsia_region_run(void) {}\n")
+        _linked(place, command, "region.c", "runtime.c", seconds=TRIAL_SECONDS)
 
 
 def write_kernels(kernels: Mapping[str, Kernel], machine: Machine, where: str, path: Path) -> None:
@@ -165,14 +184,21 @@ def link_region(source: str, write_object: Callable[[Path], None], command: Sequ
 
     Raises CompileError with the compiler's own words where it fails.
     """
+    with _workplace() as place:
+        (place / "region.c").write_text(source)
+        (place / "kernels.o").write_bytes(_in_memory(write_object, place / "kernels.o"))
+        return _linked(place, command, "region.c", "runtime.c", "kernels.o")
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """A folder with what every region is linked with. CompileError where it cannot be written."""
     try:
         with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
             place = Path(folder)
-            (place / "region.c").write_text(source)
             (place / "runtime.c").write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
             (place / "exports.map").write_text(_EXPORTS)
-            (place / "kernels.o").write_bytes(_in_memory(write_object, place / "kernels.o"))
-            return _linked(place, command)
+            yield place
     except OSError as error:
         raise CompileError(
             where="temporary folder",
@@ -197,17 +223,37 @@ def _in_memory(write: Callable[[Path], None], place: Path) -> bytes:
         os.close(memory)
 
 
-def _linked(place: Path, command: Sequence[str]) -> bytes:
+def _linked(place: Path, command: Sequence[str], *parts: str, seconds: float | None = None) -> bytes:
     # Names without folders: a path would reach the bytes of the library.
-    arguments = ["region.c", "runtime.c", "kernels.o", "-o", "region.so", "-lpthread", "-lm"]
-    result = subprocess.run(
-        [*command, *_FLAGS, *_LINK_FLAGS, *arguments], cwd=place, capture_output=True, text=True, check=False
-    )
-    if result.returncode != 0:
-        raise CompileError(
-            where="C compiler",
-            what=f"{shlex.join(command)} ended with status {result.returncode}: {result.stderr.strip()[-2000:]}",
-            help="set CC to a working C compiler, such as gcc 9 or newer, clang 10 or newer, or zig cc; TMPDIR to a "
-            "folder with free space",
+    arguments = [*parts, "-o", "region.so", "-lpthread", "-lm"]
+    try:
+        result = subprocess.run(
+            [*command, *_FLAGS, *_LINK_FLAGS, *arguments],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            env=_environment(),
         )
+    except subprocess.TimeoutExpired:
+        raise _failed(command, f"did not end within {seconds:g} s") from None
+    if result.returncode != 0:
+        raise _failed(command, f"ended with status {result.returncode}: {result.stderr.strip()[-2000:]}")
     return (place / "region.so").read_bytes()
+
+
+def _failed(command: Sequence[str], what: str) -> CompileError:
+    help = "set CC to a working C compiler, such as gcc 9 or newer, clang 10 or newer, or zig cc"
+    if "ziglang" in command:
+        help = "set ZIG_GLOBAL_CACHE_DIR to a folder that can be written, where zig keeps what it makes of C libraries"
+    help += "; TMPDIR to a folder with free space"
+    return CompileError(where="C compiler", what=f"{shlex.join(command)} {what}", help=help)
+
+
+def _environment() -> dict[str, str]:
+    """Zig finds no place for its cache where there is no home: services and containers have none."""
+    found = dict(os.environ)
+    if not any(found.get(name) for name in ("ZIG_GLOBAL_CACHE_DIR", "XDG_CACHE_HOME", "HOME")):
+        found["ZIG_GLOBAL_CACHE_DIR"] = str(cache_folder("zig"))
+    return found

@@ -11,9 +11,18 @@ from typing import Any
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
+from intarsia_backends.cpu.codes import joined
 from intarsia_backends.cpu.device import INTERFACE, KIND
 from intarsia_backends.cpu.library import Facts
-from intarsia_backends.cpu.link import ENTRY, c_compiler, cross_compiler, entry_source, link_region, write_kernels
+from intarsia_backends.cpu.link import (
+    ENTRY,
+    c_compiler,
+    check_linker,
+    cross_compiler,
+    entry_source,
+    link_region,
+    write_kernels,
+)
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
 from intarsia_backends.cpu.tuning_tasks import CACHE, HEURISTIC, SEARCH, Configs
@@ -41,6 +50,7 @@ class CpuTarget(Target):
     profile  whether regions note how long each of their calls takes; see `link.PROFILE`
 
     configs  answers how the work of kernels is cut up: the heuristic alone, before `tuned` found others
+    linker   the target whose compiler links the code, where that is not this machine's
     """
 
     name = "cpu"
@@ -54,6 +64,7 @@ class CpuTarget(Target):
         self.machine = machine or this_machine()
         self.profile = profile
         self.configs = Configs()
+        self.linker: CpuTarget | None = None
 
     def with_options(self, chosen: Mapping[str, OptionValue]) -> CpuTarget:
         made = copy.copy(self)
@@ -62,18 +73,54 @@ class CpuTarget(Target):
         made.machine = replace(machine, strict=bool(made.settings["strict"]))
         return made
 
+    def together(self, other: Target) -> Target | None:
+        """With the other's code in each region too, made with the options that both have.
+
+        Where both are for one kind of machine, there is one code, linked to run on the older systems of boards.
+        """
+        if not isinstance(other, CpuTarget):
+            return None
+        known = {option.name for option in other.options}
+        other = other.with_options({name: value for name, value in self.chosen.items() if name in known})
+        made = copy.copy(self)
+        if other.machine == self.machine and self.system == other.system:
+            made.linker = other
+        else:
+            made.beside = other
+        return made
+
+    def ready(self) -> None:
+        """CompileError without a C compiler, and where one for another machine does not work.
+
+        TVM is not looked for: what an overlay takes whole needs no code, and can be compiled where there is no TVM.
+        """
+        self.compiler()
+        for other in (self.linker, self.beside):
+            if other is not None:
+                other.ready()
+
     def compiler(self) -> list[str]:
         """The command that compiles C for the machine. CompileError where there is none."""
-        return c_compiler()
+        return c_compiler() if self.linker is None else self.linker.compiler()
 
     def supports(self, node: Node) -> Support:
         return supported(node)
 
     def compile(self, region: Graph) -> Blob:
-        """One shared library and one file of weights.
+        """One shared library and one file of weights; two, as far as they differ, where there is a target beside.
 
         Raises CompileError where there is no C compiler, or no TVM for this machine.
         """
+        blob = self._code(region)
+        if self.beside is None:
+            return blob
+        other = self.beside.compile(region)
+        files, metadata = joined(
+            (blob.files, blob.metadata), (other.files, other.metadata), str(other.metadata["machine"])
+        )
+        return replace(blob, files=files, metadata=metadata)
+
+    def _code(self, region: Graph) -> Blob:
         program = lower_region(region, self.machine, self.configs)
         plan(program)
         symbols: dict[Kernel, str] = {}
@@ -127,12 +174,17 @@ class CrossTarget(CpuTarget):
     """Code for a processor of another kind, whatever the building machine is."""
 
     system = "Linux"
+    foreign = True
     options = (_STRICT,)
 
     def __init__(self, name: str, description: str, machine: Machine) -> None:
         super().__init__(machine)
         self.name = name
         self.description = description
+
+    def ready(self) -> None:
+        super().ready()
+        check_linker(tuple(self.compiler()))
 
     def compiler(self) -> list[str]:
         return cross_compiler(self.machine)

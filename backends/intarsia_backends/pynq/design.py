@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from intarsia.errors import RunError, either
-from intarsia_backends.overlay.machine.config import OverlayConfig
+from intarsia_backends.overlay.machine.config import CONFIGS, KV260, PYNQ_Z2, OverlayConfig
 
 INTERRUPT = "interrupt"
 """The core's interrupt pin; pynq makes an attribute of this name where the design routes it to the processor."""
@@ -50,3 +50,20 @@ def find_bitstream(
         help=f"set {BITSTREAM_VARIABLE} to the .bit file or its folder (hw/README.md says how it is built), "
         + either("or run on the simulator with --device simulator", "or run on the simulator: device='simulator'"),
     )
+
+
+def no_bitstream(machine: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """None where a bitstream of any configuration is found, else what is wrong with that of the board.
+
+    machine  the processor's name, which tells boards apart
+    """
+    own = PYNQ_Z2 if machine == "armv7l" else KV260
+    trouble = None
+    for config in (own, *CONFIGS.values()):
+        try:
+            find_bitstream(config, environment)
+            return None
+        except RunError as error:
+            trouble = trouble or error
+    assert trouble is not None
+    return f"{trouble.where}: {trouble.what}"

@@ -23,6 +23,7 @@ from intarsia_backends.overlay.machine.disassembler import disassemble
 from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.overlay.machine.parameters import core_parameters
 from intarsia_backends.overlay.machine.region import KIND, OverlayRegion, read_region
+from intarsia_backends.pynq.design import BITSTREAM_VARIABLE, find_bitstream, no_bitstream
 
 if TYPE_CHECKING:
     from intarsia_backends.pynq.board import Board
@@ -47,16 +48,31 @@ class PynqDevice(Device):
     def absent(self) -> str | None:
         """Looks at files alone; only where the program has imported pynq itself are its devices asked for."""
         if find_spec("pynq") is None:
-            return "the package pynq is not installed"
-        if _device_of_pynq():
+            return "the package pynq is not installed" + (f" in this environment ({ROOT_SHELL})" if _is_zynq() else "")
+        if not _device_of_pynq():
+            if not FPGA_MANAGER.exists():
+                return f"this {platform.machine()} machine has no FPGA that Linux can load ({FPGA_MANAGER})"
+            if os.geteuid() != 0:
+                # sudo itself takes PATH back to the system's Python: -E does not help.
+                return f"loading the FPGA needs root: open a root shell with pynq's environment ({ROOT_SHELL})"
+            if not os.environ.get(XRT_VARIABLE):
+                return f"{XRT_VARIABLE} is not set, and pynq finds no board without it ({ROOT_SHELL})"
+        trouble = no_bitstream(platform.machine())
+        if trouble is None:
             return None
-        if not FPGA_MANAGER.exists():
-            return f"this {platform.machine()} machine has no FPGA that Linux can load ({FPGA_MANAGER})"
-        if os.geteuid() != 0:
-            # sudo itself takes PATH back to the system's Python: -E does not help.
-            return f"loading the FPGA needs root: open a root shell with pynq's environment ({ROOT_SHELL})"
-        if not os.environ.get(XRT_VARIABLE):
-            return f"{XRT_VARIABLE} is not set, and pynq finds no board without it ({ROOT_SHELL})"
+        return f"{trouble} (set {BITSTREAM_VARIABLE}; docs/board_guide.md says where one comes from)"
+
+    def expected(self) -> bool:
+        """On every Zynq, whether or not its FPGA can be used."""
+        return _is_zynq() or _device_of_pynq()
+
+    def unfit(self, region: RegionFiles) -> RunError | None:
+        """That there is no bitstream of its configuration. Raised is RunError where the region is damaged."""
+        config = read_region(region).config
+        try:
+            find_bitstream(config)
+        except RunError as error:
+            return error
         return None
 
     def load(self, region: RegionFiles) -> LoadedRegion:
@@ -79,6 +95,14 @@ class PynqDevice(Device):
         except BaseException:
             board.give_back()
             raise
+
+
+def _is_zynq() -> bool:
+    """Whether Linux knows the FPGA of a Zynq, by the name of what loads it: "Xilinx Zynq FPGA Manager", say."""
+    try:
+        return "zynq" in (FPGA_MANAGER / "name").read_text().lower()
+    except OSError:
+        return False
 
 
 def _device_of_pynq() -> bool:

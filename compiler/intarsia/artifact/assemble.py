@@ -44,6 +44,8 @@ class Compilation:
     facts       of the target
     host_code   what compiled the code for the CPU: the target's name, and its facts
     images      how pictures become inputs, where the compilation was told
+    board_code  the same for the code that a board's own processor has beside that; None where there is none
+    left_out    name of the target that would have made that, where it was left out
     """
 
     model: str
@@ -59,6 +61,8 @@ class Compilation:
     facts: Mapping[str, Any]
     host_code: Mapping[str, Any]
     images: ImageOptions | None = None
+    board_code: Mapping[str, Any] | None = None
+    left_out: str | None = None
 
 
 def assemble(made: Compilation) -> Artifact:
@@ -83,6 +87,8 @@ def assemble(made: Compilation) -> Artifact:
             "notes": [list(note) for note in made.notes],
             "host_code": dict(made.host_code),
             **({} if made.images is None else {"images": made.images.to_data()}),
+            **({} if made.board_code is None else {"board_code": dict(made.board_code)}),
+            **({} if made.left_out is None else {"left_out": made.left_out}),
         },
     }
     return Artifact(manifest, files)

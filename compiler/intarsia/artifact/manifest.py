@@ -328,9 +328,14 @@ def _files(data: Any, where: str) -> dict[str, FileEntry]:
 def _check_metadata(manifest: Manifest, where: str) -> None:
     """What commands and reports read of the metadata; anything may stand beside it."""
     entry = Entry(manifest.metadata, where)
-    for key in ("facts", "host_code"):
+    if "left_out" in entry.rest:
+        entry.text("left_out")
+    for key in ("facts", "host_code", "board_code"):
         if key in entry.rest:
             facts = entry.entry(key)
+            for name in ("target", "machine", "level"):
+                if name in facts.rest and key != "facts":
+                    facts.text(name)
             for name, low in (("clock_mhz_assumption", 1e-6), ("macs_per_cycle", 0.0)):
                 if facts.rest.get(name) is not None:
                     facts.number(name, 1.0, low, 1e12)

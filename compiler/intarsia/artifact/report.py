@@ -48,6 +48,10 @@ class Report:
     blockings
             how many kernels of a CPU are cut up as its "rule" says, how many as a "search" found in this compilation,
             and how many as one before it did ("cache")
+    codes   what made the code for CPUs, and for which: "cpu (x86_64, avx2)"; () where no region has any
+    left_out
+            name of the target that makes code for the board's own processor, where that is left out
+    notes   what runs otherwise here than one might think; of a report that a session made
     """
 
     model: str
@@ -59,6 +63,9 @@ class Report:
     source: str
     rows: tuple[ReportRow, ...]
     blockings: Mapping[str, int] = field(default_factory=dict)
+    codes: tuple[str, ...] = ()
+    left_out: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -152,6 +159,21 @@ def make_report(
         source,
         tuple(rows),
         _blockings(manifest),
+        _codes(manifest),
+        manifest.metadata.get("left_out"),
+    )
+
+
+def _codes(manifest: Manifest) -> tuple[str, ...]:
+    places = {placement["place"] for placement in manifest.placements}
+    made = [manifest.metadata[key] for key in ("host_code", "board_code") if key in manifest.metadata]
+    if not made or made[0].get("target") not in places:
+        return ()
+    return tuple(
+        f"{code.get('target')} ({code['machine']}, {code.get('level')})"
+        if "machine" in code
+        else str(code.get("target"))
+        for code in made
     )
 
 

@@ -109,6 +109,11 @@ def model_options(command: Any) -> Any:
                 help="See `intarsia targets`; options in braces: 'cpu{strict=true}'.",
             ),
             click.option(
+                "--host-only",
+                is_flag=True,
+                help="Of a board, make CPU code for this machine alone, not for the board's processor too.",
+            ),
+            click.option(
                 "--precision",
                 type=click.Choice(["float32", "int8"]),
                 help="By default what the target needs.",
@@ -213,6 +218,7 @@ def command(
     model: str,
     target: str,
     precision: str | None,
+    host_only: bool,
     batch: int,
     dimensions: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
@@ -244,6 +250,7 @@ def command(
     options: dict[str, Any] = {
         "target": target,
         "precision": precision,
+        "host_only": host_only,
         "batch": batch,
         "dimensions": dimensions,
         "shapes": shapes,

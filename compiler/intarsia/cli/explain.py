@@ -10,7 +10,7 @@ import click
 from intarsia.cli.choices import NamedPath
 from intarsia.cli.compile import model_options
 from intarsia.cli.logs import is_quiet, quiet_option, verbose_option
-from intarsia.cli.output import force_option, json_option, show, write, write_json, write_table
+from intarsia.cli.output import force_option, json_option, left_out_told, show, write, write_json, write_table
 from intarsia.cli.summary import shares_text
 from intarsia.cli.tables import Column
 from intarsia.errors import CompileError, printable
@@ -42,6 +42,7 @@ def command(
     model: str,
     target: str,
     precision: str | None,
+    host_only: bool,
     batch: int,
     dimensions: Mapping[str, int],
     shapes: Mapping[str, tuple[int, ...]],
@@ -68,6 +69,7 @@ def command(
     options: dict[str, Any] = {
         "target": target,
         "precision": precision,
+        "host_only": host_only,
         "batch": batch,
         "dimensions": dimensions,
         "shapes": shapes,
@@ -96,6 +98,8 @@ def write_explanation(explanation: Explanation, everything: bool) -> None:
         write(f"{explanation.crossed}, estimated")
     if total["cycles_estimated"]:
         write(f"about {show(total['cycles_estimated'])} cycles, estimated op by op")
+    if explanation.codes:
+        write(f"code for CPUs by: {', '.join(explanation.codes)}" + left_out_told(explanation.left_out))
     if rows:
         write()
         columns = [Column("op"), Column("name", names=True), Column("place"), Column("makes", spare=True)]

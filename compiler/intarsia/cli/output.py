@@ -84,6 +84,13 @@ def percent(share: float | None) -> str | None:
     return f"{min(share, 0.999) if share < 1 else share:.1%}"
 
 
+def left_out_told(processor: str | None) -> str:
+    """What follows a list of codes: which one is missing, and what that means. "" for None."""
+    if processor is None:
+        return ""
+    return f"; none for the board itself ({processor}), as --host-only asked: there, NumPy computes it, slowly"
+
+
 def write_json(data: Any) -> None:
     """One JSON document on stdout. Numbers that JSON does not have become null."""
     click.echo(json.dumps(_plain(data), indent=2, allow_nan=False))

@@ -10,7 +10,7 @@ import click
 
 from intarsia.cli.choices import NamedPath, device_option
 from intarsia.cli.logs import quiet_option
-from intarsia.cli.output import json_option, note, percent, write, write_json, write_table
+from intarsia.cli.output import json_option, left_out_told, note, percent, write, write_json, write_table
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
@@ -128,6 +128,8 @@ def write_report(made: Report) -> None:
     write_table(_COMPARED if compared else _COLUMNS, rows)
     places = ", ".join(f"{count} on {place}" for place, count in total["layers_by_place"].items())
     write(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
+    if made.codes:
+        write(f"code for CPUs: {', '.join(made.codes)}" + left_out_told(made.left_out))
     if any(made.blockings.get(source) for source in ("search", "cache")):
         told = ((made.blockings.get(source, 0), words) for source, words in _BLOCKINGS.items())
         write("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from intarsia.cli.logs import is_quiet
-from intarsia.cli.output import percent, show, write, write_json, write_table
+from intarsia.cli.output import left_out_told, percent, show, write, write_json, write_table
 from intarsia.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def write_summary(
         [Column("region"), Column("kind"), Column("ops", True), Column("bytes", True)],
         [[region["name"], region["kind"], region["ops"], region["bytes"]] for region in regions],
     )
+    report = artifact.report()
+    if report.codes:
+        write(f"code for CPUs: {', '.join(report.codes)}" + left_out_told(report.left_out))
     for note in () if is_quiet() else notes:
         kind = "warning" if note[0] == SUSPICION else "note"
         write(f"{kind}: {': '.join(map(str, note))}")

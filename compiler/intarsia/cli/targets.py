@@ -23,7 +23,15 @@ def command(as_json: bool) -> None:
         return
     write_table(
         [Column("target"), Column("precisions"), Column("host"), Column("description", prose=True)],
-        [[row["name"], ", ".join(row["precisions"]), row["host"], row["description"]] for row in found],
+        [
+            [
+                row["name"],
+                ", ".join(row["precisions"]),
+                ", ".join(name for name in (row["host"], row["processor"]) if name) or None,
+                row["description"],
+            ]
+            for row in found
+        ],
     )
     write()
     write_table(
@@ -43,13 +51,21 @@ def _targets() -> list[dict[str, Any]]:
 
     rows = []
     for name in available_targets():
-        row: dict[str, Any] = {"name": name, "precisions": [], "host": None, "options": [], "facts": {}}
+        row: dict[str, Any] = {
+            "name": name,
+            "precisions": [],
+            "host": None,
+            "processor": None,
+            "options": [],
+            "facts": {},
+        }
         try:
             target = find_target(name)
         except Exception as error:  # another package's code: the other targets are still worth listing
             rows.append({**row, "description": f"cannot be loaded: {type(error).__name__}: {error}"})
             continue
         row.update(description=target.description, precisions=list(target.precisions), host=target.host)
+        row["processor"] = target.processor
         row["options"] = [
             {
                 "name": option.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from intarsia.artifact.parts import EVALUATOR
+from intarsia.errors import CompileError, either
 from intarsia.ir.graph import Graph, Node
 from intarsia.partition.placement import Placement, place_nodes
 from intarsia.partition.regions import Region, extract, group_nodes
@@ -22,11 +23,27 @@ class Partition:
     placements: tuple[Placement, ...]
 
 
-def targets_of(target: Target) -> tuple[Target, ...]:
-    """A target and the hosts beside it, in the order in which they are asked."""
+def targets_of(target: Target, *, host_only: bool = False) -> tuple[Target, ...]:
+    """A target and the hosts beside it, in the order in which they are asked.
+
+    host_only  of a board, leave out the code for its own processor, and make that for the building machine alone
+
+    CompileError where that is asked of a target which makes no code for two machines.
+    """
     found = [target]
     while found[-1].host is not None:
         found.append(find_target(found[-1].host))
+    host, own = found[-1], target.processor
+    if host_only and (own is None or host.foreign):
+        raise CompileError(
+            where=either("--host-only", "host_only"),
+            what=f"'{target.name}' has no processor of its own that code would be left out for"
+            if own is None
+            else f"'{host.name}' is named, which makes code for the board alone",
+            help="leave it out" if own is None else f"leave one of the two out: '{target.name}' alone has both codes",
+        )
+    if own is not None and not host.foreign and not host_only:
+        found[-1] = host.together(find_target(own)) or host
     return tuple(found)
 
 

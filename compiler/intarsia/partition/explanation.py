@@ -115,6 +115,8 @@ class Explanation:
     refusal  why no artifact can be made, in the words with which `compile_model` says it; None where one can
     crossed  what goes from place to place in a run
     links    values between ops, from the model's inputs and to its outputs, in order of making; constants are left out
+    codes    names of the targets that make code for what the host takes: this machine's, and a board's processor's
+    left_out name of the one that makes code for the board's processor, where that is left out
     """
 
     model: str
@@ -127,6 +129,8 @@ class Explanation:
     links: tuple[Link, ...] = ()
     refusal: Refusal | None = None
     crossed: Crossings = NONE
+    codes: tuple[str, ...] = ()
+    left_out: str | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -179,11 +183,14 @@ def explain_partition(
     assumed: bool,
     kept: Mapping[str, Kept] | None = None,
     outputs: Sequence[str] = (),
+    host_only: bool = False,
 ) -> Explanation:
     """Put a partition into words.
 
     kept     by name of a node, why it is not made of parts that the targets take
     outputs  names of the model's outputs, where they are not those of the values
+    host_only
+             whether code for a board's own processor is left out
     """
     by_name = {target.name: target for target in targets}
     regions = tuple(
@@ -198,6 +205,9 @@ def explain_partition(
             refused = refusal if refusal is not None and name in refusal.nodes else None
             rows.append(_row(placement, by_name, targets[0].name, (kept or {}).get(name), refused, owner[name]))
     links = tuple(_links(parts.graph, outputs))
+    code = targets[-1]
+    makers = (code, *([] if code.beside is None else [code.beside]))
+    coded = any(region.place == code.name for region in parts.regions)
     return Explanation(
         model,
         targets[0].name,
@@ -209,6 +219,8 @@ def explain_partition(
         links,
         refusal,
         crossings(parts),
+        codes=tuple(target.name for target in makers) if coded else (),
+        left_out=targets[0].processor if coded and host_only else None,
     )
 
 

@@ -145,6 +145,18 @@ class Device(ABC):
     def absent(self) -> str | None:
         """None where the device can be used here, else the reason why not. Quick and without side effects."""
 
+    def expected(self) -> bool:
+        """Whether its hardware is on this machine. Where it is `absent` nevertheless, there is something to mend."""
+        return False
+
+    def unfit(self, region: RegionFiles) -> RunError | None:
+        """Why it cannot run a region of its kind on this machine, though it is here; None where it can.
+
+        Asked where the choice is left to the session, which then takes another device, or the evaluator, and says so.
+        `load` raises the same.
+        """
+        return None
+
     @abstractmethod
     def load(self, region: RegionFiles) -> LoadedRegion:
         """Make a region ready. Raises RunError where the files do not fit this machine."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from intarsia.arguments import near
 from intarsia.errors import RunError, either
-from intarsia.runtime.device import GROUP, Device
+from intarsia.runtime.device import GROUP, Device, RegionFiles
 
 
 @dataclass(frozen=True)
 class Found:
     """An installed device.
 
-    absent  None where it can be used here, else why not
-    device  None where not even its package can be imported
+    absent    None where it can be used here, else why not
+    device    None where not even its package can be imported
+    hindered  whether its hardware is on this machine, though it is absent
     """
 
     name: str
@@ -24,6 +25,7 @@ class Found:
     priority: int
     absent: str | None
     device: Device | None
+    hindered: bool = False
 
 
 def installed_devices() -> tuple[Found, ...]:
@@ -34,15 +36,21 @@ def installed_devices() -> tuple[Found, ...]:
             continue
         try:
             device = entry.load()()
-            found[entry.name] = Found(entry.name, tuple(device.kinds), device.priority, device.absent(), device)
+            absent = device.absent()
+            hindered = absent is not None and device.expected()
+            found[entry.name] = Found(entry.name, tuple(device.kinds), device.priority, absent, device, hindered)
         except Exception as error:  # another package's code: whatever it raises, the other devices still work
             reason = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
             found[entry.name] = Found(entry.name, (), 0, reason, None)
     return tuple(found.values())
 
 
-def choose_devices(kinds: Iterable[str], wanted: str | None, where: str, *, native: bool = True) -> dict[str, Found]:
-    """A device for each kind of region, save those where the evaluator replaces one that maps machine code.
+def choose_devices(
+    kinds: Iterable[str], wanted: str | None, where: str, *, native: bool = True
+) -> dict[str, tuple[Found, ...]]:
+    """Devices for each kind of region, best first; none where the evaluator replaces one that maps machine code.
+
+    Those that are hindered stand among them, though they can run nothing: it is to be said why.
 
     kinds   those that the artifact has
     wanted  name of the device that runs the kinds it can; None leaves the choice to the priorities
@@ -55,13 +63,14 @@ def choose_devices(kinds: Iterable[str], wanted: str | None, where: str, *, nati
     installed = installed_devices() if needed or wanted is not None else ()
     found = installed if native else tuple(item for item in installed if item.device is None or not item.device.native)
     forced = _forced(installed, found, wanted, needed, where)
-    chosen: dict[str, Found] = {}
+    chosen: dict[str, tuple[Found, ...]] = {}
     for kind in needed:
         present = [item for item in found if item.absent is None and kind in item.kinds]
         if forced is not None and kind in forced.kinds:
-            chosen[kind] = forced
+            chosen[kind] = (forced,)
         elif present:
-            chosen[kind] = max(present, key=lambda item: item.priority)
+            hindered = [item for item in found if item.hindered and kind in item.kinds]
+            chosen[kind] = tuple(sorted([*present, *hindered], key=lambda item: -item.priority))
         elif not any(kind in item.kinds for item in installed if item not in found):
             raise RunError(
                 where=where,
@@ -69,6 +78,59 @@ def choose_devices(kinds: Iterable[str], wanted: str | None, where: str, *, nati
                 help="install the package of a device that does, or compile the model for another target",
             )
     return chosen
+
+
+class Picks:
+    """Which device runs each region, and what to tell of those that cannot run theirs.
+
+    choices  by kind, devices from the best down, of `choose_devices`
+    wanted   the one that was asked for by name: it is taken, whatever it thinks of the region
+    """
+
+    def __init__(self, choices: Mapping[str, Sequence[Found]], wanted: str | None) -> None:
+        self._choices, self._wanted = choices, wanted
+        self._passed: dict[tuple[str, str, str], list[str]] = {}
+
+    def device_for(self, region: RegionFiles) -> Found | None:
+        """The best device that fits the region; None for the evaluator. RunError where the region is damaged."""
+        passed: list[RunError] = []
+        for item in self._choices.get(region.kind, ()):
+            assert item.device is not None
+            misfit = None if item.name == self._wanted else _hindrance(item) or item.device.unfit(region)
+            if misfit is None:
+                self._note(region, passed, f"device '{item.name}' runs")
+                return item
+            passed.append(misfit)
+        self._note(region, passed, "the evaluator runs")
+        return None
+
+    def _note(self, region: RegionFiles, passed: Sequence[RunError], instead: str) -> None:
+        for misfit in passed:
+            self._passed.setdefault((misfit.what, misfit.help, instead), []).append(region.name)
+
+    def notes(self) -> tuple[str, ...]:
+        """A text for every reason: the regions, what was found, what runs them instead, what to do."""
+        return tuple(
+            f"{_regions(names)}: {what}; {instead} {'them' if len(names) > 1 else 'it'}, slowly, with the same "
+            f"integers\n  help: {help}"
+            for (what, help, instead), names in self._passed.items()
+        )
+
+
+def _hindrance(item: Found) -> RunError | None:
+    if item.absent is None:
+        return None
+    return RunError(
+        where=f"device '{item.name}'",
+        what=f"device '{item.name}' cannot be used: {item.absent}",
+        help=f"mend that, and ask for {either(f'--device {item.name}', f'device={item.name!r}')}, so that nothing else "
+        "takes its place; ask for another device by name where that is meant",
+    )
+
+
+def _regions(names: Sequence[str]) -> str:
+    shown = _quoted(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"region {shown}" if len(names) == 1 else f"regions {shown}"
 
 
 def _forced(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intarsia.artifact.report import Report
 from intarsia.errors import RunError
 from intarsia.runtime.counters import layers_of
@@ -11,7 +13,7 @@ from intarsia.runtime.vectors import read_vectors
 
 def modelled_report(session: Session) -> Report:
     """Every layer with what the devices say of any run, without one: an overlay's engines by their cycle model."""
-    return session.artifact.report(layers_of(session.expected), source="model")
+    return replace(session.artifact.report(layers_of(session.expected), source="model"), notes=session.notes)
 
 
 def measured_report(session: Session) -> Report:
@@ -29,10 +31,10 @@ def measured_report(session: Session) -> Report:
         )
     layers = layers_of(session.execute(vectors[0][0]).counters)
     if not session.measures:
-        return session.artifact.report(layers)
+        return replace(session.artifact.report(layers), notes=session.notes)
     modelled = {name: {row["name"]: row for row in rows} for name, rows in layers_of(session.expected).items()}
     compared = {
         name: [{**row, "modelled_cycles": modelled.get(name, {}).get(row["name"], {}).get("cycles")} for row in rows]
         for name, rows in layers.items()
     }
-    return session.artifact.report(compared, source="both")
+    return replace(session.artifact.report(compared, source="both"), notes=session.notes)

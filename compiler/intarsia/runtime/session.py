@@ -17,13 +17,13 @@ from intarsia.artifact.manifest import Manifest, Region, Tensor
 from intarsia.artifact.parts import EVALUATOR, whole_graph
 from intarsia.artifact.signatures import TrustedKeys
 from intarsia.dtypes import Array
-from intarsia.errors import RunError
+from intarsia.errors import RunError, warn
 from intarsia.ir.graph import Graph
 from intarsia.runtime.arguments import TensorInfo, bind, check_array
 from intarsia.runtime.batches import batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
 from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles
-from intarsia.runtime.devices import choose_devices
+from intarsia.runtime.devices import Picks, choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion, part_of
 from intarsia.runtime.limits import CancellationToken, Limit, limit_of
 from intarsia.runtime.nonfinite import Nonfinite
@@ -64,12 +64,18 @@ def load(
 
     Raises RunError where the artifact is damaged or newer, or no device here runs one of its regions. Hashes guard
     against accidents, not against intent: regions for a CPU are machine code. SECURITY.md says what is checked.
+
+    Regions whose code is for other processors are run by the evaluator, and an IntarsiaWarning says so, as it does
+    where the simulator takes the place of a board that is here; `Session.notes` keeps what was said.
     """
     if not isinstance(artifact, Artifact):
         opened = Artifact.read(artifact, trusted_keys=trusted_keys)
     else:
         opened = artifact if trusted_keys is None else artifact.trusted(trusted_keys)
-    return Session(opened, device=device, threads=threads, pin=pin, native=native)
+    session = Session(opened, device=device, threads=threads, pin=pin, native=native)
+    for note in session.notes:
+        warn(note)
+    return session
 
 
 class Session:
@@ -79,6 +85,7 @@ class Session:
     inputs    name, dtype and shape of each input, in order
     outputs   the same of each output
     devices   by region name, the device that runs it
+    notes     what runs otherwise than one might think, and what to do about it; `load` warns of each
     measures  whether one of them counts cycles of hardware, which its model's are compared with
 
     An int8 model takes NaN for 0, and infinities for the ends of the range; `nonfinite` counts both. The first brings
@@ -105,10 +112,11 @@ class Session:
         self.measures = False
         self._steps: list[Step] | None = []
         kinds = {item.kind for item in contents.regions} - {EVALUATOR}
-        chosen = choose_devices(kinds, device, f"'{contents.model_name}'", native=native)
-        whole = whole_graph(artifact.files) if kinds - set(chosen) else None
+        picks = Picks(choose_devices(kinds, device, f"'{contents.model_name}'", native=native), device)
+        whole: Graph | None = None
         for region, drops in zip(contents.regions, last_uses(contents.regions, contents.outputs)):
-            files, found = _region_files(artifact, region), chosen.get(region.kind)
+            files = _region_files(artifact, region)
+            found = None if region.kind == EVALUATOR else picks.device_for(files)
             loaded: LoadedRegion
             if found is not None and found.device is not None:
                 self.devices[region.name] = found.name
@@ -117,9 +125,13 @@ class Session:
                 loaded = found.device.load(files)
             else:
                 self.devices[region.name] = EVALUATOR
-                replaced = None if region.kind == EVALUATOR or whole is None else _part(whole, files, contents)
+                replaced = None
+                if region.kind != EVALUATOR:
+                    whole = whole or whole_graph(artifact.files)
+                    replaced = _part(whole, files, contents)
                 loaded = EvaluatorRegion(files, replaced)
             self._steps.append(Step(region, loaded, self.devices[region.name], drops))
+        self.notes = picks.notes()
         self._names = tuple(info.name for info in self.inputs)
         self._output_names = tuple(info.name for info in self.outputs)
         self._exact = tuple(exact(info.dtype, info.shape) for info in self.inputs)

@@ -44,7 +44,7 @@ def images(artifacts: Path) -> Array:
 
 def test_the_board_is_chosen_before_the_simulator(machine: BenchDevice) -> None:
     assert PynqDevice().absent() is None
-    assert choose_devices(["overlay"], None, "a model")["overlay"].name == "pynq"
+    assert choose_devices(["overlay"], None, "a model")["overlay"][0].name == "pynq"
 
 
 def test_a_session_gives_the_bytes_of_the_simulator(digits: Path, images: Array) -> None:

@@ -25,10 +25,11 @@ class OverlayTarget(Target):
     host = "cpu"
     precisions = ("int8",)
 
-    def __init__(self, config: OverlayConfig, description: str) -> None:
+    def __init__(self, config: OverlayConfig, description: str, processor: str | None = None) -> None:
         self.config = config
         self.name = config.name
         self.description = description
+        self.processor = processor
 
     def supports(self, node: Node) -> Support:
         """By shapes and attributes alone; see `intarsia_backends.overlay.compiler.rules`."""
@@ -85,12 +86,14 @@ def _cycles(node: Node, config: OverlayConfig) -> int:
 
 def pynq_z2() -> OverlayTarget:
     """PYNQ-Z2: xc7z020, 512 MACs a cycle, 16-bit DDR3."""
-    return OverlayTarget(PYNQ_Z2, "PYNQ-Z2 (xc7z020): overlay of 512 int8 MACs a cycle beside two Cortex-A9")
+    description = "PYNQ-Z2 (xc7z020): overlay of 512 int8 MACs a cycle beside two Cortex-A9"
+    return OverlayTarget(PYNQ_Z2, description, "cpu-armv7")
 
 
 def kv260() -> OverlayTarget:
     """Kria KV260: xck26, 1024 MACs a cycle."""
-    return OverlayTarget(KV260, "Kria KV260 (xck26): overlay of 1024 int8 MACs a cycle beside four Cortex-A53")
+    description = "Kria KV260 (xck26): overlay of 1024 int8 MACs a cycle beside four Cortex-A53"
+    return OverlayTarget(KV260, description, "cpu-aarch64")
 
 
 def tiny() -> OverlayTarget:
