@@ -32,7 +32,7 @@ _MAIN = Path(__file__).with_name("region_main.c")
 def emulator(target: CpuTarget) -> list[str]:
     """The command that runs programs of a machine, nothing on that machine itself. Skips where one is missing."""
     if find_spec("ziglang") is None:
-        pytest.skip("needs zig, to link for other machines: pip install ziglang")
+        pytest.skip("needs zig, to link for other machines: pip install '.[boards]'")
     name = target.machine.name
     if name == machine_name():
         return []

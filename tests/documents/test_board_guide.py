@@ -167,7 +167,7 @@ def test_it_is_plain_that_nothing_ran_on_a_board() -> None:
 def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the artifact that the guide's own code makes."""
     if importlib.util.find_spec("ziglang") is None:
-        pytest.skip("needs zig: pip install ziglang")
+        pytest.skip("needs zig: pip install '.[boards]'")
     (code,) = blocks("python", "compile")
     folder = tmp_path_factory.mktemp("desk")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=folder)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
     [
         ("needs the shared models, which are not part of the repository", "shared models"),
         ("needs qemu-arm: apt install qemu-user", "code for ARM"),
-        ("needs zig: pip install '.[cross]'", "code for ARM"),
+        ("needs zig: pip install '.[boards]'", "code for ARM"),
         ("needs an environment with pynq: tests/board/make_environment makes one in .venv-pynq", "boards"),
         ("this processor has no avx512_vnni; an emulator: pip install bochscpu-python", "processor"),
         ("needs a Python 3.10: set INTARSIA_PYTHON310 to one", "package index"),

@@ -135,7 +135,7 @@ def cross_compiler(machine: Machine) -> list[str]:
         raise CompileError(
             where=f"C compiler for {machine.name}",
             what="the Python package ziglang, which compiles and links for other machines, is not installed",
-            help="`pip install ziglang==0.15.2`; or, of a board's two codes, make the one for this machine alone: "
+            help="`pip install 'intarsia[boards]'`, which brings it; or, of a board's two codes, make the one for this machine alone: "
             + either("--host-only", "host_only=True"),
         )
     return [sys.executable, "-m", "ziglang", "cc", *_CROSS[machine.name]]
