@@ -17,6 +17,7 @@ import intarsia_backends.cpu.target as target_module
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
+from intarsia_backends.cpu.link import run_compiler
 from intarsia_backends.cpu.machine import machine_name
 from intarsia_backends.cpu.target import CpuTarget, aarch64, armv7
 
@@ -47,7 +48,7 @@ def build(target: CpuTarget, arguments: Sequence[str], folder: Path, *, static: 
     name = target.machine.name
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", *_STATIC[name]] if static else target.compiler()
     flags = ["-O2", "-std=c11", "-w", "-o", "program", *(["-static"] if static else [])]
-    subprocess.run([*compiler, *flags, *arguments, "-lpthread", "-lm"], cwd=folder, check=True)
+    run_compiler(compiler, [*flags, *arguments, "-lpthread", "-lm"], folder)
 
 
 def runner(target: CpuTarget) -> tuple[list[str], bool]:

@@ -7,6 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -457,3 +458,12 @@ def test_explain_says_which_codes_there_would_be() -> None:
 
 def test_targets_of_the_emulator_are_those_of_boards() -> None:
     assert {find_target(name).processor for name in ("pynq-z2", "kv260")} == set(TARGETS)
+
+
+def test_one_zig_runs_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Several of them lock each other's cache, sometimes for ever."""
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "cache"))
+    command = ["sh", "-c", "echo begin >> said; sleep 0.1; echo end >> said", "ziglang"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: link.run_compiler(command, [], tmp_path), range(4)))
+    assert (tmp_path / "said").read_text() == "begin\nend\n" * 4

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -135,8 +135,8 @@ def cross_compiler(machine: Machine) -> list[str]:
         raise CompileError(
             where=f"C compiler for {machine.name}",
             what="the Python package ziglang, which compiles and links for other machines, is not installed",
-            help="`pip install 'intarsia[boards]'`, which brings it; or, of a board's two codes, make the one for this machine alone: "
-            + either("--host-only", "host_only=True"),
+            help="`pip install 'intarsia[boards]'`, which brings it; or, of a board's two codes, make the one for this "
+            "machine alone: " + either("--host-only", "host_only=True"),
         )
     return [sys.executable, "-m", "ziglang", "cc", *_CROSS[machine.name]]
 
@@ -225,22 +225,49 @@ def _in_memory(write: Callable[[Path], None], place: Path) -> bytes:
 
 def _linked(place: Path, command: Sequence[str], *parts: str, seconds: float | None = None) -> bytes:
     # Names without folders: a path would reach the bytes of the library.
-    arguments = [*parts, "-o", "region.so", "-lpthread", "-lm"]
+    arguments = [*_FLAGS, *_LINK_FLAGS, *parts, "-o", "region.so", "-lpthread", "-lm"]
+    run_compiler(command, arguments, place, seconds)
+    return (place / "region.so").read_bytes()
+
+
+def run_compiler(command: Sequence[str], arguments: Sequence[str], place: Path, seconds: float | None = None) -> None:
+    """Run a C compiler in a folder; a zig when no other of ours runs.
+
+    seconds  how long it may take
+
+    Raises CompileError with the compiler's own words where it fails.
+    """
+    # A zig has a cache of ours, so that no other program's waits for it; and a place for it where there is no home.
+    cache = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(cache_folder("zig"))
+    alone = _lock(Path(cache)) if "ziglang" in command else nullcontext()
     try:
-        result = subprocess.run(
-            [*command, *_FLAGS, *_LINK_FLAGS, *arguments],
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-            env=_environment(),
-        )
+        with alone:
+            result = subprocess.run(
+                [*command, *arguments],
+                cwd=place,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds,
+                env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache},
+            )
     except subprocess.TimeoutExpired:
         raise _failed(command, f"did not end within {seconds:g} s") from None
     if result.returncode != 0:
         raise _failed(command, f"ended with status {result.returncode}: {result.stderr.strip()[-2000:]}")
-    return (place / "region.so").read_bytes()
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process has this folder. Several zigs with one cache wait for each other, sometimes for ever:
+    each keeps what it has read locked until it has read what another one writes."""
+    import fcntl
+
+    with ExitStack() as held:
+        with suppress(OSError):  # zig says what is wrong with the folder
+            folder.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context((folder / "intarsia.lock").open("w")), fcntl.LOCK_EX)
+        yield
 
 
 def _failed(command: Sequence[str], what: str) -> CompileError:
@@ -249,11 +276,3 @@ def _failed(command: Sequence[str], what: str) -> CompileError:
         help = "set ZIG_GLOBAL_CACHE_DIR to a folder that can be written, where zig keeps what it makes of C libraries"
     help += "; TMPDIR to a folder with free space"
     return CompileError(where="C compiler", what=f"{shlex.join(command)} {what}", help=help)
-
-
-def _environment() -> dict[str, str]:
-    """Zig finds no place for its cache where there is no home: services and containers have none."""
-    found = dict(os.environ)
-    if not any(found.get(name) for name in ("ZIG_GLOBAL_CACHE_DIR", "XDG_CACHE_HOME", "HOME")):
-        found["ZIG_GLOBAL_CACHE_DIR"] = str(cache_folder("zig"))
-    return found
