@@ -13,6 +13,7 @@ from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
 from intarsia_backends.cpu.codes import joined
 from intarsia_backends.cpu.device import INTERFACE, KIND
+from intarsia_backends.cpu.images_source import images_source
 from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.link import (
     ENTRY,
@@ -25,6 +26,7 @@ from intarsia_backends.cpu.link import (
 )
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
+from intarsia_backends.cpu.several_images import several_images
 from intarsia_backends.cpu.tuning_tasks import CACHE, HEURISTIC, SEARCH, Configs
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.memory_plan import plan
@@ -41,6 +43,10 @@ _STRICT = TargetOption(
     False,
     "float32 convolutions without Winograd's algorithm, whose errors are up to 1e-5 of the largest output",
 )
+
+
+_NEAR_WEIGHTS_BYTES = 2 << 20
+"""Weights up to which each thread reads all of them, for images of its own; others are better read once, by all."""
 
 
 class CpuTarget(Target):
@@ -127,6 +133,10 @@ class CpuTarget(Target):
         for call in program.calls:
             if call.kernel is not None and not isinstance(call.kernel, Bounds):
                 symbols.setdefault(call.kernel, f"kernel_{len(symbols)}")
+        entry_symbols = dict(symbols)
+        several = several_images(program, self.machine)
+        for kernel in several.kernels.values():
+            symbols.setdefault(kernel, f"kernel_{len(symbols)}")
         kernels = {symbol: kernel for kernel, symbol in symbols.items()}
         write_object = partial(write_kernels, kernels, self.machine, f"region '{region.name}'")
         facts = Facts(
@@ -136,13 +146,19 @@ class CpuTarget(Target):
             len(program.bounds),
             tuple((value.dtype, value.shape) for value in region.inputs),
             tuple((value.dtype, value.shape) for value in region.outputs),
+            several.images,
+            several.arena,
         )
-        source = entry_source(program, symbols, facts, profile=self.profile)
+        source = entry_source(program, entry_symbols, facts, profile=self.profile)
+        shares = not several.kernels or len(program.weights) <= _NEAR_WEIGHTS_BYTES
+        source += images_source(region, program, several, symbols, shares)
         library = link_region(source, write_object, self.compiler())
         metadata = {
             "interface": INTERFACE,
             "entry": ENTRY,
             "arena_bytes": program.arena,
+            "images": several.images,
+            "images_arena_bytes": several.arena,
             "weights_bytes": len(program.weights),
             "kernels": len(symbols),
             "calls": len(program.calls),

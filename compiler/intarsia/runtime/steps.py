@@ -5,6 +5,7 @@ This is on the path of every run, so that whatever can be known before is worked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,6 +88,25 @@ class Step:
             if not is_exact(array, wanted):
                 self._check(item, array)
         return result
+
+    @property
+    def image_bytes(self) -> int | None:
+        """Bytes of all that it reads and makes for one image; None where it runs one at a time."""
+        values = [exact(item.dtype, item.shape) for item in (*self.region.inputs, *self.region.outputs)]
+        known = [item for item in values if item is not None]
+        if not self.loaded.images_at_once or len(known) < len(values):
+            return None
+        return sum(int(kind.itemsize) * math.prod(shape) for kind, shape in known)
+
+    def run_images(self, live: dict[str, Any], images: int, limit: Limit | None = None) -> Mapping[str, Any]:
+        """As `run`, on values [images, *shape]."""
+        if limit is not None:
+            limit.check(self.region.name)
+        result = self.loaded.run_images([_contiguous(live[name]) for name in self._inputs], images)
+        live.update((item.name, array) for (item, _), array in zip(self._outputs, result.outputs))
+        for name in self.drops:
+            del live[name]
+        return result.counters
 
     def is_all(self, inputs: Sequence[str], outputs: Sequence[str]) -> bool:
         """Whether it turns these values, in this order, into those: it is then the whole model."""

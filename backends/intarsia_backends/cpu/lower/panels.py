@@ -44,7 +44,8 @@ def tallest_tile(registers: int, vectors: int, *, adds: bool = False) -> int:
     return 1
 
 
-def _adds(machine: Machine, products: str) -> bool:
+def needs_additions(machine: Machine, products: str) -> bool:
+    """Whether products are added by an instruction of their own."""
     return products == "dot2" and not machine.adds_products
 
 
@@ -164,11 +165,11 @@ def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tu
     vectors = -(-columns // machine.lanes)
     found = []
     most = _VECTORS_MAX
-    if rows > 1 and _adds(machine, products) and machine.registers <= 16:
+    if rows > 1 and needs_additions(machine, products) and machine.registers <= 16:
         most = DOT2_VECTORS_MAX
     for largest in range(1, min(vectors, most) + 1):
         panels, wide, wide_panels = split_evenly(vectors, largest)
-        tiles, adds = _tiles(machine, wide, products), _adds(machine, products)
+        tiles, adds = _tiles(machine, wide, products), needs_additions(machine, products)
         if wide * min(rows, tiles[0]) + 2 > machine.registers:
             continue
         cycles = wide_panels * _cycles(rows, tiles[0], wide, adds)
@@ -199,7 +200,7 @@ def share_panels(work: int, others: int, panels: int) -> int:
 
 
 def _tiles(machine: Machine, wide: int, products: str) -> tuple[int, int]:
-    adds = _adds(machine, products)
+    adds = needs_additions(machine, products)
     return (
         tallest_tile(machine.registers, wide, adds=adds),
         tallest_tile(machine.registers, max(1, wide - 1), adds=adds),
