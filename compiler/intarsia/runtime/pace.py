@@ -48,7 +48,7 @@ class Pace:
         if seconds < _SECONDS / 2:
             self._next = max(self._next, 2 * images)
         elif seconds > 2 * _SECONDS:
-            self._next = max(1, images // 2)
+            self._next = max(1, int(images * _SECONDS / seconds))
 
 
 class OneGo:

@@ -79,8 +79,7 @@ class Step:
         except CompileError as error:  # a rule of shapes, asked about sizes that are made at run time
             raise RunError(where=error.where, what=error.what, help=error.help) from error
         except (MemoryError, RecursionError) as error:
-            where = f"region '{self.region.name}' on device '{self.device}'"
-            raise RunError(where=where, what=said(error), help="look at the sizes that are made at run time") from error
+            raise self._too_large(error) from error
         outputs = result.outputs
         if len(outputs) != len(self._outputs):
             raise self._wrong(f"{len(outputs)} outputs")
@@ -102,7 +101,10 @@ class Step:
         """As `run`, on values [images, *shape]."""
         if limit is not None:
             limit.check(self.region.name)
-        result = self.loaded.run_images([_contiguous(live[name]) for name in self._inputs], images)
+        try:
+            result = self.loaded.run_images([_contiguous(live[name]) for name in self._inputs], images)
+        except MemoryError as error:
+            raise self._too_large(error) from error
         live.update((item.name, array) for (item, _), array in zip(self._outputs, result.outputs))
         for name in self.drops:
             del live[name]
@@ -121,6 +123,10 @@ class Step:
         fits = len(shape) == array.ndim and all(size in (None, found) for size, found in zip(shape, array.shape))
         if dtype_name(array.dtype) != item.dtype or not fits:
             raise self._wrong(f"{array.dtype}{list(array.shape)} for '{item.name}'")
+
+    def _too_large(self, error: Exception) -> RunError:
+        where = f"region '{self.region.name}' on device '{self.device}'"
+        return RunError(where=where, what=said(error), help="look at the sizes that are made at run time")
 
     def _wrong(self, what: str) -> RunError:
         return RunError(
