@@ -12,7 +12,7 @@ from typing import Any
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
 from intarsia_backends.cpu.codes import joined
-from intarsia_backends.cpu.device import INTERFACE, KIND
+from intarsia_backends.cpu.device import INTERFACE, KIND, WEIGHTS
 from intarsia_backends.cpu.images_source import images_source
 from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.link import (
@@ -30,6 +30,7 @@ from intarsia_backends.cpu.several_images import several_images
 from intarsia_backends.cpu.tuning_tasks import CACHE, HEURISTIC, SEARCH, Configs
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.memory_plan import plan
+from intarsia_backends.lowering.origins import origins
 from intarsia_backends.lowering.program import Bounds
 
 _LEVEL = TargetOption(
@@ -171,7 +172,7 @@ class CpuTarget(Target):
             "threads": "as many as load() is asked for, else INTARSIA_THREADS, else one a processor",
         }
         files = {"region.so": library, "weights.bin": bytes(program.weights)}
-        return Blob(KIND, files, metadata, layer_rows(region))
+        return Blob(KIND, files, metadata, layer_rows(region), origins(region, program, WEIGHTS))
 
     def tuned(self, regions: Sequence[Graph], seconds: float, progress: Progress | None = None) -> Tuned | None:
         """A target that cuts up the work of the regions' kernels as timings on this machine say is fastest."""

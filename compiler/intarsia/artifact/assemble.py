@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from intarsia.artifact import Artifact
+from intarsia.artifact.elsewhere import Elsewhere, shared
 from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.dtypes import Array
 from intarsia.images import ImageOptions
@@ -22,6 +23,7 @@ class CompiledRegion:
     files     by name without folders
     metadata  JSON-able facts for the device and for reports
     layers    JSON-able rows for reports
+    constants by the name of a constant of the graph, where its files may hold it, with the file's name without folders
     """
 
     name: str
@@ -30,6 +32,7 @@ class CompiledRegion:
     files: Mapping[str, bytes]
     metadata: Mapping[str, Any]
     layers: Sequence[Mapping[str, Any]]
+    constants: Mapping[str, Elsewhere] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def assemble(made: Compilation) -> Artifact:
     files: dict[str, bytes] = {}
     for region in made.regions:
         files.update({f"regions/{region.name}/{name}": data for name, data in region.files.items()})
-    files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(made.graph).items()})
+    stored = _stored(made, files)
+    files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(made.graph, stored).items()})
     owner = {node.name: region.name for region in made.regions for node in region.graph.nodes}
     manifest = {
         "model_name": made.model,
@@ -92,6 +96,20 @@ def assemble(made: Compilation) -> Artifact:
         },
     }
     return Artifact(manifest, files)
+
+
+def _stored(made: Compilation, files: Mapping[str, bytes]) -> dict[str, Elsewhere]:
+    """The constants that regions hold, so that the whole graph need not; each is read back and compared."""
+    constants = {value.name: value.data for value in made.graph.values() if value.data is not None}
+    found: dict[str, Elsewhere] = {}
+    for region in made.regions:
+        places = {
+            name: replace(place, file=f"regions/{region.name}/{place.file}")
+            for name, place in region.constants.items()
+            if name not in found
+        }
+        found.update(shared(constants, places, files))
+    return found
 
 
 def _region(region: CompiledRegion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
+from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.tiles import DOT2_VECTORS_MAX, step_cycles
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tiling import PARALLEL_WORK, ProductTiling, split_evenly, sum_chains
@@ -221,8 +221,9 @@ def _step(tile: int, vectors: int, adds: bool) -> float:
     return max(cycles, step_cycles(tile, vectors, "dot2")) if adds else cycles
 
 
-def pack_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
-    """Weights [depth, columns] (or a stack of them) as a MatrixProduct reads them: panel after panel."""
+def arrange_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
+    """Weights [depth, columns] (or a stack of them) in the order in which a MatrixProduct reads them: panel after
+    panel."""
     *batch, depth, columns = weights.shape
     share = SHARES[products]
     steps = -(-depth // share)
@@ -235,8 +236,7 @@ def pack_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
         part = np.swapaxes(full[..., start : start + width], -1, -2)
         parts.append(part.reshape(*batch, steps * width * share))
         start += width
-    packed = np.concatenate(parts, axis=-1)
-    return np.ascontiguousarray(packed.astype(WEIGHTS[products]))
+    return np.concatenate(parts, axis=-1)
 
 
 def pad_columns(numbers: Array, tiling: ProductTiling) -> Array:
