@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from intarsia.artifact import memory
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
 from intarsia_backends.cpu.codes import joined
@@ -161,6 +162,7 @@ class CpuTarget(Target):
             "images": several.images,
             "images_arena_bytes": several.arena,
             "weights_bytes": len(program.weights),
+            memory.KEY: {"bytes": len(program.weights) + program.arena},
             "kernels": len(symbols),
             "calls": len(program.calls),
             "bounds": [bounds.text for bounds in program.bounds],

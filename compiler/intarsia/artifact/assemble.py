@@ -8,8 +8,10 @@ from typing import Any
 
 from intarsia.artifact import Artifact
 from intarsia.artifact.elsewhere import Elsewhere, shared
+from intarsia.artifact.memory import need
 from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.dtypes import Array
+from intarsia.errors import CompileError
 from intarsia.images import ImageOptions
 from intarsia.ir.graph import Graph
 
@@ -69,13 +71,25 @@ class Compilation:
 
 
 def assemble(made: Compilation) -> Artifact:
-    """Put an artifact together; equal compilations give equal bytes."""
+    """Put an artifact together; equal compilations give equal bytes.
+
+    Raises CompileError where the target is a board without the memory for it.
+    """
     files: dict[str, bytes] = {}
     for region in made.regions:
         files.update({f"regions/{region.name}/{name}": data for name, data in region.files.items()})
     stored = _stored(made, files)
     files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(made.graph, stored).items()})
     owner = {node.name: region.name for region in made.regions for node in region.graph.nodes}
+    size_bytes = sum(map(len, files.values())) + sum(
+        array.nbytes for inputs, outputs, _ in made.vectors for array in (*inputs, *outputs)
+    )
+    needed = need(size_bytes, [region.metadata for region in made.regions], made.facts)
+    refusal = needed.refusal()
+    if refusal is not None:
+        where = f"'{made.model}' for '{made.target}'"
+        raise CompileError(where=where, what=refusal, help="choose a smaller model, or a board with more memory")
+    notes = [*made.notes, *(("memory", text) for text in needed.warnings())]
     manifest = {
         "model_name": made.model,
         "target": made.target,
@@ -88,7 +102,7 @@ def assemble(made: Compilation) -> Artifact:
         "vectors": _vectors(made, files),
         "metadata": {
             "facts": dict(made.facts),
-            "notes": [list(note) for note in made.notes],
+            "notes": [list(note) for note in notes],
             "host_code": dict(made.host_code),
             **({} if made.images is None else {"images": made.images.to_data()}),
             **({} if made.board_code is None else {"board_code": dict(made.board_code)}),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.artifact import memory
 from intarsia.ir.graph import Graph, Value
 from intarsia.targets import Blob
 from intarsia_backends.overlay.compiler.cascade import CascadeEmitter
@@ -68,6 +69,7 @@ def compile_region(graph: Graph, config: OverlayConfig) -> Blob:
         "outputs": [layout.to_dict() for layout in outputs],
         "tags": [row["name"] for row in rows],
     }
+    metadata[memory.KEY] = {"contiguous_bytes": len(program) + sum(metadata["segments"].values())}
     return Blob("overlay", {PROGRAM: program, CONSTANTS: constants}, metadata, tuple(rows))
 
 
