@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import onnx.parser
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import intarsia
 from artifact_examples import small_graph
+from generated_graphs import examples, graphs, networks
 from intarsia.artifact import Artifact
 from intarsia.artifact.elsewhere import Elsewhere, fit_places, from_data, row_by_row, shared
 from intarsia.artifact.parts import EVALUATOR, graph_files, read_graph, stored_constants, whole_graph
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
+from intarsia.partition import partition
+from intarsia.targets import find_target
 from intarsia_backends.cpu.lower.packing import arrange, interleaved_outputs
 from intarsia_backends.cpu.lower.panels import arrange_panels
 from intarsia_backends.cpu.tiling import ProductTiling, split_evenly
@@ -165,6 +168,27 @@ def test_what_says_something_else_is_refused(name: str, golden: Callable[[str], 
     with pytest.raises(RunError) as caught:
         from_data(json.loads(json.dumps(CHANGES[name](GOOD))), (4, 6), "constant 'w'")
     golden(f"{caught.value}\n")
+
+
+# ---- what targets say
+
+LEAST_BYTES = 1024
+
+
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.one_of(graphs(), networks()), st.sampled_from(["tiny", "pynq-z2"]))
+def test_what_the_overlays_compiler_says_is_true(graph: Graph, name: str) -> None:
+    """All large weights of what it compiles are found, where it says."""
+    target = find_target(name)
+    for region in partition(graph, (target, find_target("cpu"))).regions:
+        if region.place != name:
+            continue
+        blob = target.compile(region.graph)
+        constants = {value.name: value.data for value in region.graph.values() if value.data is not None}
+        assert shared(constants, blob.constants, blob.files) == blob.constants
+        products = [node.input(1) for node in region.graph.nodes if node.op in ("qconv", "qmatmul")]
+        large = {value.name for value in products if value.type.size_bytes >= LEAST_BYTES}
+        assert large <= set(blob.constants)
 
 
 # ---- graphs and artifacts
