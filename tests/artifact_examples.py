@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,3 +99,27 @@ def random_array(rng: np.random.Generator, value: Value) -> Array:
         return rng.standard_normal(value.shape).astype(value.dtype)
     limits = np.iinfo(value.dtype)
     return rng.integers(limits.min, limits.max, value.shape, endpoint=True).astype(value.dtype)
+
+
+def chain(stages: int) -> Artifact:
+    """x + stages, each addition in a region of its own, of the kind "add": float32 [1, 3]."""
+    graph = Graph("chain")
+    x = graph.add_input("x", TensorType("float32", (1, 3)))
+    graph.outputs = [graph.add_node("Identity", [x], [x.type], output_names=["y"], opset=18).output]
+    made = evaluator_artifact(graph)
+    value = {"dtype": "float32", "shape": [1, 3]}
+    names = ["x", *(f"v{index}" for index in range(1, stages)), "y"]
+    regions = [
+        {
+            "name": f"{index}_add",
+            "kind": "add",
+            "inputs": [{"name": before, **value}],
+            "outputs": [{"name": after, **value}],
+            "files": [],
+        }
+        for index, (before, after) in enumerate(pairwise(names))
+    ]
+    return Artifact(
+        {**made.manifest, "regions": [{**made.manifest["regions"][0], **region} for region in regions], "vectors": []},
+        {path: data for path, data in made.files.items() if not path.startswith(("regions/", "vectors/"))},
+    )

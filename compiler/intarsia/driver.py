@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
-from intarsia.artifact.parts import EVALUATOR, graph_files
+from intarsia.artifact.parts import EVALUATOR, graph_files, stored_constants
 from intarsia.errors import CompileError, warn
 from intarsia.faults import tells_faults
 from intarsia.importer import Limits, import_model
@@ -473,7 +473,8 @@ def emit(
         _LOG.info(
             "region %s: %d nodes, %d files, %d bytes", region.name, len(region.graph.nodes), len(blob.files), size
         )
-        regions.append(CompiledRegion(region.name, blob.device, region.graph, blob.files, blob.metadata, blob.layers))
+        facts = blob.metadata, blob.layers, blob.constants
+        regions.append(CompiledRegion(region.name, blob.device, region.graph, blob.files, *facts))
     if progress is not None:
         progress("compiling", len(parts.regions), len(parts.regions))
     with _step("make test vectors", watching):
@@ -539,7 +540,8 @@ def _compile(region: Region, targets: Mapping[str, Target]) -> Blob:
         return targets[region.place].compile(region.graph)
     helpless = [node.where for node in region.graph.nodes if needs_onnx(node)]
     layers = tuple({"name": node.name, "op": node.op} for node in region.graph.nodes)
-    return Blob(EVALUATOR, graph_files(region.graph), {NEEDS_ONNX: helpless}, layers)
+    files = graph_files(region.graph)
+    return Blob(EVALUATOR, files, {NEEDS_ONNX: helpless}, layers, stored_constants(files))
 
 
 def _vectors(lowered: Lowered) -> tuple[list[Vector], str | None]:

@@ -18,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from intarsia.arguments import near, shown
+from intarsia.artifact.elsewhere import Elsewhere
 from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph, Node
 
@@ -55,12 +56,15 @@ class Blob:
     files     what goes into the artifact, by file name without folders
     metadata  JSON-able facts for the device and for reports
     layers    one row a layer for reports: at least {"name", "op", "macs"}; JSON-able
+    constants by the name of a constant of the region, where a file holds it, so that the artifact stores it once. What
+              is said here is tried out: a wrong place costs room, and nothing else
     """
 
     device: str
     files: Mapping[str, bytes]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[Mapping[str, Any], ...] = ()
+    constants: Mapping[str, Elsewhere] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

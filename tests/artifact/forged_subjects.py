@@ -80,6 +80,13 @@ def _evaluated() -> Subject:
     return intarsia.compile_model(model, target="cpu"), [_weights(5, (3, 4))[0], np.array(2)]
 
 
+def _dense_layers() -> Subject:
+    """Weights that the whole graph reads where a region has them."""
+    a, b, x = _weights(7, (20, 50), (50, 9), (1, 20))
+    text = "dense (float[1,20] x) => (float[1,9] y) { h = MatMul (x, a) r = Relu (h) y = MatMul (r, b) }"
+    return intarsia.compile_model(_model(text, a=a, b=b), target="cpu"), [x]
+
+
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "cpu_float": lambda: _network(target="cpu", quantized=False),
     "cpu_int8": lambda: _network(target="cpu", precision="int8", quantized=True),
@@ -88,6 +95,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "two_overlay_regions": _two_overlay_regions,
     "checked_indices": _checked_indices,
     "evaluated": _evaluated,
+    "weights_stored_once": _dense_layers,
     "by_hand": lambda: (evaluator_artifact(small_graph()), _weights(6, (1, 2, 5, 5))),
 }
 

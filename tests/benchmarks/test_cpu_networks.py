@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="needs onnxruntime, which makes the int8 forms")
 
 import cpu_networks
+import cpu_rows
 from cpu_row import agreement
 from network_files import given_file, given_models, network_file, random_inputs
 
@@ -122,3 +123,24 @@ def test_models_of_a_folder(folder: Path, tmp_path: Path) -> None:
     assert given_file(found[int8.stem], "float32", folder) is None
     made = given_file(found[float32.stem], "int8", tmp_path / "made")
     assert made is not None and made.exists() and random_inputs(made, 0)["input"].shape == (1, 640)
+
+
+def test_many_rows_beside_onnxruntime(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    quick = [
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.001",
+        "--threads",
+        "2",
+        "--rows",
+        "1,9",
+        "--folder",
+        str(folder),
+        "--json",
+    ]
+    cpu_rows.main(quick)
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["precision"], row["rows"]) for row in rows] == [(p, n) for p in ("float32", "int8") for n in (1, 9)]
+    assert all(row["same_bytes"] and row["ratio"] > 0 for row in rows)
+    assert all(text in cpu_rows.table(rows) for text in ("ad_ae", "same bytes"))

@@ -17,7 +17,7 @@ import intarsia_backends.cpu.target as target_module
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
-from intarsia_backends.cpu.link import run_compiler
+from intarsia_backends.cpu.link import RUNTIME, run_compiler
 from intarsia_backends.cpu.machine import machine_name
 from intarsia_backends.cpu.target import CpuTarget, aarch64, armv7
 
@@ -76,7 +76,7 @@ class ForeignRegion:
         self.blob = made or self._compiled(target)
         for file, data in self.blob.files.items():
             (folder / file).write_bytes(data)
-        code = ["region.c", "runtime.c", "kernels.o"] if static else ["region.so", "-Wl,-rpath,$ORIGIN"]
+        code = ["region.c", *RUNTIME, "kernels.o"] if static else ["region.so", "-Wl,-rpath,$ORIGIN"]
         build(target, [str(_MAIN), *code], folder, static=static)
 
     def _compiled(self, target: CpuTarget) -> Blob:
@@ -85,7 +85,8 @@ class ForeignRegion:
 
         def keep(source: str, write_object: Callable[[Path], None], command: Sequence[str]) -> bytes:
             (self.folder / "region.c").write_text(source)
-            (self.folder / "runtime.c").write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
+            for name in RUNTIME:
+                (self.folder / name).write_text((files("intarsia_backends.cpu") / name).read_text())
             write_object(self.folder / "kernels.o")
             kept = (self.folder / "kernels.o").read_bytes()
             return link(source, lambda path: path.write_bytes(kept) and None, command)

@@ -71,7 +71,9 @@ def changed(files: RegionFiles, **metadata: object) -> RegionFiles:
 def test_a_library_says_what_it_was_made_for(files: RegionFiles, mapped: list[bytes]) -> None:
     facts = files.metadata
     found = read_facts(files.files["region.so"])
-    assert found == Facts(INTERFACE, facts["arena_bytes"], facts["weights_bytes"], 0, (ROW,), (ROW, ROW))
+    sizes = facts["arena_bytes"], facts["weights_bytes"]
+    images = facts["images"], facts["images_arena_bytes"]
+    assert found == Facts(INTERFACE, *sizes, 0, (ROW,), (ROW, ROW), *images)
     assert library_machine(files.files["region.so"]) == facts["machine"]
     CpuDevice().load(files)
     assert len(mapped) == 1
@@ -86,7 +88,8 @@ def test_libraries_for_other_machines_are_read_too(name: str, bits: int) -> None
     code = blob.files["region.so"]
     assert code[4] == bits and library_machine(code) == target.machine.name
     sizes = blob.metadata["arena_bytes"], blob.metadata["weights_bytes"]
-    assert read_facts(code) == Facts(INTERFACE, *sizes, 0, (ROW,), (ROW, ROW))
+    images = blob.metadata["images"], blob.metadata["images_arena_bytes"]
+    assert read_facts(code) == Facts(INTERFACE, *sizes, 0, (ROW,), (ROW, ROW), *images)
 
 
 CHANGES: dict[str, Callable[[RegionFiles], RegionFiles]] = {
@@ -101,6 +104,9 @@ CHANGES: dict[str, Callable[[RegionFiles], RegionFiles]] = {
     "bounds_of_numbers": lambda files: changed(files, bounds=[1]),
     "features_of_numbers": lambda files: changed(files, features=[1]),
     "no_interface": lambda files: replace(files, metadata={}),
+    "more_images": lambda files: changed(files, images=1 << 20),
+    "less_memory_for_images": lambda files: changed(files, images_arena_bytes=0),
+    "the_interface_before": lambda files: changed(files, interface=3),
     "older_interface": lambda files: changed(files, interface=2),
     "input_of_another_size": lambda files: replace(files, inputs=(("x", "float32", (1, 23)),)),
     "input_of_another_type": lambda files: replace(files, inputs=(("x", "float64", (1, 24)),)),

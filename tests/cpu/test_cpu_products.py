@@ -13,7 +13,7 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia_backends.cpu.kernels import MatrixProduct
-from intarsia_backends.cpu.lower.panels import pack_panels, tile_product
+from intarsia_backends.cpu.lower.panels import arrange_panels, tile_product
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, this_machine
 from intarsia_backends.cpu.tiling import ProductTiling, split_evenly
@@ -190,9 +190,9 @@ def test_packed_panels_lie_one_after_the_other() -> None:
         lanes=4, wide=2, wide_panels=1, panels=2, tiles=(2, 2), depth_block=3, row_blocks=1, chunks=1
     )  # a panel of two vectors, then one of one
     weights = np.arange(3 * 11, dtype=np.float32).reshape(3, 11)
-    packed = pack_panels(weights, tiling, "float32")
+    packed = arrange_panels(weights, tiling, "float32")
     assert np.array_equal(packed[:24].reshape(3, 8), weights[:, :8])
     assert np.array_equal(packed[24:].reshape(3, 4), np.pad(weights[:, 8:], ((0, 0), (0, 1))))
-    pairs = pack_panels(weights.astype(np.int8), tiling, "dot2")
+    pairs = arrange_panels(weights.astype(np.int8), tiling, "dot2")
     assert np.array_equal(pairs[:16].reshape(8, 2), weights[:2, :8].T)
     assert np.array_equal(pairs[16:32].reshape(8, 2)[:, 0], weights[2, :8]) and not pairs[17:32:2].any()

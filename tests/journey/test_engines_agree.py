@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import intarsia
-from intarsia.artifact.parts import WHOLE_GRAPH, read_graph
+from intarsia.artifact.parts import whole_graph
 from intarsia.demo import load_demo
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
@@ -20,9 +20,7 @@ MODELS = Path(__file__).parent.parent / "models"
 
 
 def integer_graph(artifact: intarsia.Artifact) -> Graph:
-    head = f"{WHOLE_GRAPH}/"
-    files = {path[len(head) :]: data for path, data in artifact.files.items() if path.startswith(head)}
-    return read_graph(files, "artifact")
+    return whole_graph(artifact.files)
 
 
 def check_engines(model: Any, calibration: Any, inputs: Array, targets: tuple[str, ...] = ("cpu", "pynq-z2")) -> None:

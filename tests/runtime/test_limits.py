@@ -5,15 +5,13 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 import intarsia
-from artifact_examples import evaluator_artifact, small_graph
-from intarsia.artifact import Artifact
+from artifact_examples import chain, evaluator_artifact, small_graph
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
@@ -60,30 +58,6 @@ class Entry:
 
     def __init__(self, device: Adder) -> None:
         self.load = lambda: lambda: device
-
-
-def chain(stages: int) -> Artifact:
-    """x + stages, each addition in a region of its own: float32 [1, 3]."""
-    graph = Graph("chain")
-    x = graph.add_input("x", TensorType("float32", (1, 3)))
-    graph.outputs = [graph.add_node("Identity", [x], [x.type], output_names=["y"], opset=18).output]
-    made = evaluator_artifact(graph)
-    value = {"dtype": "float32", "shape": [1, 3]}
-    names = ["x", *(f"v{index}" for index in range(1, stages)), "y"]
-    regions = [
-        {
-            "name": f"{index}_add",
-            "kind": "add",
-            "inputs": [{"name": before, **value}],
-            "outputs": [{"name": after, **value}],
-            "files": [],
-        }
-        for index, (before, after) in enumerate(pairwise(names))
-    ]
-    return Artifact(
-        {**made.manifest, "regions": [{**made.manifest["regions"][0], **region} for region in regions], "vectors": []},
-        {path: data for path, data in made.files.items() if not path.startswith(("regions/", "vectors/"))},
-    )
 
 
 X = np.zeros((1, 3), np.float32)

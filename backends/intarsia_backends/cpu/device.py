@@ -21,12 +21,15 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError, either
 from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
 from intarsia_backends.cpu.codes import FURTHER, codes_of
-from intarsia_backends.cpu.library import Facts, LibraryError, library_machine, read_facts
+from intarsia_backends.cpu.library import SEVERAL, Facts, LibraryError, library_machine, read_facts
 from intarsia_backends.cpu.machine import machine_features, machine_name
 
 KIND = "cpu"
-INTERFACE = 3
+INTERFACE = SEVERAL
 """Version of the C interface between this file and a region's library."""
+
+_ONE_BY_ONE = 3
+"""The version before, whose regions run one image at a time: artifacts of it go on working."""
 
 _AGAIN = "compile the model again with the version of intarsia that is installed here"
 
@@ -39,6 +42,9 @@ FIRST_BOUND = 1000
 """Status of a run that the first check of indices ended; the next check gives one more, and so on."""
 
 _ALIGNMENT_BYTES = 64
+_ARENAS_BYTES = 256 << 20
+"""Scratch memory up to which every thread gets its own, for images of its own."""
+
 _IDLE_SLOTS = 8
 
 _addressof, _first_byte = ctypes.addressof, cast(Any, ctypes.c_char.from_buffer)
@@ -124,7 +130,7 @@ def _check(region: RegionFiles, where: str) -> None:
             raise RunError(where=where, what=f"it lacks '{name}'", help=_AGAIN)
     entry = Entry(region.metadata, f"{where}, metadata in manifest.json")
     interface = entry.whole("interface", 1, 1 << 16)
-    if interface != INTERFACE:
+    if interface not in (INTERFACE, _ONE_BY_ONE):
         raise RunError(
             where=where,
             what=f"its code has interface version {interface} ('interface' in manifest.json), and this is {INTERFACE}",
@@ -139,6 +145,7 @@ def _check(region: RegionFiles, where: str) -> None:
         len(entry.texts("bounds")),
         tuple((dtype, shape) for _, dtype, shape in region.inputs),
         tuple((dtype, shape) for _, dtype, shape in region.outputs),
+        *(entry.whole(name, 0, _SIZE_LIMIT) for name in ("images", "images_arena_bytes") if interface >= SEVERAL),
     )
     for item in fields(Facts):
         found, wanted = getattr(said, item.name), getattr(stated, item.name)
@@ -219,8 +226,8 @@ class _Pools:
         """Also in a child process: another thread of its parent may have held the lock."""
         self._lock = threading.Lock()
 
-    def serve(self, library: ctypes.CDLL, processors: Processors) -> bool:
-        """Bind a region's library to its pool. True where the pool lives in that library."""
+    def serve(self, library: ctypes.CDLL, processors: Processors) -> tuple[bool, int]:
+        """Bind a region's library to its pool. Whether the pool lives in that library, and how many threads."""
         pin = processors.pin or ()
         for processor in pin:
             _check_processor(processor)
@@ -238,7 +245,7 @@ class _Pools:
                 self._made[pin] = made
             pool = ctypes.c_void_p(self._made[pin])
         library.intarsia_region_use(ctypes.c_void_p(self._launcher), pool, threads)
-        return self._home is library
+        return self._home is library, threads
 
 
 _POOLS = _Pools()
@@ -277,15 +284,19 @@ def _address(array: Array) -> int:
 
 
 class _Slot:
-    """What one run uses, and the next one again: scratch memory, and the pointers that the C entry takes."""
+    """What one run uses, and the next one again: scratch memory, and the pointers that the C entry takes.
 
-    def __init__(self, inputs: int, outputs: int, arena_bytes: int, weights: Array) -> None:
+    arenas  how many there are, for several images; 0 for one image
+    """
+
+    def __init__(self, inputs: int, outputs: int, weights: Array, arena_bytes: int, arenas: int = 0) -> None:
         self.inputs: Any = (ctypes.c_void_p * inputs)()
         self.outputs: Any = (ctypes.c_void_p * outputs)()
-        self._arena = _aligned_bytes(arena_bytes)
+        self._arena = _aligned_bytes(arena_bytes * max(1, arenas))
         held = ctypes.addressof(self.inputs), ctypes.addressof(self.outputs)
-        self._block = (ctypes.c_void_p * 4)(*held, weights.ctypes.data, self._arena.ctypes.data)
-        self.pointers = ctypes.c_void_p(ctypes.addressof(self._block))
+        places = *held, weights.ctypes.data, self._arena.ctypes.data
+        self.block: Any = (ctypes.c_void_p * 7)(*places, 0, arenas, arena_bytes)
+        self.pointers = ctypes.c_void_p(ctypes.addressof(self.block))
 
 
 class _CpuRegion(LoadedRegion):
@@ -298,13 +309,23 @@ class _CpuRegion(LoadedRegion):
         content = np.frombuffer(region.files[WEIGHTS], np.uint8)
         self._weights = _aligned_bytes(content.size)
         self._weights[:] = content
-        self._facts = len(region.inputs), len(region.outputs), int(region.metadata["arena_bytes"]), self._weights
+        self._values = len(region.inputs), len(region.outputs), self._weights
+        self._arena_bytes = int(region.metadata["arena_bytes"])
         self._slots: list[_Slot] = []
         self._library = open_library(region.files[CODE])
         self._call: Any = self._library.intarsia_region_call
         self._call.restype = ctypes.c_int
         self._call.argtypes = [ctypes.c_void_p]
-        if not _POOLS.serve(self._library, processors):
+        is_home, threads = _POOLS.serve(self._library, processors)
+        self.images_at_once = int(region.metadata["images"]) if region.metadata["interface"] >= SEVERAL else 0
+        if self.images_at_once:
+            self._call_images: Any = self._library.intarsia_region_call_images
+            self._call_images.restype = ctypes.c_int
+            self._call_images.argtypes = [ctypes.c_void_p]
+            bytes_each = (-(-int(region.metadata["images_arena_bytes"]) // _ALIGNMENT_BYTES) + 1) * _ALIGNMENT_BYTES
+            self._arenas = bytes_each, threads if threads * bytes_each <= _ARENAS_BYTES else 1
+            self._images_slots: list[_Slot] = []
+        if not is_home:
             finalizer = weakref.finalize(self, _ctypes.dlclose, self._library._handle)
             finalizer.atexit = False  # other threads may still run in it while the interpreter ends
 
@@ -312,7 +333,7 @@ class _CpuRegion(LoadedRegion):
         try:
             slot = self._slots.pop()  # one step for all threads of Python, as is append
         except IndexError:
-            slot = _Slot(*self._facts)
+            slot = _Slot(*self._values, self._arena_bytes)
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         slot.inputs[:] = [_address(array) for array in inputs]
         slot.outputs[:] = [_address(array) for array in outputs]
@@ -321,6 +342,24 @@ class _CpuRegion(LoadedRegion):
         seconds = time.perf_counter() - start
         if len(self._slots) < _IDLE_SLOTS:
             self._slots.append(slot)
+        if status != 0:
+            raise self._failed(status)
+        return RegionResult(outputs, {"seconds": seconds})
+
+    def run_images(self, inputs: Sequence[Array], images: int) -> RegionResult:
+        try:
+            slot = self._images_slots.pop()
+        except IndexError:
+            slot = _Slot(*self._values, *self._arenas)
+        outputs = [np.empty((images, *shape), dtype) for shape, dtype in self._outputs]
+        slot.inputs[:] = [_address(array) for array in inputs]
+        slot.outputs[:] = [_address(array) for array in outputs]
+        slot.block[4] = images
+        start = time.perf_counter()
+        status = self._call_images(slot.pointers)
+        seconds = time.perf_counter() - start
+        if len(self._images_slots) < _IDLE_SLOTS:
+            self._images_slots.append(slot)
         if status != 0:
             raise self._failed(status)
         return RegionResult(outputs, {"seconds": seconds})

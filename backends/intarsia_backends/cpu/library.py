@@ -15,6 +15,9 @@ from intarsia.dtypes import ELEMENT_NUMBERS, ELEMENT_TYPES
 FACTS = "intarsia_region_facts"
 """Name of the array in the library: uint64, as `Facts.numbers` lists them."""
 
+SEVERAL = 4
+"""Version of the C interface from which on a region takes several images."""
+
 _MARK = 0x5343_4146_4149  # "IAFACS" in little endian: no other array of this name is meant
 _MACHINES = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64"}
 _LOADED, _DYNAMIC_SYMBOLS, _SHARED = 1, 11, 3
@@ -38,6 +41,9 @@ class Facts:
     arena_bytes    scratch memory that it writes
     weights_bytes  length of the file of weights
     checks         how many checks of indices it has
+    images         that it takes at once; 0 in versions of the interface before SEVERAL, which take one
+    images_arena_bytes
+                   scratch memory of a thread that runs several images
     """
 
     interface: int
@@ -46,11 +52,15 @@ class Facts:
     checks: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    images: int = 0
+    images_arena_bytes: int = 0
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """As the library holds them; of each tensor the number of its type in ONNX, its rank, its sizes."""
         numbers = [_MARK, self.interface, self.arena_bytes, self.weights_bytes, self.checks]
+        if self.interface >= SEVERAL:
+            numbers += [self.images, self.images_arena_bytes]
         numbers += [len(self.inputs), len(self.outputs)]
         for dtype, shape in (*self.inputs, *self.outputs):
             numbers += [ELEMENT_NUMBERS[dtype], len(shape), *shape]
@@ -64,18 +74,31 @@ class Facts:
     @classmethod
     def of(cls, numbers: Sequence[int]) -> Facts:
         """From what `numbers` gave. LibraryError for anything else."""
-        if len(numbers) < 7 or numbers[0] != _MARK:
+        several = 2 if len(numbers) > 1 and numbers[1] >= SEVERAL else 0
+        start = 7 + several
+        if len(numbers) < start or numbers[0] != _MARK:
             raise LibraryError(f"its array '{FACTS}' does not begin as intarsia writes it")
         tensors: list[Tensor] = []
-        at = 7
+        at = start
         while at + 1 < len(numbers) and numbers[at] in ELEMENT_TYPES and at + 2 + numbers[at + 1] <= len(numbers):
             following = at + 2 + numbers[at + 1]
             tensors.append((ELEMENT_TYPES[numbers[at]], tuple(numbers[at + 2 : following])))
             at = following
-        if at != len(numbers) or len(tensors) != numbers[5] + numbers[6]:
+        inputs = numbers[start - 2]
+        if at != len(numbers) or len(tensors) != inputs + numbers[start - 1]:
             raise LibraryError(f"its array '{FACTS}' does not go on as intarsia writes it")
-        inputs, outputs = tensors[: numbers[5]], tensors[numbers[5] :]
-        return cls(numbers[1], numbers[2], numbers[3], numbers[4], tuple(inputs), tuple(outputs))
+        images, images_arena_bytes = numbers[5:7] if several else (0, 0)
+        interface, arena_bytes, weights_bytes, checks = numbers[1:5]
+        return cls(
+            interface,
+            arena_bytes,
+            weights_bytes,
+            checks,
+            tuple(tensors[:inputs]),
+            tuple(tensors[inputs:]),
+            images,
+            images_arena_bytes,
+        )
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,15 @@ from intarsia_backends.cpu.device import FIRST_BOUND
 from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.lowering.kernel import Kernel
-from intarsia_backends.lowering.program import Bounds, Operand, Part, Program, buffer_of
+from intarsia_backends.lowering.program import Bounds, Call, Operand, Part, Program, buffer_of
 
 ENTRY = "intarsia_region_run"
 
 PROFILE = "intarsia_region_profile"
 """Of a library that is made to be profiled: uint64 [calls], nanoseconds of each call of the last run."""
+
+RUNTIME = ("runtime.c", "images.c")
+"""C files that are linked into every region's library."""
 
 _EXPORTS = "{ global: intarsia_region_*; local: *; };\n"
 _FLAGS = ("-O2", "-std=c11", "-fPIC", "-shared", "-w")
@@ -46,7 +49,7 @@ _STOPWATCH = """static uint64_t now(void) {
 
 
 def entry_source(program: Program, symbols: Mapping[Kernel, str], facts: Facts, *, profile: bool = False) -> str:
-    """C text of the entry: all kernels in order, the first status that is not 0 ends the run.
+    """C text of the entry for one image: all kernels in order, the first status that is not 0 ends the run.
 
     facts    what the library says of itself
     profile  also note how long each call takes, in PROFILE; for one run at a time
@@ -73,21 +76,34 @@ def entry_source(program: Program, symbols: Mapping[Kernel, str], facts: Facts, 
     )
     if profile:
         lines.append("  uint64_t end, start = now();")
-    checks = 0
+    checks = check_numbers(program)
     for index, call in enumerate(program.calls):
-        operands = [_address(buffer) for buffer in call.operands]
-        if isinstance(call.kernel, Bounds):
-            arguments = f"{operands[0]}, {call.kernel.count}, {call.kernel.low}, {call.kernel.high}"
-            lines.append(f"  if (outside_{call.kernel.dtype}({arguments})) return {FIRST_BOUND + checks};")
-            checks += 1
-        elif call.kernel is None:
-            lines.append(f"  memcpy({operands[-1]}, {operands[0]}, {buffer_of(call.operands[-1]).size});")
-        else:
-            lines.append(f"  if ((status = {symbols[call.kernel]}({', '.join(operands)})) != 0) return status;")
+        lines.append("  " + call_source(call, symbols, _address, checks.get(index, 0)))
         if profile:
             lines.append(f"  end = now(), {PROFILE}[{index}] = end - start, start = end;")
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
+
+
+def check_numbers(program: Program) -> dict[int, int]:
+    """By the index of a call that checks, which check it is."""
+    checks = [index for index, call in enumerate(program.calls) if isinstance(call.kernel, Bounds)]
+    return {index: number for number, index in enumerate(checks)}
+
+
+def call_source(call: Call, symbols: Mapping[Kernel, str], address: Callable[[Operand], str], check: int) -> str:
+    """A statement that makes a call, or ends the function that it stands in with another status than 0.
+
+    address  C text of where an operand lies
+    check    number of the check, where it is one
+    """
+    operands = [address(operand) for operand in call.operands]
+    if isinstance(call.kernel, Bounds):
+        arguments = f"{operands[0]}, {call.kernel.count}, {call.kernel.low}, {call.kernel.high}"
+        return f"if (outside_{call.kernel.dtype}({arguments})) return {FIRST_BOUND + check};"
+    if call.kernel is None:
+        return f"memcpy({operands[-1]}, {operands[0]}, {buffer_of(call.operands[-1]).size});"
+    return f"if ((status = {symbols[call.kernel]}({', '.join(operands)})) != 0) return status;"
 
 
 def _address(operand: Operand) -> str:
@@ -187,7 +203,7 @@ def link_region(source: str, write_object: Callable[[Path], None], command: Sequ
     with _workplace() as place:
         (place / "region.c").write_text(source)
         (place / "kernels.o").write_bytes(_in_memory(write_object, place / "kernels.o"))
-        return _linked(place, command, "region.c", "runtime.c", "kernels.o")
+        return _linked(place, command, "region.c", *RUNTIME, "kernels.o")
 
 
 @contextmanager
@@ -196,7 +212,8 @@ def _workplace() -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
             place = Path(folder)
-            (place / "runtime.c").write_text((files("intarsia_backends.cpu") / "runtime.c").read_text())
+            for name in RUNTIME:
+                (place / name).write_text((files("intarsia_backends.cpu") / name).read_text())
             (place / "exports.map").write_text(_EXPORTS)
             yield place
     except OSError as error:

@@ -347,6 +347,12 @@ static int launch(Task task, void *data, int count) {
   return launcher(pool_in_use, task, data, count, threads_in_use);
 }
 
+/* Do `count` tasks with as many threads as the region has. The status of a task that failed, else 0. */
+int intarsia_region_tasks(Task task, void *data, int count) {
+  if (threads_in_use <= 1) return run_alone(task, data, count);
+  return launcher(pool_in_use, task, data, count, threads_in_use);
+}
+
 static void *allocate(int device, int number, uint64_t size, int code, int bits) {
   void *memory = NULL;
   (void)device, (void)number, (void)code, (void)bits;

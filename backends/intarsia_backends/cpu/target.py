@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from intarsia.artifact import memory
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, OptionValue, Progress, Support, Target, TargetOption, Tuned
 from intarsia_backends.cpu.codes import joined
-from intarsia_backends.cpu.device import INTERFACE, KIND
+from intarsia_backends.cpu.device import INTERFACE, KIND, WEIGHTS
+from intarsia_backends.cpu.images_source import images_source
 from intarsia_backends.cpu.library import Facts
 from intarsia_backends.cpu.link import (
     ENTRY,
@@ -25,9 +27,11 @@ from intarsia_backends.cpu.link import (
 )
 from intarsia_backends.cpu.lower.region import layer_rows, lower_region, supported
 from intarsia_backends.cpu.machine import Machine, machine_of, this_machine
+from intarsia_backends.cpu.several_images import several_images
 from intarsia_backends.cpu.tuning_tasks import CACHE, HEURISTIC, SEARCH, Configs
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.memory_plan import plan
+from intarsia_backends.lowering.origins import origins
 from intarsia_backends.lowering.program import Bounds
 
 _LEVEL = TargetOption(
@@ -41,6 +45,10 @@ _STRICT = TargetOption(
     False,
     "float32 convolutions without Winograd's algorithm, whose errors are up to 1e-5 of the largest output",
 )
+
+
+_NEAR_WEIGHTS_BYTES = 2 << 20
+"""Weights up to which each thread reads all of them, for images of its own; others are better read once, by all."""
 
 
 class CpuTarget(Target):
@@ -127,6 +135,10 @@ class CpuTarget(Target):
         for call in program.calls:
             if call.kernel is not None and not isinstance(call.kernel, Bounds):
                 symbols.setdefault(call.kernel, f"kernel_{len(symbols)}")
+        entry_symbols = dict(symbols)
+        several = several_images(program, self.machine)
+        for kernel in several.kernels.values():
+            symbols.setdefault(kernel, f"kernel_{len(symbols)}")
         kernels = {symbol: kernel for kernel, symbol in symbols.items()}
         write_object = partial(write_kernels, kernels, self.machine, f"region '{region.name}'")
         facts = Facts(
@@ -136,14 +148,21 @@ class CpuTarget(Target):
             len(program.bounds),
             tuple((value.dtype, value.shape) for value in region.inputs),
             tuple((value.dtype, value.shape) for value in region.outputs),
+            several.images,
+            several.arena,
         )
-        source = entry_source(program, symbols, facts, profile=self.profile)
+        source = entry_source(program, entry_symbols, facts, profile=self.profile)
+        shares = not several.kernels or len(program.weights) <= _NEAR_WEIGHTS_BYTES
+        source += images_source(region, program, several, symbols, shares)
         library = link_region(source, write_object, self.compiler())
         metadata = {
             "interface": INTERFACE,
             "entry": ENTRY,
             "arena_bytes": program.arena,
+            "images": several.images,
+            "images_arena_bytes": several.arena,
             "weights_bytes": len(program.weights),
+            memory.KEY: {"bytes": len(program.weights) + program.arena},
             "kernels": len(symbols),
             "calls": len(program.calls),
             "bounds": [bounds.text for bounds in program.bounds],
@@ -155,7 +174,7 @@ class CpuTarget(Target):
             "threads": "as many as load() is asked for, else INTARSIA_THREADS, else one a processor",
         }
         files = {"region.so": library, "weights.bin": bytes(program.weights)}
-        return Blob(KIND, files, metadata, layer_rows(region))
+        return Blob(KIND, files, metadata, layer_rows(region), origins(region, program, WEIGHTS))
 
     def tuned(self, regions: Sequence[Graph], seconds: float, progress: Progress | None = None) -> Tuned | None:
         """A target that cuts up the work of the regions' kernels as timings on this machine say is fastest."""

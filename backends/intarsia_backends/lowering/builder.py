@@ -16,7 +16,7 @@ from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.machine import Machine
 from intarsia_backends.lowering.multiplication import Multiplication
-from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Buffer, Call, Operand, Program
+from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Arranged, Bounds, Buffer, Call, Operand, Program
 from intarsia_backends.lowering.views import Halo, Images, View
 
 B = TypeVar("B", bound="Builder", contravariant=True)
@@ -85,7 +85,7 @@ class Builder:
         if pending is not None:
             pending.emit(value, pending.expression, pending.operands)
         if value not in self._views and value.data is not None:
-            self.share(value, self.weight(value.data))
+            self.share(value, self.arranged(value.data, _as_it_is, str(value.data.dtype)))
         return self._views[value]
 
     def read(self, value: Value) -> Buffer:
@@ -169,6 +169,12 @@ class Builder:
             weights.extend(content)
         return self._weights[key]
 
+    def arranged(self, source: Array, arrange: Callable[[Array], Array], dtype: str) -> Buffer:
+        """Constant memory for the elements of an array in another order, of which it is known whence they come."""
+        buffer = self.weight(arrange(source).astype(dtype, copy=False))
+        self.program.arranged.append(Arranged(source, arrange, dtype, buffer))
+        return buffer
+
     @property
     def weights(self) -> Collection[Buffer]:
         """Constant memory that was asked for."""
@@ -205,6 +211,10 @@ class Builder:
                 output = Buffer("output", value.type.size_bytes, index)
                 self.program.calls.append(Call(None, (buffer, output)))
         return self.program
+
+
+def _as_it_is(array: Array) -> Array:
+    return array
 
 
 def element(view: View, index: int) -> Expression:

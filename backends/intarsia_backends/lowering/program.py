@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from intarsia.dtypes import Array
 from intarsia_backends.lowering.kernel import Kernel
 
 ALIGNMENT_BYTES = 64
@@ -70,6 +72,21 @@ class Call:
     operands: tuple[Operand, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """Constant memory that holds the elements of an array in another order, with zeros between.
+
+    source   the array, or a view of it
+    arrange  puts elements of any type into that order
+    dtype    of the elements in memory, which hold the same numbers
+    """
+
+    source: Array
+    arrange: Callable[[Array], Array]
+    dtype: str
+    buffer: Buffer
+
+
 @dataclass
 class Program:
     """A lowered region.
@@ -77,12 +94,14 @@ class Program:
     calls    in order
     weights  contents of the file of weights
     arena    bytes of scratch memory; set by the planner
+    arranged where constants lie in the weights
     sources  how many kernels could be made in several ways, by who chose the one; empty where a target has no choice
     """
 
     calls: list[Call] = field(default_factory=list)
     weights: bytearray = field(default_factory=bytearray)
     arena: int = 0
+    arranged: list[Arranged] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
 
     @property

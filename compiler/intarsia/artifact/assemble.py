@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from intarsia.artifact import Artifact
+from intarsia.artifact.elsewhere import Elsewhere, shared
+from intarsia.artifact.memory import need
 from intarsia.artifact.parts import WHOLE_GRAPH, constant_output, graph_files, tensor, vector
 from intarsia.dtypes import Array
+from intarsia.errors import CompileError
 from intarsia.images import ImageOptions
 from intarsia.ir.graph import Graph
 
@@ -22,6 +25,7 @@ class CompiledRegion:
     files     by name without folders
     metadata  JSON-able facts for the device and for reports
     layers    JSON-able rows for reports
+    constants by the name of a constant of the graph, where its files may hold it, with the file's name without folders
     """
 
     name: str
@@ -30,6 +34,7 @@ class CompiledRegion:
     files: Mapping[str, bytes]
     metadata: Mapping[str, Any]
     layers: Sequence[Mapping[str, Any]]
+    constants: Mapping[str, Elsewhere] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,25 @@ class Compilation:
 
 
 def assemble(made: Compilation) -> Artifact:
-    """Put an artifact together; equal compilations give equal bytes."""
+    """Put an artifact together; equal compilations give equal bytes.
+
+    Raises CompileError where the target is a board without the memory for it.
+    """
     files: dict[str, bytes] = {}
     for region in made.regions:
         files.update({f"regions/{region.name}/{name}": data for name, data in region.files.items()})
-    files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(made.graph).items()})
+    stored = _stored(made, files)
+    files.update({f"{WHOLE_GRAPH}/{name}": data for name, data in graph_files(made.graph, stored).items()})
     owner = {node.name: region.name for region in made.regions for node in region.graph.nodes}
+    size_bytes = sum(map(len, files.values())) + sum(
+        array.nbytes for inputs, outputs, _ in made.vectors for array in (*inputs, *outputs)
+    )
+    needed = need(size_bytes, [region.metadata for region in made.regions], made.facts)
+    refusal = needed.refusal()
+    if refusal is not None:
+        where = f"'{made.model}' for '{made.target}'"
+        raise CompileError(where=where, what=refusal, help="choose a smaller model, or a board with more memory")
+    notes = [*made.notes, *(("memory", text) for text in needed.warnings())]
     manifest = {
         "model_name": made.model,
         "target": made.target,
@@ -84,7 +102,7 @@ def assemble(made: Compilation) -> Artifact:
         "vectors": _vectors(made, files),
         "metadata": {
             "facts": dict(made.facts),
-            "notes": [list(note) for note in made.notes],
+            "notes": [list(note) for note in notes],
             "host_code": dict(made.host_code),
             **({} if made.images is None else {"images": made.images.to_data()}),
             **({} if made.board_code is None else {"board_code": dict(made.board_code)}),
@@ -92,6 +110,20 @@ def assemble(made: Compilation) -> Artifact:
         },
     }
     return Artifact(manifest, files)
+
+
+def _stored(made: Compilation, files: Mapping[str, bytes]) -> dict[str, Elsewhere]:
+    """The constants that regions hold, so that the whole graph need not; each is read back and compared."""
+    constants = {value.name: value.data for value in made.graph.values() if value.data is not None}
+    found: dict[str, Elsewhere] = {}
+    for region in made.regions:
+        places = {
+            name: replace(place, file=f"regions/{region.name}/{place.file}")
+            for name, place in region.constants.items()
+            if name not in found
+        }
+        found.update(shared(constants, places, files))
+    return found
 
 
 def _region(region: CompiledRegion) -> dict[str, Any]:

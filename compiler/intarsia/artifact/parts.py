@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from intarsia.artifact.arrays import to_npy
+from intarsia.artifact.elsewhere import Elsewhere, row_by_row
+from intarsia.artifact.elsewhere import from_data as from_data_elsewhere
 from intarsia.artifact.loaded_graph import check_graph
 from intarsia.artifact.strict_json import parse_json
-from intarsia.dtypes import Array, dtype_name
+from intarsia.dtypes import NATIVE, Array, dtype_name
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.serialize import from_data, to_data
@@ -25,33 +28,62 @@ EVALUATOR = "evaluator"
 the NumPy meaning of each op; its files are those of a graph."""
 
 
-def graph_files(graph: Graph) -> dict[str, bytes]:
-    """A graph as two files, by name without folder: the files of an evaluator region."""
-    data, blob = to_data(graph)
+def graph_files(graph: Graph, elsewhere: Mapping[str, Elsewhere] | None = None) -> dict[str, bytes]:
+    """A graph as two files, by name without folder: the files of an evaluator region.
+
+    elsewhere  by the name of a constant that lies in another file of the artifact, where
+    """
+    data, blob = to_data(graph, {name: place.to_data() for name, place in (elsewhere or {}).items()})
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return {GRAPH_FILE: text.encode("ascii"), WEIGHTS_FILE: blob}
 
 
-def read_graph(files: Mapping[str, bytes], where: str) -> Graph:
-    """The graph that `graph_files` wrote, checked. Raises RunError where the files are something else."""
+def read_graph(files: Mapping[str, bytes], where: str, others: Mapping[str, bytes] | None = None) -> Graph:
+    """The graph that `graph_files` wrote, checked. Raises RunError where the files are something else.
+
+    others  files of the artifact in which constants may lie, by path
+    """
     for name in (GRAPH_FILE, WEIGHTS_FILE):
         if name not in files:
             raise RunError(where=where, what=f"'{name}' is missing", help="compile the model again")
     data = parse_json(files[GRAPH_FILE], f"{where}, file '{GRAPH_FILE}'", GRAPH_LIMIT_BYTES)
     place = f"{where}, file '{GRAPH_FILE}'"
     try:
-        graph = from_data(data, files[WEIGHTS_FILE])
+        graph = from_data(data, files[WEIGHTS_FILE], partial(_from_elsewhere, others or {}))
     except RunError as error:
         raise RunError(where=f"{place}, {error.where}", what=error.what, help=error.help) from None
     check_graph(graph, place)
     return graph
 
 
+def _from_elsewhere(others: Mapping[str, bytes], where: str, data: Any, dtype: str, shape: Sequence[int]) -> Array:
+    """A constant that lies in another file. RunError where it does not."""
+    place = from_data_elsewhere(data, shape, where)
+    if place.file not in others:
+        what = f"it lies in '{place.file[:80]}', which is no file of a region"
+        raise RunError(where=where, what=what, help="compile the model again")
+    try:
+        return place.array(others[place.file], dtype, shape)
+    except ValueError as error:
+        raise RunError(where=where, what=str(error), help="compile the model again") from None
+
+
+def stored_constants(files: Mapping[str, bytes]) -> dict[str, Elsewhere]:
+    """Where the files of an evaluator region hold the constants of its graph, as whoever shares them says it."""
+    found = {}
+    for entry in json.loads(files[GRAPH_FILE])["constants"]:
+        shape, dtype = entry["shape"], entry["dtype"]
+        if "offset" in entry and dtype in NATIVE and 0 not in shape:
+            found[entry["name"]] = row_by_row(WEIGHTS_FILE, entry["offset"], dtype, shape)
+    return found
+
+
 def whole_graph(files: Mapping[str, bytes]) -> Graph:
     """The whole model's graph, out of the files of an artifact. Errors as from `read_graph`."""
     prefix = f"{WHOLE_GRAPH}/"
     inside = {path[len(prefix) :]: data for path, data in files.items() if path.startswith(prefix)}
-    return read_graph(inside, WHOLE_GRAPH)
+    regions = {path: data for path, data in files.items() if path.startswith("regions/")}
+    return read_graph(inside, WHOLE_GRAPH, regions)
 
 
 def tensor(value: Value, name: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from intarsia.artifact.manifest import Manifest
+from intarsia.artifact.memory import Need, need
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Report:
     left_out
             name of the target that makes code for the board's own processor, where that is left out
     notes   what runs otherwise here than one might think; of a report that a session made
+    memory  what a run takes, and what there is where the target is a board
     """
 
     model: str
@@ -66,6 +68,7 @@ class Report:
     codes: tuple[str, ...] = ()
     left_out: str | None = None
     notes: tuple[str, ...] = ()
+    memory: Need | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -116,6 +119,8 @@ class Report:
             left = [cell.ljust(width) for cell, width in zip(line[:3], widths)]
             right = [cell.rjust(width) for cell, width in zip(line[3:], widths[3:])]
             lines.append("  ".join(left + right).rstrip())
+        if self.memory is not None and self.memory.board:
+            lines.append(str(self.memory))
         return "\n".join(lines) + "\n"
 
 
@@ -161,6 +166,7 @@ def make_report(
         _blockings(manifest),
         _codes(manifest),
         manifest.metadata.get("left_out"),
+        memory=need(artifact_bytes, [region.metadata for region in manifest.regions], facts),
     )
 
 

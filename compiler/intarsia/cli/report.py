@@ -130,6 +130,8 @@ def write_report(made: Report) -> None:
     write(f"{total['layers']} layers: {places or 'none'}; files {total['artifact_bytes']:,} B")
     if made.codes:
         write(f"code for CPUs: {', '.join(made.codes)}" + left_out_told(made.left_out))
+    if made.memory is not None and made.memory.board:
+        write(str(made.memory))
     if any(made.blockings.get(source) for source in ("search", "cache")):
         told = ((made.blockings.get(source, 0), words) for source, words in _BLOCKINGS.items())
         write("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))

@@ -1,12 +1,14 @@
 """A graph as JSON-able data and one blob of weights, for artifacts. Read on boards, with NumPy alone.
 
     data = {"format": 1, "name", "inputs": [value], "constants": [value], "nodes": [node], "outputs": [name]}
-    value = {"name", "dtype", "shape", "quantization"?: [scale, zero_point], "offset" or "strings" for a constant}
+    value = {"name", "dtype", "shape", "quantization"?: [scale, zero_point],
+             "offset", "strings" or "elsewhere" for a constant}
     node = {"op", "name", "inputs": [name or null], "outputs": [value or null], "attributes"?, "opset"?, "domain"?}
 
 Arrays lie in the blob little endian, row by row, each at a multiple of 64 bytes. Attributes that JSON has no form for
 are objects of one entry: {"float": "inf"}, {"bytes": base64}, {"array": {"dtype", "shape", "offset"}}, and
-{"graph": data} for a graph that the node runs, whose arrays lie in the same blob.
+{"graph": data} for a graph that the node runs, whose arrays lie in the same blob. A graph of format 2 has constants
+that lie elsewhere, in a file that whoever keeps the graph knows: "elsewhere" is an object of theirs.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,26 +26,37 @@ from intarsia.errors import RunError
 from intarsia.ir.graph import Graph, Node, Value
 from intarsia.ir.types import Quantization, TensorType
 
-FORMAT = 1
+FORMAT, WITH_ELSEWHERE = 1, 2
 ALIGNMENT_BYTES = 64
 MAX_DEPTH = 16
 """Graphs in graphs, as many as the importer takes."""
 
 
-def to_data(graph: Graph) -> tuple[dict[str, Any], bytes]:
-    """JSON-able data and the weights; equal graphs give equal data and equal bytes."""
+Elsewhere = Callable[[str, Any, str, Sequence[int]], Array]
+"""Called with the words for a constant, the object "elsewhere", the element type and the shape: its array. RunError
+where it is not to be had."""
+
+
+def to_data(graph: Graph, elsewhere: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], bytes]:
+    """JSON-able data and the weights; equal graphs give equal data and equal bytes.
+
+    elsewhere  by the name of a constant that is not to lie in the weights, the object that says where it lies
+    """
     blob = bytearray()
-    return _graph_data(graph, blob), bytes(blob)
+    return _graph_data(graph, blob, elsewhere or {}), bytes(blob)
 
 
-def _graph_data(graph: Graph, blob: bytearray) -> dict[str, Any]:
+def _graph_data(graph: Graph, blob: bytearray, elsewhere: Mapping[str, Any]) -> dict[str, Any]:
     inputs = {id(value) for value in graph.inputs}
     return {
-        "format": FORMAT,
+        "format": WITH_ELSEWHERE if elsewhere else FORMAT,
         "name": graph.name,
         "inputs": [_value_data(value) for value in graph.inputs],
         "constants": [
-            {**_value_data(value), **_array_data(value.data, blob)}
+            {
+                **_value_data(value),
+                **({"elsewhere": elsewhere[value.name]} if value.name in elsewhere else _array_data(value.data, blob)),
+            }
             for value in graph.values()
             if value.data is not None and id(value) not in inputs
         ],
@@ -94,7 +107,7 @@ def _encode(value: Any, blob: bytearray | None) -> Any:
         return {"array": {**shape, **_array_data(value, blob)}}
     if isinstance(value, Graph):
         assert blob is not None
-        return {"graph": _graph_data(value, blob)}
+        return {"graph": _graph_data(value, blob, {})}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (tuple, list)):
@@ -110,13 +123,13 @@ def _encode(value: Any, blob: bytearray | None) -> Any:
 # ---- reading
 
 
-def from_data(data: Mapping[str, Any], blob: bytes) -> Graph:
-    """The graph that `to_data` wrote. Its constants are read-only views of the blob.
+def from_data(data: Mapping[str, Any], blob: bytes, elsewhere: Elsewhere | None = None) -> Graph:
+    """The graph that `to_data` wrote. Its constants are read-only views of the blob, or lie elsewhere.
 
     Raises RunError where data or blob are not what `to_data` writes: they come from files.
     """
     try:
-        return _Reader(blob).graph(data)
+        return _Reader(blob, elsewhere).graph(data)
     except RunError:
         raise
     except ImportError as error:
@@ -143,8 +156,9 @@ def _check(fact: bool, what: Callable[[], str]) -> None:
 class _Reader:
     """Builds one graph; every fact is checked before it is believed."""
 
-    def __init__(self, blob: bytes, depth: int = 0) -> None:
+    def __init__(self, blob: bytes, elsewhere: Elsewhere | None, depth: int = 0) -> None:
         self.blob = blob
+        self.elsewhere = elsewhere
         self.depth = depth
         self.values: dict[str, Value] = {}
         self.node_names: set[str] = set()
@@ -152,10 +166,10 @@ class _Reader:
     def graph(self, data: Mapping[str, Any]) -> Graph:
         _check(isinstance(data, Mapping), lambda: "it is not a JSON object")
         version = data.get("format")
-        if version != FORMAT:
+        if version != FORMAT and (version != WITH_ELSEWHERE or isinstance(version, bool)):
             raise RunError(
                 where="graph",
-                what=f"format {version!r} is not the format {FORMAT} that this version reads",
+                what=f"format {version!r} is none of the formats {FORMAT} and {WITH_ELSEWHERE} that this version reads",
                 help="use the intarsia version that wrote it, or compile the model again",
             )
         graph = Graph(_text(data["name"]))
@@ -225,6 +239,10 @@ class _Reader:
             array = np.empty(count, dtype=object)
             array[:] = strings
             return array.reshape(shape)
+        if "elsewhere" in data:
+            _check(self.elsewhere is not None, lambda: "an array lies elsewhere, and the graph stands alone")
+            assert self.elsewhere is not None
+            return self.elsewhere(f"constant {data.get('name')!r:.80}", data["elsewhere"], name, shape)
         dtype = numpy_dtype(name)
         if name in NATIVE:
             dtype = dtype.newbyteorder("<")
@@ -253,7 +271,7 @@ class _Reader:
                 return self.array(value)
             if form == "graph":
                 _check(self.depth < MAX_DEPTH, lambda: f"graphs stand more than {MAX_DEPTH} deep in each other")
-                return _Reader(self.blob, self.depth + 1).graph(value)
+                return _Reader(self.blob, None, self.depth + 1).graph(value)
             raise _nonsense(f"{form!r} is no form of an attribute")
         _check(isinstance(data, (bool, int, float, str)), lambda: f"{data!r} is no attribute")
         return data

@@ -59,19 +59,23 @@ def batches_of(infos: Sequence[TensorInfo], arrays: Sequence[Any], batch: int, *
 
 
 def split_batches(arrays: Sequence[Array], batch: int) -> Iterator[list[Array]]:
-    """Inputs of one run after another.
+    """Inputs of one run after another, as `batch_at` gives them."""
+    for start in range(0, len(arrays[0]) if arrays else 0, batch):
+        yield batch_at(arrays, start, batch)
+
+
+def batch_at(arrays: Sequence[Array], start: int, batch: int) -> list[Array]:
+    """Inputs of one run, from a sample on.
 
     arrays   equally long along their first axes
     returns  the same arrays with `batch` samples each, views where nothing has to be filled up: where the last batch is
              short, its last sample is repeated
     """
-    total = len(arrays[0]) if arrays else 0
-    for start in range(0, total, batch):
-        parts = [array[start : start + batch] for array in arrays]
-        short = start + batch - total
-        if short > 0:
-            parts = [np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) for part in parts]
-        yield parts
+    parts = [array[start : start + batch] for array in arrays]
+    short = start + batch - len(arrays[0])
+    if short > 0:
+        parts = [np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) for part in parts]
+    return parts
 
 
 def join_batches(infos: Sequence[TensorInfo], batches: Sequence[Sequence[Array]], samples: int) -> list[Array]:
@@ -83,7 +87,7 @@ def join_batches(infos: Sequence[TensorInfo], batches: Sequence[Sequence[Array]]
     """
     if not batches:
         return [_empty(info) for info in infos]
-    return [np.concatenate(parts)[:samples] for parts in zip(*batches)]
+    return [(parts[0] if len(parts) == 1 else np.concatenate(parts))[:samples] for parts in zip(*batches)]
 
 
 def check_outputs(infos: Sequence[TensorInfo], batch: int) -> None:

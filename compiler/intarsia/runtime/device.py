@@ -96,7 +96,12 @@ class RegionResult(NamedTuple):
 
 
 class LoadedRegion(ABC):
-    """A region ready to run. `run` may be called from several threads at once."""
+    """A region ready to run. `run` and `run_images` may be called from several threads at once.
+
+    images_at_once  images that `run_images` takes in one go; 0 where only `run` can be called
+    """
+
+    images_at_once: int = 0
 
     @abstractmethod
     def run(self, inputs: Sequence[Array]) -> RegionResult:
@@ -109,6 +114,13 @@ class LoadedRegion(ABC):
         the region again. By default a run goes on to its end, and the session looks at the time before the next region.
         """
         return self.run(inputs)
+
+    def run_images(self, inputs: Sequence[Array], images: int) -> RegionResult:
+        """Run several times, on inputs [images, *shape] each, for outputs [images, *shape].
+
+        The bytes for an image are those that `run` gives. Counters are those of all runs, added up.
+        """
+        raise NotImplementedError
 
     @property
     def counters(self) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """When a run may go on: its time-out, and a token that another thread may cancel it by.
 
-Both are looked at between regions and between the batches of a longer input, never within a region: a region that has
+Both are looked at between regions and between parts of a longer input, never within a region: a region that has
 begun runs to its end, except on a device that itself can give up waiting (`LoadedRegion.run_within`). A run whose last
 region ends late has its outputs, and gives them.
 """

@@ -20,13 +20,14 @@ from intarsia.dtypes import Array
 from intarsia.errors import RunError, warn
 from intarsia.ir.graph import Graph
 from intarsia.runtime.arguments import TensorInfo, bind, check_array
-from intarsia.runtime.batches import batches_of, check_outputs, join_batches, split_batches
+from intarsia.runtime.batches import batch_at, batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
 from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles
 from intarsia.runtime.devices import Picks, choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion, part_of
 from intarsia.runtime.limits import CancellationToken, Limit, limit_of
 from intarsia.runtime.nonfinite import Nonfinite
+from intarsia.runtime.pace import OneGo, Pace
 from intarsia.runtime.result import RunResult
 from intarsia.runtime.steps import Step, exact, is_exact, last_uses
 
@@ -143,6 +144,7 @@ class Session:
             and not any(copied for _, _, copied in self._given_back)
             and self._steps[0].is_all(self._names, [value for value, _, _ in self._given_back])
         )
+        self._one_go = OneGo(self._steps[0], self._batch) if self._is_one_region else None
 
     def run(
         self,
@@ -154,8 +156,8 @@ class Session:
         """Run the model; `execute` says also what the run counted.
 
         arrays, named  an array for each input, in order or by name, of the input's dtype and shape. Where the artifact
-                       was compiled for a batch of 1 the first axes may be longer, all equally: it then runs image by
-                       image. (A batch of N takes multiples of N.)
+                       was compiled for a batch of 1 the first axes may be longer, all equally: it then runs for every
+                       image, whose bytes do not depend on the others. (A batch of N takes multiples of N.)
         timeout        seconds after which no further region begins
         cancellation   a token: once it is cancelled, by another thread, no further region begins
         returns        the outputs, in order; fresh arrays
@@ -173,11 +175,15 @@ class Session:
             and not named
             and steps is not None
             and len(arrays) == len(self._exact)
-            and all(map(is_exact, arrays, self._exact))
         ):
-            if self._nonfinite is not None:
+            one = all(map(is_exact, arrays, self._exact))
+            images = 0 if one or self._one_go is None else self._one_go.takes(arrays)
+            if (one or images) and self._nonfinite is not None:
                 self._nonfinite.look(arrays)
-            return steps[0].outputs_of(arrays).outputs  # what a small model takes is mostly the way to its kernels
+            if one:
+                return steps[0].outputs_of(arrays).outputs  # what a small model takes is mostly the way to its kernels
+            if images and self._one_go is not None:
+                return self._one_go.run(arrays, images)
         return self._run(arrays, named, limit_of(timeout, cancellation))[0]
 
     def execute(
@@ -227,16 +233,24 @@ class Session:
         samples = len(checked[0])
         collected: list[list[Array]] = []
         counted: Any = [{} for _ in steps]
-        for index, inputs in enumerate(split_batches(checked, batch)):
+        pace = Pace(steps, watched=limit is not None or progress is not None)
+        index = 0
+        while index < repeats:
             if progress is not None:
                 progress("running", index, repeats)
+            count = pace.images((samples // batch) - index)
+            first, last = index * batch + 1, min((index + count) * batch, samples)
             if limit is not None:
-                first, last = index * batch + 1, min((index + 1) * batch, samples)
                 place = f"sample {first}" if first == last else f"samples {first} to {last}"
                 limit.position = f" ({place} of {samples})"
-            outputs, _, figures = self._run_once(steps, inputs, limit)
+            if count > 1:
+                outputs, figures = self._run_images(steps, [array[first - 1 : last] for array in checked], count, limit)
+                pace.done(count)
+            else:
+                outputs, _, figures = self._run_once(steps, batch_at(checked, first - 1, batch), limit)
             collected.append(outputs)
             counted = figures if index == 0 else add(counted, figures)
+            index += count
         if progress is not None:
             progress("running", repeats, repeats)
         return join_batches(self.outputs, collected, samples), samples, counted
@@ -251,6 +265,26 @@ class Session:
             array = live[value] if constant is None else constant
             outputs.append(array.copy() if copied and isinstance(array, np.ndarray) else array)
         return outputs, self._batch, counted
+
+    def _run_images(
+        self, steps: Sequence[Step], inputs: Sequence[Array], images: int, limit: Limit | None
+    ) -> tuple[list[Array], Sequence[Mapping[str, Any]]]:
+        """The same for several batches in one go: outputs and figures of all."""
+        if self._nonfinite is not None:
+            self._nonfinite.look(inputs)
+        live: dict[str, Any] = {
+            name: array.reshape(images, self._batch, *array.shape[1:]) for name, array in zip(self._names, inputs)
+        }
+        counted = [step.run_images(live, images, limit) for step in steps]
+        outputs = []
+        for value, constant, copied in self._given_back:
+            if constant is not None:
+                outputs.append(np.concatenate([constant] * images))
+                continue
+            array = live[value]
+            whole = array.reshape(images * self._batch, *array.shape[2:])
+            outputs.append(whole.copy() if copied else whole)
+        return outputs, counted
 
     def _checked(
         self, arrays: Sequence[Any], named: Mapping[str, Any], pad_last: bool = False

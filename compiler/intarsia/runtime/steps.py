@@ -5,6 +5,7 @@ This is on the path of every run, so that whatever can be known before is worked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,8 +79,7 @@ class Step:
         except CompileError as error:  # a rule of shapes, asked about sizes that are made at run time
             raise RunError(where=error.where, what=error.what, help=error.help) from error
         except (MemoryError, RecursionError) as error:
-            where = f"region '{self.region.name}' on device '{self.device}'"
-            raise RunError(where=where, what=said(error), help="look at the sizes that are made at run time") from error
+            raise self._too_large(error) from error
         outputs = result.outputs
         if len(outputs) != len(self._outputs):
             raise self._wrong(f"{len(outputs)} outputs")
@@ -87,6 +87,28 @@ class Step:
             if not is_exact(array, wanted):
                 self._check(item, array)
         return result
+
+    @property
+    def image_bytes(self) -> int | None:
+        """Bytes of all that it reads and makes for one image; None where it runs one at a time."""
+        values = [exact(item.dtype, item.shape) for item in (*self.region.inputs, *self.region.outputs)]
+        known = [item for item in values if item is not None]
+        if not self.loaded.images_at_once or len(known) < len(values):
+            return None
+        return sum(int(kind.itemsize) * math.prod(shape) for kind, shape in known)
+
+    def run_images(self, live: dict[str, Any], images: int, limit: Limit | None = None) -> Mapping[str, Any]:
+        """As `run`, on values [images, *shape]."""
+        if limit is not None:
+            limit.check(self.region.name)
+        try:
+            result = self.loaded.run_images([_contiguous(live[name]) for name in self._inputs], images)
+        except MemoryError as error:
+            raise self._too_large(error) from error
+        live.update((item.name, array) for (item, _), array in zip(self._outputs, result.outputs))
+        for name in self.drops:
+            del live[name]
+        return result.counters
 
     def is_all(self, inputs: Sequence[str], outputs: Sequence[str]) -> bool:
         """Whether it turns these values, in this order, into those: it is then the whole model."""
@@ -101,6 +123,10 @@ class Step:
         fits = len(shape) == array.ndim and all(size in (None, found) for size, found in zip(shape, array.shape))
         if dtype_name(array.dtype) != item.dtype or not fits:
             raise self._wrong(f"{array.dtype}{list(array.shape)} for '{item.name}'")
+
+    def _too_large(self, error: Exception) -> RunError:
+        where = f"region '{self.region.name}' on device '{self.device}'"
+        return RunError(where=where, what=said(error), help="look at the sizes that are made at run time")
 
     def _wrong(self, what: str) -> RunError:
         return RunError(

@@ -12,10 +12,12 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.cpu.emit.contractions import emit_contraction
 from intarsia_backends.cpu.emit.depthwise import emit_depthwise
+from intarsia_backends.cpu.emit.image_rows import emit_image_rows
 from intarsia_backends.cpu.emit.objects import write_object
 from intarsia_backends.cpu.emit.products import emit_product
 from intarsia_backends.cpu.emit.winograd import emit_winograd
 from intarsia_backends.cpu.image_kernels import Depthwise, Winograd
+from intarsia_backends.cpu.image_rows import ImageRows
 from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tiling import PARALLEL_WORK
@@ -27,6 +29,7 @@ EMITTERS: Mapping[type[Kernel], emitters.Emitter] = {
     **emitters.EMITTERS,
     Contraction: emit_contraction,
     Depthwise: emit_depthwise,
+    ImageRows: emit_image_rows,
     MatrixProduct: emit_product,
     Winograd: emit_winograd,
 }

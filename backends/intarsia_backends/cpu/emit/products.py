@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tvm import tirx
@@ -38,36 +38,44 @@ _AHEAD_BYTES = 2048
 _SMALL_FINISH = 4
 """Functions up to which the end of a sum is worked out in the registers; a longer one becomes a loop."""
 
+_STACK_BYTES = 1023
+"""Up to which TVM keeps an array on the stack: a larger one is allocated each time."""
+
+E = TypeVar("E", bound="ProductEmitter")
+
 
 def emit_product(kernel: MatrixProduct, schedule: Schedule) -> Any:
     """The PrimFunc of a matrix product."""
-    x_dtype = {"dot2": "int32", "dot4": "int32"}.get(kernel.products, kernel.products)
-    w_dtype = WEIGHTS[kernel.products]
-    total = "float32" if kernel.products == "float32" else "int32"
-    share = SHARES[kernel.products]
-    columns = kernel.tiling.vectors * kernel.tiling.lanes
 
     def body() -> None:
-        x = parameter("x", span(kernel.x, (*kernel.batch, kernel.rows, kernel.depth)), x_dtype)
-        if kernel.packed:
-            w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * share
-        else:
-            w_elements = span(kernel.w, (*kernel.batch, kernel.depth, kernel.columns))
-        w = parameter("w", w_elements, w_dtype)
-        bias = parameter("b", columns, total) if kernel.bias else None
-        kept = (*kernel.batch, kernel.rows, kernel.columns)
-        further = [
-            parameter(f"f{index}", span(access, kept), stored(access.dtype))
-            for index, access in enumerate(kernel.further)
-        ]
-        y = parameter("y", span(kernel.y, kept), stored(kernel.y.dtype))
-        _Product(kernel, x, w, bias, further, y, total).emit(schedule)
+        product_emitter(kernel, ProductEmitter).emit(schedule)
 
     return function(body)
 
 
+def product_emitter(kernel: MatrixProduct, kind: type[E]) -> E:
+    """An emitter of a product, with the parameters that the kernel is called with."""
+    x_dtype = {"dot2": "int32", "dot4": "int32"}.get(kernel.products, kernel.products)
+    w_dtype = WEIGHTS[kernel.products]
+    total = "float32" if kernel.products == "float32" else "int32"
+    columns = kernel.tiling.vectors * kernel.tiling.lanes
+    x = parameter("x", span(kernel.x, (*kernel.batch, kernel.rows, kernel.depth)), x_dtype)
+    if kernel.packed:
+        w_elements = span(kernel.w, kernel.batch) - 1 + kernel.depth * columns * SHARES[kernel.products]
+    else:
+        w_elements = span(kernel.w, (*kernel.batch, kernel.depth, kernel.columns))
+    w = parameter("w", w_elements, w_dtype)
+    bias = parameter("b", columns, total) if kernel.bias else None
+    kept = (*kernel.batch, kernel.rows, kernel.columns)
+    further = [
+        parameter(f"f{index}", span(access, kept), stored(access.dtype)) for index, access in enumerate(kernel.further)
+    ]
+    y = parameter("y", span(kernel.y, kept), stored(kernel.y.dtype))
+    return kind(kernel, x, w, bias, further, y, total)
+
+
 @dataclass(frozen=True)
-class _Kind:
+class PanelKind:
     """Panels of one shape.
 
     widths  columns of each vector as they are computed
@@ -85,7 +93,9 @@ class _Kind:
         return sum(self.widths)
 
 
-class _Product:
+class ProductEmitter:
+    """A product and the parameters of its function."""
+
     def __init__(
         self, kernel: MatrixProduct, x: Any, w: Any, bias: Any, further: Sequence[Any], y: Any, total: str
     ) -> None:
@@ -103,7 +113,7 @@ class _Product:
 
     # ---- the loops around a tile
 
-    def kinds(self) -> list[_Kind]:
+    def kinds(self) -> list[PanelKind]:
         """Wide panels, narrow ones, and the last one where its columns do not fill its vectors."""
         tiling, lanes = self.tiling, self.tiling.lanes
         kinds = []
@@ -113,7 +123,7 @@ class _Product:
         ):
             if first < count:
                 full = (lanes,) * vectors
-                kinds.append(_Kind(full, full, first, first * tiling.wide * lanes))
+                kinds.append(PanelKind(full, full, first, first * tiling.wide * lanes))
         rest = self.kernel.columns % lanes
         if rest:
             last = kinds[-1]
@@ -122,7 +132,7 @@ class _Product:
             start = last.first_column + (tiling.panels - 1 - last.first) * last.width
             if last.first == tiling.panels - 1:
                 kinds.pop()
-            kinds.append(_Kind(computed, kept, tiling.panels - 1, start))
+            kinds.append(PanelKind(computed, kept, tiling.panels - 1, start))
         return kinds
 
     def emit(self, schedule: Schedule) -> None:
@@ -141,7 +151,7 @@ class _Product:
                     self.emit_panel(self.kinds(), batch, row_block, block, begin + step)
 
     def emit_panel(
-        self, kinds: Sequence[_Kind], batch: Sequence[Term], row_block: Term, block: Term, panel: Term
+        self, kinds: Sequence[PanelKind], batch: Sequence[Term], row_block: Term, block: Term, panel: Term
     ) -> None:
         kind, *others = kinds
         if not others:
@@ -153,7 +163,7 @@ class _Product:
             with T.Else():
                 self.emit_panel(others, batch, row_block, block, panel)
 
-    def emit_rows(self, kind: _Kind, batch: Sequence[Term], row_block: Term, block: Term, panel: Term) -> None:
+    def emit_rows(self, kind: PanelKind, batch: Sequence[Term], row_block: Term, block: Term, panel: Term) -> None:
         kernel, tiling = self.kernel, self.tiling
         column = (panel - kind.first) * kind.width + kind.first_column
         depth = block * tiling.depth_block
@@ -173,7 +183,7 @@ class _Product:
             tile = begin + step
             if kernel.packed and not self.streams:
                 self.ask(kind, batch, depth, column, step, each)
-            make = partial(_Tile, self, kind, batch, block, column, depth, length)
+            make = partial(TileEmitter, self, kind, batch, block, column, depth, length)
             if high == tiles:
                 make(tile * size, size).emit()
             else:
@@ -182,6 +192,10 @@ class _Product:
                         make(tile * size, size).emit()
                     with T.Else():
                         make(tile * (size - 1) + high, size - 1).emit()
+
+    def chains(self, kind: PanelKind, rows: int) -> int:
+        """Parts of each sum of a tile."""
+        return sum_chains(rows, len(kind.widths)) if self.depth_blocks == 1 else 1
 
     # ---- where things stand
 
@@ -192,7 +206,7 @@ class _Product:
                 result = result + place * stride
         return result
 
-    def w_walk(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term) -> tuple[Any, Term, int]:
+    def w_walk(self, kind: PanelKind, batch: Sequence[Term], depth: Term, column: Term) -> tuple[Any, Term, int]:
         """The buffer that holds a panel, where it starts, and the elements from step to step of the sum."""
         if self.packs:
             return self.panel, tirx.const(0, "int32"), kind.width * self.share
@@ -207,7 +221,7 @@ class _Product:
         row = self.kernel.w.strides[-2]
         return self.w, start + depth * row + column, row
 
-    def ask(self, kind: _Kind, batch: Sequence[Term], depth: Term, column: Term, step: Term, steps: int) -> None:
+    def ask(self, kind: PanelKind, batch: Sequence[Term], depth: Term, column: Term, step: Term, steps: int) -> None:
         """Ask for part of the next panel: all of it in so many steps."""
         buffer, start, row = self.w_walk(kind, batch, depth, column)
         size = np.dtype(str(buffer.dtype)).itemsize
@@ -215,7 +229,7 @@ class _Product:
         for line in range(lines):
             prefetch(buffer, start + self.kernel.depth * row + (step * lines + line) * (LINE_BYTES // size))
 
-    def pack(self, kind: _Kind, batch: Sequence[Term], depth: Term, length: Term, column: Term) -> None:
+    def pack(self, kind: PanelKind, batch: Sequence[Term], depth: Term, length: Term, column: Term) -> None:
         """Lay out a panel of what is made at run time."""
         row, step = self.kernel.w.strides[-2:]
         start = self.place(self.kernel.w.strides, batch, self.kernel.w.offset) + depth * row + column * step
@@ -238,7 +252,7 @@ class _Product:
                     for lane in range(kept):
                         T.buffer_store(self.panel, self.w[source + lane * step], [target + lane])
 
-    def turn(self, kind: _Kind, source: Term, step: int, kept: int, target: Term) -> None:
+    def turn(self, kind: PanelKind, source: Term, step: int, kept: int, target: Term) -> None:
         """Columns that lie along the depth become a square block of the panel."""
         lanes = self.tiling.lanes
         zero = spread(tirx.const(0, str(self.w.dtype)), lanes)
@@ -247,13 +261,13 @@ class _Product:
             store(self.panel, target + index * kind.width, vector, lanes)
 
 
-class _Tile:
+class TileEmitter:
     """One tile of rows by one panel, over one block of the depth."""
 
     def __init__(
         self,
-        product: _Product,
-        kind: _Kind,
+        product: ProductEmitter,
+        kind: PanelKind,
         batch: Sequence[Term],
         block: Term,
         column: Term,
@@ -265,7 +279,7 @@ class _Tile:
         self.product, self.kernel, self.kind = product, product.kernel, kind
         self.batch, self.block, self.column = batch, block, column
         self.depth, self.length, self.row, self.rows = depth, length, row, rows
-        self.chains = sum_chains(rows, len(kind.widths)) if product.depth_blocks == 1 else 1
+        self.chains = product.chains(kind, rows)
         self.starts = [sum(kind.widths[:index]) for index in range(len(kind.widths))]
 
     def emit(self) -> None:
@@ -426,14 +440,25 @@ class _Tile:
                     total = aside
                 self.store_lanes(row, index, lambda lane, total=total: total[lane])  # type: ignore[misc]
             return
+        most = max(1, _STACK_BYTES // (4 * self.kind.width))
+        for start in range(0, self.rows, most):
+            self.finish_rows(range(start, min(start + most, self.rows)))
+
+    def finish_rows(self, rows: range) -> None:
         width = self.kind.width
-        aside = T.alloc_buffer((self.rows * width,), self.product.total)
+        aside = T.alloc_buffer((len(rows) * width,), self.product.total)
         for row, index in self.each():
-            columns = self.kind.widths[index]
-            store(aside, row * width + self.starts[index], load(self.sums[0][row][index], 0, columns), columns)
-        with T.serial(0, self.rows) as row:
+            if row in rows:
+                columns = self.kind.widths[index]
+                place = (row - rows.start) * width + self.starts[index]
+                store(aside, place, load(self.sums[0][row][index], 0, columns), columns)
+        with T.serial(0, len(rows)) as row:
             for index, start in enumerate(self.starts):
-                self.store_lanes(row, index, lambda lane, start=start: aside[row * width + start + lane])  # type: ignore[misc]
+                self.store_lanes(
+                    rows.start + row,
+                    index,
+                    lambda lane, start=start: aside[row * width + start + lane],  # type: ignore[misc]
+                )
 
     def store_lanes(self, row: Term | int, index: int, total: Callable[[Term], Term]) -> None:
         """Work out and store the elements of one vector."""
@@ -459,6 +484,3 @@ def _weight(part: Expression) -> int:
         case Cast() | Gather() | Apply("add" | "sub" | "mul" | "floor_at" | "ceil_at"):
             return 1
     return 4
-
-
-__all__ = ["emit_product", "functions_in"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from intarsia.ir.graph import Graph, Node
 from intarsia_backends.cpu.kernels import WEIGHTS, MatrixProduct
-from intarsia_backends.cpu.lower.panels import ProductTask, pack_panels, pad_columns
+from intarsia_backends.cpu.lower.panels import ProductTask, arrange_panels, pad_columns
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tiling import ProductTiling
 from intarsia_backends.cpu.tuning_tasks import AskedTask, Configs, Make, TuningTask
@@ -119,7 +120,8 @@ def _weights(builder: Builder, product: Multiplication, tiling: ProductTiling) -
     if isinstance(product.w, View):
         found: list[Operand] = [product.w.buffer]
     else:
-        found = [builder.weight(pack_panels(product.w, tiling, product.products))]
+        arrange = partial(arrange_panels, tiling=tiling, products=product.products)
+        found = [builder.arranged(product.w, arrange, WEIGHTS[product.products])]
     if product.bias is not None:
         found.append(builder.weight(pad_columns(product.bias, tiling)))
     return found

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
-from intarsia_backends.cpu.kernels import Contraction
+from intarsia_backends.cpu.kernels import WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.images import BYTE_IMAGES, IMAGES, convolve_images, takes_images
-from intarsia_backends.cpu.lower.packing import pack, pad_outputs
+from intarsia_backends.cpu.lower.packing import arrange, pad_outputs
 from intarsia_backends.cpu.lower.tiles import choose_tile, products_for, split_row
 from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input
@@ -64,7 +65,9 @@ def contract(
     tile, vectors, _ = choose_tile(builder.machine, window.outputs, positions[-1], products)
     lanes = builder.machine.lanes
     out_area = math.prod(window.positions)
-    operands = [x, builder.weight(pack(weights, vectors, lanes, products)), builder.weight(pad_outputs(bias, lanes))]
+    packing = partial(arrange, vectors=vectors, lanes=lanes, products=products)
+    packed = builder.arranged(weights, packing, WEIGHTS[products])
+    operands = [x, packed, builder.weight(pad_outputs(bias, lanes))]
     accesses = []
     if factors is not None:
         accesses.append(Access(str(factors.dtype), (0, 1, *(0 for _ in positions))))

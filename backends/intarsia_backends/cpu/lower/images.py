@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
 from intarsia_backends.cpu.depthwise import DepthwiseTask, DepthwiseTiling, pack_bias, pack_weights
 from intarsia_backends.cpu.image_kernels import Depthwise
-from intarsia_backends.cpu.kernels import SHARES, STORED, Contraction
+from intarsia_backends.cpu.kernels import SHARES, STORED, WEIGHTS, Contraction
 from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.lower.convolution_tiling import DirectTiling
 from intarsia_backends.cpu.lower.dot4 import dot4_bias, takes_dot4
 from intarsia_backends.cpu.lower.image_convolution import Convolution, Placed
-from intarsia_backends.cpu.lower.packing import interleaved_outputs, pack, pad_outputs
+from intarsia_backends.cpu.lower.packing import arrange, interleaved_outputs, pad_outputs
 from intarsia_backends.cpu.lower.tiles import products_for
 from intarsia_backends.cpu.lower.winograd import (
     convolution_task,
@@ -187,11 +188,11 @@ def _convolved_directly(
         epilogue=epilogue,
     )
     order = interleaved_outputs(window.outputs, config.vectors, lanes) if kernel.interleaved else None
-    packed = pack(convolution.weights, config.vectors, lanes, products, window_first=True, order=order)
+    packing = partial(arrange, vectors=config.vectors, lanes=lanes, products=products, window_first=True, order=order)
     bias = pad_outputs(convolution.bias, lanes)
     return kernel, [
         x,
-        builder.weight(packed),
+        builder.arranged(convolution.weights, packing, WEIGHTS[products]),
         builder.weight(bias if order is None else bias[:, order]),
         *(view.start for view in convolution.views),
     ]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
+from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.tiling import interleaving_order
 
 
-def pack(
+def arrange(
     weights: Array,
     vectors: int,
     lanes: int,
@@ -21,7 +21,8 @@ def pack(
     window_first: bool = False,
     order: Sequence[int] | None = None,
 ) -> Array:
-    """Weights [groups, outputs, channels, *kernel] as a Contraction reads them; absent outputs are zeros.
+    """Weights [groups, outputs, channels, *kernel] in the order in which a Contraction reads them; absent outputs are
+    zeros.
 
     The order of the sum is that of the axes: channels, then the kernel; or, `window_first`, the other way round.
 
@@ -41,7 +42,7 @@ def pack(
     ordered = split.transpose(axes).reshape(groups, steps, padded, share)
     block = vectors * lanes  # one after the other; the last may be narrow
     blocks = [ordered[:, :, start : start + block].reshape(groups, -1) for start in range(0, padded, block)]
-    return np.concatenate(blocks, axis=1).astype(WEIGHTS[products])
+    return np.concatenate(blocks, axis=1)
 
 
 def pad_outputs(numbers: Array, lanes: int) -> Array:

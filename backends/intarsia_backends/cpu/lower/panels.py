@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.cpu.kernels import SHARES, WEIGHTS
+from intarsia_backends.cpu.kernels import SHARES
 from intarsia_backends.cpu.lower.tiles import DOT2_VECTORS_MAX, step_cycles
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tiling import PARALLEL_WORK, ProductTiling, split_evenly, sum_chains
@@ -44,7 +44,8 @@ def tallest_tile(registers: int, vectors: int, *, adds: bool = False) -> int:
     return 1
 
 
-def _adds(machine: Machine, products: str) -> bool:
+def needs_additions(machine: Machine, products: str) -> bool:
+    """Whether products are added by an instruction of their own."""
     return products == "dot2" and not machine.adds_products
 
 
@@ -164,11 +165,11 @@ def _panels(machine: Machine, rows: int, columns: int, products: str) -> list[tu
     vectors = -(-columns // machine.lanes)
     found = []
     most = _VECTORS_MAX
-    if rows > 1 and _adds(machine, products) and machine.registers <= 16:
+    if rows > 1 and needs_additions(machine, products) and machine.registers <= 16:
         most = DOT2_VECTORS_MAX
     for largest in range(1, min(vectors, most) + 1):
         panels, wide, wide_panels = split_evenly(vectors, largest)
-        tiles, adds = _tiles(machine, wide, products), _adds(machine, products)
+        tiles, adds = _tiles(machine, wide, products), needs_additions(machine, products)
         if wide * min(rows, tiles[0]) + 2 > machine.registers:
             continue
         cycles = wide_panels * _cycles(rows, tiles[0], wide, adds)
@@ -199,7 +200,7 @@ def share_panels(work: int, others: int, panels: int) -> int:
 
 
 def _tiles(machine: Machine, wide: int, products: str) -> tuple[int, int]:
-    adds = _adds(machine, products)
+    adds = needs_additions(machine, products)
     return (
         tallest_tile(machine.registers, wide, adds=adds),
         tallest_tile(machine.registers, max(1, wide - 1), adds=adds),
@@ -220,8 +221,9 @@ def _step(tile: int, vectors: int, adds: bool) -> float:
     return max(cycles, step_cycles(tile, vectors, "dot2")) if adds else cycles
 
 
-def pack_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
-    """Weights [depth, columns] (or a stack of them) as a MatrixProduct reads them: panel after panel."""
+def arrange_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
+    """Weights [depth, columns] (or a stack of them) in the order in which a MatrixProduct reads them: panel after
+    panel."""
     *batch, depth, columns = weights.shape
     share = SHARES[products]
     steps = -(-depth // share)
@@ -234,8 +236,7 @@ def pack_panels(weights: Array, tiling: ProductTiling, products: str) -> Array:
         part = np.swapaxes(full[..., start : start + width], -1, -2)
         parts.append(part.reshape(*batch, steps * width * share))
         start += width
-    packed = np.concatenate(parts, axis=-1)
-    return np.ascontiguousarray(packed.astype(WEIGHTS[products]))
+    return np.concatenate(parts, axis=-1)
 
 
 def pad_columns(numbers: Array, tiling: ProductTiling) -> Array:

@@ -71,7 +71,7 @@ def _lower_gemm(builder: Builder, node: Node) -> None:
     if weights.data is not None and not left and simple and per_column:
         matrix = weights.data.T if right else weights.data
         bias = None if addend is None else elements(addend) * np.float32(beta)
-        _dense(builder, node, matrix * np.float32(alpha), bias)
+        _dense(builder, node, matrix if alpha == 1 else matrix * np.float32(alpha), bias)
         return
     _general(builder, node, addend, alpha, beta, left, right)
 

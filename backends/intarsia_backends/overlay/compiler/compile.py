@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.artifact import memory
+from intarsia.artifact.elsewhere import Elsewhere, fit_places
 from intarsia.ir.graph import Graph, Value
 from intarsia.targets import Blob
 from intarsia_backends.overlay.compiler.cascade import CascadeEmitter
@@ -25,6 +27,9 @@ from intarsia_backends.overlay.machine.isa import Segment
 from intarsia_backends.overlay.machine.layout import TensorLayout
 
 PROGRAM, CONSTANTS = "program.bin", "constants.bin"
+
+_LEAST_BYTES = 1024
+"""Of a weight that is worth the words that say where it lies."""
 
 
 def compile_region(graph: Graph, config: OverlayConfig) -> Blob:
@@ -68,7 +73,28 @@ def compile_region(graph: Graph, config: OverlayConfig) -> Blob:
         "outputs": [layout.to_dict() for layout in outputs],
         "tags": [row["name"] for row in rows],
     }
-    return Blob("overlay", {PROGRAM: program, CONSTANTS: constants}, metadata, tuple(rows))
+    metadata[memory.KEY] = {"contiguous_bytes": len(program) + sum(metadata["segments"].values())}
+    files = {PROGRAM: program, CONSTANTS: constants}
+    return Blob("overlay", files, metadata, tuple(rows), _origins(lowered, builder, len(constants)))
+
+
+def _origins(lowered: Lowered, builder: ProgramBuilder, size_bytes: int) -> dict[str, Elsewhere]:
+    """By the name of a weight, where it lies in the constants."""
+    found = {}
+    for step in lowered.steps:
+        if not isinstance(step, ConvStep) or step.weight.nbytes < _LEAST_BYTES:
+            continue
+        places = builder.pool.places(step)
+        if places is None:
+            continue
+        value, shaped = step.origin
+        order = shaped(np.arange(places.size, dtype=np.int32).reshape(value.shape)).reshape(-1)
+        own = np.empty_like(places)
+        own[order] = places
+        pieces = fit_places(own.reshape(value.shape), size_bytes)
+        if pieces is not None:
+            found[value.name] = Elsewhere(CONSTANTS, 0, "int8", pieces)
+    return found
 
 
 def _layout(value: Value, lowered: Lowered, offset: int) -> TensorLayout:

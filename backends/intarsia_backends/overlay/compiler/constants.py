@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from intarsia.dtypes import Array
@@ -14,9 +17,13 @@ ALIGN_BYTES = 64
 
 
 class ConstantPool:
-    """Collects the DRAM image of a program's constants; equal pieces are kept once."""
+    """Collects the DRAM image of a program's constants; equal pieces are kept once.
+
+    held  by the identity of a step's weights: they, counted from 1, and the place of each in the image, -1 for none yet
+    """
 
     def __init__(self) -> None:
+        self.held: dict[int, tuple[Array, Array]] = {}
         self._pieces: list[bytes] = []
         self._offsets: dict[bytes, int] = {}
         self.size_bytes = 0
@@ -29,6 +36,24 @@ class ConstantPool:
             self._pieces.append(padded)
             self.size_bytes += len(padded)
         return self._offsets[data]
+
+    def add_weights(self, step: ConvStep, parts: Sequence[Part]) -> tuple[int, int]:
+        """Offset and bytes of parts of a step's weights, one behind the other; it is kept in mind what lies where."""
+        content = b"".join(arrange_weights(step, step.weight, part).tobytes() for part in parts)
+        offset = self.add(content)
+        if id(step.weight) not in self.held:
+            numbers = np.arange(1, step.weight.size + 1, dtype=np.int32).reshape(step.weight.shape)
+            self.held[id(step.weight)] = numbers, np.full(step.weight.size, -1, np.int32)
+        numbers, places = self.held[id(step.weight)]
+        flat = np.concatenate([arrange_weights(step, numbers, part).reshape(-1) for part in parts])
+        at = np.flatnonzero(flat)
+        places[flat[at] - 1] = at + offset
+        return offset, len(content)
+
+    def places(self, step: ConvStep) -> Array | None:
+        """Where each of a step's weights lies in the image; None where not all do."""
+        _, places = self.held.get(id(step.weight), (None, np.full(1, -1)))
+        return None if (places < 0).any() else places
 
     def image(self) -> bytes:
         """All pieces, one behind the other: the bytes of the segment."""
@@ -61,32 +86,43 @@ class Ring:
         return at
 
 
-def pack_weights(step: ConvStep, block: int, block_in0: int, blocks_in: int, rows: slice, columns: slice) -> bytes:
-    """Weights of one block of 16 output channels as WGT holds them, for some input blocks and kernel taps.
+class Part(NamedTuple):
+    """Weights of one block of 16 output channels, for some input blocks and kernel taps."""
+
+    block: int
+    block_in0: int
+    blocks_in: int
+    rows: slice = slice(None)
+    columns: slice = slice(None)
+
+
+def arrange_weights(step: ConvStep, weights: Array, part: Part) -> Array:
+    """Part of the weights of a step, of any type, as WGT holds them.
 
     Dense: [ky][kx][input block][16 in][16 out]. Depthwise: sub-windows of 3x3 taps, [row][column][3][4][16], where the
     fourth column and what is past the kernel are zeros.
     """
-    weight = step.weight[block * LANES : (block + 1) * LANES, :, rows, columns]
+    block, block_in0, blocks_in = part.block, part.block_in0, part.blocks_in
+    weight = weights[block * LANES : (block + 1) * LANES, :, part.rows, part.columns]
     outputs, depth, height, width = weight.shape
     if step.depthwise:
         down, across = ceil_div(height, SUB_WINDOW), ceil_div(width, SUB_WINDOW)
-        taps = np.zeros((down * SUB_WINDOW, across * SUB_WINDOW, LANES), np.int8)
+        taps = np.zeros((down * SUB_WINDOW, across * SUB_WINDOW, LANES), weight.dtype)
         taps[:height, :width, :outputs] = weight[:, 0].transpose(1, 2, 0)
-        packed = np.zeros((down, across, SUB_WINDOW, WEIGHT_ROW_BYTES // LANES, LANES), np.int8)
+        packed = np.zeros((down, across, SUB_WINDOW, WEIGHT_ROW_BYTES // LANES, LANES), weight.dtype)
         packed[:, :, :, :SUB_WINDOW] = taps.reshape(down, SUB_WINDOW, across, SUB_WINDOW, LANES).transpose(
             0, 2, 1, 3, 4
         )
-        return packed.tobytes()
+        return packed
     outputs_each, first = step.weight.shape[0] // step.group, block * LANES
-    dense = np.zeros((LANES, blocks_in * LANES, height, width), np.int8)
+    dense = np.zeros((LANES, blocks_in * LANES, height, width), weight.dtype)
     for lane in range(outputs):
         at = (first + lane) // outputs_each * depth - block_in0 * LANES
         low, high = max(at, 0), min(at + depth, blocks_in * LANES)
         if low < high:
             dense[lane, low:high] = weight[lane, low - at : high - at]
     split = dense.reshape(LANES, blocks_in, LANES, height, width)
-    return np.ascontiguousarray(split.transpose(3, 4, 1, 2, 0)).tobytes()
+    return np.ascontiguousarray(split.transpose(3, 4, 1, 2, 0))
 
 
 def input_blocks(step: ConvStep, block: int) -> tuple[int, int]:

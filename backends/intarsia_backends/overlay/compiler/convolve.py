@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from intarsia_backends.overlay.compiler import emitter
-from intarsia_backends.overlay.compiler.constants import input_blocks, pack_parameters, pack_weights
+from intarsia_backends.overlay.compiler.constants import Part, input_blocks, pack_parameters
 from intarsia_backends.overlay.compiler.program_builder import ProgramBuilder, TileBanks
 from intarsia_backends.overlay.compiler.schedule import Unit
 from intarsia_backends.overlay.compiler.steps import ConvStep, VecStep
@@ -21,7 +21,6 @@ from intarsia_backends.overlay.machine.isa import (
     weight_rows,
 )
 
-ALL = slice(None)
 _RUNS = 4
 """Runs that the channel blocks of a depthwise convolution are cut into."""
 
@@ -282,14 +281,11 @@ class ConvEmitter:
     def load_constants(self, unit: Unit, chunk: Chunk) -> Loaded:
         """Put loads of a chunk's weights and parameters into a unit; where they will stand."""
         step, builder = self.step, self.builder
-        weights = b"".join(
-            pack_weights(step, chunk.block0 + at, chunk.block_in0, chunk.blocks_in, ALL, ALL)
-            for at in range(chunk.blocks)
-        )
-        rows = len(weights) // WEIGHT_ROW_BYTES
+        parts = [Part(chunk.block0 + at, chunk.block_in0, chunk.blocks_in) for at in range(chunk.blocks)]
+        offset, size_bytes = builder.pool.add_weights(step, parts)
+        rows = size_bytes // WEIGHT_ROW_BYTES
         row = builder.weights.take(rows)
         group = builder.parameters.take(chunk.blocks)
-        offset = builder.pool.add(weights)
         unit.loads.append(emitter.load_constants(Memory.WEIGHTS, offset, row, rows, step.tag, self.config))
         self._load_parameters(unit, chunk.block0, chunk.blocks, group)
         return Loaded(row, group)
@@ -416,9 +412,10 @@ class ConvEmitter:
                     )
                     source = self._load_piece(unit, part, tile, at, count, places[count_in % 2])
                     count_in += 1
-                    weights = pack_weights(step, block, at, count, slice(ky, ky + rows), slice(kx, kx + columns))
-                    entries = len(weights) // WEIGHT_ROW_BYTES
-                    row, offset = self.builder.weights.take(entries), self.builder.pool.add(weights)
+                    weights = Part(block, at, count, slice(ky, ky + rows), slice(kx, kx + columns))
+                    offset, size_bytes = self.builder.pool.add_weights(step, [weights])
+                    entries = size_bytes // WEIGHT_ROW_BYTES
+                    row = self.builder.weights.take(entries)
                     unit.loads.append(emitter.load_constants(Memory.WEIGHTS, offset, row, entries, step.tag, config))
                     start, finish = number == 0, number == len(pieces) - 1
                     residual = None

@@ -21,6 +21,26 @@ PATCH_CHANNELS = 4
 PATCH_BLOCKS = 16
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """Makes the weights of a step [M, C / group, height, width] of the constant of a node, or of anything of its shape.
+
+    product   whether the constant is a matrix [K, M]
+    channels  of the input
+    patches   whether the patch builder reads the input: the window is then a column of channels
+    """
+
+    product: bool
+    channels: int
+    kernel: tuple[int, int]
+    patches: bool
+
+    def __call__(self, data: Array) -> Array:
+        rows = data.T.reshape(-1, self.channels, *self.kernel) if self.product else data
+        weight = rows.reshape(*rows.shape[:2], *self.kernel)
+        return weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], -1, 1, 1) if self.patches else weight
+
+
 @dataclass
 class Lowered:
     """A region as steps.
@@ -183,26 +203,28 @@ class Lowering:
         assert multiplier.data is not None and shift.data is not None
         source, zero = self._tensor(x), int(attributes["input_zero_point"])
         planes = self.result.planes[x]
-        weight, window, group, patch = w.data, Window(), 1, None
+        window, group, patch = Window(), 1, None
         if node.op == "qmatmul":
             # A row [1, K] made of planes is a convolution whose kernel is the whole plane.
             kernel = (1, 1) if planes.channels_last else (planes.height, planes.width)
-            weight, window = weight.T.reshape(-1, planes.channels, *kernel), Window(kernel)
+            window = Window(kernel)
         else:
             window, group = conv_window(node), int(attributes.get("group", 1))
-            weight = weight.reshape(*weight.shape[:2], *window.kernel)
+            kernel = window.kernel
+        shaped = _Weights(node.op == "qmatmul", planes.channels, kernel, bool(source.image))
+        weight = replace(shaped, patches=False)(w.data)
         sums = weight.astype(np.int64).sum(axis=(1, 2, 3))
         depthwise = group > 1 and group == weight.shape[0] and weight.shape[1] == 1
         if source.image:
             patch = window
-            weight = weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], -1, 1, 1)
         return ConvStep(
             name=node.name,
             op=node.op,
             inputs=[source],
             output=self._output(node),
             macs=int(np.prod(node.output.shape)) * int(np.prod(weight.shape[1:])),
-            weight=weight,
+            weight=shaped(w.data),
+            origin=(w, shaped),
             bias=wrap_int32(bias.data.astype(np.int64) - zero * sums),
             multiplier=multiplier.data,
             shift=shift.data,

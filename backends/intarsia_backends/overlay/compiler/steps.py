@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intarsia.dtypes import Array
+from intarsia.ir.graph import Value
 from intarsia_backends.overlay.compiler.tensors import POINT, Tensor, Window
 from intarsia_backends.overlay.machine.isa import VecOperation
 
@@ -45,6 +47,7 @@ class ConvStep(Step):
     """A convolution, matrix product or depthwise convolution, with its epilogue.
 
     weight        int8 [M, C / group, kernel height, kernel width]
+    origin        the constant that the weights are, and what made this array of it
     bias          int32 [M], the input's zero point folded in
     multiplier    int32 [M]
     shift         int32 [M]
@@ -54,6 +57,7 @@ class ConvStep(Step):
     """
 
     weight: Array = field(kw_only=True)
+    origin: tuple[Value, Callable[[Array], Array]] = field(kw_only=True)
     bias: Array = field(kw_only=True)
     multiplier: Array = field(kw_only=True)
     shift: Array = field(kw_only=True)

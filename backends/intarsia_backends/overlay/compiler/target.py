@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from intarsia.artifact import memory
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Blob, Cost, Support, Target
 from intarsia_backends.overlay.compiler.compile import compile_region
@@ -25,8 +26,16 @@ class OverlayTarget(Target):
     host = "cpu"
     precisions = ("int8",)
 
-    def __init__(self, config: OverlayConfig, description: str, processor: str | None = None) -> None:
+    def __init__(
+        self,
+        config: OverlayConfig,
+        description: str,
+        processor: str | None = None,
+        memory_bytes: int = 0,
+    ) -> None:
+        """memory_bytes  DRAM of the board; 0 where there is none"""
         self.config = config
+        self.board = _board(memory_bytes) if memory_bytes else None
         self.name = config.name
         self.description = description
         self.processor = processor
@@ -55,6 +64,7 @@ class OverlayTarget(Target):
             "macs_per_cycle": self.config.macs_per_cycle,
             "activation_bytes": self.config.activation_bytes,
             "clock_mhz_assumption": self.config.clock_mhz_assumption,
+            **({memory.KEY: dict(self.board)} if self.board else {}),
         }
 
 
@@ -84,16 +94,28 @@ def _cycles(node: Node, config: OverlayConfig) -> int:
     return max(conv_layer_cycles(shape, config, depthwise=depthwise), traffic)
 
 
+_MIB = 1 << 20
+
+
+def _board(size_bytes: int) -> Mapping[str, int]:
+    """Memory of a board with so much DRAM.
+
+    PYNQ's kernel is configured with 128 MiB for the FPGA's buffers (CONFIG_CMA_SIZE_MBYTES in its pynq.cfg), as are the
+    device trees of ZynqMP boards; a boot argument changes that. What the system takes is assumed.
+    """
+    return {"bytes": size_bytes, "contiguous_bytes": 128 * _MIB, "system_bytes": 160 * _MIB}
+
+
 def pynq_z2() -> OverlayTarget:
     """PYNQ-Z2: xc7z020, 512 MACs a cycle, 16-bit DDR3."""
     description = "PYNQ-Z2 (xc7z020): overlay of 512 int8 MACs a cycle beside two Cortex-A9"
-    return OverlayTarget(PYNQ_Z2, description, "cpu-armv7")
+    return OverlayTarget(PYNQ_Z2, description, "cpu-armv7", 512 * _MIB)
 
 
 def kv260() -> OverlayTarget:
     """Kria KV260: xck26, 1024 MACs a cycle."""
     description = "Kria KV260 (xck26): overlay of 1024 int8 MACs a cycle beside four Cortex-A53"
-    return OverlayTarget(KV260, description, "cpu-aarch64")
+    return OverlayTarget(KV260, description, "cpu-aarch64", 4096 * _MIB)
 
 
 def tiny() -> OverlayTarget:
