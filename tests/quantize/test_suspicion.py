@@ -184,6 +184,16 @@ def test_random_networks_are_never_suspected_of_a_scale() -> None:
         assert suspicions(model, (rng.standard_normal((40, 64)) * factor).astype(np.float32)) == []
 
 
+def test_a_batch_normalization_that_was_never_trained_remembers_nothing() -> None:
+    model = normalised()
+    for item in model.graph.initializer:
+        if item.name in ("mean", "variance"):
+            start = np.full(8, item.name == "variance", np.float32)
+            item.CopyFrom(onnx.numpy_helper.from_array(start, item.name))
+    for factor in (0.01, 1, 100):
+        assert suspicions(model, blobs(40, 16) * np.float32(factor)) == []
+
+
 def test_python_warns_and_the_artifact_remembers() -> None:
     demo = load_demo()
     with pytest.warns(IntarsiaWarning, match="calibration data: it holds nothing but 0") as caught:

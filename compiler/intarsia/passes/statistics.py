@@ -28,7 +28,8 @@ def trained_statistics(graph: Graph) -> Iterator[tuple[str, Trained]]:
     """By name of the Conv or dense op that a BatchNormalization follows and nobody else reads.
 
     y = (x - mean) / sqrt(variance + epsilon) * gamma + beta has the mean beta and, but for epsilon, the deviation gamma
-    where x has those of training. One behind which channels are scaled again says nothing of what folding leaves.
+    where x has those of training. One behind which channels are scaled again says nothing of what folding leaves, and
+    one with the statistics that it starts with, 0 and 1, has seen nothing.
     """
     for node in graph.nodes:
         producer = node.input(0).producer if node.op == "BatchNormalization" and node.domain == "" else None
@@ -36,10 +37,12 @@ def trained_statistics(graph: Graph) -> Iterator[tuple[str, Trained]]:
             continue
         if any(user.op in _AFFINE for user in node.output.users):
             continue
-        gamma, beta, variance = (
-            None if (data := node.input(index).data) is None else data.astype(np.float64) for index in (1, 2, 4)
+        gamma, beta, mean, variance = (
+            None if (data := node.input(index).data) is None else data.astype(np.float64) for index in (1, 2, 3, 4)
         )
-        if gamma is None or beta is None or variance is None:
+        if gamma is None or beta is None or mean is None or variance is None:
+            continue
+        if not mean.any() and (variance == 1.0).all():
             continue
         with np.errstate(all="ignore"):
             deviation = np.abs(gamma) * np.sqrt(variance / (variance + float(node.attributes.get("epsilon", 1e-5))))
