@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -38,6 +39,12 @@ def test_files_have_at_most_600_lines() -> None:
     files = [path for folder in folders for kind in ("*.py", "*.c", "*.h", "*.sv") for path in folder.rglob(kind)]
     long = {str(path.relative_to(ROOT)) for path in files if len(path.read_text().splitlines()) > 600}
     assert long == set()
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them by their bare names, and their golden files lie in a folder of that name."""
+    stems = [path.stem for path in (ROOT / "tests").rglob("*.py") if path.stem != "conftest"]
+    assert [stem for stem, count in Counter(stems).items() if count > 1] == []
 
 
 def test_the_page_of_the_architecture_names_the_floors_of_the_contract() -> None:

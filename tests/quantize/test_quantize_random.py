@@ -72,7 +72,9 @@ def test_random_graphs(net: Floats, method: str) -> None:
     verify(twin, "quantized")
     verify(net.graph, "fused")
     # What is nearly always 0, such as x - x, has a scale too small for any multiplier.
-    others = [refusal for refusal in outcome.refusals if "times that of" not in refusal.reason]
+    # A Softmax that only float ops read and make would be quantized for nobody.
+    known = ("times that of", "between ops that stay float")
+    others = [refusal for refusal in outcome.refusals if not any(words in refusal.reason for words in known)]
     assert {refusal.node.op for refusal in others} <= {"LogSoftmax", "Transpose", "MaxPool"}
     assert [(value.name, value.type) for value in (*twin.inputs, *twin.outputs)] == [
         (value.name, value.type) for value in (*net.graph.inputs, *net.graph.outputs)
