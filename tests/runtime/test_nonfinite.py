@@ -32,7 +32,7 @@ def broken(count: int = 3) -> Array:
     return x
 
 
-@pytest.fixture(scope="module", params=["cpu", "pynq-z2"])
+@pytest.fixture(scope="module", params=["cpu", "tiny"])
 def artifact(request: pytest.FixtureRequest) -> Artifact:
     return intarsia.compile_model(MODELS / "digits_cnn.onnx", target=request.param, calibration=digits()[:64])
 
