@@ -1,7 +1,8 @@
 """Tutorial 2: your own PyTorch model, to int8, with its preprocessing and its accuracy.
 
-Run it with `python tutorials/02_own_model.py`, or cell by cell as `tutorials/02_own_model.ipynb`. It needs Pillow
-beside intarsia (`pip install 'intarsia[images]'`), no PyTorch, and about ten seconds.
+Run it with `python tutorials/02_own_model.py`, or cell by cell as `tutorials/02_own_model.ipynb`. It needs
+intarsia with Pillow and what links code for boards (`pip install 'intarsia[images,boards]'`), no PyTorch, and about ten
+seconds.
 """
 
 from __future__ import annotations

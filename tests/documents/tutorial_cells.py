@@ -82,12 +82,14 @@ def updated(text: str, printed: Sequence[Sequence[str]]) -> str:
     """A script whose sections say that they print these lines."""
     sections = re.split(r"(?m)^(?=# ---- \d+\. )", text)
     assert len(sections) == len(printed)
-    made = []
+    made = ""
     for section, lines in zip(sections, printed):
         kept = "\n".join(line for line in section.splitlines() if not line.startswith(_PRINTED)).rstrip("\n")
         told = "\n".join(f"{_PRINTED}{line}" for line in lines)
-        made.append(f"{kept}\n\n{told}" if told else kept)
-    return "\n\n".join(made) + "\n"
+        # Behind a function the formatter wants two empty lines.
+        end = "\n\n\n" if section.endswith("\n\n\n") and not told else "\n\n"
+        made += (f"{kept}\n\n{told}" if told else kept) + end
+    return made.rstrip("\n") + "\n"
 
 
 def notebook(cells: Sequence[Cell]) -> str:
