@@ -89,9 +89,9 @@ def test_a_rows_bytes_do_not_depend_on_what_lies_beside_it(level: str) -> None:
             check(region, [floats(images, 1, 40, seed=images)])
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [*LEVELS, "native"])
 def test_integer_rows(level: str) -> None:
-    target, graph = level_target(level), Graph("integers")
+    target, graph = CpuTarget() if level == "native" else level_target(level), Graph("integers")
     value = graph.add_input("x", TensorType("int8", (1, 37)))
     random = np.random.default_rng(3)
     for index, width in enumerate(WIDTHS):

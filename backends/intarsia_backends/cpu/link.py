@@ -28,7 +28,8 @@ ENTRY = "intarsia_region_run"
 PROFILE = "intarsia_region_profile"
 """Of a library that is made to be profiled: uint64 [calls], nanoseconds of each call of the last run."""
 
-RUNTIME = ("runtime.c", "images.c")
+POOL = "runtime.c"
+RUNTIME = (POOL, "images.c")
 """C files that are linked into every region's library."""
 
 _EXPORTS = "{ global: intarsia_region_*; local: *; };\n"
@@ -190,12 +191,15 @@ def write_kernels(kernels: Mapping[str, Kernel], machine: Machine, where: str, p
     generate(kernels, machine, path)
 
 
-def link_region(source: str, write_object: Callable[[Path], None], command: Sequence[str]) -> bytes:
+def link_region(
+    source: str, write_object: Callable[[Path], None], command: Sequence[str], runtime: Sequence[str] = RUNTIME
+) -> bytes:
     """The shared library of a region.
 
     source        C text of the entry
     write_object  writes the kernels' object file to the path it is given
     command       that compiles C for the machine
+    runtime       C files beside it; the pool alone for what is no region, and takes no images
     returns       contents of the library; equal for equal inputs, whatever the folder
 
     Raises CompileError with the compiler's own words where it fails.
@@ -203,7 +207,7 @@ def link_region(source: str, write_object: Callable[[Path], None], command: Sequ
     with _workplace() as place:
         (place / "region.c").write_text(source)
         (place / "kernels.o").write_bytes(_in_memory(write_object, place / "kernels.o"))
-        return _linked(place, command, "region.c", *RUNTIME, "kernels.o")
+        return _linked(place, command, "region.c", *runtime, "kernels.o")
 
 
 @contextmanager

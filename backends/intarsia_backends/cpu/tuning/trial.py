@@ -23,7 +23,7 @@ from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
 from intarsia_backends.cpu.device import open_library
 from intarsia_backends.cpu.kernels import Contraction, MatrixProduct
-from intarsia_backends.cpu.link import link_region, write_kernels
+from intarsia_backends.cpu.link import POOL, link_region, write_kernels
 from intarsia_backends.cpu.lower.builder import CpuBuilder
 from intarsia_backends.cpu.machine import Machine
 from intarsia_backends.cpu.tuning_tasks import AskedTask, Config
@@ -320,7 +320,8 @@ def _compiled(kernels: Sequence[Kernel], widths: Sequence[int], machine: Machine
     source = _HARNESS.format(
         declarations="\n".join(declarations), cases="\n".join(cases), count=len(kernels), others=_OTHER_BYTES
     )
-    code = link_region(source, partial(write_kernels, dict(zip(symbols, kernels)), machine, "tune"), compiler)
+    write = partial(write_kernels, dict(zip(symbols, kernels)), machine, "tune")
+    code = link_region(source, write, compiler, [POOL])
     library = open_library(code)
     library.intarsia_region_use(None, None, 1)
     return library
