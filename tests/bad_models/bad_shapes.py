@@ -362,3 +362,9 @@ def attention_with_values_of_another_batch(folder: Path) -> Any:
 def softmax_of_a_scalar(folder: Path) -> Any:
     """Nothing to sum over."""
     return one_node("Softmax", {"x": []})
+
+
+@bad
+def attention_with_a_softcap_that_is_no_number(folder: Path) -> Any:
+    """Scores would be held below NaN."""
+    return one_node("Attention", {"q": [1, 1, 2, 4], "k": [1, 1, 2, 4], "v": [1, 1, 2, 4]}, opset=23, softcap=np.nan)

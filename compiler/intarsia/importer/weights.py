@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from intarsia.importer.draft import Draft
@@ -66,6 +67,9 @@ def _recurrent(draft: Draft, x: tuple[Dimension, ...]) -> Wanted:
 
 def _attention(draft: Draft, q: tuple[Dimension, ...]) -> Wanted:
     """By the op's page: keys and values have the queries' batch; as many keys as values, of the queries' depth."""
+    for name in ("scale", "softcap"):
+        if not math.isfinite(draft.attributes.get(name) or 0.0):
+            raise draft.refuse(f"its {name} is {draft.attributes[name]}", "give it a number; export the model again")
     keys = draft.input(1)
     found = None if keys is None else keys.type.shape
     if found is None or len(found) != len(q) or len(q) not in (3, 4):
