@@ -111,7 +111,7 @@ def test_pip_and_python_are_asked_for_what_is_there() -> None:
         elif words[:2] == ["python3", "-m"] and words[2] != "venv":
             assert importlib.util.find_spec(words[2]) is not None, words[2]
     extras = set(re.findall(r"'\.\[(\w+)\]'", GUIDE))
-    assert extras == {"rtl"} and extras <= set(project_table("project.optional-dependencies"))
+    assert extras == {"boards", "rtl"} and extras <= set(project_table("project.optional-dependencies"))
 
 
 # ---- figures and words
