@@ -144,6 +144,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "input-of-pixels": (*RUN, "pixels.npz"),
     "input-of-other-names": (*RUN, "others.npz"),
     "device-unknown": (*RUN, "images.npz", "--device", "fpga"),
+    "device-that-is-not-here": (*RUN, "images.npz", "--device", "pynq"),
     "accuracy-without-labels": ("verify", "ready.intarsia", "--min-accuracy", "90"),
     "labels-of-another-model": (*RUN, "images.npz", "--labels", "names.txt"),
     "threads-of-nothing": (*RUN, "images.npz", "--threads", "0"),
