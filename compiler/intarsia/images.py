@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 
 from intarsia.arguments import shown
 from intarsia.dtypes import FLOATING, Array, numpy_dtype
-from intarsia.errors import CompileError, IntarsiaError, either
+from intarsia.errors import FOREIGN, CompileError, IntarsiaError, either
 
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}
@@ -58,6 +60,10 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
 
 
+# What Pillow's readers raise for damaged files.
+_OF_READERS = (OSError, EOFError, SyntaxError, struct.error, zlib.error)
+
+
 def how_pixels() -> str:
     """What to give where nothing says how pixels become numbers, as help."""
     how = either(
@@ -93,8 +99,13 @@ def read_image(
     _check(options, colour, channels, dtype, error)
     try:
         with pillow.open(path) as image:
-            pixels = _fitted(_upright(image).convert("L" if colour == "L" else "RGB"), width, height, options.fit)
-    except (OSError, pillow.DecompressionBombError) as trouble:
+            whole = _eight_bits(_upright(image), image.format).convert("L" if colour == "L" else "RGB")
+            pixels = _fitted(whole, width, height, options.fit)
+    except (
+        *FOREIGN,
+        *_OF_READERS,
+        pillow.DecompressionBombError,
+    ) as trouble:
         raise error(
             where=f"image '{path}'", what=f"it cannot be read: {trouble}", help="take it away, or write it anew"
         ) from None
@@ -155,6 +166,17 @@ def _upright(image: Any) -> Any:
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image)
+
+
+def _eight_bits(image: Any, kind: str | None) -> Any:
+    """Pixels of 16 bits by their upper 8; Pillow would cut off what is above 255."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, and nothing says which of their numbers is white")
+    return image
 
 
 def _fitted(image: Any, width: int, height: int, fit: str) -> Any:

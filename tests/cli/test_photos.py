@@ -182,3 +182,22 @@ def test_forged_options_are_refused(here: Path) -> None:
     ):
         with pytest.raises(RunError, match="metadata, images"):
             Artifact({**plain.manifest, "metadata": {"images": {**kept, **change}}}, plain.files)
+
+
+def test_pictures_of_more_bits(here: Path, tmp_path: Path) -> None:
+    """Those of 16 are taken by their upper 8; of 32 nobody knows what is white."""
+    eight = np.arange(28 * 28, dtype=np.uint32).reshape(28, 28) % 256
+    for name, pixels in (("8", eight.astype(np.uint8)), ("16", (eight * 256 + 7).astype(np.uint16))):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    wanted = scores(str(tmp_path / "8.png"), folder=tmp_path)
+    assert scores(str(tmp_path / "16.png"), folder=tmp_path).tobytes() == wanted.tobytes()
+    Image.fromarray(eight.astype(np.float32)).save(tmp_path / "float.tiff")
+    assert "its pixels have 32 bits" in call(str(tmp_path / "float.tiff"), code=2).stderr
+
+
+def test_damaged_pictures_are_letters(here: Path, tmp_path: Path) -> None:
+    """Whatever a reader of Pillow raises."""
+    (tmp_path / "short.ppm").write_bytes(b"P6\n28")
+    (tmp_path / "short.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x05IHDR\x00\x00\x00\x1c\x00")
+    for name in ("short.ppm", "short.png"):
+        assert f"{name}': it cannot be read" in call(str(tmp_path / name), code=2).stderr

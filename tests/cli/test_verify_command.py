@@ -121,3 +121,19 @@ def test_labels_that_do_not_fit(folder: Path, tmp_path: Path, golden: Callable[[
             share_right(np.zeros((2, 5)), np.array(classes))
         letters.append(str(caught.value))
     golden("\n".join(letters) + "\n")
+
+
+def test_numbers_that_are_none_and_data_without_samples(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "empty.npz", input=np.zeros((0, 1, 8, 8), np.float32))
+    data = ("--input", folder / "test.npz", "--labels", folder / "classes.txt")
+    for options in (
+        (*data, "--min-accuracy", "nan"),
+        ("--against", MODEL, "--min-sqnr", "inf"),
+        ("--input", tmp_path / "empty.npz"),
+    ):
+        call("verify", folder / "good.intarsia", *options, code=2)
+
+
+def test_warnings_are_told_quietly_too(folder: Path) -> None:
+    done = CliRunner().invoke(program, ["verify", "-q", str(folder / "bad.intarsia")])
+    assert "warning: calibration data" in done.stderr

@@ -160,7 +160,7 @@ def change(data: Any, path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
-        ("format", 2, "format 2 is not the format 1"),
+        ("format", 3, "format 3 is none of the formats 1 and 2"),
         ("name", 5, "5 stands where a name should"),
         ("name", KeyError, "KeyError"),
         ("inputs", None, "TypeError"),

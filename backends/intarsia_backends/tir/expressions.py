@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
+from tvm_ffi import structural_equal
 
 from intarsia_backends.lowering.expressions import (
     Accumulator,
@@ -282,8 +283,29 @@ def _differ(a: Term, b: Term) -> Term:
     return tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(tirx.Not(a), b))
 
 
+def _difference(a: Term, b: Term) -> Term:
+    """a - b. TVM makes 0 of x - x and x of (x + y) - y, of floats too; LLVM makes a subtraction of what stands here."""
+    if _dtype(b) not in ("float32", "float64"):
+        return a - b
+    return a + b * tirx.const(-1.0, _dtype(b))
+
+
+def _or_equal(comparison: Callable[[Term, Term], Term]) -> Callable[[Term, Term], Term]:
+    """A comparison that holds of equal numbers: TVM says so of x and x, and NaN is none."""
+
+    def compared(a: Term, b: Term) -> Term:
+        if "float" in _dtype(a) and structural_equal(a, b):
+            return tirx.Not(is_nan(a))
+        return comparison(a, b)
+
+    return compared
+
+
+_EQUAL_NUMBERS = _or_equal(lambda a, b: tirx.EQ(a, b))
+
+
 def _equal(a: Term, b: Term) -> Term:
-    return tirx.Not(_differ(a, b)) if _dtype(a) == "bool" else tirx.EQ(a, b)
+    return tirx.Not(_differ(a, b)) if _dtype(a) == "bool" else _EQUAL_NUMBERS(a, b)
 
 
 def _truncated_division(a: Term, b: Term) -> Term:
@@ -367,7 +389,7 @@ def _softsign(x: Term) -> Term:
 
 FUNCTIONS: dict[str, Callable[..., Term]] = {
     "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
+    "sub": _difference,
     "mul": lambda a, b: a * b,
     "div": _truncated_division,
     "max": _maximum,
@@ -414,9 +436,9 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "rint": _call("nearbyint"),
     "no_nan": lambda x: shared(x, lambda v: tirx.Select(is_nan(v), _zero(v), v)),
     "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
+    "le": _or_equal(lambda a, b: a <= b),
     "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
+    "ge": _or_equal(lambda a, b: a >= b),
     "eq": _equal,
     "and": lambda a, b: tirx.And(a, b),
     "or": lambda a, b: tirx.Or(a, b),

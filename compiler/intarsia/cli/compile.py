@@ -13,7 +13,7 @@ import click
 
 from intarsia.arguments import near
 from intarsia.cli.accuracy import Scoring
-from intarsia.cli.choices import NamedPath, complete_target
+from intarsia.cli.choices import NamedPath, Number, complete_target
 from intarsia.cli.logs import quiet_option, verbose_option
 from intarsia.cli.output import force_option, json_option, percent, progress, write, write_json, write_table
 from intarsia.cli.pictures import chosen, image_options
@@ -191,7 +191,7 @@ def model_options(command: Any) -> Any:
     show_default=True,
     help="How ranges are chosen from what is seen.",
 )
-@click.option("--percentile", type=click.FloatRange(50, 100), help="For that calibrator; by default 99.99.")
+@click.option("--percentile", type=Number(50, 100), help="For that calibrator; by default 99.99.")
 @image_options
 @click.option("--dump", type=NamedPath(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")

@@ -110,8 +110,12 @@ def _plain(data: Any) -> Any:
 
 def note(text: str) -> None:
     """A remark on stderr, so that pipes stay clean; none with -q."""
-    if is_quiet():
-        return
+    if not is_quiet():
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """A warning on stderr, with -q too."""
     click.echo(printable(text, lines=True), err=True)
 
 

@@ -61,8 +61,10 @@ def write_summary(
     report = artifact.report()
     if report.codes:
         write(f"code for CPUs: {', '.join(report.codes)}" + left_out_told(report.left_out))
-    for note in () if is_quiet() else notes:
+    for note in notes:
         kind = "warning" if note[0] == SUSPICION else "note"
+        if kind == "note" and is_quiet():
+            continue
         write(f"{kind}: {': '.join(map(str, note))}")
     write(shares_text(total, contents.target, len(regions)))
     if crossed.count:

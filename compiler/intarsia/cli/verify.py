@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intarsia.cli.accuracy import read_classes, share_right
-from intarsia.cli.choices import NamedPath, device_option
+from intarsia.cli.choices import NamedPath, Number, device_option
 from intarsia.cli.inputs import match_arrays
 from intarsia.cli.logs import quiet_option
-from intarsia.cli.output import json_option, note, percent, progress, write, write_json, write_table
+from intarsia.cli.output import json_option, note, percent, progress, warn, write, write_json, write_table
 from intarsia.cli.ranking import scored_output
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--min-sqnr",
-    type=float,
+    type=Number(),
     metavar="DB",
     help="With --against: how near every output must be to the float model's; by default 15 dB.",
 )
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--min-accuracy",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     metavar="PERCENT",
     help="With --labels: how often it must be right.",
 )
@@ -124,7 +124,7 @@ def command(
         write_json({"ok": not failures, "failures": failures, "suspicions": suspected, **data})
     else:
         for text in suspected:
-            note(f"warning: {SUSPICION}, when it was compiled: {text}")
+            warn(f"warning: {SUSPICION}, when it was compiled: {text}")
         signed = " and signed by a trusted key" if trusted_keys else ""
         write(f"FAILED: {'; '.join(failures)}" if failures else f"verified{signed}")
     ctx.exit(1 if failures else 0)
@@ -232,6 +232,8 @@ def _given(session: Session, inputs: Sequence[str], labels: Path | None) -> list
     if not inputs:
         return None
     arrays, unused = match_arrays(inputs, session.inputs, session.artifact.images)
+    if any(array.shape[:1] == (0,) for array in arrays):
+        raise RunError(where=" and ".join(inputs), what="there is no sample to compare on", help="give some")
     if unused and (labels is None or str(labels) not in inputs):
         note(f"not inputs of the model, left aside: {', '.join(unused)}")
     return arrays

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from intarsia.cli.output import note
+from intarsia.cli.output import warn
 from intarsia.errors import IntarsiaWarning
 
 
@@ -20,7 +20,7 @@ def as_remarks() -> Iterator[None]:
 
         def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, IntarsiaWarning):
-                note(f"warning: {message}")
+                warn(f"warning: {message}")
             else:
                 usual(message, category, *place, **more)
 
