@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 import numpy as np
+from pocl import name_processor
 
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
@@ -15,11 +14,7 @@ from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
 from intarsia_backends.opencl.device import OpenClDevice
 from intarsia_backends.opencl.target import OpenClTarget
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "cpu"))
-
-from cpu_regions import region_files
-from pocl import name_processor
+from side_by_side import region_files
 
 __all__ = ["check", "load", "region_files"]
 

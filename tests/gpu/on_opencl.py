@@ -9,7 +9,9 @@ _rows, _sampling, _windows.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pathlib import Path
 
 from gpu_regions import device, region_files
 
@@ -17,7 +19,8 @@ from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
 from intarsia_backends.opencl.target import OpenClTarget
 
-cpu_regions = import_module("cpu_regions")  # once `gpu_regions` has said where it is
+sys.path.append(str(Path(__file__).resolve().parents[1] / "cpu"))
+cpu_regions = import_module("cpu_regions")
 TARGET = OpenClTarget().with_options({"float64": True})
 
 
