@@ -38,6 +38,7 @@ class PlainMachine:
 
     lanes: int = 1
     fuses_multiply_add: bool = False
+    wide_products: str = "float64"
 
 
 def supports(node: Node) -> Support:

@@ -64,6 +64,11 @@ class Machine:
         return "avx512_vnni" in self.features or "avx_vnni" in self.features
 
     @property
+    def wide_products(self) -> str:
+        """Numbers in which products of 53 bits are made exactly; there are vectors of them."""
+        return "float64"
+
+    @property
     def fuses_multiply_add(self) -> bool:
         """Whether float32 products are added to a sum without being rounded before."""
         return "fma" in self.features or self.name == "aarch64"

@@ -93,6 +93,7 @@ FUNCTIONS: dict[str, Signature] = {
     "from_half": Signature(("float16",), "float32"),
     "to_half": Signature(("float32",), "float16"),
     "small_rint": Signature(("float64",), "int32"),
+    "fixed_rint": Signature(("int32", "int64"), "int64"),
     "scaled_rint": Signature(("int32", "float32"), "int32"),
     **dict.fromkeys(("rounded_shift", "half_up_shift"), Signature(("int32", "int32"), "int32")),
 }

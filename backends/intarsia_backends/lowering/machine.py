@@ -17,3 +17,8 @@ class Machine(Protocol):
     def fuses_multiply_add(self) -> bool:
         """Whether float32 products are added to a sum without being rounded before, by what makes the code too."""
         ...
+
+    @property
+    def wide_products(self) -> str:
+        """Numbers in which products of 53 bits are exact: "float64", or "int64" where those are missing or slow."""
+        ...

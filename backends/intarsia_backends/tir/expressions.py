@@ -21,7 +21,7 @@ from intarsia_backends.lowering.expressions import (
     Input,
 )
 from intarsia_backends.tir.half import float_of_half, half_of_float
-from intarsia_backends.tir.requantize import half_up_shift, rounded_shift, scaled_rint
+from intarsia_backends.tir.requantize import fixed_rint, half_up_shift, rounded_shift, scaled_rint
 
 Term = Any
 """A TIR expression."""
@@ -463,6 +463,7 @@ FUNCTIONS: dict[str, Callable[..., Term]] = {
     "shift_left": lambda a, b: tirx.shift_left(a, b),
     "scaled_rint": scaled_rint,
     "half_up_shift": half_up_shift,
+    "fixed_rint": lambda total, factor: fixed_rint(total, factor, shared),
     "rounded_shift": lambda total, places: shared(total, lambda value: rounded_shift(value, places)),
 }
 """What functions mean that an expression may name; `intarsia_backends.lowering.expression_types` has their types."""

@@ -6,8 +6,6 @@ refers to the thread pool through a weak pointer variable that `runtime.c` defin
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,8 @@ from tvm import tirx
 from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
 from intarsia_backends.cpu.machine import Machine
+from intarsia_backends.tir.turn import TURN
 
-
-class _Turn:
-    """TVM fails now and then when several threads make or compile code."""
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        """Also in a child process: another thread of its parent may have held the lock."""
-        self.lock = threading.Lock()
-
-
-_TURN = _Turn()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_TURN.renew)
 _TRIPLES = {
     "x86_64": "x86_64-unknown-linux-gnu",
     "aarch64": "aarch64-unknown-linux-gnu",
@@ -61,7 +45,7 @@ def llvm_target(machine: Machine) -> Any:
 
 def write_object(functions: Mapping[str, Callable[[], Any]], machine: Machine, path: Path) -> None:
     """Compile PrimFuncs, by symbol, into one object file; each is made by a call."""
-    with _TURN.lock:
+    with TURN.lock:
         made = {symbol: make() for symbol, make in functions.items()}
         _build(made, llvm_target(machine)).write_to_file(str(path), "o")
 

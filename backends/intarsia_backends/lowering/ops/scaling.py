@@ -31,7 +31,8 @@ def channel_factors(node: Node, machine: Machine, weights: Array) -> tuple[Array
     weights  [outputs, ...]
     """
     bias, multiplier, shift = (elements(node.input(index)) for index in (2, 3, 4))
-    factors = requantize.factors_of(multiplier, shift).reshape(-1)
+    multiplier, shift = multiplier.reshape(-1), shift.reshape(-1)
     totals = requantize.largest_total(weights, bias.reshape(-1))
-    form = requantize.requantize_form(machine, totals, factors, int(attribute(node, "output_zero_point", 0)))
-    return factors.astype(form), form
+    factors, zero = requantize.factors_of(multiplier, shift), int(attribute(node, "output_zero_point", 0))
+    form = requantize.requantize_form(machine, totals, factors, zero)
+    return requantize.factor_numbers(form, multiplier, shift), form

@@ -1,0 +1,136 @@
+"""A region as text of kernels, their launches and weights: what goes into an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from intarsia.errors import CompileError
+from intarsia.ir.facts import macs
+from intarsia.ir.graph import Graph
+from intarsia_backends.gpu.launches import (
+    ARENA,
+    MEMORY_LIMIT,
+    WEIGHTS,
+    Check,
+    Copy,
+    KernelFacts,
+    Launch,
+    Launches,
+    Place,
+    Step,
+)
+from intarsia_backends.gpu.lower import lower_region
+from intarsia_backends.gpu.machine import GpuMachine
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.memory_plan import plan
+from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Buffer, Operand, Part, Program, buffer_of
+
+if TYPE_CHECKING:
+    from intarsia_backends.gpu.source.dialect import Dialect
+    from intarsia_backends.gpu.source.kernels import KernelSource
+
+
+@dataclass(frozen=True)
+class GpuCode:
+    """A compiled region.
+
+    text     of all kernels
+    weights  contents of the memory that never changes
+    """
+
+    text: str
+    launches: Launches
+    weights: bytes
+
+
+def compile_region(region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuCode:
+    """The kernels of a region and how they are launched.
+
+    Raises CompileError where there is no TVM, and where a region needs more memory than kernels can reach.
+    """
+    program = lower_region(region, machine)
+    plan(program)
+    return coded(program, region, machine, dialect)
+
+
+def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuCode:
+    """The same for a region that is lowered, its arena planned."""
+    kernels = dict.fromkeys(call.kernel for call in program.calls if isinstance(call.kernel, Kernel))
+    names = {kernel: f"{type(kernel).__name__.lower()}_{number}" for number, kernel in enumerate(kernels)}
+    sources = _sources(names, machine, dialect, region.name)
+    launches = _launches(program, region, names, sources)
+    for what, size_bytes in (("values", launches.arena_bytes), ("weights", launches.weights_bytes)):
+        if size_bytes > MEMORY_LIMIT:
+            raise CompileError(
+                where=f"region '{region.name}'",
+                what=f"its {what} take {size_bytes} bytes at a time, and kernels reach {MEMORY_LIMIT}",
+                help="compile the model for a smaller batch, or for the target 'cpu'",
+            )
+    text = "\n".join([dialect.preamble, *(source.text for source in sources.values())])
+    return GpuCode(text, launches, bytes(program.weights))
+
+
+def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
+    """One row a node for reports."""
+    return tuple({"name": node.name, "op": node.op, "macs": macs(node)} for node in graph.nodes)
+
+
+def _sources(
+    names: Mapping[Kernel, str], machine: GpuMachine, dialect: Dialect, region: str
+) -> dict[Kernel, KernelSource]:
+    try:
+        from intarsia_backends.gpu.emit.generate import generate
+    except ImportError as error:
+        raise CompileError(
+            where=f"region '{region}'",
+            what=f"TVM, in whose form kernels are written first, cannot be imported: {error}",
+            help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
+        ) from error
+    return generate(names, machine, dialect)
+
+
+def _launches(
+    program: Program, region: Graph, names: Mapping[Kernel, str], sources: Mapping[Kernel, KernelSource]
+) -> Launches:
+    """Inputs and outputs stand in the arena behind what the planner placed there."""
+    starts: dict[tuple[str, int], int] = {}
+    end = program.arena
+    for kind, values in (("input", region.inputs), ("output", region.outputs)):
+        for index, value in enumerate(values):
+            starts[kind, index] = end
+            end += -(-value.type.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+    def place(operand: Operand) -> Place:
+        buffer, start = buffer_of(operand), operand.start if isinstance(operand, Part) else 0
+        if buffer.kind == "weight":
+            return Place(WEIGHTS, buffer.offset + start)
+        return Place(ARENA, _start(buffer, starts) + start)
+
+    numbers = {kernel: number for number, kernel in enumerate(names)}
+    steps: list[Step] = []
+    for call in program.calls:
+        places = tuple(place(operand) for operand in call.operands)
+        match call.kernel:
+            case None:
+                steps.append(Copy(places[0], places[-1], buffer_of(call.operands[-1]).size))
+            case Bounds(dtype=dtype, count=count, low=low, high=high, text=text):
+                steps.append(Check(places[0], dtype, count, low, high, text))
+            case kernel:
+                steps.append(Launch(numbers[kernel], places))
+    facts: tuple[KernelFacts, ...] = tuple(source.facts for source in sources.values())
+    return Launches(
+        arena_bytes=end,
+        weights_bytes=len(program.weights),
+        inputs=tuple(starts["input", index] for index in range(len(region.inputs))),
+        outputs=tuple(starts["output", index] for index in range(len(region.outputs))),
+        kernels=facts,
+        steps=tuple(steps),
+        extensions=tuple(sorted({each for source in sources.values() for each in source.extensions})),
+        rounds=any(source.rounds for source in sources.values()),
+    )
+
+
+def _start(buffer: Buffer, starts: Mapping[tuple[str, int], int]) -> int:
+    return buffer.offset if buffer.kind == "arena" else starts[buffer.kind, buffer.index]

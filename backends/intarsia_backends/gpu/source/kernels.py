@@ -1,0 +1,168 @@
+"""PrimFuncs as kernels: text, and what a launch must know of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.tirx import ForKind
+
+from intarsia_backends.gpu.launches import KernelFacts, Parameter
+from intarsia_backends.gpu.source.dialect import Dialect
+from intarsia_backends.gpu.source.terms import Terms, constant_of
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A kernel as text.
+
+    facts          what a launch must know of it
+    extensions     what a device must offer beside the language itself
+    rounds         whether whole numbers come of floats that were divided: these divisions must be rounded correctly
+    """
+
+    text: str
+    facts: KernelFacts
+    extensions: tuple[str, ...]
+    rounds: bool
+
+
+def kernel_source(function: Any, name: str, dialect: Dialect) -> KernelSource:
+    """The text of a PrimFunc whose loops over blocks and threads are bound to "blockIdx" and "threadIdx".
+
+    Every buffer among its parameters becomes a pointer and the number of the element that it starts at.
+    """
+    return _Kernel(function, name, dialect).source()
+
+
+class _Kernel:
+    def __init__(self, function: Any, name: str, dialect: Dialect) -> None:
+        self.function, self.name, self.dialect = function, name, dialect
+        self.terms = Terms(dialect, self.declared)
+        self.lines: list[str] = []
+        self.depth = 1
+        self.count = 0
+        self.extents: dict[str, int] = {}
+        self.shared: list[str] = []
+        self.shared_bytes = 0
+        self.stored: set[Any] = set()
+
+    def source(self) -> KernelSource:
+        buffers = list(self.function.params)
+        for index, buffer in enumerate(buffers):
+            self.terms.names[buffer] = f"p{index}"
+            self.terms.starts[buffer] = f"p{index}_start"
+        self.statement(self.function.body)
+        parameters = tuple(
+            Parameter(str(buffer.dtype), constant_of(buffer.shape[0]), buffer in self.stored) for buffer in buffers
+        )
+        grid, block = self.extent("blockIdx"), self.extent("threadIdx")
+        whole = any(parameter.written and "float" not in parameter.dtype for parameter in parameters)
+        extensions = {self.dialect.extensions[used] for used in self.terms.used if used in self.dialect.extensions}
+        return KernelSource(
+            text="\n".join([self.head(parameters, block), *self.shared, *self.lines, "}"]) + "\n",
+            facts=KernelFacts(self.name, parameters, grid, block, self.shared_bytes),
+            extensions=tuple(sorted(extensions)),
+            rounds=self.terms.divides and whole,
+        )
+
+    def extent(self, kind: str) -> tuple[int, int, int]:
+        x, y, z = (self.extents.get(f"{kind}.{axis}", 1) for axis in "xyz")
+        return x, y, z
+
+    def head(self, parameters: tuple[Parameter, ...], block: tuple[int, int, int]) -> str:
+        arguments = []
+        for index, parameter in enumerate(parameters):
+            kind = self.terms.type(parameter.dtype)
+            arguments.append(self.dialect.pointer(kind, not parameter.written, f"p{index}"))
+            arguments.append(f"const {self.terms.type('int32')} p{index}_start")
+        return f"{self.dialect.kernel(block)} {self.name}({', '.join(arguments)}) {{"
+
+    # ---- statements
+
+    def line(self, text: str) -> None:
+        self.lines.append("  " * self.depth + text)
+
+    def fresh(self, kind: str) -> str:
+        self.count += 1
+        return f"{kind}{self.count}"
+
+    def declared(self, kind: str, value: str) -> str:
+        name = self.fresh("t")
+        self.line(f"const {kind} {name} = {value};")
+        return name
+
+    def statement(self, node: Any) -> None:
+        printer = getattr(self, f"_{type(node).__name__.lower()}")
+        printer(node)
+
+    def _seqstmt(self, node: Any) -> None:
+        for part in node.seq:
+            self.statement(part)
+
+    def _attrstmt(self, node: Any) -> None:
+        self.statement(node.body)
+
+    def _for(self, node: Any) -> None:
+        if node.kind == ForKind.THREAD_BINDING:
+            self.bound(node, str(node.thread_binding.thread_tag))
+            return
+        name = self.fresh("i")
+        first, extent = constant_of(node.min), constant_of(node.extent)
+        if node.kind == ForKind.UNROLLED:
+            self.line("#pragma unroll")
+        self.terms.names[node.loop_var] = name
+        self.line(f"for (int {name} = {first}; {name} < {first + extent}; ++{name}) {{")
+        self.inside(node.body)
+        self.line("}")
+
+    def bound(self, node: Any, tag: str) -> None:
+        """A loop over blocks or threads: all of them run the same text."""
+        kind, _, axis = tag.partition(".")
+        assert tag not in self.extents, f"{self.name} has two loops over {tag}"
+        assert kind in ("blockIdx", "threadIdx") and constant_of(node.min) == 0, tag
+        self.extents[tag] = constant_of(node.extent)
+        index = (self.dialect.block_index if kind == "blockIdx" else self.dialect.thread_index)[axis]
+        self.terms.names[node.loop_var] = self.declared(self.terms.type("int32"), index)
+        self.statement(node.body)
+
+    def inside(self, node: Any) -> None:
+        self.depth += 1
+        self.statement(node)
+        self.depth -= 1
+
+    def _ifthenelse(self, node: Any) -> None:
+        self.line(f"if ({self.terms.value(node.condition)}) {{")
+        self.inside(node.then_case)
+        if node.else_case is not None:
+            self.line("} else {")
+            self.inside(node.else_case)
+        self.line("}")
+
+    def _allocbuffer(self, node: Any) -> None:
+        buffer = node.buffer
+        dtype, elements = str(buffer.dtype), math.prod(constant_of(extent) for extent in buffer.shape)
+        kind = self.terms.type(dtype)
+        if buffer.scope() == "shared":
+            name = self.terms.names[buffer] = self.fresh("s")
+            self.shared.append(f"  {self.dialect.shared} {kind} {name}[{elements}];")
+            self.shared_bytes += elements * np.dtype(dtype).itemsize
+        else:
+            name = self.terms.names[buffer] = self.fresh("r")
+            if elements == 1:
+                self.terms.scalars.add(buffer)
+            self.line(f"{kind} {name};" if elements == 1 else f"{kind} {name}[{elements}];")
+
+    def _bufferstore(self, node: Any) -> None:
+        self.stored.add(node.buffer)
+        value = self.terms.grown(node.buffer, node.indices, node.value) or self.terms.value(node.value)
+        self.line(f"{self.terms.element(node.buffer, node.indices)} = {value};")
+
+    def _evaluate(self, node: Any) -> None:
+        if isinstance(node.value, tirx.IntImm):
+            return
+        assert str(node.value.op.name) == "tirx.tvm_storage_sync", node
+        self.line(self.dialect.barrier)

@@ -1,0 +1,57 @@
+"""The target `opencl`: a region as OpenCL C, which the device's own driver compiles when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from intarsia.ir.graph import Graph, Node
+from intarsia.targets import Blob, OptionValue, Support, Target, TargetOption
+from intarsia_backends.gpu.compiler import compile_region, layer_rows
+from intarsia_backends.gpu.launches import INTERFACE
+from intarsia_backends.gpu.lower import supports
+from intarsia_backends.gpu.machine import GpuMachine
+from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE
+from intarsia_backends.opencl.device import KIND, SOURCE
+from intarsia_backends.opencl.dialect import OPENCL_C
+
+_FLOAT64 = TargetOption("float64", False, "float64 ops too, for devices that have cl_khr_fp64; else they go to the CPU")
+
+
+class OpenClTarget(Target):
+    """Whatever device has OpenCL: GPUs of all makes, and CPUs. Nothing of one is needed to compile for it."""
+
+    name = "opencl"
+    description = "GPUs and other devices with OpenCL 1.2, and the CPU beside them"
+    host = "cpu"
+    precisions = ("float32", "int8")
+    options = (_FLOAT64,)
+
+    def __init__(self) -> None:
+        self.machine = GpuMachine()
+
+    def with_options(self, chosen: Mapping[str, OptionValue]) -> Target:
+        made = super().with_options(chosen)
+        assert isinstance(made, OpenClTarget)
+        made.machine = GpuMachine(floats_64=bool(made.settings["float64"]))
+        return made
+
+    def supports(self, node: Node) -> Support:
+        return supports(node, self.machine)
+
+    def compile(self, region: Graph) -> Blob:
+        """The text of its kernels, how they are launched, and a file of weights. CompileError where there is no TVM."""
+        code = compile_region(region, self.machine, OPENCL_C)
+        metadata = {
+            "interface": INTERFACE,
+            "language": "OpenCL C 1.2",
+            "kernels": len(code.launches.kernels),
+            "steps": len(code.launches.steps),
+            "arena_bytes": code.launches.arena_bytes,
+            "weights_bytes": code.launches.weights_bytes,
+        }
+        files = {SOURCE: code.text.encode(), LAUNCHES: code.launches.to_json(), WEIGHTS_FILE: code.weights}
+        return Blob(KIND, files, metadata, layer_rows(region))
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"language": "OpenCL C 1.2", "block_threads": self.machine.block, "float64": self.machine.floats_64}

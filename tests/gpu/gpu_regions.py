@@ -1,0 +1,54 @@
+"""Regions on the OpenCL of this machine, against `evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.dtypes import Array
+from intarsia.ir.evaluate import evaluate
+from intarsia.ir.graph import Graph
+from intarsia.runtime.device import LoadedRegion
+from intarsia_backends.opencl.device import OpenClDevice
+from intarsia_backends.opencl.target import OpenClTarget
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "cpu"))
+
+from cpu_regions import region_files
+from pocl import name_processor
+
+__all__ = ["check", "load", "region_files"]
+
+
+@cache
+def device() -> OpenClDevice:
+    """The device, whose driver knows the processor."""
+    name_processor()
+    return OpenClDevice()
+
+
+def load(graph: Graph, target: OpenClTarget | None = None) -> LoadedRegion:
+    """Compile a region that is supported as it is, and open it."""
+    target = target or OpenClTarget()
+    for node in graph.nodes:
+        answer = target.supports(node)
+        assert answer.ok, f"{node.where}: {answer}"
+    return device().load(region_files(graph, target.compile(graph)))
+
+
+def check(graph: Graph, inputs: Mapping[str, Array], target: OpenClTarget | None = None) -> None:
+    """Integers byte for byte, floats within rounding."""
+    region = load(graph, target)
+    found = region.run([inputs[value.name] for value in graph.inputs]).outputs
+    for value, wanted, actual in zip(graph.outputs, evaluate(graph, inputs), found):
+        assert actual.dtype == wanted.dtype and actual.shape == wanted.shape, value
+        if wanted.dtype.kind == "f":
+            size = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-3))
+            assert np.allclose(actual, wanted, rtol=0, atol=2e-5 * size, equal_nan=True), value
+        else:
+            assert np.array_equal(actual, wanted), value
+    region.close()

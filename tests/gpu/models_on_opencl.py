@@ -1,0 +1,143 @@
+"""Whole models on the OpenCL of this machine, float32 and int8, against `evaluate`.
+
+python tests/gpu/models_on_opencl.py FILE.onnx ... [--precision int8]
+
+Prints for each the part of the multiplications that OpenCL does, the largest difference, and times. Where samples are
+needed, random ones are taken: what is compared is code, not accuracy. Exit code 1 where an int8 byte differs, or a
+float32 by more than 1e-4 of the range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parent))
+
+from pocl import name_processor
+
+import intarsia
+from intarsia.artifact.parts import whole_graph
+from intarsia.dtypes import Array
+from intarsia.ir.evaluate import evaluate
+
+TOLERANCE = 1e-4
+"""Of the largest float32 output."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a model on OpenCL compares with `evaluate`.
+
+    share     of the multiplications on OpenCL, 0 to 1
+    differing numbers, of all, that are not the same bytes
+    largest   difference of floats, of the largest number
+    build_s, load_s, run_s  seconds of compiling for the target, compiling on the device, and of a second run
+    """
+
+    model: str
+    precision: str
+    share: float
+    differing: int
+    total: int
+    largest: float
+    build_s: float
+    load_s: float
+    run_s: float
+
+    @property
+    def holds(self) -> bool:
+        """Integers are the same bytes; floats lie within the tolerance."""
+        return self.largest <= TOLERANCE if self.precision == "float32" else self.differing == 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model:28} {self.precision:8} {self.share:6.1%} on opencl, {self.differing} of {self.total} numbers "
+            f"differ, by {self.largest:.1e} at most; build {self.build_s:.1f} s, load {self.load_s:.1f} s, "
+            f"run {self.run_s:.3f} s"
+        )
+
+
+def random_sample(session_inputs: Any, seed: int) -> dict[str, Array]:
+    """Numbers for each input: floats around 0, whole ones small."""
+    random = np.random.default_rng(seed)
+    return {
+        item.name: (
+            random.standard_normal(item.shape).astype(item.dtype)
+            if "float" in item.dtype
+            else random.integers(0, 2, item.shape).astype(item.dtype)
+        )
+        for item in session_inputs
+    }
+
+
+def compare(
+    model: Path, precision: str, calibration: Mapping[str, Array] | Array | None = None, inputs: Any = None
+) -> Agreement:
+    """A model compiled for `opencl`, on one sample.
+
+    calibration  for int8, where the model is not quantized by itself; random where there is none
+    inputs       arrays by name; random where there are none
+    """
+    name_processor()
+    started = time.perf_counter()
+    options: dict[str, Any] = {"target": "opencl", "precision": precision}
+    if precision == "int8" and calibration is None:
+        described = intarsia.compile_model(model, target="opencl", precision="float32")
+        samples = [random_sample(described.contents.inputs, seed) for seed in range(2)]
+        calibration = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    if precision == "int8":
+        options["calibration"] = calibration
+    artifact = intarsia.compile_model(model, **options)
+    build_s = time.perf_counter() - started
+    rows = artifact.report().rows
+    here, all_macs = (sum(row.macs or 0 for row in rows if only in row.place) for only in ("opencl", ""))
+    given = inputs or random_sample(artifact.contents.inputs, 7)
+    wanted = evaluate(whole_graph(artifact.files), given)
+    started = time.perf_counter()
+    with intarsia.load(artifact) as session:
+        load_s = time.perf_counter() - started
+        session.execute(given)
+        started = time.perf_counter()
+        found = session.execute(given).outputs
+        run_s = time.perf_counter() - started
+    differing, total, largest = 0, 0, 0.0
+    for one, other in zip(wanted, found):
+        assert one.shape == other.shape and one.dtype == other.dtype
+        differing += int(np.sum(~((one == other) | ((one != one) & (other != other)))))
+        total += one.size
+        if one.dtype.kind == "f" and one.size:
+            largest = max(largest, float(np.abs(one - other).max() / max(1e-3, float(np.abs(one).max()))))
+    share = here / all_macs if all_macs else 1.0
+    return Agreement(model.stem, precision, share, differing, total, largest, build_s, load_s, run_s)
+
+
+def main() -> int:
+    """Compare the models of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--precision", choices=("float32", "int8"), action="append")
+    wanted = parser.parse_args()
+    good = True
+    for model in wanted.models:
+        for precision in wanted.precision or ("float32", "int8"):
+            try:
+                result = compare(model, precision)
+            except intarsia.IntarsiaError as error:
+                print(f"{model.stem:28} {precision:8} refused: {error}", flush=True)
+                continue
+            print(result, "" if result.holds else "DIFFERS", flush=True)
+            good &= result.holds
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
