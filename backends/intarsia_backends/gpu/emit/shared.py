@@ -1,0 +1,27 @@
+"""What the threads of a block do together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from intarsia_backends.tir.expressions import Term
+
+
+def synchronize() -> None:
+    """No thread goes on before all have come here, and all see what the others wrote to shared memory. No thread of a
+    block may leave it out."""
+    T.evaluate(tirx.call_intrin("int32", "tirx.tvm_storage_sync", "shared"))
+
+
+@contextmanager
+def only(condition: Term | None) -> Iterator[None]:
+    """What follows is done by the threads of which a condition holds; by all for None."""
+    if condition is None:
+        yield
+        return
+    with T.If(condition), T.Then():
+        yield
