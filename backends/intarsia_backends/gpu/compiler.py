@@ -55,12 +55,15 @@ def compile_region(region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuC
     return coded(program, region, machine, dialect)
 
 
-def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuCode:
-    """The same for a region that is lowered, its arena planned."""
+def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect, *, guard_bytes: int = 0) -> GpuCode:
+    """The same for a region that is lowered, its arena planned.
+
+    guard_bytes  that stay free in front of every input and output, and behind the last
+    """
     kernels = dict.fromkeys(call.kernel for call in program.calls if isinstance(call.kernel, Kernel))
     names = {kernel: f"{type(kernel).__name__.lower()}_{number}" for number, kernel in enumerate(kernels)}
     sources = _sources(names, machine, dialect, region.name)
-    launches = _launches(program, region, names, sources)
+    launches = _launches(program, region, names, sources, guard_bytes)
     for what, size_bytes in (("values", launches.arena_bytes), ("weights", launches.weights_bytes)):
         if size_bytes > MEMORY_LIMIT:
             raise CompileError(
@@ -92,15 +95,19 @@ def _sources(
 
 
 def _launches(
-    program: Program, region: Graph, names: Mapping[Kernel, str], sources: Mapping[Kernel, KernelSource]
+    program: Program,
+    region: Graph,
+    names: Mapping[Kernel, str],
+    sources: Mapping[Kernel, KernelSource],
+    guard_bytes: int,
 ) -> Launches:
     """Inputs and outputs stand in the arena behind what the planner placed there."""
     starts: dict[tuple[str, int], int] = {}
-    end = program.arena
+    end = program.arena + guard_bytes
     for kind, values in (("input", region.inputs), ("output", region.outputs)):
         for index, value in enumerate(values):
             starts[kind, index] = end
-            end += -(-value.type.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+            end += -(-value.type.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES + guard_bytes
 
     def place(operand: Operand) -> Place:
         buffer, start = buffer_of(operand), operand.start if isinstance(operand, Part) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -47,6 +48,14 @@ class Lane(ABC):
         """Let go of the memory, when all is done."""
 
 
+def with_mark(text: str, launches: bytes) -> str:
+    """The text of kernels with a first line that says which file of launches it was made with.
+
+    Kernels write where these say; with other ones they might write anywhere.
+    """
+    return f"// {LAUNCHES}: {hashlib.sha256(launches).hexdigest()}\n{text}"
+
+
 def read_region(region: RegionFiles, source: str) -> tuple[Launches, str]:
     """The launches and the text of the kernels, checked.
 
@@ -69,9 +78,11 @@ def read_region(region: RegionFiles, source: str) -> tuple[Launches, str]:
         entry = Entry({}, f"{where}, file '{LAUNCHES}'")
         entry.refuse(f"'weights_bytes' is {launches.weights_bytes}, '{WEIGHTS_FILE}' has {size_bytes} bytes")
     try:
-        text = region.files[source].decode("ascii")
+        first, _, text = region.files[source].decode("ascii").partition("\n")
     except UnicodeDecodeError as error:
         raise RunError(where=f"{where}, file '{source}'", what=f"it is no text: {error}", help=AGAIN) from None
+    if with_mark("", region.files[LAUNCHES]).rstrip() != first:
+        raise RunError(where=f"{where}, file '{source}'", what=f"it was not made with this '{LAUNCHES}'", help=AGAIN)
     return launches, text
 
 

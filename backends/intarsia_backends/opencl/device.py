@@ -62,7 +62,7 @@ _opened: dict[str, tuple[Any, Any]] = {}
 def open_device() -> tuple[Any, Any]:
     """pyopencl's Device and Context. RunError where there is no platform, no device, or none of the name wanted.
 
-    GPUs go first, then other accelerators, then processors.
+    GPUs go first, then other accelerators, then processors, then what says that it is all of these: simulators do.
     """
     wish = os.environ.get(CHOICE, "").strip()
     if wish not in _opened:
@@ -85,7 +85,7 @@ def open_device() -> tuple[Any, Any]:
                 help=f"name a part of one of these: {names}",
             )
         kinds = (cl.device_type.GPU, cl.device_type.ACCELERATOR, cl.device_type.CPU)
-        _, device = min(named, key=lambda pair: [not pair[1].type & kind for kind in kinds])
+        _, device = min(named, key=lambda pair: [pair[1].type != kind for kind in kinds])
         with _told(cl, f"OpenCL device '{device.name}'"):
             _opened[wish] = device, cl.Context([device])
     return _opened[wish]

@@ -11,7 +11,7 @@ from intarsia_backends.gpu.compiler import compile_region, layer_rows
 from intarsia_backends.gpu.launches import INTERFACE
 from intarsia_backends.gpu.lower import supports
 from intarsia_backends.gpu.machine import GpuMachine
-from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE
+from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE, with_mark
 from intarsia_backends.opencl.device import KIND, SOURCE
 from intarsia_backends.opencl.dialect import OPENCL_C
 
@@ -50,7 +50,8 @@ class OpenClTarget(Target):
             "arena_bytes": code.launches.arena_bytes,
             "weights_bytes": code.launches.weights_bytes,
         }
-        files = {SOURCE: code.text.encode(), LAUNCHES: code.launches.to_json(), WEIGHTS_FILE: code.weights}
+        launches = code.launches.to_json()
+        files = {SOURCE: with_mark(code.text, launches).encode(), LAUNCHES: launches, WEIGHTS_FILE: code.weights}
         return Blob(KIND, files, metadata, layer_rows(region))
 
     def facts(self) -> Mapping[str, Any]:

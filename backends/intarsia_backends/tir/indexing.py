@@ -45,13 +45,13 @@ def emit_scatter(kernel: Scatter, schedule: Schedule) -> Any:
 
 
 def emit_scan(kernel: Scan, schedule: Schedule) -> Any:
-    """One pass along the axis; the accumulator has the element type, as ONNX has it."""
+    """One pass along each row of the axis; the accumulator has the element type, as ONNX has it."""
     size = kernel.outer * kernel.axis * kernel.inner
 
     def body() -> None:
         x, y = (parameter(name, size, kernel.dtype) for name in "xy")
         with ExitStack() as stack:
-            outer, inner = ordered_loops(stack, (kernel.outer, kernel.inner))
+            outer, inner = schedule.loops(stack, (kernel.outer, kernel.inner), kernel.work)
             start = outer * (kernel.axis * kernel.inner) + inner
             total = T.alloc_buffer((1,), kernel.dtype)
             T.buffer_store(total, constant(kernel.dtype, 0 if kernel.combine == "add" else 1), [0])

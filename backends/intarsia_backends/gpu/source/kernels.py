@@ -61,9 +61,10 @@ class _Kernel:
         )
         grid, block = self.extent("blockIdx"), self.extent("threadIdx")
         whole = any(parameter.written and "float" not in parameter.dtype for parameter in parameters)
+        head = self.head(parameters, block)
         extensions = {self.dialect.extensions[used] for used in self.terms.used if used in self.dialect.extensions}
         return KernelSource(
-            text="\n".join([self.head(parameters, block), *self.shared, *self.lines, "}"]) + "\n",
+            text="\n".join([head, *self.shared, *self.lines, "}"]) + "\n",
             facts=KernelFacts(self.name, parameters, grid, block, self.shared_bytes),
             extensions=tuple(sorted(extensions)),
             rounds=self.terms.divides and whole,
