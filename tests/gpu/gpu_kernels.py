@@ -107,4 +107,6 @@ def every_kind() -> Kinds:
     kinds.add(
         "LSTM", f(3, 2, 4), f(1, 20, 4), f(1, 20, 5), f(1, 40), lengths, outputs=3, constants=(1, 2, 3), hidden_size=5
     )
+    weights_at_run_time = f(3, 2, 4), f(1, 15, 4), f(1, 15, 5), f(1, 30), lengths
+    kinds.add("GRU", *weights_at_run_time, outputs=2, hidden_size=5, linear_before_reset=1)
     return kinds

@@ -124,7 +124,7 @@ def test_a_write_outside_is_noticed() -> None:
     blob, launches, program = guarded_blob(kinds.graph)
     lines = blob.files[SOURCE].decode().splitlines()
     stores = [number for number, line in enumerate(lines) if line.lstrip().startswith("p2[p2_start + ")]
-    lines[stores[0]] = lines[stores[0]].replace("p2[p2_start + ", "p2[p2_start + 100 + ", 1)
+    lines[stores[0]] = lines[stores[0]].replace("p2[p2_start + ", "p2[p2_start + 500 + ", 1)
     files = {**blob.files, SOURCE: "\n".join(lines).encode()}
     assert not intact(kinds.graph, kinds.inputs, Blob(KIND, files), launches, program)
 

@@ -209,7 +209,7 @@ class _Layer:
         if value.data is not None:
             weights = np.ascontiguousarray(np.asarray(value.data)[direction].T)
         else:
-            weights = View(self.turned(value, direction, self.wide, row), "float32", (0, 0, self.wide, 1))
+            weights = View(self.turned(value, direction, self.wide, row), "float32", (0, self.wide, 1))
         walk = (row, self.steps * row) if self.batch_first else (self.batch * row, row)
         x = View(builder.read(node.input(0)), "float32", (*walk, 1))
         extents = (self.steps, self.batch, self.wide)

@@ -1,0 +1,33 @@
+"""A plugin of pytest: layers that tests build for the CPU run on the OpenCL of this machine instead.
+
+PYTHONPATH=tests/gpu pytest -p on_opencl tests/cpu/test_cpu_float.py ...
+
+For tests that compile by `cpu_regions.load` without a target of their own, which are those of ops:
+test_cpu_arithmetic, _float, _half, _indexing, _integer, _integer_products, _movement, _parts, _products, _recurrent,
+_rows, _sampling, _windows.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from gpu_regions import device, region_files
+
+from intarsia.ir.graph import Graph
+from intarsia.runtime.device import LoadedRegion
+from intarsia_backends.opencl.target import OpenClTarget
+
+cpu_regions = import_module("cpu_regions")  # once `gpu_regions` has said where it is
+TARGET = OpenClTarget().with_options({"float64": True})
+
+
+def load(graph: Graph, target: object = None) -> LoadedRegion:
+    """Compile a region for OpenCL, whatever target is asked for, and open it."""
+    graph = cpu_regions.decomposed(graph, TARGET)
+    for node in graph.nodes:
+        answer = TARGET.supports(node)
+        assert answer.ok, f"{node.where}: {answer}"
+    return device().load(region_files(graph, TARGET.compile(graph)))
+
+
+cpu_regions.load = load
