@@ -145,8 +145,8 @@ class Forgery:
                 self.edits.append("no hash can be made of it")
 
     def edit_graph(self) -> None:
-        """An entry of a graph."""
-        paths = [path for path in self.files if path.endswith("graph.json")]
+        """An entry of a graph, or of what says how a GPU's kernels are launched."""
+        paths = [path for path in self.files if path.endswith(("graph.json", "launches.json"))]
         path = self.rng.choice(paths)
         try:
             data = json.loads(self.files[path])

@@ -91,7 +91,11 @@ def every_kind() -> Kinds:
         kinds.add("ReduceMean", f(70, 90), np.array([axis]), constants=(1,), keepdims=0)
         kinds.add("ReduceMax", f(70, 90), np.array([axis]), constants=(1,), keepdims=0)
         kinds.add("Softmax", f(70, 90), axis=axis)
-    kinds.add("LayerNormalization", f(9, 100), f(100), f(100), constants=(1, 2), axis=-1, epsilon=1e-5)
+    kinds.add("LogSoftmax", f(5, 140), axis=-1)
+    for length in (20, 100, 300):
+        ends = f(length), f(length)
+        kinds.add("LayerNormalization", f(9, length), *ends, constants=(1, 2), axis=-1, epsilon=1e-5)
+    kinds.add("InstanceNormalization", f(2, 3, 100), f(3), f(3), constants=(1, 2), epsilon=1e-5)
     kinds.add("MaxPool", f(1, 3, 9, 9), kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1))
     # Indices, order, places.
     kinds.add("ArgMax", f(5, 30), axis=1, keepdims=0)
@@ -99,8 +103,9 @@ def every_kind() -> Kinds:
     kinds.add("CumSum", f(5, 30), np.array(1), constants=(1,))
     kinds.add("Gather", f(7, 6), np.array([0, 6, 3]), axis=0)
     weights = np.rint(np.exp(-0.1 * np.arange(256)) * (1 << 20)).astype(np.int32)
-    rows = kinds.random.integers(-128, 128, (6, 20)).astype(np.int8)
-    kinds.add("qsoftmax", rows, weights, constants=(1,), axis=-1)
+    for length in (20, 200):
+        rows = kinds.random.integers(-128, 128, (6, length)).astype(np.int8)
+        kinds.add("qsoftmax", rows, weights, constants=(1,), axis=-1)
     places = np.array([[0], [6], [3]])
     kinds.add("ScatterND", f(7, 6), places, f(3, 6), constants=(1,))
     kinds.add("Transpose", f(3, 4, 5), perm=(2, 0, 1))

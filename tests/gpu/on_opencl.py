@@ -30,4 +30,4 @@ def load(graph: Graph, target: object = None) -> LoadedRegion:
     return device().load(region_files(graph, TARGET.compile(graph)))
 
 
-cpu_regions.load = load
+setattr(cpu_regions, "load", load)  # noqa: B010 - a module that mypy knows has no such attribute to set

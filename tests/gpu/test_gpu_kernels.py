@@ -24,6 +24,7 @@ from intarsia_backends.gpu.launches import Launches
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE, GpuRegion, with_mark
+from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.kernels import Surround
 from intarsia_backends.lowering.program import Program, buffer_of
 from intarsia_backends.opencl.device import KIND, SOURCE, open_device
@@ -52,7 +53,7 @@ def test_integer_graphs_have_the_bytes_of_evaluate(graph: Graph) -> None:
 
 
 @pytest.mark.slow  # a thousand graphs, a second or more each
-@given(graphs())
+@given(graphs(limit_elements=3000, longest=4))
 @settings(max_examples=examples(1000))
 def test_a_thousand_graphs_have_the_bytes_of_evaluate(graph: Graph) -> None:
     check(graph, random_inputs(graph, 2))
@@ -62,7 +63,7 @@ def test_every_function_is_taken_by_the_compiler() -> None:
     import pyopencl as cl
 
     device()
-    names = {kernel: f"function_{number}" for number, kernel in enumerate(functions())}
+    names: dict[Kernel, str] = {kernel: f"function_{number}" for number, kernel in enumerate(functions())}
     made = generate(names, GpuMachine(floats_64=True), OPENCL_C).values()
     text = OPENCL_C.preamble + "".join(source.text for source in made)
     program = cl.Program(open_device()[1], text).build(["-cl-std=CL1.2", "-Werror"], cache_dir=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_lane import ArrayLane
 from gpu_kernels import every_kind
 from gpu_regions import region_files
 
@@ -29,7 +30,7 @@ from intarsia_backends.gpu.launches import (
     Place,
     read_launches,
 )
-from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE, GpuRegion, Lane, read_region, with_mark
+from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE, GpuRegion, read_region, with_mark
 from intarsia_backends.opencl.device import SOURCE
 from intarsia_backends.opencl.target import OpenClTarget
 
@@ -124,7 +125,26 @@ def test_what_is_wrong_is_named(golden: Callable[[str], None]) -> None:
     golden("".join(letters))
 
 
-STRANGE = (None, True, -1, 0, 1, 7, 64, 1 << 31, 1 << 63, 0.5, "", "x", "arena", [], [0], {}, {"a": 1}, 10**30)
+STRANGE: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    7,
+    64,
+    1 << 31,
+    1 << 63,
+    0.5,
+    "",
+    "x",
+    "arena",
+    [],
+    [0],
+    {},
+    {"a": 1},
+    10**30,
+)
 
 
 def test_whatever_stands_there_is_refused_or_fits() -> None:
@@ -148,43 +168,6 @@ def test_whatever_stands_there_is_refused_or_fits() -> None:
         read_well += 1
         run(launches)
     assert 50 < read_well < 2500
-
-
-class ArrayLane(Lane):
-    """An arena that is an array, and kernels that do nothing: every place lies in it, or an assertion fails."""
-
-    def __init__(self, launches: Launches) -> None:
-        self.launches = launches
-        self.memories = {
-            ARENA: np.zeros(launches.arena_bytes, np.uint8),
-            WEIGHTS: np.zeros(launches.weights_bytes, np.uint8),
-        }
-        self.launched: list[int] = []
-        self.closed = False
-
-    def part(self, place: Place, size_bytes: int) -> Any:
-        part = self.memories[place.memory][place.start : place.start + size_bytes]
-        assert len(part) == size_bytes
-        return part
-
-    def write(self, start: int, data: Any) -> None:
-        self.part(Place(ARENA, start), data.nbytes)[:] = data.reshape(-1).view(np.uint8)
-
-    def read(self, start: int, data: Any) -> None:
-        data.reshape(-1).view(np.uint8)[:] = self.part(Place(ARENA, start), data.nbytes)
-
-    def copy(self, source: Place, target: Place, size_bytes: int) -> None:
-        self.part(target, size_bytes)[:] = self.part(source, size_bytes)
-
-    def launch(self, step: int) -> None:
-        launch = self.launches.steps[step]
-        assert isinstance(launch, Launch)
-        for place, parameter in zip(launch.places, self.launches.kernels[launch.kernel].parameters):
-            self.part(place, parameter.size_bytes)
-        self.launched.append(step)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def run(launches: Launches, index: int = 3) -> tuple[list[Any], ArrayLane]:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from intarsia_backends.gpu.emit.nests import emit_nest
+from intarsia_backends.gpu.emit.rows import emit_integer_softmax, emit_normalize, emit_softmax
 from intarsia_backends.gpu.emit.surround import emit_surround
 from intarsia_backends.lowering.kernel import Kernel
-from intarsia_backends.lowering.kernels import Nest, Surround
+from intarsia_backends.lowering.kernels import IntegerSoftmax, Nest, Normalize, Softmax, Surround
 from intarsia_backends.tir import emitters
 
-EMITTERS: Mapping[type[Kernel], emitters.Emitter] = {**emitters.EMITTERS, Nest: emit_nest, Surround: emit_surround}
+EMITTERS: Mapping[type[Kernel], emitters.Emitter] = {
+    **emitters.EMITTERS,
+    IntegerSoftmax: emit_integer_softmax,
+    Nest: emit_nest,
+    Normalize: emit_normalize,
+    Softmax: emit_softmax,
+    Surround: emit_surround,
+}

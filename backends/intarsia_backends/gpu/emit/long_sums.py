@@ -12,7 +12,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from intarsia_backends.gpu.emit.shared import only, synchronize
+from intarsia_backends.gpu.emit.shared import join, only
 from intarsia_backends.gpu.emit.tiles import unravelled, within
 from intarsia_backends.lowering.expressions import Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import Nest
@@ -78,14 +78,12 @@ def emit_long_sums(kernel: Nest) -> Any:
                     grown = expression(kernel.step, unravelled(step, kernel.reduced), total[0])
                     T.buffer_store(total, grown, [0])
             T.buffer_store(shared, total[0], [thread])
-            half = sharers // 2
-            while half:
-                synchronize()
-                with only(sharer < half):
-                    pair = shared[thread], shared[thread + half * beside]
-                    joined = apply(kernel.combine, Input(0), Input(1))
-                    T.buffer_store(shared, term(joined, lambda index, further: pair[index]), [thread])  # noqa: B023
-                half //= 2
+
+            def joined(left: Term, right: Term) -> Term:
+                pair = left, right
+                return term(apply(kernel.combine, Input(0), Input(1)), lambda index, further: pair[index])
+
+            join(shared, thread, sharers, beside, joined)
             ends = sharer < 1
             if elements % beside:
                 ends = tirx.And(ends, number < elements)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -25,3 +26,17 @@ def only(condition: Term | None) -> Iterator[None]:
         return
     with T.If(condition), T.Then():
         yield
+
+
+def join(memory: Any, thread: Term, sharers: int, beside: int, joined: Callable[[Term, Term], Term]) -> None:
+    """Join what threads have put into shared memory, at their own numbers: of the `sharers` whose numbers differ by
+    multiples of `beside`, the first finds all of it at its own number.
+
+    sharers  a power of two
+    """
+    half = sharers // 2
+    while half:
+        synchronize()
+        with only(thread < half * beside):
+            T.buffer_store(memory, joined(memory[thread], memory[thread + half * beside]), [thread])
+        half //= 2
