@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from intarsia.artifact.schema import Entry
-from intarsia.dtypes import Array
+from intarsia.dtypes import NATIVE, Array
 from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.gpu.launches import ARENA, Check, Copy, Launch, Launches, Place, read_launches
+from intarsia_backends.gpu.launches import Check, Copy, Launch, Launches, Place, read_launches
 
 LAUNCHES, WEIGHTS_FILE = "launches.json", "weights.bin"
 AGAIN = "compile the model again with the version of intarsia that is installed here"
 _IDLE_LANES = 4
+_VALUES = tuple(dtype for dtype in NATIVE if not dtype.startswith("complex"))
 
 
 class Lane(ABC):
@@ -84,22 +85,6 @@ def read_region(region: RegionFiles, source: str) -> tuple[Launches, str]:
     if with_mark("", region.files[LAUNCHES]).rstrip() != first:
         raise RunError(where=f"{where}, file '{source}'", what=f"it was not made with this '{LAUNCHES}'", help=AGAIN)
     return launches, text
-
-
-_VALUES = (
-    "bool",
-    "int8",
-    "uint8",
-    "int16",
-    "uint16",
-    "int32",
-    "uint32",
-    "int64",
-    "uint64",
-    "float16",
-    "float32",
-    "float64",
-)
 
 
 class GpuRegion(LoadedRegion):
@@ -177,6 +162,3 @@ class GpuRegion(LoadedRegion):
         """Let go of the memory on the device."""
         while self._lanes:
             self._lanes.pop().close()
-
-
-__all__ = ["AGAIN", "ARENA", "LAUNCHES", "WEIGHTS_FILE", "GpuRegion", "Lane", "read_region"]

@@ -120,7 +120,6 @@ class _Program:
         self.where = f"OpenCL device '{self.device.name.strip()}'"
         self.check(region.name)
         self.program = self.built(text, f"region '{region.name}', file '{SOURCE}'")
-        self.blocks = {kernel.name: kernel.block for kernel in launches.kernels}
         weights = region.files[WEIGHTS_FILE]
         with _told(cl, self.where):
             flags = cl.mem_flags
@@ -195,7 +194,6 @@ class _OpenClLane(Lane):
         cl, launches = program.cl, program.launches
         self._queue = cl.CommandQueue(program.context)
         self._arena = cl.Buffer(program.context, cl.mem_flags.READ_WRITE, max(1, launches.arena_bytes))
-        self._memories = {ARENA: self._arena}
         self._weights = program.weights
         self._launches: dict[int, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {}
         for number, step in enumerate(launches.steps):
