@@ -132,7 +132,8 @@ def compile_model(
                       array, an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images;
                       or ranges measured before, as they are or as the path of their .json file. Of real inputs, the
                       first become test vectors; with ranges these have pseudo-random inputs
-    precision         "float32" or "int8"; by default int8 where there is calibration data, else what the target needs
+    precision         "float32", "int8" or, where the target offers it, "bfloat16" for products of floats; by default
+                      int8 where there is calibration data, else what the target needs
     batch             size bound to symbolic first axes; or, where all inputs are written for one row, to those, if
                       running the model shows that rows then give what they give alone
     dimensions        sizes for other symbolic axes, by name
@@ -250,7 +251,7 @@ def default_passes(
 ) -> tuple[Pass, ...]:
     """The order of the passes, which stands nowhere else.
 
-    precision     "float32" or "int8"
+    precision     "int8", or a float: what is not int8 has the same passes
     prequantized  the model is compiled to int8 with scales that it brings
     calibrate     how ranges of activations are measured, where they are; None where they are assumed
     targets       names of those that are asked what they take before an op is made of simpler ones
@@ -299,6 +300,7 @@ def lower(
     targets = _targets(target, host_only)
     check_choices(calibrator, percentile, images, pipeline, hook, progress, until)
     chosen = choose_precision(targets[0].name, targets[0].precisions, precision, calibration is not None)
+    targets = tuple(item.for_precision(chosen) for item in targets)
     check_used(chosen if pipeline is None else "int8", calibration, images, calibrator, percentile)
     for name, place in (("dump", dump), ("save_calibration", save_calibration)):
         if place is not None:
@@ -463,7 +465,7 @@ def emit(
     if refusal is not None:
         raise refusal.error
     by_name, tuning_notes = _tuned(lowered, parts, tune, progress, watching)
-    regions = []
+    regions, remarks = [], list[tuple[str, str]]()
     for index, region in enumerate(parts.regions):
         if progress is not None:
             progress("compiling", index, len(parts.regions))
@@ -473,6 +475,7 @@ def emit(
         _LOG.info(
             "region %s: %d nodes, %d files, %d bytes", region.name, len(region.graph.nodes), len(blob.files), size
         )
+        remarks += [(f"region {region.name}", text) for text in blob.notes]
         facts = blob.metadata, blob.layers, blob.constants
         regions.append(CompiledRegion(region.name, blob.device, region.graph, blob.files, *facts))
     if progress is not None:
@@ -495,6 +498,7 @@ def emit(
         notes=[
             *lowered.notes,
             *(("tune", text) for text in tuning_notes),
+            *remarks,
             *([("test vectors", f"{len(vectors) or 'none'}: {absence}")] if absence else []),
         ],
         facts=_facts(target),
@@ -552,4 +556,6 @@ def _vectors(lowered: Lowered) -> tuple[list[Vector], str | None]:
     if given is not None and not isinstance(given, Ranges) and not hasattr(given, "__next__"):
         samples = read_samples(graph, given, lowered.images)
     limits = lowered.limits
-    return make_vectors(graph, samples, VECTORS, allow(graph, limits.vector_work, limits.vector_bytes, "vector"))
+    products = lowered.targets[0].products
+    budget = allow(graph, limits.vector_work, limits.vector_bytes, "vector")
+    return make_vectors(graph, samples, VECTORS, budget, products)

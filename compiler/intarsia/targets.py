@@ -54,10 +54,12 @@ class Blob:
 
     device    the kind of device that runs it ("overlay", "cpu", ...): devices say which kinds they run
     files     what goes into the artifact, by file name without folders
-    metadata  JSON-able facts for the device and for reports
+    metadata  JSON-able facts for the device and for reports; of these, "figures" has those of the region as a whole, by
+              name with their unit, which reports show
     layers    one row a layer for reports: at least {"name", "op", "macs"}; JSON-able
     constants by the name of a constant of the region, where a file holds it, so that the artifact stores it once. What
               is said here is tried out: a wrong place costs room, and nothing else
+    notes     what the user is told about the compilation of this region
     """
 
     device: str
@@ -65,6 +67,7 @@ class Blob:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[Mapping[str, Any], ...] = ()
     constants: Mapping[str, Elsewhere] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,11 @@ class Target(ABC):
     processor   of a board, name of the target that makes code for the processor on it; None where there is no board
     foreign     whether its code is for a processor of one kind, whatever the building machine is
     beside      another target, whose code each of its regions holds too (`together`)
-    precisions  those that it can compile, the default first
+    precisions  those that it can compile, the default first: "float32", "int8", or a narrower float, in which products
+                are made and nothing else
     options     what may be chosen about it
     chosen      the options that are not at their defaults
+    products    the type that operands of products of floats are rounded to: "float32" where they are not
     """
 
     name: str
@@ -165,6 +170,11 @@ class Target(ABC):
     precisions: tuple[str, ...] = ("float32", "int8")
     options: tuple[TargetOption, ...] = ()
     chosen: Mapping[str, OptionValue] = {}
+    products: str = "float32"
+
+    def for_precision(self, precision: str) -> Target:
+        """A target like this one, for one of its precisions; for those whose code for floats depends on it."""
+        return self
 
     def with_options(self, chosen: Mapping[str, OptionValue]) -> Target:
         """A target like this one, with other values for some of its options; a target that has any reads them here."""

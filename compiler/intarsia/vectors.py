@@ -50,12 +50,17 @@ def why_none(graph: Graph) -> str | None:
 
 
 def make_vectors(
-    graph: Graph, samples: Iterable[Mapping[str, Array]] | None, count: int, budget: Budget | None = None
+    graph: Graph,
+    samples: Iterable[Mapping[str, Array]] | None,
+    count: int,
+    budget: Budget | None = None,
+    products: str = "float32",
 ) -> tuple[list[Vector], str | None]:
     """Inputs and the outputs that `evaluate` gives for them; and why there are fewer, or none.
 
     samples  real inputs to take first, as for `pick_inputs`
     budget   for evaluating, all vectors together; None for no limit
+    products the type that operands of products of floats are rounded to; see `tolerance_of`
     """
     reason = why_none(graph)
     if reason is not None:
@@ -69,7 +74,7 @@ def make_vectors(
             return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit, kept=True)}"
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
-        tolerance = tolerance_of(graph, outputs, inputs)
+        tolerance = tolerance_of(graph, outputs, inputs, products)
         vectors.append(Vector([inputs[value.name] for value in graph.inputs], outputs, tolerance))
     return vectors, None
 
@@ -104,17 +109,21 @@ def _random(value: Value, run: int) -> Array:
     return np.asarray(numbers.astype(np.str_ if value.dtype == "string" else dtype), dtype)
 
 
-def tolerance_of(graph: Graph, outputs: list[Array], inputs: Mapping[str, Array] | None = None) -> float:
+def tolerance_of(
+    graph: Graph, outputs: list[Array], inputs: Mapping[str, Array] | None = None, products: str = "float32"
+) -> float:
     """Absolute tolerance of a graph's outputs: 0 where only integer ops and moves of integers make them.
 
-    inputs  that the outputs were made of; without them roundings in the middle of the graph are not looked at
+    inputs    that the outputs were made of; without them roundings in the middle of the graph are not looked at
+    products  float16 or bfloat16 where operands of products are rounded to that, whatever the graph says
 
     Where nothing is rounded behind a float it is FLOAT_TOLERANCE (or NARROW_TOLERANCE) of the largest magnitude. Floats
     differ in their last digits, and one that lies on the edge of two steps may be rounded to the other. So one step of
     the outputs is added: the scale of the integers that one is dequantized from, 1 for integers. And where rounding
     goes on to other ops, it is at least FLIPS times what outputs change by when every float that is rounded moves by
     FLOAT_TOLERANCE of its largest magnitude, up in one half of its elements and down in the other. In a network of more
-    than DEEP float16 or bfloat16 values each of them moves so too, by half of its last digit.
+    than DEEP float16 or bfloat16 values each of them moves so too, by half of its last digit; and all floats do where
+    products are made of such.
 
     A Cast between float32 and the float16 or bfloat16 of a caller gives the same bits everywhere.
     """
@@ -122,15 +131,21 @@ def tolerance_of(graph: Graph, outputs: list[Array], inputs: Mapping[str, Array]
     made = [value for node in nodes for value in node.outputs if value is not None and value.dtype in FLOATING]
     if all(value.producer is not None and is_narrowing(value.producer) for value in made):
         return 0.0
-    floats = [output for output in outputs if dtype_name(output.dtype) in FLOATING and output.size]
     share = NARROW_TOLERANCE if any(value.dtype in NARROW for value in made) else FLOAT_TOLERANCE
-    tolerance = share * max(map(_magnitude, floats), default=0.0)
+    tolerance = share * _largest(outputs)
     rounded = rounded_floats(graph)
     tolerance += max((output_step(value, rounded) for value in graph.outputs), default=0.0)
     deep = sum(value.dtype in NARROW for value in made) > DEEP
-    if inputs is None or (not deep and all(_ends_there(value) for value in rounded)):
+    rounding = _HALF_DIGITS.get(products, 0.0)
+    if inputs is None or (not deep and not rounding and all(_ends_there(value) for value in rounded)):
         return tolerance
-    return max(tolerance, FLIPS * _swing(graph, inputs, outputs, rounded))
+    return max(tolerance, FLIPS * _swing(graph, inputs, outputs, rounded, rounding))
+
+
+def _largest(outputs: Sequence[Array]) -> float:
+    """The largest finite magnitude of outputs that are floats."""
+    floats = [output for output in outputs if dtype_name(output.dtype) in FLOATING and output.size]
+    return max(map(_magnitude, floats), default=0.0)
 
 
 def _magnitude(array: Array) -> float:
@@ -232,17 +247,19 @@ def _passes_on(node: Node) -> bool:
     return is_conversion(node) or node.op in ("Relu", "Clip") or keeps_scale(node)
 
 
-def _swing(graph: Graph, inputs: Mapping[str, Array], outputs: list[Array], rounded: Container[Value]) -> float:
-    """The largest change of any output where the floats that are rounded move."""
+def _swing(
+    graph: Graph, inputs: Mapping[str, Array], outputs: list[Array], rounded: Container[Value], rounding: float
+) -> float:
+    """The largest change of any output where the floats that are rounded move, and others by a share of themselves."""
     generator = np.random.Generator(np.random.PCG64(len(graph.nodes)))
 
     def moved(value: Value, array: Array) -> Array:
-        narrow = value.dtype in _HALF_DIGITS
-        if not (narrow or value in rounded) or not isinstance(array, np.ndarray):
+        digits = max(_HALF_DIGITS.get(value.dtype, 0.0), rounding if value.dtype in FLOATING else 0.0)
+        if not (digits or value in rounded) or not isinstance(array, np.ndarray):
             return array
         signs, wide = generator.integers(0, 2, array.shape) * 2.0 - 1.0, array.astype(np.float64)
         with np.errstate(all="ignore"):
-            far = np.abs(wide) * _HALF_DIGITS[value.dtype] if narrow else FLOAT_TOLERANCE * _magnitude(wide)
+            far = np.abs(wide) * digits if digits else FLOAT_TOLERANCE * _magnitude(wide)
             return np.asarray(wide + signs * far).astype(array.dtype)
 
     try:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from cpu_regions import region_files
 from foreign import TARGETS, ForeignRegion, emulator
 from test_cpu_region import image, network
 
@@ -41,6 +40,7 @@ from intarsia_backends.cpu.codes import codes_of, joined
 from intarsia_backends.cpu.device import CpuDevice
 from intarsia_backends.cpu.machine import machine_name, machine_of
 from intarsia_backends.cpu.target import CpuTarget, armv7
+from side_by_side import region_files
 
 MODELS = Path(__file__).parents[1] / "models"
 MODEL = MODELS / "digits_cnn.onnx"

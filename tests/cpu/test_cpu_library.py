@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cpu_regions import region_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from intarsia_backends.cpu import device
 from intarsia_backends.cpu.device import INTERFACE, CpuDevice
 from intarsia_backends.cpu.library import Facts, LibraryError, library_machine, read_facts
 from intarsia_backends.cpu.target import CpuTarget
+from side_by_side import region_files
 
 ROW = ("float32", (1, 24))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cpu_regions import Layers, load, region_files
+from cpu_regions import Layers, load
 from emulated import EmulatedRegion, processor, runs_here
 from foreign import TARGETS, ForeignRegion, build, emulator, runner
 from hypothesis import assume, given, settings
@@ -33,6 +33,7 @@ from intarsia_backends.cpu.image_rows import ImageRows
 from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.machine import Machine, machine_name, machine_of
 from intarsia_backends.cpu.target import CpuTarget
+from side_by_side import region_files
 
 MODELS = Path(__file__).parents[1] / "models"
 INT8 = ("digits", "fmnist", "ic_resnet8_int8", "kws_dscnn_int8", "ad_ae_int8")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cpu_regions import load, region_files
+from cpu_regions import load
 
 from intarsia.errors import CompileError, RunError
 from intarsia.ir.evaluate import evaluate
@@ -29,6 +29,7 @@ from intarsia_backends.lowering.expressions import Accumulator, Constant, Input
 from intarsia_backends.lowering.kernels import Nest, nest
 from intarsia_backends.lowering.memory_plan import plan
 from intarsia_backends.lowering.program import Buffer, Call, Program
+from side_by_side import region_files
 
 CONV = {"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": 1}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cpu_regions import LEVELS, level_target, load, region_files
+from cpu_regions import LEVELS, level_target, load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from intarsia_backends.cpu.lower.region import lower_region
 from intarsia_backends.cpu.several_images import several_images
 from intarsia_backends.cpu.target import CpuTarget
 from intarsia_backends.lowering.memory_plan import plan
+from side_by_side import region_files
 
 COUNTS = (1, 2, 3, 4, 5, 7, 11, 20, 65)
 WIDTHS = (200, 8, 30, 50, 1, 17, 130, 33)

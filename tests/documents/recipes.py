@@ -80,7 +80,8 @@ def carry_out(recipe: Recipe, folder: Path) -> list[str]:
     leave = shutil.ignore_patterns("__pycache__", "*.onnx", "*.npz")
     for name in sorted({*PACKAGES, *tests, "tests/ir"}):
         shutil.copytree(ROOT / name, folder / name, ignore=leave)
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/skips.py"):
+    shared = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*.py")]
+    for name in ("pyproject.toml", *shared):
         shutil.copy(ROOT / name, folder / name)
     for path, hunks in recipe.edits:
         for hunk in hunks:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from onnx_cases import array_of, graph_of, inputs_of, mismatch, one_node_cases
 from test_onnx_operators import forbid_onnx
 
 from generated_graphs import examples
@@ -22,6 +21,7 @@ from intarsia.importer import import_model
 from intarsia.ir.evaluate import evaluate, evaluate_node
 from intarsia.ir.facts import needs_onnx
 from intarsia.ir.ops import LONG_TAIL, detection
+from onnx_cases import array_of, graph_of, inputs_of, mismatch, one_node_cases
 
 OWN = sorted(name for name, row in LONG_TAIL.items() if row.evaluate is not None)
 

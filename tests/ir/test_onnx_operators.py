@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_cases import array_of, graph_of, inputs_of, mismatch, one_node_cases
 
 from intarsia.dtypes import Array, dtype_name
 from intarsia.ir import onnx_reference
@@ -16,6 +15,7 @@ from intarsia.ir.graph import Graph
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS
 from intarsia.ir.types import TensorType, agree
+from onnx_cases import array_of, graph_of, inputs_of, mismatch, one_node_cases
 
 EXCLUDED: dict[str, str] = {}
 """Case name to the reason why it may differ; none does."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_cases import graph_of, inputs_of, one_node_cases
 
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
@@ -15,6 +14,7 @@ from intarsia.ir.graph import Node
 from intarsia.ir.infer import infer_node
 from intarsia.ir.ops import OPS
 from intarsia.ir.types import TensorType
+from onnx_cases import graph_of, inputs_of, one_node_cases
 
 Known = list[Array | None]
 

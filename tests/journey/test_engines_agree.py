@@ -1,8 +1,9 @@
-"""One quantized model, three engines: evaluate, CPU code and the overlay's simulator give the same bytes."""
+"""One quantized model, all engines: evaluate, CPU code, the overlay's simulator and XLA give the same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 
 MODELS = Path(__file__).parent.parent / "models"
+
+XLA = ("tpu{ahead=false}",) if find_spec("jaxlib") else ()
+"""jaxlib comes for Python 3.11 and newer."""
 
 
 def integer_graph(artifact: intarsia.Artifact) -> Graph:
@@ -39,12 +43,14 @@ def check_engines(model: Any, calibration: Any, inputs: Array, targets: tuple[st
 
 def test_shipped_digits() -> None:
     data = np.load(MODELS / "digits_test_450.npz")
-    check_engines(MODELS / "digits_cnn.onnx", data["x"][:64], data["x"][64:96], ("cpu", "pynq-z2", "tiny", "kv260"))
+    check_engines(
+        MODELS / "digits_cnn.onnx", data["x"][:64], data["x"][64:96], ("cpu", "pynq-z2", "tiny", "kv260", *XLA)
+    )
 
 
 def test_shipped_residual_network() -> None:
     demo = load_demo()
-    check_engines(demo.model_path, demo.calibration[:32], demo.images[:12], ("cpu", "pynq-z2", "tiny"))
+    check_engines(demo.model_path, demo.calibration[:32], demo.images[:12], ("cpu", "pynq-z2", "tiny", *XLA))
 
 
 def test_shipped_residual_network_is_as_accurate_as_in_float() -> None:
@@ -74,7 +80,7 @@ def test_models_quantized_by_others(name: str, shared_models: Path) -> None:
     shape = session.inputs[0].dims
     generator = np.random.default_rng(0)
     inputs = generator.integers(-128, 128, (8, *shape[1:])).astype(np.int8)
-    check_engines(model, None, inputs)
+    check_engines(model, None, inputs, ("cpu", "pynq-z2", *XLA))
 
 
 def test_float_resnet8_calibrated_on_pictures(shared_models: Path, shared_data: Path) -> None:

@@ -54,6 +54,7 @@ class Report:
             name of the target that makes code for the board's own processor, where that is left out
     notes   what runs otherwise here than one might think; of a report that a session made
     memory  what a run takes, and what there is where the target is a board
+    figures by region, what its target found out about it as a whole: numbers and texts by name, with their units
     """
 
     model: str
@@ -69,6 +70,7 @@ class Report:
     left_out: str | None = None
     notes: tuple[str, ...] = ()
     memory: Need | None = None
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -121,11 +123,24 @@ class Report:
             lines.append("  ".join(left + right).rstrip())
         if self.memory is not None and self.memory.board:
             lines.append(str(self.memory))
-        return "\n".join(lines) + "\n"
+        return "\n".join((*lines, *self.figure_lines())) + "\n"
+
+    def figure_lines(self) -> list[str]:
+        """One line for each region that has figures of its own."""
+        return [
+            f"{region}: " + ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in figures.items())
+            for region, figures in self.figures.items()
+        ]
 
 
 def _figure(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{_shown(count)} {name}" for name, count in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _sum(values: Any) -> int | None:
@@ -167,6 +182,7 @@ def make_report(
         _codes(manifest),
         manifest.metadata.get("left_out"),
         memory=need(artifact_bytes, [region.metadata for region in manifest.regions], facts),
+        figures=_figures(manifest),
     )
 
 
@@ -181,6 +197,11 @@ def _codes(manifest: Manifest) -> tuple[str, ...]:
         else str(code.get("target"))
         for code in made
     )
+
+
+def _figures(manifest: Manifest) -> dict[str, Mapping[str, Any]]:
+    found = {region.name: region.metadata.get("figures") for region in manifest.regions}
+    return {name: dict(figures) for name, figures in found.items() if isinstance(figures, Mapping) and figures}
 
 
 def _blockings(manifest: Manifest) -> dict[str, int]:

@@ -135,6 +135,8 @@ def write_report(made: Report) -> None:
     if any(made.blockings.get(source) for source in ("search", "cache")):
         told = ((made.blockings.get(source, 0), words) for source, words in _BLOCKINGS.items())
         write("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))
+    for line in made.figure_lines():
+        write(line)
 
 
 def _ratio(cycles: int | None, modelled: int | None) -> str | None:

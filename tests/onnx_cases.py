@@ -46,17 +46,26 @@ def graph_of(case: Any, *, constant_inputs: bool = False) -> Graph:
             values[name] = graph.add_constant(name, array)
         else:
             values[name] = graph.add_input(name, TensorType(dtype_name(array.dtype), array.shape))
-    opset = next(entry.version for entry in case.model.opset_import if entry.domain == "")
     node = graph.add_node(
         proto.op_type,
         [values[name] for name in proto.input],
         [TensorType("float32", None) if name else None for name in proto.output],
-        {attribute.name: _attribute(attribute) for attribute in proto.attribute},
+        node_attributes(proto),
         output_names=list(proto.output),
-        opset=opset,
+        opset=opset_of(case),
     )
     graph.outputs = [value for value in node.outputs if value is not None]
     return graph
+
+
+def opset_of(case: Any) -> int:
+    """The opset of ONNX's own ops that a case is written for."""
+    return int(next(entry.version for entry in case.model.opset_import if entry.domain == ""))
+
+
+def node_attributes(proto: Any) -> dict[str, Any]:
+    """The attributes of a node, as those of a graph of ours."""
+    return {attribute.name: _attribute(attribute) for attribute in proto.attribute}
 
 
 def array_of(data: Any) -> Array:
