@@ -15,12 +15,11 @@ from onnx import parser
 from xla_regions import tpu_target
 
 import intarsia
-from intarsia.artifact.parts import WHOLE_GRAPH, read_graph
+from intarsia.artifact.parts import whole_graph
 from intarsia.cli.commands import intarsia as command
 from intarsia.dtypes import Array
 from intarsia.errors import CompileError
 from intarsia.ir.evaluate import evaluate
-from intarsia.ir.graph import Graph
 from intarsia.runtime.vectors import verify_vectors
 from intarsia.targets import find_target
 from intarsia_backends.tpu import target as tpu
@@ -35,11 +34,6 @@ def digits() -> Array:
         return np.asarray(data["x"])
 
 
-def graph_of(artifact: intarsia.Artifact) -> Graph:
-    head = f"{WHOLE_GRAPH}/"
-    return read_graph({path[len(head) :]: data for path, data in artifact.files.items() if path.startswith(head)}, "it")
-
-
 def compiled(precision: str) -> intarsia.Artifact:
     calibration = digits()[:64] if precision == "int8" else None
     return intarsia.compile_model(DIGITS, target=TARGET, precision=precision, calibration=calibration)
@@ -49,11 +43,12 @@ def test_digits_in_int8() -> None:
     """The bytes of `evaluate`, and equal files from equal inputs."""
     artifact = compiled("int8")
     assert [row["place"] for row in artifact.manifest["placements"]] == ["tpu"] * 10
-    session, graph = intarsia.load(artifact), graph_of(artifact)
+    session, graph = intarsia.load(artifact), whole_graph(artifact.files)
     assert session.devices == {"0_tpu": "xla-cpu"}
     for image in digits()[:16]:
         (wanted,) = evaluate(graph, {graph.inputs[0].name: image[np.newaxis]})
         np.testing.assert_array_equal(session.run(image[np.newaxis])[0], wanted)
+    assert len(artifact.files["graph/weights.bin"]) < 5000, "large weights stand in the region alone"
     again = compiled("int8")
     assert (again.files, again.manifest) == (artifact.files, artifact.manifest)
 
@@ -61,7 +56,7 @@ def test_digits_in_int8() -> None:
 @pytest.mark.parametrize(("precision", "within"), [("float32", 1e-6), ("bfloat16", 2e-2)])
 def test_digits_in_floats(precision: str, within: float) -> None:
     artifact = compiled(precision)
-    session, graph, images = intarsia.load(artifact), graph_of(artifact), digits()[:48]
+    session, graph, images = intarsia.load(artifact), whole_graph(artifact.files), digits()[:48]
     (found,) = session.run(images)
     wanted = np.concatenate([evaluate(graph, {graph.inputs[0].name: image[np.newaxis]})[0] for image in images])
     error = float(np.abs(found - wanted).max() / np.abs(wanted).max())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from intarsia.artifact.elsewhere import Elsewhere, Piece
+from intarsia.dtypes import Array, dtype_name
 from intarsia.errors import CompileError
 from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph, Node
@@ -14,6 +17,7 @@ from intarsia_backends.tpu import blob
 from intarsia_backends.tpu.ahead import Limits, compile_ahead
 from intarsia_backends.tpu.portable import VERSION, installed, to_bytes
 from intarsia_backends.tpu.region import supported, write_region
+from intarsia_backends.tpu.stablehlo import INLINE_BYTES
 
 GENERATIONS = ("v2", "v3", "v4", "v5e", "v5p", "v6e", "tpu7x")
 
@@ -26,6 +30,26 @@ _AHEAD_SECONDS = TargetOption("ahead_seconds", 600, "time that this may take for
 
 
 _MOST = 1 << 20
+
+
+def held(region: Graph, weights: Sequence[Array]) -> dict[str, Elsewhere]:
+    """By the name of a constant, where it lies in the file of weights, so that the artifact has it once."""
+    offsets: dict[tuple[str, tuple[int, ...], bytes], int] = {}
+    end = 0
+    for array in weights:
+        offsets.setdefault((dtype_name(array.dtype), array.shape, array.tobytes()), end)
+        end += array.nbytes
+    found = {}
+    for value in region.constants():
+        assert value.data is not None
+        data, shape = value.data, value.data.shape
+        offset = offsets.get((dtype_name(data.dtype), shape, data.tobytes())) if data.nbytes > INLINE_BYTES else None
+        if offset is not None:
+            steps = [math.prod(shape[axis + 1 :]) for axis in range(data.ndim)]
+            axes = tuple(((size, step),) for size, step in zip(shape, steps))
+            piece = Piece((0,) * data.ndim, shape, 0, axes)
+            found[value.name] = Elsewhere(blob.WEIGHTS, offset, dtype_name(data.dtype), (piece,))
+    return found
 
 
 class TpuTarget(Target):
@@ -72,7 +96,7 @@ class TpuTarget(Target):
         figures, notes = self._ahead(code, region.name)
         layers = tuple({"name": node.name, "op": node.op, "macs": macs(node)} for node in region.nodes)
         files = {blob.CODE: code, blob.WEIGHTS: blob.pack(module.weights)}
-        return Blob(blob.KIND, files, {**facts, **figures}, layers, notes=notes)
+        return Blob(blob.KIND, files, {**facts, **figures}, layers, held(region, module.weights), notes)
 
     def _ahead(self, code: bytes, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What a compilation ahead of time finds out, as metadata, and what the user is told about it."""
