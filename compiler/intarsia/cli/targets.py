@@ -35,7 +35,13 @@ def command(as_json: bool) -> None:
     )
     write()
     write_table(
-        [Column("target"), Column("option"), Column("takes", prose=True), Column("default"), Column("meaning", prose=True)],
+        [
+            Column("target"),
+            Column("option"),
+            Column("takes", prose=True),
+            Column("default"),
+            Column("meaning", prose=True),
+        ],
         [
             [row["name"], option["name"], option["takes"], spelled(option["default"]), option["meaning"]]
             for row in found
