@@ -33,15 +33,20 @@ def span(access: Access, extents: Sequence[int]) -> int:
     return 1 + access.offset + sum(max(0, stride * (extent - 1)) for stride, extent in zip(access.strides, extents))
 
 
+def operands(accesses: Sequence[Access], extents: Sequence[int], letter: str) -> list[Any]:
+    """Parameters of the function at hand, called `letter` and a number, for what a kernel reads over these extents."""
+    return [
+        parameter(f"{letter}{index}", span(access, extents), stored(access.dtype))
+        for index, access in enumerate(accesses)
+    ]
+
+
 def emit_nest(kernel: Nest, schedule: Schedule) -> Any:
     """The PrimFunc of a nest; without vectors, plain loops."""
     extents = (*kernel.kept, *kernel.reduced)
 
     def body() -> None:
-        buffers = [
-            parameter(f"x{index}", span(access, extents), stored(access.dtype))
-            for index, access in enumerate(kernel.operands)
-        ]
+        buffers = operands(kernel.operands, extents, "x")
         output = parameter("y", span(kernel.output, kernel.kept), stored(kernel.output.dtype))
         _Loops(kernel, buffers, output, schedule).emit()
 

@@ -20,7 +20,7 @@ from intarsia_backends.cpu.emit.packed_epilogues import packed_epilogue
 from intarsia_backends.cpu.image_kernels import Depthwise, paired_rows
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.nests import address, finished, loaded, operands, stored
 from intarsia_backends.tir.schedule import Schedule
 from intarsia_backends.tir.vectors import Register, broadcast, joined, load, store
 
@@ -48,10 +48,7 @@ def emit_depthwise(kernel: Depthwise, schedule: Schedule) -> Any:
         weights = parameter("w", len(kernel.starts) * kernel.unit_weights, number)
         bias = parameter("b", len(kernel.starts) * kernel.unit, total)
         extents = (kernel.batch, kernel.channels, rows, columns)
-        further = [
-            parameter(f"f{index}", span(access, extents), stored(access.dtype))
-            for index, access in enumerate(kernel.further)
-        ]
+        further = operands(kernel.further, extents, "f")
         y = parameter("y", size(kernel.y_steps, rows - 1, columns - 1), stored(kernel.y_dtype))
         made = _Taps if kernel.loops else _Sweep
         made(kernel, x, weights, bias, further, y, total).emit(schedule)

@@ -21,7 +21,7 @@ from intarsia_backends.cpu.emit.dot_products import LINE_BYTES, dot2, prefetch, 
 from intarsia_backends.cpu.image_kernels import Winograd
 from intarsia_backends.tir.expressions import Term, over_lanes
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import finished, loaded, span, stored
+from intarsia_backends.tir.nests import finished, loaded, operands, stored
 from intarsia_backends.tir.schedule import Schedule
 from intarsia_backends.tir.vectors import Register, broadcast, load, reinterpreted, store, wrapped
 
@@ -45,10 +45,7 @@ def emit_winograd(kernel: Winograd, schedule: Schedule) -> Any:
         weights = parameter("w", kernel.points * kernel.channels * kernel.outputs, number)
         bias = parameter("b", kernel.outputs, total)
         extents = (kernel.batch, kernel.outputs, *kernel.positions)
-        further = [
-            parameter(f"f{index}", span(access, extents), stored(access.dtype))
-            for index, access in enumerate(kernel.further)
-        ]
+        further = operands(kernel.further, extents, "f")
         (transform, count), (_, sums) = kernel.scratch
         scratches = parameter("v", count, transform), parameter("m", sums, total)
         y = parameter("y", size(kernel.y_steps, *kernel.positions, kernel.outputs), stored(kernel.y_dtype))

@@ -18,7 +18,7 @@ from intarsia_backends.lowering.expressions import Constant, Expression, Input, 
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.nests import address, finished, loaded, operands, span, stored
 
 _THREADS = 128
 _SIDE_BY_SIDE = 32
@@ -46,10 +46,7 @@ def emit_long_sums(kernel: Nest) -> Any:
     dtype = kernel.accumulator_dtype
 
     def body() -> None:
-        buffers = [
-            parameter(f"x{index}", span(access, extents), stored(access.dtype))
-            for index, access in enumerate(kernel.operands)
-        ]
+        buffers = operands(kernel.operands, extents, "x")
         output = parameter("y", span(kernel.output, kernel.kept), stored(kernel.output.dtype))
         with (
             T.thread_binding(0, -(-elements // beside), "blockIdx.x") as block,

@@ -21,7 +21,7 @@ from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Inpu
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, term
 from intarsia_backends.tir.functions import function, parameter
-from intarsia_backends.tir.nests import address, finished, loaded, span, stored
+from intarsia_backends.tir.nests import address, finished, loaded, operands, span, stored
 
 _ACROSS, _DOWN = 16, 8
 """Threads of a block along the columns and along the rows of its tile."""
@@ -96,10 +96,7 @@ def emit_tiles(kernel: Nest, tiles: Tiles) -> Any:
     extents = (*kernel.kept, *kernel.reduced)
 
     def body() -> None:
-        buffers = [
-            parameter(f"x{index}", span(access, extents), stored(access.dtype))
-            for index, access in enumerate(kernel.operands)
-        ]
+        buffers = operands(kernel.operands, extents, "x")
         output = parameter("y", span(kernel.output, kernel.kept), stored(kernel.output.dtype))
         _Tile(kernel, tiles, buffers, output).emit()
 

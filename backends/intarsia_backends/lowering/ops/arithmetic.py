@@ -22,8 +22,7 @@ from intarsia_backends.lowering.expressions import (
 )
 from intarsia_backends.lowering.fusion import map_values
 from intarsia_backends.lowering.ops.activations import activated, knows_activation
-from intarsia_backends.lowering.ops.movement import text
-from intarsia_backends.lowering.ops.table import FLOATS, NUMBERS, Lowering, attribute, refused
+from intarsia_backends.lowering.ops.table import FLOATS, NUMBERS, Lowering, attribute, refused, text
 
 _left = Input(0)
 _right = Input(1)

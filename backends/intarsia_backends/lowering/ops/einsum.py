@@ -12,9 +12,8 @@ from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Accumulator, Constant, Expression, Input
 from intarsia_backends.lowering.kernels import nest
-from intarsia_backends.lowering.ops.movement import text
 from intarsia_backends.lowering.ops.products import Product
-from intarsia_backends.lowering.ops.table import Lowering, refused
+from intarsia_backends.lowering.ops.table import Lowering, refused, text
 from intarsia_backends.lowering.views import View
 
 

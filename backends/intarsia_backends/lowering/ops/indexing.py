@@ -18,7 +18,7 @@ from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Cast, Constant, Expression, Gather, Input, apply, equal, select
 from intarsia_backends.lowering.kernels import ArgReduce, Scan, Scatter, TopK, nest
-from intarsia_backends.lowering.ops.movement import copy, lower_constant_gather, text
+from intarsia_backends.lowering.ops.movement import copy, lower_constant_gather
 from intarsia_backends.lowering.ops.table import (
     MOVED,
     NUMBERS,
@@ -29,6 +29,7 @@ from intarsia_backends.lowering.ops.table import (
     elements,
     integers,
     refused,
+    text,
 )
 from intarsia_backends.lowering.program import Buffer
 

@@ -21,23 +21,17 @@ from intarsia_backends.lowering.ops.products import Product
 from intarsia_backends.lowering.ops.table import (
     MOVED,
     Lowering,
-    attribute,
     axis_of,
     elements,
     integers,
     refused,
     sequence,
+    text,
 )
 from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import View
 
 _COPY = Input(0)
-
-
-def text(node: Node, name: str, default: str) -> str:
-    """An attribute that is a word."""
-    word = attribute(node, name, default)
-    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def copy(

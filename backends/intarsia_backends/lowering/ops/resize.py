@@ -8,27 +8,18 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
-from intarsia.ir.ops.resize import coordinates, is_rare, resize_plan, rounded, taps
+from intarsia.ir.ops.resize import is_rare, moved_positions, rounded, taps
 from intarsia.targets import YES, Support
 from intarsia_backends.lowering.access import Access, row_major
 from intarsia_backends.lowering.builder import Builder
 from intarsia_backends.lowering.expressions import Gather, Input
 from intarsia_backends.lowering.kernels import nest
-from intarsia_backends.lowering.ops.movement import gather_axes, text
-from intarsia_backends.lowering.ops.table import ALL, Lowering, refused
+from intarsia_backends.lowering.ops.movement import gather_axes
+from intarsia_backends.lowering.ops.table import ALL, Lowering, refused, text
 
 
 def _positions(node: Node) -> dict[int, Array]:
-    """Where the output positions of each axis that changes lie in the input."""
-    x = node.input(0).shape
-    plan = resize_plan(node, x, [None if value is None else value.data for value in node.inputs])
-    assert plan is not None
-    mode = text(node, "coordinate_transformation_mode", "half_pixel")
-    return {
-        axis: coordinates(mode, x[axis], total, scale)
-        for axis, (total, scale) in plan.items()
-        if total != x[axis] or scale != 1
-    }
+    return moved_positions(node, node.input(0).shape, [None if value is None else value.data for value in node.inputs])
 
 
 def _lower(builder: Builder, node: Node) -> None:

@@ -26,8 +26,7 @@ from intarsia_backends.lowering.expressions import (
     select,
 )
 from intarsia_backends.lowering.kernels import nest
-from intarsia_backends.lowering.ops.movement import text
-from intarsia_backends.lowering.ops.table import Lowering, attribute, refused
+from intarsia_backends.lowering.ops.table import Lowering, attribute, refused, text
 from intarsia_backends.lowering.program import Buffer
 
 _TAPS = {"nearest": (0,), "linear": (0, 1), "cubic": (-1, 0, 1, 2)}

@@ -156,6 +156,12 @@ def attribute(node: Node, name: str, default: Any) -> Any:
     return node.attributes.get(name, default)
 
 
+def text(node: Node, name: str, default: str) -> str:
+    """An attribute that is a word."""
+    word = attribute(node, name, default)
+    return word.decode() if isinstance(word, bytes) else str(word)
+
+
 def sequence(node: Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
     """An attribute of several integers."""
     return tuple(int(number) for number in node.attributes.get(name, default))

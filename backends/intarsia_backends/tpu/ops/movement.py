@@ -8,9 +8,9 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
-from intarsia.ir.ops.resize import coordinates, is_rare, resize_plan, rounded, taps
+from intarsia.ir.ops.resize import is_rare, moved_positions, rounded, taps
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.ops.table import axis_of, elements, integers, known, refused, sequence
+from intarsia_backends.lowering.ops.table import axis_of, elements, integers, known, refused, sequence, text
 from intarsia_backends.tpu.body import Body, emitter
 from intarsia_backends.tpu.ops.elementwise import ALL, NUMBERS
 from intarsia_backends.tpu.stablehlo import Tensor
@@ -85,7 +85,7 @@ def _depth_to_space(body: Body, node: Node) -> Tensor:
     x, block = body.read(node.input(0)), int(node.attributes["blocksize"])
     batch, channels, height, width = x.shape
     deep = channels // block**2
-    if _word(node, "mode", "DCR") == "DCR":
+    if text(node, "mode", "DCR") == "DCR":
         split = body.transpose(body.reshape(x, (batch, block, block, deep, height, width)), (0, 3, 4, 1, 5, 2))
     else:
         split = body.transpose(body.reshape(x, (batch, deep, block, block, height, width)), (0, 1, 4, 2, 5, 3))
@@ -96,13 +96,8 @@ def _space_to_depth(body: Body, node: Node) -> Tensor:
     x, block = body.read(node.input(0)), int(node.attributes["blocksize"])
     batch, channels, height, width = x.shape
     split = body.reshape(x, (batch, channels, height // block, block, width // block, block))
-    order = (0, 3, 5, 1, 2, 4) if _word(node, "mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    order = (0, 3, 5, 1, 2, 4) if text(node, "mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     return body.reshape(body.transpose(split, order), node.output.shape)
-
-
-def _word(node: Node, name: str, default: str) -> str:
-    word = node.attributes.get(name, default)
-    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 # ---- Pad
@@ -121,7 +116,7 @@ def _pads(node: Node) -> tuple[list[int], list[int]]:
 
 
 def _pad(body: Body, node: Node) -> Tensor:
-    x, (before, after), mode = body.read(node.input(0)), _pads(node), _word(node, "mode", "constant")
+    x, (before, after), mode = body.read(node.input(0)), _pads(node), text(node, "mode", "constant")
     if mode == "constant":
         fill = node.optional_input(2)
         return body.pad(x, 0 if fill is None else elements(fill).reshape(-1)[0], before, after)
@@ -135,7 +130,7 @@ def _pad(body: Body, node: Node) -> Tensor:
 def _check_pad(node: Node) -> Support:
     if len(node.inputs) < 2:
         return refused("opset", "its pads are attributes")
-    mode = _word(node, "mode", "constant")
+    mode = text(node, "mode", "constant")
     if mode != "constant" and mode not in _MODES:
         return refused("mode", f"mode {mode}")
     before, after = _pads(node)
@@ -167,24 +162,15 @@ def _gather(body: Body, node: Node) -> Tensor:
 
 
 def _positions(node: Node) -> dict[int, Array]:
-    """Where the output positions of each axis that changes lie in the input."""
-    x = node.input(0).shape
-    plan = resize_plan(node, x, [None if value is None else value.data for value in node.inputs])
-    assert plan is not None
-    mode = _word(node, "coordinate_transformation_mode", "half_pixel")
-    return {
-        axis: coordinates(mode, x[axis], total, scale)
-        for axis, (total, scale) in plan.items()
-        if total != x[axis] or scale != 1
-    }
+    return moved_positions(node, node.input(0).shape, [None if value is None else value.data for value in node.inputs])
 
 
 def _resize(body: Body, node: Node) -> Tensor:
     x = body.read(node.input(0))
     for axis, position in _positions(node).items():
         size = x.shape[axis]
-        if _word(node, "mode", "nearest") == "nearest":
-            places = np.clip(rounded(_word(node, "nearest_mode", "round_prefer_floor"), position), 0, size - 1)
+        if text(node, "mode", "nearest") == "nearest":
+            places = np.clip(rounded(text(node, "nearest_mode", "round_prefer_floor"), position), 0, size - 1)
             x = _picked(body, x, places, axis)
             continue
         indices, weights = taps(node, size, position)
@@ -211,7 +197,7 @@ def _picked(body: Body, x: Tensor, places: Array, axis: int) -> Tensor:
 def _check_resize(node: Node) -> Support:
     if is_rare(node):
         return refused("resize", "a form of Resize that onnx.reference alone gives")
-    if _word(node, "mode", "nearest") != "nearest" and node.input(0).dtype != "float32":
+    if text(node, "mode", "nearest") != "nearest" and node.input(0).dtype != "float32":
         return refused("element-type", f"{node.input(0).dtype} is interpolated; taken: float32")
     if not any(known(node.optional_input(index)) for index in (2, 3)):
         return refused("constant-input", "neither scales nor sizes are known at compile time")

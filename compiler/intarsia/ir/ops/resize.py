@@ -155,25 +155,36 @@ def is_rare(node: Node) -> bool:
     return crops or bool(attribute(node, RESIZE, "antialias")) or node.opset < 11
 
 
+def moved_positions(node: Node, shape: Sequence[int], inputs: Sequence[Array | None]) -> dict[int, Array]:
+    """Where the output positions of each axis that changes lie in the input, by axis.
+
+    shape   of the input
+    inputs  the elements of the node's inputs; its scales or sizes are known
+    """
+    plan = resize_plan(node, shape, inputs)
+    assert plan is not None, "neither scales nor sizes are given"
+    transform = attribute(node, RESIZE, "coordinate_transformation_mode")
+    return {
+        axis: coordinates(transform, shape[axis], out, scale)
+        for axis, (out, scale) in plan.items()
+        if out != shape[axis] or scale != 1
+    }
+
+
 def _evaluate_resize(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    x, transform = given(inputs, 0), attribute(node, RESIZE, "coordinate_transformation_mode")
+    x, mode = given(inputs, 0), attribute(node, RESIZE, "mode")
     if is_rare(node) or x.dtype.name not in NATIVE:
         return fallback(node, inputs)
-    plan, mode = resize_plan(node, x.shape, inputs), attribute(node, RESIZE, "mode")
-    assert plan is not None, "neither scales nor sizes are given"
     result = x if mode == "nearest" or x.dtype == np.float64 else x.astype(np.float32)
-    for axis, (out, scale) in plan.items():
+    for axis, position in moved_positions(node, x.shape, inputs).items():
         size = x.shape[axis]
-        if out == size and scale == 1:
-            continue
-        position = coordinates(transform, size, out, scale)
         if mode == "nearest":
             picked = np.clip(rounded(attribute(node, RESIZE, "nearest_mode"), position), 0, size - 1)
             result = np.take(result, picked, axis=axis)
             continue
         indices, weights = taps(node, size, position)
         along = [1] * x.ndim
-        along[axis] = out
+        along[axis] = len(position)
         parts = [
             np.take(result, indices[:, tap], axis=axis) * weights[:, tap].reshape(along).astype(result.dtype)
             for tap in range(indices.shape[1])
