@@ -19,19 +19,9 @@ from intarsia_backends.lowering.ops.table import (
     Lowering,
     attribute,
     axis_of,
-    integers,
+    reduced_axes,
     refused,
 )
-
-
-def _axes(node: Node) -> tuple[int, ...]:
-    rank = node.input(0).type.rank
-    axes = integers(node.optional_input(1))
-    if axes is None and "axes" in node.attributes:
-        axes = tuple(int(axis) for axis in node.attributes["axes"])
-    if not axes:
-        return () if attribute(node, "noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(axis % rank for axis in axes))
 
 
 def _reduce(
@@ -40,7 +30,7 @@ def _reduce(
     """`before` and `after` name functions of the elements and of the result; `initial` None begins with the first."""
 
     def lower(builder: Builder, node: Node) -> None:
-        x, axes = node.input(0), _axes(node)
+        x, axes = node.input(0), reduced_axes(node)
         steps, dtype = row_major(x.shape), x.dtype
         kept = [axis for axis in range(x.type.rank) if axis not in axes]
         extents = [x.shape[axis] for axis in kept] or [1]

@@ -165,3 +165,14 @@ def text(node: Node, name: str, default: str) -> str:
 def sequence(node: Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
     """An attribute of several integers."""
     return tuple(int(number) for number in node.attributes.get(name, default))
+
+
+def reduced_axes(node: Node) -> tuple[int, ...]:
+    """Axes that a Reduce op works on, from 0, in order: an input or an attribute; all where none are named."""
+    rank = node.input(0).type.rank
+    axes = integers(node.optional_input(1))
+    if axes is None and "axes" in node.attributes:
+        axes = tuple(int(axis) for axis in node.attributes["axes"])
+    if not axes:
+        return () if attribute(node, "noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted(axis % rank for axis in axes))

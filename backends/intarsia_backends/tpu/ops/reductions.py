@@ -11,20 +11,10 @@ import numpy as np
 from intarsia.ir.graph import Node
 from intarsia.ir.ops.reduction import normalized_axis
 from intarsia.targets import YES, Support
-from intarsia_backends.lowering.ops.table import axis_of, integers, refused
+from intarsia_backends.lowering.ops.table import axis_of, reduced_axes, refused
 from intarsia_backends.tpu.body import Body, emitter
 from intarsia_backends.tpu.ops.elementwise import NUMBERS
 from intarsia_backends.tpu.stablehlo import Tensor
-
-
-def _axes(node: Node) -> tuple[int, ...]:
-    rank = node.input(0).type.rank
-    axes = integers(node.optional_input(1))
-    if axes is None and "axes" in node.attributes:
-        axes = tuple(int(axis) for axis in node.attributes["axes"])
-    if not axes:
-        return () if node.attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(axis % rank for axis in axes))
 
 
 def _reduce(
@@ -33,7 +23,7 @@ def _reduce(
     """before, after  functions of the elements and of the result; start None is the least or largest of the type"""
 
     def emit(body: Body, node: Node) -> Tensor:
-        x, axes = body.read(node.input(0)), _axes(node)
+        x, axes = body.read(node.input(0)), reduced_axes(node)
         if before:
             x = body.binary("multiply", x, x) if before == "square" else body.unary(before, x)
         total = body.reduce(op, x, _extreme(op, x.dtype) if start is None else start, axes)
