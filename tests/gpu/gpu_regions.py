@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -38,7 +38,12 @@ def load(graph: Graph, target: OpenClTarget | None = None) -> LoadedRegion:
 def check(graph: Graph, inputs: Mapping[str, Array], target: OpenClTarget | None = None) -> None:
     """Integers byte for byte, floats within rounding."""
     region = load(graph, target)
-    found = region.run([inputs[value.name] for value in graph.inputs]).outputs
+    compare(graph, inputs, region.run([inputs[value.name] for value in graph.inputs]).outputs)
+    region.close()
+
+
+def compare(graph: Graph, inputs: Mapping[str, Array], found: Sequence[Array]) -> None:
+    """Outputs against `evaluate`: integers byte for byte, floats within rounding."""
     for value, wanted, actual in zip(graph.outputs, evaluate(graph, inputs), found):
         assert actual.dtype == wanted.dtype and actual.shape == wanted.shape, value
         if wanted.dtype.kind == "f":
@@ -46,4 +51,3 @@ def check(graph: Graph, inputs: Mapping[str, Array], target: OpenClTarget | None
             assert np.allclose(actual, wanted, rtol=0, atol=2e-5 * size, equal_nan=True), value
         else:
             assert np.array_equal(actual, wanted), value
-    region.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from intarsia.errors import CompileError
 from intarsia.ir.facts import macs
@@ -23,7 +25,9 @@ from intarsia_backends.gpu.launches import (
 )
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.machine import GpuMachine
+from intarsia_backends.lowering.expressions import Gather
 from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.lowering.memory_plan import plan
 from intarsia_backends.lowering.program import ALIGNMENT_BYTES, Bounds, Buffer, Operand, Part, Program, buffer_of
 
@@ -126,7 +130,7 @@ def _launches(
                 steps.append(Check(places[0], dtype, count, low, high, text))
             case kernel:
                 steps.append(Launch(numbers[kernel], places))
-    facts: tuple[KernelFacts, ...] = tuple(source.facts for source in sources.values())
+    facts = tuple(_with_tables(kernel, source.facts, program) for kernel, source in sources.items())
     return Launches(
         arena_bytes=end,
         weights_bytes=len(program.weights),
@@ -137,6 +141,24 @@ def _launches(
         extensions=tuple(sorted({each for source in sources.values() for each in source.extensions})),
         rounds=any(source.rounds for source in sources.values()),
     )
+
+
+def _with_tables(kernel: Kernel, facts: KernelFacts, program: Program) -> KernelFacts:
+    """The facts of a kernel, with all of the tables that it gathers from: its walks tell of their beginnings alone."""
+    if not isinstance(kernel, Nest):
+        return facts
+    expressions = (kernel.initial, kernel.body, kernel.epilogue)
+    tables = {part.operand for each in expressions for part in each.walk() if isinstance(part, Gather)}
+    parameters = list(facts.parameters)
+    for table in tables:
+        sizes = [_size_bytes(call.operands[table]) for call in program.calls if call.kernel == kernel]
+        item_bytes = np.dtype(parameters[table].dtype).itemsize
+        parameters[table] = replace(parameters[table], elements=min(sizes) // item_bytes)
+    return replace(facts, parameters=tuple(parameters))
+
+
+def _size_bytes(operand: Operand) -> int:
+    return buffer_of(operand).size - (operand.start if isinstance(operand, Part) else 0)
 
 
 def _start(buffer: Buffer, starts: Mapping[tuple[str, int], int]) -> int:

@@ -1,0 +1,66 @@
+"""CUDA C++, kept to what nvcc, NVRTC and the C++ compiler behind `tests/gpu/cuda_on_cpu` take alike: no headers, no
+templates of our own. What a processor lacks stands in the preamble where CUDA_ON_CPU is not defined; who defines it
+says those things in another way."""
+
+from __future__ import annotations
+
+import math
+
+from intarsia_backends.gpu.source.dialect import Dialect
+
+_PREAMBLE = """\
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+// All else is rounded step by step, as NumPy does: compiled with -fmad=false.
+#define MULTIPLY_ADD(a, b, c) __fmaf_rn(a, b, c)
+"""
+
+_TYPES = {
+    "bool": "bool",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "int16": "short",
+    "uint16": "unsigned short",
+    "int32": "int",
+    "uint32": "unsigned int",
+    "int64": "long long",
+    "uint64": "unsigned long long",
+    "float32": "float",
+    "float64": "double",
+}
+
+_REINTERPRET = {
+    ("int32", "float32"): "__int_as_float",
+    ("uint32", "float32"): "__uint_as_float",
+    ("float32", "int32"): "__float_as_int",
+    ("float32", "uint32"): "__float_as_uint",
+    ("int64", "float64"): "__longlong_as_double",
+    ("uint64", "float64"): "__longlong_as_double",
+    ("float64", "int64"): "__double_as_longlong",
+    ("float64", "uint64"): "(unsigned long long)__double_as_longlong",
+    **{
+        (start, end): f"({_TYPES[end]})"
+        for kinds in (("int32", "uint32"), ("int64", "uint64"))
+        for start in kinds
+        for end in kinds
+    },
+}
+
+CUDA_CPP = Dialect(
+    preamble=_PREAMBLE,
+    types=_TYPES,
+    kernel=lambda block: f'extern "C" __global__ void __launch_bounds__({math.prod(block)})',
+    pointer=lambda kind, only_read, name: f"{'const ' * only_read}{kind} *__restrict__ {name}",
+    shared="__shared__",
+    barrier="__syncthreads();",
+    block_index={axis: f"(int)blockIdx.{axis}" for axis in "xyz"},
+    thread_index={axis: f"(int)threadIdx.{axis}" for axis in "xyz"},
+    reinterpret=_REINTERPRET,
+    functions={},
+    long_suffix="LL",
+    extensions={},
+)
