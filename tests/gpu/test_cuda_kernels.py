@@ -68,6 +68,7 @@ def test_without_barriers_some_order_is_wrong() -> None:
 
 # ---- the judge itself
 
+_HEAD = 'extern "C" __global__ void __launch_bounds__(64) one(int *__restrict__ p0, const int p0_start) {\n'
 _ONE = KernelFacts("one", (Parameter("int32", 64, True),), (1, 1, 1), (64, 1, 1), 0)
 
 
@@ -82,18 +83,14 @@ _ONE = KernelFacts("one", (Parameter("int32", 64, True),), (1, 1, 1), (64, 1, 1)
     ],
 )
 def test_what_no_gpu_would_end_well_is_seen(body: str, says: str) -> None:
-    text = (
-        f'extern "C" __global__ void __launch_bounds__(64) one(int *__restrict__ p0, const int p0_start) {{\n{body}\n}}'
-    )
+    text = _HEAD + body + "}"
     with pytest.raises(KernelError, match=says):
         Kernels(text, FOLDER).launch(_ONE, [np.zeros(64, np.int32)])
 
 
 def test_orders_differ_where_threads_race() -> None:
     body = "__shared__ int last; last = threadIdx.x; __syncthreads(); p0[p0_start + threadIdx.x] = last;"
-    text = (
-        f'extern "C" __global__ void __launch_bounds__(64) one(int *__restrict__ p0, const int p0_start) {{\n{body}\n}}'
-    )
+    text = _HEAD + body + "}"
     kernels, seen = Kernels(text, FOLDER), []
     for order in (0, 1, 7):
         array = np.zeros(64, np.int32)
@@ -109,9 +106,7 @@ def test_lanes_show_each_other_what_they_hold() -> None:
         "c = __shfl_up_sync(~0u, own, 2), d = __shfl_sync(~0u, own, 9); "
         "p0[p0_start + own] = a + 1000 * b + 1000000 * c + (d << 28);"
     )
-    text = (
-        f'extern "C" __global__ void __launch_bounds__(64) one(int *__restrict__ p0, const int p0_start) {{\n{body}\n}}'
-    )
+    text = _HEAD + body + "}"
     array = np.zeros(64, np.int32)
     Kernels(text, FOLDER).launch(_ONE, [array], 7)
     own = np.arange(64)
