@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models_on_opencl import compare
+from whole_models import compare
 
 import intarsia
 from intarsia.demo import load_demo
 from intarsia.runtime.vectors import verify_vectors
+from real_inputs import real_inputs
 
 MODELS = Path(__file__).parent.parent / "models"
 SHARED = (
@@ -60,5 +61,6 @@ def test_shipped_residual_network_through_its_artifact(tmp_path: Path) -> None:
 def test_shared_models(name: str, precision: str, shared_models: Path) -> None:
     if name.endswith("_int8") and precision == "float32":
         pytest.skip("it is quantized by itself")
-    found = compare(shared_models / f"{name}.onnx", precision)
+    pictures = real_inputs(name, shared_models.parent)
+    found = compare(shared_models / f"{name}.onnx", precision, inputs=pictures and pictures[:1])
     assert found.holds, found

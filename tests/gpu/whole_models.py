@@ -1,10 +1,10 @@
-"""Whole models on the OpenCL of this machine, float32 and int8, against `evaluate`.
+"""Whole models on a GPU, or what stands for one on this machine, float32 and int8, against `evaluate`.
 
-python tests/gpu/models_on_opencl.py FILE.onnx ... [--precision int8]
+python tests/gpu/whole_models.py FILE.onnx ... [--target opencl] [--precision int8]
 
-Prints for each the part of the multiplications that OpenCL does, the largest difference, and times. Where samples are
-needed, random ones are taken: what is compared is code, not accuracy. Exit code 1 where a byte
-differs of a model that is all integers, or a float by more than 1e-4 of the range.
+Prints for each the part of the multiplications that the target does, the largest difference, and times. Where samples
+are needed, random ones are taken: what is compared is code, not accuracy. Exit code 1 where a byte differs of a model
+that is all integers, or a float by more than 1e-4 of the range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a model on OpenCL compares with `evaluate`.
+    """How a model on a target compares with `evaluate`.
 
-    share     of the multiplications on OpenCL, 0 to 1
+    share     of the multiplications that are made there, 0 to 1
     exact     whether all ops are integer ones, save those that convert or move numbers
     differing numbers, of all, that are not the same bytes
     largest   difference of floats, of the largest number
@@ -47,6 +47,7 @@ class Agreement:
     """
 
     model: str
+    target: str
     precision: str
     share: float
     exact: bool
@@ -65,8 +66,8 @@ class Agreement:
     def __str__(self) -> str:
         kind = f"{self.precision}, exact" if self.exact else self.precision
         return (
-            f"{self.model:26} {kind:14} {self.share:6.1%} on opencl, {self.differing} of {self.total} numbers differ, "
-            f"by {self.largest:.1e} at most; "
+            f"{self.model:26} {kind:14} {self.share:6.1%} on {self.target}, "
+            f"{self.differing} of {self.total} numbers differ, by {self.largest:.1e} at most; "
             f"build {self.build_s:.1f} s, load {self.load_s:.1f} s, run {self.run_s:.3f} s"
         )
 
@@ -85,18 +86,22 @@ def random_sample(session_inputs: Any, seed: int) -> dict[str, Array]:
 
 
 def compare(
-    model: Path, precision: str, calibration: Mapping[str, Array] | Array | None = None, inputs: Any = None
+    model: Path,
+    precision: str,
+    calibration: Mapping[str, Array] | Array | None = None,
+    inputs: Sequence[Array] | None = None,
+    target: str = "opencl",
 ) -> Agreement:
-    """A model compiled for `opencl`, on one sample.
+    """A model compiled for a target, on one sample.
 
     calibration  for int8, where the model is not quantized by itself; random where there is none
-    inputs       arrays by name; random where there are none
+    inputs       an array for each input; random where there are none
     """
     name_processor()
     started = time.perf_counter()
-    options: dict[str, Any] = {"target": "opencl", "precision": precision}
+    options: dict[str, Any] = {"target": target, "precision": precision}
     if precision == "int8" and calibration is None:
-        described = intarsia.compile_model(model, target="opencl", precision="float32")
+        described = intarsia.compile_model(model, target=target, precision="float32")
         samples = [random_sample(described.contents.inputs, seed) for seed in range(2)]
         calibration = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
     if precision == "int8":
@@ -104,8 +109,11 @@ def compare(
     artifact = intarsia.compile_model(model, **options)
     build_s = time.perf_counter() - started
     rows = artifact.report().rows
-    here, all_macs = (sum(row.macs or 0 for row in rows if only in row.place) for only in ("opencl", ""))
-    given = inputs or random_sample(artifact.contents.inputs, 7)
+    place = target.partition("{")[0]
+    here, all_macs = (sum(row.macs or 0 for row in rows if only in row.place) for only in (place, ""))
+    given = random_sample(artifact.contents.inputs, 7)
+    if inputs is not None:
+        given = dict(zip(given, inputs, strict=True))
     graph = whole_graph(artifact.files)
     wanted = evaluate(graph, given)
     started = time.perf_counter()
@@ -129,7 +137,7 @@ def compare(
         for value in node.outputs
         if value is not None
     )
-    return Agreement(model.stem, precision, share, exact, differing, total, largest, build_s, load_s, run_s)
+    return Agreement(model.stem, place, precision, share, exact, differing, total, largest, build_s, load_s, run_s)
 
 
 def main() -> int:
@@ -137,12 +145,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--precision", choices=("float32", "int8"), action="append")
+    parser.add_argument("--target", default="opencl")
     wanted = parser.parse_args()
     good = True
     for model in wanted.models:
         for precision in wanted.precision or ("float32", "int8"):
             try:
-                result = compare(model, precision)
+                result = compare(model, precision, target=wanted.target)
             except intarsia.IntarsiaError as error:
                 print(f"{model.stem:28} {precision:8} refused: {error}", flush=True)
                 continue
