@@ -1,6 +1,6 @@
 """A plugin of pytest: layers that tests build for the CPU run on the OpenCL of this machine instead.
 
-PYTHONPATH=tests/gpu pytest -p on_opencl tests/cpu/test_cpu_float.py ...
+PYTHONPATH=tests:tests/gpu pytest -p on_opencl tests/cpu/test_cpu_float.py ...
 
 For tests that compile by `cpu_regions.load` without a target of their own, which are those of ops:
 test_cpu_arithmetic, _float, _half, _indexing, _integer, _integer_products, _movement, _parts, _products, _recurrent,

@@ -7,7 +7,7 @@ units in vectors; then the gates go through their functions, unit by unit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from tvm import tirx
@@ -22,29 +22,35 @@ from intarsia_backends.tir.vectors import add_products
 
 def emit_recurrent(kernel: Recurrent, schedule: Schedule) -> Any:
     """The PrimFunc of a direction."""
-    hidden, wide = kernel.hidden, kernel.gates * kernel.hidden
 
     def body() -> None:
-        buffers = {
-            "x": parameter("x", kernel.steps * kernel.batch * wide, "float32"),
-            "r": parameter("r", hidden * wide, "float32"),
-            "bias": parameter("bias", hidden, "float32"),
-            "peepholes": parameter("peepholes", 3 * hidden, "float32"),
-            "lengths": parameter("lengths", kernel.batch, "int32"),
-            "total": parameter("total", wide + hidden, "float32"),
-            "h": parameter("h", kernel.batch * hidden, "float32"),
-            "c": parameter("c", kernel.batch * hidden, "float32"),
-            "y": parameter("y", kernel.elements, "float32"),
-        }
+        buffers = recurrent_parameters(kernel)
         with ExitStack() as stack:
             time, batch = ordered_loops(stack, (kernel.steps, kernel.batch))
-            _Step(kernel, buffers, time, batch, schedule.lanes).emit()
+            Step(kernel, buffers, time, batch, schedule.lanes).emit()
 
     return function(body)
 
 
-class _Step:
-    """One step of one sequence."""
+def recurrent_parameters(kernel: Recurrent) -> dict[str, Any]:
+    """What a direction is called with, by name."""
+    hidden, wide = kernel.hidden, kernel.gates * kernel.hidden
+    return {
+        "x": parameter("x", kernel.steps * kernel.batch * wide, "float32"),
+        "r": parameter("r", hidden * wide, "float32"),
+        "bias": parameter("bias", hidden, "float32"),
+        "peepholes": parameter("peepholes", 3 * hidden, "float32"),
+        "lengths": parameter("lengths", kernel.batch, "int32"),
+        "total": parameter("total", wide + hidden, "float32"),
+        "h": parameter("h", kernel.batch * hidden, "float32"),
+        "c": parameter("c", kernel.batch * hidden, "float32"),
+        "y": parameter("y", kernel.elements, "float32"),
+    }
+
+
+class Step:
+    """One step of one sequence, by one thread. Who shares it between threads says otherwise how loops over units are
+    opened and where threads wait for each other."""
 
     def __init__(self, kernel: Recurrent, buffers: dict[str, Any], time: Term, batch: Term, lanes: int) -> None:
         self.kernel, self.time, self.batch, self.lanes = kernel, time, batch, lanes
@@ -53,6 +59,25 @@ class _Step:
         self.total, self.h, self.c, self.y = buffers["total"], buffers["h"], buffers["c"], buffers["y"]
         self.wide = kernel.gates * kernel.hidden
         self.place = self.source()
+
+    # ---- what threads share
+
+    def each(self, count: int) -> AbstractContextManager[Term]:
+        """A loop whose steps look at nothing that others of them write."""
+        opened: AbstractContextManager[Term] = T.serial(0, count)
+        return opened
+
+    def meet(self) -> None:
+        """What was written before is read after by another step of a loop."""
+
+    def old(self, unit: Term) -> Term:
+        """The state of any unit before this step."""
+        return self.h[self.batch * self.kernel.hidden + unit]
+
+    def show(self, unit: Term, state: Term) -> None:
+        """The new state of a unit, for the next step."""
+
+    # ---- the step
 
     def source(self) -> Term:
         """The step of the sequence that is looked at: backwards within its own length."""
@@ -66,15 +91,17 @@ class _Step:
     def emit(self) -> None:
         kernel, hidden = self.kernel, self.kernel.hidden
         start = (self.place * kernel.batch + self.batch) * self.wide
-        with T.serial(0, self.wide) as gate:
+        with self.each(self.wide) as gate:
             T.buffer_store(self.total, self.x[start + gate], [gate])
         late = kernel.op == "GRU"  # its last gate sees the state after the reset gate
         first = 2 * hidden if late else self.wide
-        self.add_recurrent(0, first, 0, lambda unit: self.h[self.batch * hidden + unit])
+        self.add_recurrent(0, first, 0, self.old)
+        self.meet()
         if late:
             self.reset()
-        with T.serial(0, hidden) as unit:
+        with self.each(hidden) as unit:
             self.update(unit)
+        self.meet()
 
     def add_recurrent(self, place: int, count: int, gate: int, number: Callable[[Term], Term]) -> None:
         """Add what the recurrent weights of `count` gates give for a row of numbers, one of each unit."""
@@ -100,18 +127,22 @@ class _Step:
         """GRU: what the last gate gets from the state, in the scratch behind the gates."""
         kernel, hidden, last = self.kernel, self.kernel.hidden, 2 * self.kernel.hidden
         state, aside = self.batch * hidden, self.wide
-        with T.serial(0, last) as gate:
+        with self.each(last) as gate:
             T.buffer_store(self.total, self.activated(0, self.total[gate]), [gate])
-        with T.serial(0, hidden) as unit:
+        self.meet()
+        with self.each(hidden) as unit:
             begin = self.bias[unit] if kernel.linear else self.total[hidden + unit] * self.h[state + unit]
             T.buffer_store(self.total, begin, [aside + unit])
+        self.meet()
         if kernel.linear:
-            self.add_recurrent(aside, hidden, last, lambda unit: self.h[state + unit])
+            self.add_recurrent(aside, hidden, last, self.old)
         else:
             self.add_recurrent(last, hidden, last, lambda unit: self.total[aside + unit])
+        self.meet()
         if kernel.linear:
-            with T.serial(0, hidden) as unit:
+            with self.each(hidden) as unit:
                 self.add(last + unit, self.total[hidden + unit] * self.total[aside + unit])
+            self.meet()
 
     def update(self, unit: Term) -> None:
         kernel, hidden = self.kernel, self.kernel.hidden
@@ -154,3 +185,4 @@ class _Step:
         target = self.place * step + self.batch * image + unit + kernel.y.offset
         shown = self.h[state] if runs is None else tirx.Select(runs, self.h[state], constant("float32", 0))
         T.buffer_store(self.y, shown, [target])
+        self.show(unit, self.h[state])
