@@ -15,13 +15,13 @@ from pathlib import Path
 
 from cuda_on_cpu.lane import CpuLane
 from cuda_regions import FOLDER, MACHINE, compiled
-from side_by_side import region_files
 
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
 from intarsia.targets import Blob
 from intarsia_backends.gpu.region import GpuRegion
 from intarsia_backends.opencl.target import OpenClTarget
+from side_by_side import region_files
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "cpu"))
 cpu_regions = import_module("cpu_regions")
