@@ -20,7 +20,7 @@ _SPIRV = b"\x03\x02\x23\x07"
 
 
 def _alone(text: str) -> list[str]:
-    """The kernels of a text, each as a text of its own: clspv makes a module of one kernel for each pointer's number."""
+    """The kernels of a text, each as a text of its own, so that a refusal names one."""
     head, *kernels = re.split(r"(?=^__kernel)", text, flags=re.MULTILINE)
     return [head + kernel for kernel in kernels]
 
