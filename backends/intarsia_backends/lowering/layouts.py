@@ -3,7 +3,8 @@
 What a convolution, a pool or an elementwise op behind them makes is stored channels last. The halo is as wide as the
 padding of those that read the value, so that no padding is copied. An int8 is stored as an int16 without its zero
 point: the halo is zeros then, and an int32 holds two channels, as the multiply-add of pairs wants them. Where all that
-read it want bytes, it is stored as a uint8, 128 more than the int8, and the halo holds the zero point so.
+read it want bytes, it is stored as a uint8, 128 more than the int8, and the halo holds the zero point so. Builders that
+keep int8 store it as it is, in a halo of zero points.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def images_result(builder: Builder, value: Value, *, as_bytes: bool = False) -> 
     as_bytes  whether the node's kernel can store an int8 as a uint8
     """
     stored = "uint8" if as_bytes and value.dtype == "int8" and _wants_bytes(value, builder) else "int16"
-    return _allocated(builder, value, wanted_halo(value, builder), builder.machine.lanes, None, stored)
+    return _allocated(builder, value, wanted_halo(value, builder), builder.image_step(value), None, stored)
 
 
 def number_images(builder: Builder, value: Value) -> list[tuple[View, Images]]:
@@ -80,6 +81,8 @@ def channels_last(
     """
     taken = BYTE_ZERO if as_bytes else zero
     fill = zero - BYTE_ZERO if as_bytes and zero is not None else 0
+    if builder.keeps_int8:
+        taken, fill = None, zero or 0
     for view, images in builder.images(value) if as_bytes else number_images(builder, value):
         kind = view.zero == taken and (not as_bytes or view.dtype == "uint8")
         filled = images.fill == fill or halo == Halo()
@@ -106,8 +109,12 @@ def _allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int 
     batch, channels, height, width = value.shape
     dtype, fill = value.dtype, 0
     if dtype == "int8":
-        dtype, zero = stored, zero_point(value) if zero is None else zero
-        if stored == "uint8":
+        zero = zero_point(value) if zero is None else zero
+        if builder.keeps_int8:
+            fill, zero = zero, None
+        else:
+            dtype = stored
+        if dtype == "uint8":
             fill, zero = zero - BYTE_ZERO, BYTE_ZERO
     images = Images(
         batch=batch,

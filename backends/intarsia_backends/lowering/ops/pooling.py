@@ -122,8 +122,12 @@ def _from_first_tap(view: View, images: Images, window: Window) -> View:
 
 
 def _zero_halo(builder: Builder, node: Node, window: Window) -> View:
-    view, _ = number_images(builder, node.input(0))[0]
-    return _from_first_tap(*channels_last(builder, node.input(0), window_halo(window), 1, view.zero), window)
+    value = node.input(0)
+    view, _ = number_images(builder, value)[0]
+    zero = view.zero
+    if builder.keeps_int8 and value.dtype == "int8":
+        zero = int(attribute(node, "input_zero_point", zero_point(value)))
+    return _from_first_tap(*channels_last(builder, value, window_halo(window), 1, zero), window)
 
 
 def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
@@ -256,8 +260,9 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     initial: Expression = Constant("int32", 0)
     if _has_images(builder, node):
         source = _zero_halo(builder, node, window)
-        assert source.zero == zero, f"{node.where}: its input has another zero point"
-        stored_finish = stored_number(epilogue, zero_point(node.output))
+        assert source.zero in (None, zero), f"{node.where}: its input has another zero point"
+        moved = centred(zero) if source.zero is None else Cast("int32", Input(0))
+        stored_finish = epilogue if builder.keeps_int8 else stored_number(epilogue, zero_point(node.output))
         pool_images(
             builder,
             node,
@@ -265,7 +270,7 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
             source=source,
             combine="add",
             initial=initial,
-            body=Cast("int32", Input(0)),
+            body=moved,
             epilogue=stored_finish,
         )
     else:
