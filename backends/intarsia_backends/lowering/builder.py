@@ -150,6 +150,14 @@ class Builder:
         """What the channels of a value are rounded up to a multiple of, where they lie last."""
         return self.machine.lanes
 
+    def room(self, value: Value) -> tuple[View, Images] | None:
+        """Channels-last memory that is kept for a value which is about to be made; None where it is to get its own."""
+        return None
+
+    def walk(self, value: Value) -> View:
+        """Where kernels that walk as they are told best read a value: in C order here."""
+        return View(self.read(value), value.dtype, row_major(value.shape))
+
     def makes_images(self, value: Value, beside: bool) -> bool:
         """Whether what an elementwise op makes is to lie with its channels last.
 

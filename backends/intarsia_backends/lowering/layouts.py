@@ -56,12 +56,16 @@ def zero_point(value: Value) -> int:
 
 
 def images_result(builder: Builder, value: Value, *, as_bytes: bool = False) -> View:
-    """Fresh channels-last memory for a value that a node makes, with the halo that is wanted.
+    """Channels-last memory for a value that a node makes, with the halo that is wanted.
 
     as_bytes  whether the node's kernel can store an int8 as a uint8
     """
+    room = builder.room(value)
+    if room is not None:
+        builder.place(value, *room)
+        return room[0]
     stored = "uint8" if as_bytes and value.dtype == "int8" and _wants_bytes(value, builder) else "int16"
-    return _allocated(builder, value, wanted_halo(value, builder), builder.image_step(value), None, stored)
+    return allocated(builder, value, wanted_halo(value, builder), builder.image_step(value), None, stored)
 
 
 def number_images(builder: Builder, value: Value) -> list[tuple[View, Images]]:
@@ -92,7 +96,7 @@ def channels_last(
     for view, _ in builder.images(value):
         source = view
     halo = halo.joined(wanted_halo(value, builder))
-    target = _allocated(builder, value, halo, step, zero, "uint8" if as_bytes else "int16")
+    target = allocated(builder, value, halo, step, zero, "uint8" if as_bytes else "int16")
     if taken is None:
         body = element(source, 0)
     else:
@@ -104,8 +108,13 @@ def channels_last(
     return builder.images(value)[-1]
 
 
-def _allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int | None, stored: str) -> View:
-    """Memory for images; `stored` is the type in place of int8."""
+def allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int | None, stored: str) -> View:
+    """Fresh memory for a value with its channels last.
+
+    step    channels are rounded up to a multiple of it
+    zero    what stands for 0 in an int8; as the value itself has it for None
+    stored  the type in place of int8
+    """
     batch, channels, height, width = value.shape
     dtype, fill = value.dtype, 0
     if dtype == "int8":

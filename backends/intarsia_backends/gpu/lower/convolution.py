@@ -79,13 +79,14 @@ def _call(
     expression: Expression,
     views: Sequence[View],
 ) -> None:
-    x, images = channels_last(builder, source, window_halo(window), builder.image_step(source), zero)
+    step = builder.image_step(source)
+    x, images = channels_last(builder, source, window_halo(window), step, zero)
     target = builder.made(value)
     depthwise = _is_depthwise(window)
-    # What fills up the channels is never multiplied where it might be no number.
-    filled = zero is not None and window.groups == 1
-    channels = images.pitch if filled else window.channels
-    pitch = 1 if depthwise else images.pitch if window.groups == 1 else window.channels
+    pitch = -(-window.channels // step) * step if window.groups == 1 else window.channels
+    # What fills up the channels meets weights of zero. It is not read where it might be no number, or the next pixel.
+    filled = zero is not None and x.offset % images.pitch + pitch <= images.pitch
+    channels = pitch if filled else window.channels
     order = partial(_channels_outside if depthwise else _channels_inside, pitch=pitch)
     height, width = window.kernel
     if depthwise:
