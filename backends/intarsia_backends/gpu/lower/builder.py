@@ -73,11 +73,14 @@ class GpuBuilder(Builder):
 
     def made_beside(self, value: Value, source: Value) -> View:
         """Fresh memory for a value, channels last where that suits it or what it is made of."""
-        beside = any(images.channels > 1 for _, images in self.images(source))
-        if self.makes_images(value, beside):
+        if self.makes_images(value, self.lies_last(source)):
             return images_result(self, value)
         self.result(value)
         return self.view(value)
+
+    def lies_last(self, value: Value) -> bool:
+        """Whether a value lies with its channels last."""
+        return any(images.channels > 1 for _, images in self.images(value))
 
     def walk(self, value: Value) -> View:
         view = self.view(value)

@@ -93,7 +93,9 @@ def _lower_gather(builder: GpuBuilder, node: Node) -> None:
         return
     indices = data.astype(np.int64) % x.shape[axis]
     steps = set(np.diff(indices.reshape(-1)).tolist()) or {1}
-    if len(steps) > 1:
+    if len(steps) > 1 and builder.lies_last(x):
+        _pick(builder, builder.walk(x), node.output, {axis: indices})
+    elif len(steps) > 1:
         movement.lower_constant_gather(builder, node)
     elif data.ndim == 1:
         _part(builder, x, node.output, axis, int(indices[0]), steps.pop())
@@ -132,15 +134,12 @@ def _lower_blocks(builder: GpuBuilder, node: Node) -> None:
 
 def _lower_resize(builder: GpuBuilder, node: Node) -> None:
     x, positions = node.input(0), resize.positions_of(node)
-    builder.view(x)
-    if not builder.images(x) or not positions or not set(positions) <= {2, 3}:
+    if not builder.lies_last(x) or not positions or not set(positions) <= {2, 3}:
         resize.LOWERINGS["Resize"].lower(builder, node)
         return
     if text(node, "mode", "nearest") == "nearest":
         mode = text(node, "nearest_mode", "round_prefer_floor")
-        picked = {
-            axis: np.clip(rounded(mode, position), 0, x.shape[axis] - 1) for axis, position in positions.items()
-        }
+        picked = {axis: np.clip(rounded(mode, position), 0, x.shape[axis] - 1) for axis, position in positions.items()}
         _pick(builder, builder.walk(x), node.output, picked)
         return
     _interpolate(builder, node, positions)
