@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -33,10 +33,12 @@ class ImageReader(Generic[B]):
 
     halo         what a node wants around it
     takes_bytes  whether a node wants an int8 as bytes, not as int16
+    aligned      whether it reads several channels at once, from multiples of some bytes on
     """
 
     halo: Callable[[B, Node], Halo]
     takes_bytes: Callable[[B, Node], bool] = _never
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Builder:
     machine  what code is made for
     readers  by op, how it reads values whose channels lie last; other ops read all values in C order
     """
+
+    keeps_int8: ClassVar[bool] = False
+    """Whether an int8 whose channels lie last is stored as it is, and the zero point around it; else as another number,
+    of which 0 stands for the zero point."""
 
     def __init__(self, graph: Graph, machine: Machine, readers: Mapping[str, ImageReader[Any]]) -> None:
         self.machine = machine
@@ -139,6 +145,25 @@ class Builder:
         """`value` is known at compile time."""
         assert value.type.elements == data.size and value.dtype == str(data.dtype)
         self.share(value, self.weight(data))
+
+    def image_step(self, value: Value) -> int:
+        """What the channels of a value are rounded up to a multiple of, where they lie last."""
+        return self.machine.lanes
+
+    def room(self, value: Value) -> tuple[View, Images] | None:
+        """Channels-last memory that is kept for a value which is about to be made; None where it is to get its own."""
+        return None
+
+    def walk(self, value: Value) -> View:
+        """Where kernels that walk as they are told best read a value: in C order here."""
+        return View(self.read(value), value.dtype, row_major(value.shape))
+
+    def makes_images(self, value: Value, beside: bool) -> bool:
+        """Whether what an elementwise op makes is to lie with its channels last.
+
+        beside  whether it is made of values that lie so
+        """
+        return beside
 
     # ---- values that are still to be made
 

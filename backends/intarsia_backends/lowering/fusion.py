@@ -113,7 +113,8 @@ def _operand(builder: Builder, value: Value, output: Value) -> View:
 def _emit_map(builder: Builder) -> Callable[[Value, Expression, Sequence[View]], None]:
     def emit(value: Value, expression: Expression, operands: Sequence[View]) -> None:
         shape = value.shape
-        if value.dtype in ("float32", "int8") and any(_is_channels_last(view, shape) for view in operands):
+        beside = any(_is_channels_last(view, shape) for view in operands)
+        if value.dtype in ("float32", "int8") and builder.makes_images(value, beside):
             target = images_result(builder, value, as_bytes=True)
         else:
             builder.result(value)

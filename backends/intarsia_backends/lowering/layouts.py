@@ -3,7 +3,8 @@
 What a convolution, a pool or an elementwise op behind them makes is stored channels last. The halo is as wide as the
 padding of those that read the value, so that no padding is copied. An int8 is stored as an int16 without its zero
 point: the halo is zeros then, and an int32 holds two channels, as the multiply-add of pairs wants them. Where all that
-read it want bytes, it is stored as a uint8, 128 more than the int8, and the halo holds the zero point so.
+read it want bytes, it is stored as a uint8, 128 more than the int8, and the halo holds the zero point so. Builders that
+keep int8 store it as it is, in a halo of zero points.
 """
 
 from __future__ import annotations
@@ -55,12 +56,16 @@ def zero_point(value: Value) -> int:
 
 
 def images_result(builder: Builder, value: Value, *, as_bytes: bool = False) -> View:
-    """Fresh channels-last memory for a value that a node makes, with the halo that is wanted.
+    """Channels-last memory for a value that a node makes, with the halo that is wanted.
 
     as_bytes  whether the node's kernel can store an int8 as a uint8
     """
+    room = builder.room(value)
+    if room is not None:
+        builder.place(value, *room)
+        return room[0]
     stored = "uint8" if as_bytes and value.dtype == "int8" and _wants_bytes(value, builder) else "int16"
-    return _allocated(builder, value, wanted_halo(value, builder), builder.machine.lanes, None, stored)
+    return allocated(builder, value, wanted_halo(value, builder), builder.image_step(value), None, stored)
 
 
 def number_images(builder: Builder, value: Value) -> list[tuple[View, Images]]:
@@ -80,6 +85,8 @@ def channels_last(
     """
     taken = BYTE_ZERO if as_bytes else zero
     fill = zero - BYTE_ZERO if as_bytes and zero is not None else 0
+    if builder.keeps_int8:
+        taken, fill = None, zero or 0
     for view, images in builder.images(value) if as_bytes else number_images(builder, value):
         kind = view.zero == taken and (not as_bytes or view.dtype == "uint8")
         filled = images.fill == fill or halo == Halo()
@@ -89,7 +96,7 @@ def channels_last(
     for view, _ in builder.images(value):
         source = view
     halo = halo.joined(wanted_halo(value, builder))
-    target = _allocated(builder, value, halo, step, zero, "uint8" if as_bytes else "int16")
+    target = allocated(builder, value, halo, step, zero, "uint8" if as_bytes else "int16")
     if taken is None:
         body = element(source, 0)
     else:
@@ -101,13 +108,22 @@ def channels_last(
     return builder.images(value)[-1]
 
 
-def _allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int | None, stored: str) -> View:
-    """Memory for images; `stored` is the type in place of int8."""
+def allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int | None, stored: str) -> View:
+    """Fresh memory for a value with its channels last.
+
+    step    channels are rounded up to a multiple of it
+    zero    what stands for 0 in an int8; as the value itself has it for None
+    stored  the type in place of int8
+    """
     batch, channels, height, width = value.shape
     dtype, fill = value.dtype, 0
     if dtype == "int8":
-        dtype, zero = stored, zero_point(value) if zero is None else zero
-        if stored == "uint8":
+        zero = zero_point(value) if zero is None else zero
+        if builder.keeps_int8:
+            fill, zero = zero, None
+        else:
+            dtype = stored
+        if dtype == "uint8":
             fill, zero = zero - BYTE_ZERO, BYTE_ZERO
     images = Images(
         batch=batch,

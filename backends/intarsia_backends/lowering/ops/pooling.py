@@ -25,7 +25,7 @@ from intarsia_backends.lowering.requantize import single_factor
 from intarsia_backends.lowering.views import Halo, Images, View
 
 
-def _window(node: Node) -> Window:
+def pool_window(node: Node) -> Window:
     """The window of a pool: a group for each channel. That of a global one is the whole image."""
     whole = node.op.startswith("Global")
     kernel = tuple(node.input(0).shape[2:]) if whole else sequence(node, "kernel_shape", ())
@@ -101,7 +101,7 @@ def pool_images(
     builder.call(kernel, operands, target.buffer)
 
 
-_LOWEST = {"float32": -math.inf, "float64": -math.inf, "int8": -128, "uint8": 0, "int16": -32768}
+LOWEST = {"float32": -math.inf, "float64": -math.inf, "int8": -128, "uint8": 0, "int16": -32768}
 
 
 def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer:
@@ -111,7 +111,7 @@ def _padded(builder: Builder, node: Node, window: Window, fill: float) -> Buffer
     return padded_input(builder, builder.read(x), window, dtype=x.dtype, fill=fill, element=Input(0), stored=x.dtype)
 
 
-def _has_images(builder: Builder, node: Node) -> bool:
+def has_images(builder: Builder, node: Node) -> bool:
     """Whether the input lies with its channels last."""
     return bool(number_images(builder, node.input(0)))
 
@@ -122,13 +122,17 @@ def _from_first_tap(view: View, images: Images, window: Window) -> View:
 
 
 def _zero_halo(builder: Builder, node: Node, window: Window) -> View:
-    view, _ = number_images(builder, node.input(0))[0]
-    return _from_first_tap(*channels_last(builder, node.input(0), window_halo(window), 1, view.zero), window)
+    value = node.input(0)
+    view, _ = number_images(builder, value)[0]
+    zero = view.zero
+    if builder.keeps_int8 and value.dtype == "int8":
+        zero = int(attribute(node, "input_zero_point", zero_point(value)))
+    return _from_first_tap(*channels_last(builder, value, window_halo(window), 1, zero), window)
 
 
 def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
     """The input in a border that never is the largest."""
-    if (not any(window.before) and not any(window.after)) or _is_positive(node.input(0)):
+    if (not any(window.before) and not any(window.after)) or is_positive(node.input(0)):
         return _zero_halo(builder, node, window)
     view, images = number_images(builder, node.input(0))[0]
     around = replace(images, halo=window_halo(window), pitch=images.channels)
@@ -142,13 +146,13 @@ def _lowest_halo(builder: Builder, node: Node, window: Window) -> View:
         before=(*window.before, 0),
         after=(*window.after, 0),
         dtype=view.dtype,
-        fill=_LOWEST[view.dtype],
+        fill=LOWEST[view.dtype],
     )
     builder.call(nest(node.input(0).shape, [view.access], copy.access, Input(0)), [view.buffer], buffer)
     return _from_first_tap(copy, around, window)
 
 
-def _is_positive(value: Value) -> bool:
+def is_positive(value: Value) -> bool:
     """Whether all elements are known to be at least the zero of a halo."""
     node = value.producer
     if node is None:
@@ -161,22 +165,22 @@ def _is_positive(value: Value) -> bool:
     return name in ("Relu", "Sigmoid")
 
 
-def _lower_max(builder: Builder, node: Node) -> None:
+def lower_max(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    window = _window(node)
+    window = pool_window(node)
     epilogue = activated(node, Accumulator(), x.dtype) if x.dtype == "float32" else Accumulator()
-    if _has_images(builder, node):
+    if has_images(builder, node):
         source = _lowest_halo(builder, node, window)
         if source.zero is not None:
             target_zero = zero_point(node.output)
             moved: Expression = Cast("int32", epilogue) + Constant("int32", source.zero - target_zero)
             epilogue = epilogue if source.zero == target_zero else Cast("int16", moved)
-        initial: Expression = Constant(source.dtype, _LOWEST[source.dtype])
+        initial: Expression = Constant(source.dtype, LOWEST[source.dtype])
         pool_images(
             builder, node, window, source=source, combine="max", initial=initial, body=Input(0), epilogue=epilogue
         )
         return
-    lowest = _LOWEST[x.dtype]
+    lowest = LOWEST[x.dtype]
     initial = Constant(x.dtype, lowest)
     pool(
         builder,
@@ -193,14 +197,14 @@ def _lower_max(builder: Builder, node: Node) -> None:
 
 def _lower_average(builder: Builder, node: Node) -> None:
     x = node.input(0)
-    window = _window(node)
+    window = pool_window(node)
     counts = _counts(node, window).astype(x.dtype)
     single = counts.size and counts.min() == counts.max()
     count: Expression = Constant(x.dtype, float(counts.flat[0])) if single else Input(1)
     epilogue = activated(node, (Accumulator() / count), x.dtype)
     initial: Expression = Constant(x.dtype, 0.0)
     table = None if single else counts
-    if _has_images(builder, node):
+    if has_images(builder, node):
         source = _zero_halo(builder, node, window)
         pool_images(
             builder,
@@ -246,7 +250,7 @@ def _counts(node: Node, window: Window) -> Array:
 
 
 def _lower_qaveragepool(builder: Builder, node: Node) -> None:
-    window = _window(node)
+    window = pool_window(node)
     zero = int(attribute(node, "input_zero_point", 0))
     largest = 255 * math.prod(window.kernel)
     multiplier, shift = int(attribute(node, "multiplier", 1)), int(attribute(node, "shift", 1))
@@ -254,10 +258,11 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
     form, factor = single_factor(builder.machine, largest, multiplier, shift, target_zero)
     epilogue = requantized(Accumulator(), factor, node, form)
     initial: Expression = Constant("int32", 0)
-    if _has_images(builder, node):
+    if has_images(builder, node):
         source = _zero_halo(builder, node, window)
-        assert source.zero == zero, f"{node.where}: its input has another zero point"
-        stored_finish = stored_number(epilogue, zero_point(node.output))
+        assert source.zero in (None, zero), f"{node.where}: its input has another zero point"
+        moved = centred(zero) if source.zero is None else Cast("int32", Input(0))
+        stored_finish = epilogue if builder.keeps_int8 else stored_number(epilogue, zero_point(node.output))
         pool_images(
             builder,
             node,
@@ -265,7 +270,7 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
             source=source,
             combine="add",
             initial=initial,
-            body=Cast("int32", Input(0)),
+            body=moved,
             epilogue=stored_finish,
         )
     else:
@@ -284,16 +289,16 @@ def _lower_qaveragepool(builder: Builder, node: Node) -> None:
 
 
 def _pool_halo(builder: Builder, node: Node) -> Halo:
-    if node.input(0).type.rank != 4 or (node.op == "MaxPool" and not _is_positive(node.input(0))):
+    if node.input(0).type.rank != 4 or (node.op == "MaxPool" and not is_positive(node.input(0))):
         return Halo()
-    return window_halo(_window(node))
+    return window_halo(pool_window(node))
 
 
 _IMAGES = ImageReader(_pool_halo)
 
 LOWERINGS = {
-    "MaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window, image=_IMAGES),
-    "GlobalMaxPool": Lowering(_lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
+    "MaxPool": Lowering(lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window, image=_IMAGES),
+    "GlobalMaxPool": Lowering(lower_max, dtypes=("float32", "float64", "int8", "uint8"), check=check_window),
     "AveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window, image=_IMAGES),
     "GlobalAveragePool": Lowering(_lower_average, dtypes=("float32", "float64"), check=check_window),
     "qaveragepool": Lowering(_lower_qaveragepool, dtypes=("int8",), check=check_window, image=_IMAGES),

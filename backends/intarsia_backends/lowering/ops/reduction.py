@@ -31,7 +31,8 @@ def _reduce(
 
     def lower(builder: Builder, node: Node) -> None:
         x, axes = node.input(0), reduced_axes(node)
-        steps, dtype = row_major(x.shape), x.dtype
+        view, dtype = builder.walk(x), x.dtype
+        steps = view.strides
         kept = [axis for axis in range(x.type.rank) if axis not in axes]
         extents = [x.shape[axis] for axis in kept] or [1]
         reads = [steps[axis] for axis in kept] or [0]
@@ -45,7 +46,7 @@ def _reduce(
             epilogue = apply(after, epilogue)
         kernel = nest(
             extents,
-            [Access(dtype, (*reads, *(steps[axis] for axis in axes)))],
+            [Access(dtype, (*reads, *(steps[axis] for axis in axes)), view.offset)],
             Access(dtype, row_major(extents)),
             body,
             reduced=[x.shape[axis] for axis in axes],
@@ -53,7 +54,7 @@ def _reduce(
             initial=element if initial is None else Constant(dtype, initial),
             epilogue=epilogue,
         )
-        builder.call(kernel, [builder.read(x)], builder.result(node.output))
+        builder.call(kernel, [view.buffer], builder.result(node.output))
 
     return lower
 

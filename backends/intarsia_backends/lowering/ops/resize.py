@@ -18,12 +18,12 @@ from intarsia_backends.lowering.ops.movement import gather_axes
 from intarsia_backends.lowering.ops.table import ALL, Lowering, refused, text
 
 
-def _positions(node: Node) -> dict[int, Array]:
+def positions_of(node: Node) -> dict[int, Array]:
     return moved_positions(node, node.input(0).shape, [None if value is None else value.data for value in node.inputs])
 
 
 def _lower(builder: Builder, node: Node) -> None:
-    x, positions = node.input(0), _positions(node)
+    x, positions = node.input(0), positions_of(node)
     if text(node, "mode", "nearest") != "nearest":
         _interpolate(builder, node, positions)
         return

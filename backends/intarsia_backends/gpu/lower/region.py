@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Support, no
+from intarsia_backends.gpu.lower import convolution, dense, movement, pooling
+from intarsia_backends.gpu.lower.builder import GpuBuilder
 from intarsia_backends.gpu.machine import GpuMachine
-from intarsia_backends.lowering.builder import Builder
+from intarsia_backends.lowering import region
+from intarsia_backends.lowering.ops.table import Lowering, image_readers
 from intarsia_backends.lowering.program import Program
-from intarsia_backends.lowering.region import FURTHER, LOWERINGS, lower_node, supported
 
-TABLES = (LOWERINGS, FURTHER)
+LOWERINGS: Mapping[str, Lowering[GpuBuilder]] = {
+    **region.LOWERINGS,
+    **dense.LOWERINGS,
+    **convolution.LOWERINGS,
+    **pooling.LOWERINGS,
+    **movement.LOWERINGS,
+}
+"""Every op that kernels are made for."""
+
+TABLES: tuple[Mapping[str, Lowering[GpuBuilder]], ...] = (LOWERINGS, region.FURTHER)
 """What makes the calls of a node; asked in this order."""
+
+_READERS = image_readers(LOWERINGS)
 
 
 def supports(node: Node, machine: GpuMachine) -> Support:
@@ -20,13 +35,13 @@ def supports(node: Node, machine: GpuMachine) -> Support:
             if value is not None and value.dtype == "float64":
                 fix = "compute in float32, or choose float64=true where the device has it (cl_khr_fp64)"
                 return no("element-type", f"'{value.name}' is float64, which not every device has", fix)
-    return supported(TABLES, node)
+    return region.supported(TABLES, node)
 
 
 def lower_region(graph: Graph, machine: GpuMachine) -> Program:
     """The calls of a region whose nodes are all supported."""
-    builder = Builder(graph, machine, {})
+    builder = GpuBuilder(graph, machine, _READERS)
     for node in graph.nodes:
-        lowered = lower_node(builder, TABLES, node)
+        lowered = region.lower_node(builder, TABLES, node)
         assert lowered, f"{node.where} was not answered with yes"
     return builder.finish(graph)
