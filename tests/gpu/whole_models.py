@@ -34,6 +34,9 @@ _CONVERTS = ("dequantize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsque
 TOLERANCE = 1e-4
 """Of the largest float32 output."""
 
+HALF_TOLERANCE = 5e-3
+"""The same where numbers lie in memory as float16."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -43,6 +46,7 @@ class Agreement:
     exact     whether all ops are integer ones, save those that convert or move numbers
     differing numbers, of all, that are not the same bytes
     largest   difference of floats, of the largest number
+    tolerance  that is allowed
     build_s, load_s, run_s  seconds of compiling for the target, compiling on the device, and of a second run
     """
 
@@ -54,6 +58,7 @@ class Agreement:
     differing: int
     total: int
     largest: float
+    tolerance: float
     build_s: float
     load_s: float
     run_s: float
@@ -61,7 +66,7 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Bytes are the same where all is integers; floats lie within the tolerance."""
-        return self.differing == 0 if self.exact else self.largest <= TOLERANCE
+        return self.differing == 0 if self.exact else self.largest <= self.tolerance
 
     def __str__(self) -> str:
         kind = f"{self.precision}, exact" if self.exact else self.precision
@@ -137,14 +142,16 @@ def compare(
         for value in node.outputs
         if value is not None
     )
-    return Agreement(model.stem, place, precision, share, exact, differing, total, largest, build_s, load_s, run_s)
+    tolerance = HALF_TOLERANCE if precision == "float16" else TOLERANCE
+    values = differing, total, largest, tolerance
+    return Agreement(model.stem, place, precision, share, exact, *values, build_s, load_s, run_s)
 
 
 def main() -> int:
     """Compare the models of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--precision", choices=("float32", "int8"), action="append")
+    parser.add_argument("--precision", choices=("float32", "float16", "int8"), action="append")
     parser.add_argument("--target", default="opencl")
     wanted = parser.parse_args()
     good = True
