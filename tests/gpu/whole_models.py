@@ -1,10 +1,11 @@
-"""Whole models on a GPU, or what stands for one on this machine, float32 and int8, against `evaluate`.
+"""Whole models on a GPU, or what stands for one on this machine, float32, float16 and int8, against `evaluate`.
 
 python tests/gpu/whole_models.py FILE.onnx ... [--target opencl] [--precision int8]
 
 Prints for each the part of the multiplications that the target does, the largest difference, and times. Where samples
 are needed, random ones are taken: what is compared is code, not accuracy. Exit code 1 where a byte differs of a model
-that is all integers, or a float by more than 1e-4 of the range.
+that is all integers, a float32 by more than 1e-4 of the range, or a number of float16 precision by more than test
+vectors allow.
 """
 
 from __future__ import annotations
@@ -28,14 +29,12 @@ import intarsia
 from intarsia.artifact.parts import whole_graph
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
+from intarsia.vectors import tolerance_of
 
 _CONVERTS = ("dequantize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Slice")
 
 TOLERANCE = 1e-4
 """Of the largest float32 output."""
-
-HALF_TOLERANCE = 5e-3
-"""The same where numbers lie in memory as float16."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Agreement:
     exact     whether all ops are integer ones, save those that convert or move numbers
     differing numbers, of all, that are not the same bytes
     largest   difference of floats, of the largest number
-    tolerance  that is allowed
+    tolerance  that is allowed: for float16, what test vectors allow
     build_s, load_s, run_s  seconds of compiling for the target, compiling on the device, and of a second run
     """
 
@@ -128,13 +127,18 @@ def compare(
         started = time.perf_counter()
         found = session.execute(given).outputs
         run_s = time.perf_counter() - started
-    differing, total, largest = 0, 0, 0.0
+    differing, total, largest, tolerance = 0, 0, 0.0, TOLERANCE
+    if precision == "float16":
+        scale = max(float(np.abs(one).max()) for one in wanted if one.dtype.kind == "f")
+        tolerance = tolerance_of(graph, wanted, given, precision) / max(1e-3, scale)
     for one, other in zip(wanted, found):
         assert one.shape == other.shape and one.dtype == other.dtype
-        differing += int(np.sum(~((one == other) | ((one != one) & (other != other)))))
+        differs = ~((one == other) | ((one != one) & (other != other)))
+        differing += int(np.sum(differs))
         total += one.size
         if one.dtype.kind == "f" and one.size:
-            largest = max(largest, float(np.abs(one - other).max() / max(1e-3, float(np.abs(one).max()))))
+            beside = np.nan_to_num(np.abs(one[differs] - other[differs]), nan=np.inf)
+            largest = max(largest, float(beside.max(initial=0.0) / max(1e-3, float(np.abs(one).max()))))
     share = here / all_macs if all_macs else 1.0
     exact = all(
         node.op in _CONVERTS or "float" not in value.dtype
@@ -142,7 +146,6 @@ def compare(
         for value in node.outputs
         if value is not None
     )
-    tolerance = HALF_TOLERANCE if precision == "float16" else TOLERANCE
     values = differing, total, largest, tolerance
     return Agreement(model.stem, place, precision, share, exact, *values, build_s, load_s, run_s)
 

@@ -9,6 +9,7 @@ outputs of a region stay float32, and so does what could suffer more than a roun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
@@ -30,8 +31,8 @@ from intarsia_backends.lowering.program import (
     buffer_of,
 )
 
-LARGE = 1024
-"""Numbers from which on weights are narrowed that are no factors of a sum of products; those always are."""
+LARGE, STEPS = 1024, 8
+"""Weights are narrowed that have so many numbers, or are read in so many steps of a sum."""
 
 DIGITS = 2.0**-11
 """Of the largest weight, what rounding may change any by."""
@@ -124,11 +125,11 @@ def _keeps(numbers: Array) -> bool:
 
 
 def _factors(program: Program) -> set[Buffer]:
-    """What is read in every step of a reduction."""
+    """What is read in every step of a reduction that has some."""
     return {
         buffer_of(call.operands[index])
         for call in program.calls
-        if isinstance(call.kernel, Nest) and call.kernel.combine
+        if isinstance(call.kernel, Nest) and math.prod(call.kernel.reduced) >= STEPS
         for index in call.kernel.body.operands
     }
 
@@ -149,6 +150,8 @@ def _whole(program: Program, weights: Collection[Buffer]) -> set[Buffer]:
             making |= floats if "float" not in kernel.output.dtype else set()
         elif floats.isdisjoint(weights) and {each for each in floats if each.kind != "weight"} <= made_of:
             made_of.add(output)
+        else:
+            made_of.discard(output)  # of several kernels that write there, one brings other numbers
     return made_of | making
 
 

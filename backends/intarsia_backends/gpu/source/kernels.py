@@ -13,7 +13,8 @@ from tvm.tirx import ForKind
 
 from intarsia_backends.gpu.launches import KernelFacts, Parameter
 from intarsia_backends.gpu.source.dialect import Dialect
-from intarsia_backends.gpu.source.terms import Terms, constant_of
+from intarsia_backends.gpu.source.terms import Terms, called, constant_of
+from intarsia_backends.tir.half import FLOAT_TO_HALF
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class _Kernel:
         self.shared: list[str] = []
         self.shared_bytes = 0
         self.stored: set[Any] = set()
+        self.whole = False
         self.terms.halves.update(function.params[index] for index in halves)
 
     def source(self) -> KernelSource:
@@ -64,14 +66,13 @@ class _Kernel:
             Parameter(self.dtype(buffer), constant_of(buffer.shape[0]), buffer in self.stored) for buffer in buffers
         )
         grid, block = self.extent("blockIdx"), self.extent("threadIdx")
-        whole = any(parameter.written and "float" not in parameter.dtype for parameter in parameters)
         head = self.head(parameters, block)
         extensions = {self.dialect.extensions[used] for used in self.terms.used if used in self.dialect.extensions}
         return KernelSource(
             text="\n".join([head, *self.shared, *self.lines, "}"]) + "\n",
             facts=KernelFacts(self.name, parameters, grid, block, self.shared_bytes),
             extensions=tuple(sorted(extensions)),
-            rounds=self.terms.divides and whole,
+            rounds=self.terms.divides and self.whole,
         )
 
     def dtype(self, parameter: Any) -> str:
@@ -167,6 +168,8 @@ class _Kernel:
 
     def _bufferstore(self, node: Any) -> None:
         self.stored.add(node.buffer)
+        if "float" not in str(node.buffer.dtype) and called(node.value) != FLOAT_TO_HALF:
+            self.whole = self.whole or node.buffer in self.terms.starts
         self.line(self.terms.stored(node.buffer, node.indices, node.value))
 
     def _evaluate(self, node: Any) -> None:
