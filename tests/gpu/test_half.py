@@ -8,7 +8,7 @@ from typing import Any
 import cuda_regions
 import numpy as np
 import pytest
-from gpu_kernels import Kinds, every_kind, window
+from gpu_kernels import Kinds, chain, every_kind
 from gpu_regions import load
 from pocl import name_processor
 
@@ -51,21 +51,6 @@ def check(graph: Graph, inputs: dict[str, Array], within: float) -> None:
 def test_every_kind_of_kernel() -> None:
     kinds = every_kind()
     check(kinds.graph, kinds.inputs, 1e-3)
-
-
-def chain() -> Kinds:
-    """Kernels whose values go through memory, of every kind that float16 is stored by."""
-    kinds, f = Kinds(), Kinds().numbers
-    x = kinds.add("MatMul", f(3, 40, 24), f(24, 96), constants=(1,))
-    x = kinds.add("LayerNormalization", x, f(96), f(96), constants=(1, 2), axis=-1, epsilon=1e-5)
-    y = kinds.add("MatMul", x, f(96, 80), constants=(1,))
-    y = kinds.add("Softmax", kinds.add("Transpose", y, perm=(0, 2, 1)), axis=-1)
-    x = kinds.add("MatMul", y, x)
-    images = kinds.add("Reshape", x, np.array([3, 5, 16, 96]), constants=(1,))
-    images = kinds.add("Conv", images, f(7, 5, 3, 3), f(7), constants=(1, 2), **window((3, 3), 1))
-    images = kinds.add("MaxPool", images, kernel_shape=(2, 2), strides=(2, 2))
-    kinds.graph.outputs = [kinds.add("ReduceMean", images, np.array([2]), constants=(1,), keepdims=0)]
-    return kinds
 
 
 def narrowed(graph: Graph) -> Program:
