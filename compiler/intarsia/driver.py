@@ -132,7 +132,8 @@ def compile_model(
                       array, an iterable of such mappings, or the path of a .npy or .npz file or of a folder of images;
                       or ranges measured before, as they are or as the path of their .json file. Of real inputs, the
                       first become test vectors; with ranges these have pseudo-random inputs
-    precision         "float32", "int8" or, where the target offers it, "bfloat16" for products of floats; by default
+    precision         "float32", "int8" or, where the target offers it, "bfloat16" for products of floats, or
+                      "float16" for floats in memory; by default
                       int8 where there is calibration data, else what the target needs
     batch             size bound to symbolic first axes; or, where all inputs are written for one row, to those, if
                       running the model shows that rows then give what they give alone
@@ -251,14 +252,15 @@ def default_passes(
 ) -> tuple[Pass, ...]:
     """The order of the passes, which stands nowhere else.
 
-    precision     "int8", or a float: what is not int8 has the same passes
+    precision     "int8", or a float; for float16, models of float16 are computed in float32 too, whose numbers the
+                  target rounds
     prequantized  the model is compiled to int8 with scales that it brings
     calibrate     how ranges of activations are measured, where they are; None where they are assumed
     targets       names of those that are asked what they take before an op is made of simpler ones
     """
     integer = precision == "int8"
     return (
-        *simplify_passes(prequantized, integer),
+        *simplify_passes(prequantized, wide=integer or precision == "float16"),
         *fuse_passes(prequantized, integer=integer),
         *(quantize_passes(prequantized, calibrate) if integer else ()),
         *((FlattenRows(tuple(targets)),) if integer and len(targets) > 1 else ()),

@@ -155,10 +155,11 @@ class Target(ABC):
     foreign     whether its code is for a processor of one kind, whatever the building machine is
     beside      another target, whose code each of its regions holds too (`together`)
     precisions  those that it can compile, the default first: "float32", "int8", or a narrower float, in which products
-                are made and nothing else
+                are made ("bfloat16") or numbers lie in memory ("float16"), and nothing else
     options     what may be chosen about it
     chosen      the options that are not at their defaults
-    products    the type that operands of products of floats are rounded to: "float32" where they are not
+    products    the type that operands of products of floats are rounded to, or all that lies in memory: "float32" where
+                they are not
     """
 
     name: str

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from intarsia.dtypes import FLOATING, NARROW, Array, dtype_name, numpy_dtype
-from intarsia.errors import CompileError, RunError
+from intarsia.errors import CompileError, RunError, either, warn
 from intarsia.ir.budget import Budget, OverBudget, raising, spending
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.facts import is_compute, is_conversion, is_narrowing, is_random, keeps_scale
@@ -60,22 +60,25 @@ def make_vectors(
 
     samples  real inputs to take first, as for `pick_inputs`
     budget   for evaluating, all vectors together; None for no limit
-    products the type that operands of products of floats are rounded to; see `tolerance_of`
+    products the type that operands of products of floats are rounded to; see `tolerance_of`. Of float16, an
+             IntarsiaWarning tells of a value that is too large for it
     """
     reason = why_none(graph)
     if reason is not None:
         return [], reason
     vectors: list[Vector] = []
+    beyond = _BeyondHalf()
     for inputs in pick_inputs(graph, samples, count):
         try:
             with spending(budget):
-                outputs = evaluate(graph, inputs)
+                outputs = evaluate(graph, inputs, observe=beyond.look if products == "float16" else None)
         except OverBudget as error:
             return vectors, f"{error.where}: {error.what}; to raise it, {raising(error.limit, kept=True)}"
         except (CompileError, RunError) as error:  # made-up shapes, axes or indices need not fit
             return [], f"no inputs are known that the model runs on: {error.where}: {error.what}"
         tolerance = tolerance_of(graph, outputs, inputs, products)
         vectors.append(Vector([inputs[value.name] for value in graph.inputs], outputs, tolerance))
+    beyond.tell()
     return vectors, None
 
 
@@ -151,6 +154,37 @@ def _largest(outputs: Sequence[Array]) -> float:
 def _magnitude(array: Array) -> float:
     """The largest finite magnitude."""
     return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+
+
+_HALF_MOST = float(np.finfo(np.float16).max)
+
+
+class _BeyondHalf:
+    """Watches the values of an evaluation, in order, for the first that float16 cannot hold, on behalf of targets that
+    hold numbers so.
+
+    found  its name and its largest magnitude; None where there is none
+    """
+
+    def __init__(self) -> None:
+        self.found: tuple[str, float] | None = None
+
+    def look(self, value: Value, array: Array) -> None:
+        """Look at one value. Infinities are no finding: float16 has them too."""
+        if self.found is None and array.dtype == np.float32 and array.size:
+            largest = _magnitude(array)
+            if largest > _HALF_MOST:
+                self.found = value.name, largest
+
+    def tell(self) -> None:
+        """Warn of it."""
+        if self.found is not None:
+            name, largest = self.found
+            warn(
+                f"'{name}' reaches {largest:.3g} on inputs of a test vector, and float16 holds up to {_HALF_MOST:.0f}; "
+                "where it goes through memory it becomes infinite; "
+                f"{either('--precision float32', 'precision=' + repr('float32'))} has no such limit"
+            )
 
 
 # ---- floats that are rounded

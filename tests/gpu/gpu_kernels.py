@@ -115,3 +115,19 @@ def every_kind() -> Kinds:
     weights_at_run_time = f(3, 2, 4), f(1, 15, 4), f(1, 15, 5), f(1, 30), lengths
     kinds.add("GRU", *weights_at_run_time, outputs=2, hidden_size=5, linear_before_reset=1)
     return kinds
+
+
+def chain() -> Kinds:
+    """Kernels that read what others wrote, of every kind whose floats may lie in memory as float16."""
+    kinds = Kinds()
+    f = kinds.numbers
+    x = kinds.add("MatMul", f(3, 40, 24), f(24, 96), constants=(1,))
+    x = kinds.add("LayerNormalization", x, f(96), f(96), constants=(1, 2), axis=-1, epsilon=1e-5)
+    y = kinds.add("MatMul", x, f(96, 80), constants=(1,))
+    y = kinds.add("Softmax", kinds.add("Transpose", y, perm=(0, 2, 1)), axis=-1)
+    x = kinds.add("MatMul", y, x)
+    images = kinds.add("Reshape", x, np.array([3, 5, 16, 96]), constants=(1,))
+    images = kinds.add("Conv", images, f(7, 5, 3, 3), f(7), constants=(1, 2), **window((3, 3), 1))
+    images = kinds.add("MaxPool", images, kernel_shape=(2, 2), strides=(2, 2))
+    kinds.graph.outputs = [kinds.add("ReduceMean", images, np.array([2]), constants=(1,), keepdims=0)]
+    return kinds

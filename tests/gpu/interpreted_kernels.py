@@ -3,8 +3,8 @@ threads that touch one place without a barrier between them.
 
 python tests/gpu/interpreted_kernels.py [--without-barriers]
 
-Every kernel of `gpu_kernels.every_kind` and of a quantized network runs alone, each parameter in a buffer that is just
-as long as the kernel says. Prints what Oclgrind saw; nothing where all is well.
+Every kernel of `gpu_kernels.every_kind`, of a quantized network and of one in float16 runs alone, each parameter in a
+buffer that is just as long as the kernel says. Prints what Oclgrind saw; nothing where all is well.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from gpu_kernels import every_kind  # noqa: E402
+from gpu_kernels import chain, every_kind  # noqa: E402
 
 from artifact_examples import small_graph  # noqa: E402
 from intarsia_backends.gpu.emit.generate import generate  # noqa: E402
 from intarsia_backends.gpu.lower import lower_region  # noqa: E402
 from intarsia_backends.gpu.machine import GpuMachine  # noqa: E402
+from intarsia_backends.gpu.narrow import narrow  # noqa: E402
 from intarsia_backends.gpu.source.dialect import Dialect  # noqa: E402
 from intarsia_backends.gpu.source.kernels import KernelSource  # noqa: E402
 from intarsia_backends.lowering.kernel import Kernel  # noqa: E402
@@ -35,7 +36,8 @@ from intarsia_backends.opencl.dialect import OPENCL_C  # noqa: E402
 def sources(dialect: Dialect) -> list[KernelSource]:
     """The kernels that are looked at."""
     machine = GpuMachine()
-    programs = [lower_region(graph, machine) for graph in (every_kind().graph, small_graph())]
+    programs = [lower_region(graph, machine) for graph in (every_kind().graph, small_graph(), chain().graph)]
+    narrow(programs[-1])
     kernels = dict.fromkeys(
         call.kernel for program in programs for call in program.calls if isinstance(call.kernel, Kernel)
     )

@@ -1,10 +1,11 @@
-"""Whole models on a GPU, or what stands for one on this machine, float32 and int8, against `evaluate`.
+"""Whole models on a GPU, or what stands for one on this machine, float32, float16 and int8, against `evaluate`.
 
 python tests/gpu/whole_models.py FILE.onnx ... [--target opencl] [--precision int8]
 
 Prints for each the part of the multiplications that the target does, the largest difference, and times. Where samples
 are needed, random ones are taken: what is compared is code, not accuracy. Exit code 1 where a byte differs of a model
-that is all integers, or a float by more than 1e-4 of the range.
+that is all integers, a float32 by more than 1e-4 of the range, or a number of float16 precision by more than test
+vectors allow.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import intarsia
 from intarsia.artifact.parts import whole_graph
 from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
+from intarsia.vectors import tolerance_of
 
 _CONVERTS = ("dequantize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Slice")
 
@@ -43,6 +45,7 @@ class Agreement:
     exact     whether all ops are integer ones, save those that convert or move numbers
     differing numbers, of all, that are not the same bytes
     largest   difference of floats, of the largest number
+    tolerance  that is allowed: for float16, what test vectors allow
     build_s, load_s, run_s  seconds of compiling for the target, compiling on the device, and of a second run
     """
 
@@ -54,6 +57,7 @@ class Agreement:
     differing: int
     total: int
     largest: float
+    tolerance: float
     build_s: float
     load_s: float
     run_s: float
@@ -61,7 +65,7 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Bytes are the same where all is integers; floats lie within the tolerance."""
-        return self.differing == 0 if self.exact else self.largest <= TOLERANCE
+        return self.differing == 0 if self.exact else self.largest <= self.tolerance
 
     def __str__(self) -> str:
         kind = f"{self.precision}, exact" if self.exact else self.precision
@@ -123,13 +127,18 @@ def compare(
         started = time.perf_counter()
         found = session.execute(given).outputs
         run_s = time.perf_counter() - started
-    differing, total, largest = 0, 0, 0.0
+    differing, total, largest, tolerance = 0, 0, 0.0, TOLERANCE
+    if precision == "float16":
+        scale = max(float(np.abs(one).max()) for one in wanted if one.dtype.kind == "f")
+        tolerance = tolerance_of(graph, wanted, given, precision) / max(1e-3, scale)
     for one, other in zip(wanted, found):
         assert one.shape == other.shape and one.dtype == other.dtype
-        differing += int(np.sum(~((one == other) | ((one != one) & (other != other)))))
+        differs = ~((one == other) | ((one != one) & (other != other)))
+        differing += int(np.sum(differs))
         total += one.size
         if one.dtype.kind == "f" and one.size:
-            largest = max(largest, float(np.abs(one - other).max() / max(1e-3, float(np.abs(one).max()))))
+            beside = np.nan_to_num(np.abs(one[differs] - other[differs]), nan=np.inf)
+            largest = max(largest, float(beside.max(initial=0.0) / max(1e-3, float(np.abs(one).max()))))
     share = here / all_macs if all_macs else 1.0
     exact = all(
         node.op in _CONVERTS or "float" not in value.dtype
@@ -137,14 +146,15 @@ def compare(
         for value in node.outputs
         if value is not None
     )
-    return Agreement(model.stem, place, precision, share, exact, differing, total, largest, build_s, load_s, run_s)
+    values = differing, total, largest, tolerance
+    return Agreement(model.stem, place, precision, share, exact, *values, build_s, load_s, run_s)
 
 
 def main() -> int:
     """Compare the models of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--precision", choices=("float32", "int8"), action="append")
+    parser.add_argument("--precision", choices=("float32", "float16", "int8"), action="append")
     parser.add_argument("--target", default="opencl")
     wanted = parser.parse_args()
     good = True

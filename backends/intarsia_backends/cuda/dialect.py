@@ -17,6 +17,19 @@ _PREAMBLE = """\
 #endif
 // All else is rounded step by step, as NumPy does: compiled with -fmad=false.
 #define MULTIPLY_ADD(a, b, c) __fmaf_rn(a, b, c)
+// float16 is bits to us, and the header that has a type for it is not everywhere.
+#ifndef CUDA_ON_CPU
+__device__ __forceinline__ float half_to_float(unsigned short bits) {
+  float number;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(number) : "h"(bits));
+  return number;
+}
+__device__ __forceinline__ unsigned short float_to_half(float number) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(number));
+  return bits;
+}
+#endif
 """
 
 _TYPES = {
@@ -60,7 +73,7 @@ CUDA_CPP = Dialect(
     block_index={axis: f"(int)blockIdx.{axis}" for axis in "xyz"},
     thread_index={axis: f"(int)threadIdx.{axis}" for axis in "xyz"},
     reinterpret=_REINTERPRET,
-    functions={},
+    functions={(name, dtype): name for name, dtype in (("half_to_float", "float32"), ("float_to_half", "uint16"))},
     long_suffix="LL",
     extensions={},
 )

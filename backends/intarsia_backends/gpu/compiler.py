@@ -25,6 +25,7 @@ from intarsia_backends.gpu.launches import (
 )
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.machine import GpuMachine
+from intarsia_backends.gpu.narrow import narrow
 from intarsia_backends.lowering.expressions import Gather
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.kernels import Nest
@@ -55,6 +56,8 @@ def compile_region(region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuC
     Raises CompileError where there is no TVM, and where a region needs more memory than kernels can reach.
     """
     program = lower_region(region, machine)
+    if machine.halves:
+        narrow(program)
     plan(program)
     return coded(program, region, machine, dialect)
 

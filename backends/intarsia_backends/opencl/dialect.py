@@ -31,6 +31,8 @@ _TYPES = {
 
 _SAME_SIZE = (("int32", "uint32", "float32"), ("int64", "uint64", "float64"))
 
+_SPACES = {"global": "__global ", "shared": "__local ", "own": ""}
+
 OPENCL_C = Dialect(
     preamble=_PREAMBLE,
     types=_TYPES,
@@ -44,4 +46,9 @@ OPENCL_C = Dialect(
     functions={},
     long_suffix="L",
     extensions={"float64": "cl_khr_fp64"},
+    # Pointers to half are in OpenCL 1.2 itself, numbers of that type in cl_khr_fp16 alone.
+    load_half=lambda memory, array, index: f"vload_half({index}, (const {_SPACES[memory]}half *){array})",
+    store_half=lambda memory, array, index, value: (
+        f"vstore_half_rte({value}, {index}, ({_SPACES[memory]}half *){array});"
+    ),
 )

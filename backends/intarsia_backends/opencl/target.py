@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from intarsia.ir.graph import Graph, Node
@@ -24,7 +26,7 @@ class OpenClTarget(Target):
     name = "opencl"
     description = "GPUs and other devices with OpenCL 1.2, and the CPU beside them"
     host = "cpu"
-    precisions = ("float32", "int8")
+    precisions = ("float32", "float16", "int8")
     options = (_FLOAT64,)
 
     def __init__(self) -> None:
@@ -33,7 +35,13 @@ class OpenClTarget(Target):
     def with_options(self, chosen: Mapping[str, OptionValue]) -> Target:
         made = super().with_options(chosen)
         assert isinstance(made, OpenClTarget)
-        made.machine = GpuMachine(floats_64=bool(made.settings["float64"]))
+        made.machine = replace(made.machine, floats_64=bool(made.settings["float64"]))
+        return made
+
+    def for_precision(self, precision: str) -> OpenClTarget:
+        made = copy.copy(self)
+        made.products = "float16" if precision == "float16" else "float32"
+        made.machine = replace(made.machine, halves=precision == "float16")
         return made
 
     def supports(self, node: Node) -> Support:

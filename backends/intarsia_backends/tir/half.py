@@ -1,13 +1,23 @@
-"""float16 in whole-number arithmetic: any processor does it, in vectors, with no help from a library."""
+"""float16 in whole-number arithmetic: any processor does it, in vectors, with no help from a library.
+
+Languages of GPUs have conversions of their own; while `named_conversions` is open, these stand there by name alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from tvm import tirx
 
 Term = Any
+
+HALF_TO_FLOAT, FLOAT_TO_HALF = "half_to_float", "float_to_half"
+"""Conversions by name: of the bits of a float16, uint16, to a float32, and back, rounded half to even."""
+
+_by_name: ContextVar[bool] = ContextVar("by_name", default=False)
 
 _INFINITY = 255 << 23
 _SMALLEST_NORMAL = 113 << 23
@@ -18,6 +28,16 @@ _TOO_LARGE = 143 << 23
 
 _DENORMAL = 126 << 23
 """Bits of 0.5: added to a number below 2**-14, what is left of it in the low bits is the float16."""
+
+
+@contextmanager
+def named_conversions() -> Iterator[None]:
+    """While it is open, conversions are calls of functions that whoever prints the TIR knows."""
+    before = _by_name.set(True)
+    try:
+        yield
+    finally:
+        _by_name.reset(before)
 
 
 def _let(value: Term, use: Callable[[Term], Term]) -> Term:
@@ -39,6 +59,8 @@ def _bits(x: Term) -> Term:
 
 def float_of_half(half: Term) -> Term:
     """uint16 bits of a float16 as a float32; exact."""
+    if _by_name.get():
+        return tirx.call_pure_extern("float32", HALF_TO_FLOAT, half)
 
     def convert(word: Term) -> Term:
         size = tirx.bitwise_and(word, _word(0x7FFF))
@@ -53,6 +75,8 @@ def float_of_half(half: Term) -> Term:
 
 def half_of_float(x: Term) -> Term:
     """A float32 as the bits of a float16, rounded half to even."""
+    if _by_name.get():
+        return tirx.call_pure_extern("uint16", FLOAT_TO_HALF, x)
 
     def convert(word: Term) -> Term:
         size = tirx.bitwise_and(word, _word(0x7FFFFFFF))

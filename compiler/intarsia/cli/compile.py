@@ -115,7 +115,7 @@ def model_options(command: Any) -> Any:
             ),
             click.option(
                 "--precision",
-                type=click.Choice(["float32", "bfloat16", "int8"]),
+                type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
                 help="By default what the target needs.",
             ),
             click.option(

@@ -27,7 +27,7 @@ def stage_passes() -> dict[str, tuple[type[Pass], ...]]:
     from intarsia.passes import decompose, quantize
 
     kinds = {
-        "simplified": tuple(type(step) for step in simplify_passes(prequantized=True, integer=True)),
+        "simplified": tuple(type(step) for step in simplify_passes(prequantized=True, wide=True)),
         "fused": tuple(type(step) for step in fuse_passes(prequantized=True, integer=True)),
         "quantized": quantize.PASSES,
         "decomposed": decompose.PASSES,
@@ -44,15 +44,15 @@ def all_passes() -> tuple[type[Pass], ...]:
     return tuple(kind for kinds in stage_passes().values() for kind in kinds)
 
 
-def simplify_passes(prequantized: bool = False, integer: bool = False) -> tuple[Pass, ...]:
+def simplify_passes(prequantized: bool = False, wide: bool = False) -> tuple[Pass, ...]:
     """The pipeline from an imported graph to a simplified one.
 
     prequantized  keep DequantizeLinear of constants: the model brings scales of its own
-    integer       the graph will be quantized: what is computed in float16 or bfloat16 is computed in float32
+    wide          what is computed in float16 or bfloat16 is computed in float32
     """
     from intarsia.passes import simplify
 
-    return simplify.passes(prequantized, integer)
+    return simplify.passes(prequantized, wide)
 
 
 def fuse_passes(prequantized: bool = False, integer: bool = False) -> tuple[Pass, ...]:

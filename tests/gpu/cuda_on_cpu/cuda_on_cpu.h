@@ -192,3 +192,5 @@ struct half { _Float16 bits; };
 typedef half __half;
 inline float __half2float(half x) { return (float)x.bits; }
 inline half __float2half_rn(float x) { return {(_Float16)x}; }
+inline float half_to_float(unsigned short bits) { return (float)same_bits<_Float16>(bits); }
+inline unsigned short float_to_half(float x) { return same_bits<unsigned short>((_Float16)x); }

@@ -11,6 +11,7 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.lowering.kernels import Surround
 from intarsia_backends.tir.expressions import constant
 from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.nests import stored
 from intarsia_backends.tir.schedule import Schedule
 
 
@@ -20,7 +21,7 @@ def emit_surround(kernel: Surround, schedule: Schedule) -> Any:
     extents = (kernel.batch, height, width, kernel.pitch)
 
     def body() -> None:
-        memory = parameter("memory", kernel.batch * height * width * kernel.pitch, kernel.dtype)
+        memory = parameter("memory", kernel.batch * height * width * kernel.pitch, stored(kernel.dtype))
         with ExitStack() as stack:
             batch, line, column, channel = schedule.loops(stack, extents, 1, 4)
             above, below = line < kernel.top, line >= kernel.top + kernel.height

@@ -21,6 +21,7 @@ from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Inpu
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, term
 from intarsia_backends.tir.functions import function, parameter
+from intarsia_backends.tir.half import float_of_half
 from intarsia_backends.tir.nests import address, finished, loaded, operands, span, stored
 
 _ACROSS, _DOWN = 16, 8
@@ -84,11 +85,16 @@ def _factors(body: Expression) -> tuple[int, int] | None:
     """The operands that a body multiplies."""
     match body:
         case Apply("mul", (left, right)):
-            inner = [part.arguments[0] if isinstance(part, Cast) else part for part in (left, right)]
+            inner = [part.arguments[0] if is_converted(part) else part for part in (left, right)]
             if all(isinstance(part, Input) for part in inner):
                 first, second = (part.operand for part in inner if isinstance(part, Input))
                 return (first, second) if first != second else None
     return None
+
+
+def is_converted(part: Expression) -> bool:
+    """Whether a factor is an operand of a narrower type."""
+    return isinstance(part, Cast) or (isinstance(part, Apply) and part.function == "from_half")
 
 
 def emit_tiles(kernel: Nest, tiles: Tiles) -> Any:
@@ -169,6 +175,7 @@ class _Tile:
         steps = min(_STEPS, self.depth)
         left = _Factor(self, self.tiles.left, self.tall, steps, is_left=True)
         right = _Factor(self, self.tiles.right, self.wide, steps, is_left=False)
+        step_of = kernel.step.transformed(_from_half_done)
         with T.serial(0, -(-self.depth // steps)) as chunk:
             left.bring(chunk * steps)
             right.bring(chunk * steps)
@@ -181,7 +188,7 @@ class _Tile:
                 for row, column in own:
                     factors = {self.tiles.left: rows[row], self.tiles.right: columns[column]}
                     total = totals[row, column]
-                    grown = term(kernel.step, lambda index, further: factors[index], total[0])  # noqa: B023
+                    grown = term(step_of, lambda index, further: factors[index], total[0])  # noqa: B023
                     T.buffer_store(total, grown, [0])
             synchronize()
         for element in own:
@@ -216,6 +223,14 @@ class _Tile:
         return term(expression, load)
 
 
+def _from_half_done(part: Expression) -> Expression:
+    """A factor that is a float32 already."""
+    match part:
+        case Apply("from_half", (Input() as factor,)):
+            return factor
+    return part
+
+
 class _Factor:
     """What a tile needs of one factor, for some steps of the sum: numbers [steps, lines] in shared memory.
 
@@ -229,7 +244,8 @@ class _Factor:
         # Neighbouring threads read neighbours in memory: along the sum, or across it.
         self.along = abs(access.strides[-1]) == 1
         self.pitch = lines + (1 if self.along else 0)  # so that they do not write to one bank of shared memory
-        self.dtype = stored(access.dtype)
+        # A float16 is converted once, on its way there.
+        self.dtype = "float32" if access.dtype == "float16" else stored(access.dtype)
         self.memory = T.alloc_buffer((steps * self.pitch,), self.dtype, scope="shared")
 
     def bring(self, first: Term) -> None:
@@ -249,7 +265,10 @@ class _Factor:
         kept = tile.place(tile.batch, *tile.inside(row, column))
         cut = tile.depth % self.steps != 0
         reduced = unravelled(tirx.min(step, tile.depth - 1) if cut else step, kernel.reduced)
-        number = loaded(self.tile.buffers[self.operand], kernel.operands[self.operand], [*kept, *reduced])
+        access = kernel.operands[self.operand]
+        number = loaded(self.tile.buffers[self.operand], access, [*kept, *reduced])
+        if access.dtype == "float16":
+            number = float_of_half(number)
         return tirx.Select(step < tile.depth, number, tirx.const(0, self.dtype)) if cut else number
 
     def held(self, step: Term, line: Term) -> Term:

@@ -25,6 +25,10 @@ class Dialect:
     functions     by name and element type, where a function of `terms.FUNCTIONS` is spelled in another way
     long_suffix   what ends a constant of 64 bits
     extensions    by element type, what a device must offer beside the language itself
+    load_half, store_half
+                  of a language that converts float16 where it is read or written alone: the float32 of an element,
+                  given the memory ("global", "shared" or "own"), an array and an index; and the statement that stores
+                  one, given its value too. None where `functions` spell `HALF_TO_FLOAT` and `FLOAT_TO_HALF`
     """
 
     preamble: str
@@ -39,3 +43,5 @@ class Dialect:
     functions: Mapping[tuple[str, str], str]
     long_suffix: str
     extensions: Mapping[str, str]
+    load_half: Callable[[str, str, str], str] | None = None
+    store_half: Callable[[str, str, str, str], str] | None = None

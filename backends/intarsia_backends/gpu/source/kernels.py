@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from tvm.tirx import ForKind
 
 from intarsia_backends.gpu.launches import KernelFacts, Parameter
 from intarsia_backends.gpu.source.dialect import Dialect
-from intarsia_backends.gpu.source.terms import Terms, constant_of
+from intarsia_backends.gpu.source.terms import Terms, called, constant_of
+from intarsia_backends.tir.half import FLOAT_TO_HALF
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,18 @@ class KernelSource:
     rounds: bool
 
 
-def kernel_source(function: Any, name: str, dialect: Dialect) -> KernelSource:
+def kernel_source(function: Any, name: str, dialect: Dialect, halves: Collection[int] = ()) -> KernelSource:
     """The text of a PrimFunc whose loops over blocks and threads are bound to "blockIdx" and "threadIdx".
 
     Every buffer among its parameters becomes a pointer and the number of the element that it starts at.
+
+    halves  numbers of float32 parameters that are float16 in memory
     """
-    return _Kernel(function, name, dialect).source()
+    return _Kernel(function, name, dialect, halves).source()
 
 
 class _Kernel:
-    def __init__(self, function: Any, name: str, dialect: Dialect) -> None:
+    def __init__(self, function: Any, name: str, dialect: Dialect, halves: Collection[int]) -> None:
         self.function, self.name, self.dialect = function, name, dialect
         self.terms = Terms(dialect, self.declared)
         self.lines: list[str] = []
@@ -49,6 +53,8 @@ class _Kernel:
         self.shared: list[str] = []
         self.shared_bytes = 0
         self.stored: set[Any] = set()
+        self.whole = False
+        self.terms.halves.update(function.params[index] for index in halves)
 
     def source(self) -> KernelSource:
         buffers = list(self.function.params)
@@ -57,18 +63,21 @@ class _Kernel:
             self.terms.starts[buffer] = f"p{index}_start"
         self.statement(self.function.body)
         parameters = tuple(
-            Parameter(str(buffer.dtype), constant_of(buffer.shape[0]), buffer in self.stored) for buffer in buffers
+            Parameter(self.dtype(buffer), constant_of(buffer.shape[0]), buffer in self.stored) for buffer in buffers
         )
         grid, block = self.extent("blockIdx"), self.extent("threadIdx")
-        whole = any(parameter.written and "float" not in parameter.dtype for parameter in parameters)
         head = self.head(parameters, block)
         extensions = {self.dialect.extensions[used] for used in self.terms.used if used in self.dialect.extensions}
         return KernelSource(
             text="\n".join([head, *self.shared, *self.lines, "}"]) + "\n",
             facts=KernelFacts(self.name, parameters, grid, block, self.shared_bytes),
             extensions=tuple(sorted(extensions)),
-            rounds=self.terms.divides and whole,
+            rounds=self.terms.divides and self.whole,
         )
+
+    def dtype(self, parameter: Any) -> str:
+        """The element type of a parameter in memory."""
+        return "uint16" if parameter in self.terms.halves else str(parameter.dtype)
 
     def extent(self, kind: str) -> tuple[int, int, int]:
         x, y, z = (self.extents.get(f"{kind}.{axis}", 1) for axis in "xyz")
@@ -159,8 +168,9 @@ class _Kernel:
 
     def _bufferstore(self, node: Any) -> None:
         self.stored.add(node.buffer)
-        value = self.terms.grown(node.buffer, node.indices, node.value) or self.terms.value(node.value)
-        self.line(f"{self.terms.element(node.buffer, node.indices)} = {value};")
+        if "float" not in str(node.buffer.dtype) and called(node.value) != FLOAT_TO_HALF:
+            self.whole = self.whole or node.buffer in self.terms.starts
+        self.line(self.terms.stored(node.buffer, node.indices, node.value))
 
     def _evaluate(self, node: Any) -> None:
         if isinstance(node.value, tirx.IntImm):

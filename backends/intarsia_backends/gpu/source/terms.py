@@ -15,6 +15,7 @@ import tvm
 from tvm import tirx
 
 from intarsia_backends.gpu.source.dialect import MULTIPLY_ADD, Dialect
+from intarsia_backends.tir.half import FLOAT_TO_HALF, HALF_TO_FLOAT, float_of_half, half_of_float
 
 FUNCTIONS: Mapping[str, str] = {
     "ceil": "ceil",
@@ -62,6 +63,7 @@ class Terms:
     names      by variable or buffer, its name in the text
     starts     by buffer that is a parameter, the name of the number of its first element
     scalars    buffers of one element that are plain variables
+    halves     parameters that are float32 to the kernel, and float16 in memory
     declare    puts a variable of a type and a value before the statement that is being printed, and gives its name
     used       element types that were spelled
     divides    whether floats were divided
@@ -72,6 +74,7 @@ class Terms:
         self.names: dict[Any, str] = {}
         self.starts: dict[Any, str] = {}
         self.scalars: set[Any] = set()
+        self.halves: set[Any] = set()
         self.used: set[str] = set()
         self.divides = False
         self._declare = declare
@@ -92,11 +95,35 @@ class Terms:
     def element(self, buffer: Any, indices: Any) -> str:
         """An element of a buffer, to be read or written."""
         name = self.names[buffer]
-        if buffer in self.scalars:
-            return name
+        return name if buffer in self.scalars else f"{name}[{self.index(buffer, indices)}]"
+
+    def index(self, buffer: Any, indices: Any) -> str:
+        """Where in the array of its name an element of a buffer stands."""
         (index,) = indices
         place = self.place(index)
-        return f"{name}[{self.starts[buffer]} + {place}]" if buffer in self.starts else f"{name}[{place}]"
+        return f"{self.starts[buffer]} + {place}" if buffer in self.starts else place
+
+    def stored(self, buffer: Any, indices: Any, value: Any) -> str:
+        """The statement that stores an element."""
+        if buffer in self.halves:
+            return self.stored_half(buffer, indices, self.value(value))
+        if called(value) == FLOAT_TO_HALF and self.dialect.store_half is not None and buffer not in self.scalars:
+            return self.stored_half(buffer, indices, self.value(value.args[1]))
+        text = self.grown(buffer, indices, value) or self.value(value)
+        return f"{self.element(buffer, indices)} = {text};"
+
+    def stored_half(self, buffer: Any, indices: Any, number: str) -> str:
+        """The statement that stores a float32 as a float16."""
+        if self.dialect.store_half is not None:
+            return self.dialect.store_half(memory(buffer), self.names[buffer], self.index(buffer, indices), number)
+        convert = self.dialect.functions[FLOAT_TO_HALF, "uint16"]
+        return f"{self.element(buffer, indices)} = {convert}({number});"
+
+    def loaded_half(self, buffer: Any, indices: Any) -> str:
+        """An element that is a float16 in memory, as a float32."""
+        if self.dialect.load_half is not None:
+            return self.dialect.load_half(memory(buffer), self.names[buffer], self.index(buffer, indices))
+        return f"{self.dialect.functions[HALF_TO_FLOAT, 'float32']}({self.element(buffer, indices)})"
 
     def grown(self, buffer: Any, indices: Any, value: Any) -> str | None:
         """A float32 sum in a variable that gets one more product; None for any other value that is stored."""
@@ -190,6 +217,8 @@ class Terms:
         return self._printed(term.body, plain)
 
     def _tensorload(self, term: Any, plain: bool) -> str:
+        if term.source in self.halves:
+            return self.loaded_half(term.source, term.indices)
         return self.element(term.source, term.indices)
 
     def _var(self, term: Any, plain: bool) -> str:
@@ -229,10 +258,32 @@ class Terms:
         elif name in ("call_extern", "call_pure_extern"):
             name = str(arguments.pop(0).value)
             name = _EXTERN.get(name, name)
+        if (name, dtype_of(term)) not in self.dialect.functions and name in (HALF_TO_FLOAT, FLOAT_TO_HALF):
+            return self.converted(name, arguments[0], plain)
         if name in ("sqrt", "pow"):
             self.divides = True
         spelled = self.dialect.functions.get((name, dtype_of(term)), FUNCTIONS.get(name, name))
         return f"{spelled}({', '.join(self._printed(argument, False) for argument in arguments)})"
+
+    def converted(self, name: str, argument: Any, plain: bool) -> str:
+        """A conversion of or to float16 where the language has none for numbers that are not in memory."""
+        in_memory = type(argument).__name__ == "TensorLoad" and argument.source not in self.scalars
+        if name == HALF_TO_FLOAT and in_memory:
+            return self.loaded_half(argument.source, argument.indices)
+        return self._printed(float_of_half(argument) if name == HALF_TO_FLOAT else half_of_float(argument), plain)
+
+
+def called(term: Any) -> str:
+    """The name of the function of ours that a term calls; empty for others."""
+    if type(term).__name__ != "Call" or not str(term.op.name).endswith("call_pure_extern"):
+        return ""
+    return str(term.args[0].value)
+
+
+def memory(buffer: Any) -> str:
+    """Where a buffer lies, in the words of `Dialect`."""
+    scope = str(buffer.scope())
+    return {"global": "global", "shared": "shared"}.get(scope, "own")
 
 
 def is_positive(term: Any) -> bool:

@@ -17,14 +17,14 @@ from intarsia.passes.simplify.transposes import MoveTransposes
 from intarsia.passes.simplify.widen import WidenFloats
 
 
-def passes(prequantized: bool, integer: bool = False) -> tuple[Pass, ...]:
+def passes(prequantized: bool, wide: bool = False) -> tuple[Pass, ...]:
     """The order in which they run.
 
     prequantized  keep DequantizeLinear of constants
-    integer       the graph will be quantized: what is computed in float16 or bfloat16 is computed in float32
+    wide          what is computed in float16 or bfloat16 is computed in float32
     """
     return (
-        *((WidenFloats(),) if integer else ()),
+        *((WidenFloats(),) if wide else ()),
         EliminateDeadCode(),
         FoldConstants(keep_dequantize=prequantized),
         RemoveNoOps(),

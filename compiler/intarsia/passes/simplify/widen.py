@@ -1,4 +1,5 @@
-"""Models in float16 and bfloat16, said in float32, so that what is quantized is found in one float type alone."""
+"""Models in float16 and bfloat16, said in float32, so that what is quantized, or rounded by a target, is found in one
+float type alone."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _OPSET = 21
 
 @dataclass(frozen=True)
 class WidenFloats(Pass):
-    """Compute in float32 what a model computes in float16 or bfloat16: for int8, whose scales are float32.
+    """Compute in float32 what a model computes in float16 or bfloat16: for int8, whose scales are float32, and for
+    targets that round to float16 by themselves.
 
     Inputs and outputs of the graph keep their element types, with a Cast at each; Casts inside have nothing left to do.
     An op whose meaning in float32 is not known, such as If with its branches, stays as it is between Casts. Nothing is
