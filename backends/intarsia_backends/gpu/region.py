@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
@@ -63,9 +63,9 @@ class Lane(ABC):
         for start, data in wanted:
             self.read(start, data)
 
-    def borrow(self, start: int, lender: Lane, lent: int) -> None:
-        """Until `take` is done for the last time in this run, the input at `start` is what stands in another lane's
-        arena, from `lent` on. Asked of lanes of regions that have a home."""
+    def borrow(self, lent: Mapping[int, tuple[Lane, int]]) -> None:
+        """In this run, these inputs, named by where they start, stand in arenas of other lanes, from a byte on. Asked
+        before all steps, of lanes of regions that have a home."""
         raise NotImplementedError
 
     def follow(self, other: Lane) -> None:
@@ -193,23 +193,25 @@ class GpuRegion(LoadedRegion):
             outputs.append(array)
             if array.size:
                 reads.append((start, array))
-        lenders: dict[int, Lane] = {}
+        lent: dict[int, tuple[Lane, int]] = {}
         with lane.running():
             for start, value in zip(self._launches.inputs, inputs):
-                if isinstance(value, np.ndarray):
-                    if value.size:
-                        lane.write(start, value)
+                if isinstance(value, _Kept):
+                    lent[start] = value.lane, value.start
                     continue
-                assert isinstance(value, _Kept), "the session gives what regions of this home have kept"
-                lane.borrow(start, value.lane, value.start)
-                lenders[id(value.lane)] = value.lane
-            for lender in lenders.values():
+                assert not isinstance(value, Resident), "sessions hand on what regions of this home have kept"
+                if value.size:
+                    lane.write(start, value)
+            lenders = list({id(lender): lender for lender, _ in lent.values()}.values())
+            if self.home is not None:
+                lane.borrow(lent)
+            for lender in lenders:
                 lane.follow(lender)
             self._take_steps(lane)
             if reads:
                 lane.read_all(reads)
             else:
-                for lender in lenders.values():  # none of them is written to before this lane has read
+                for lender in lenders:  # none of them is written to before this lane has read
                     lender.follow(lane)
         return outputs, loan
 
@@ -238,10 +240,12 @@ class GpuRegion(LoadedRegion):
             return self._open_lane()
 
     def _give_back(self, lane: Lane) -> None:
-        if self._is_open and len(self._lanes) < _IDLE_LANES:
+        if len(self._lanes) < _IDLE_LANES:
             self._lanes.append(lane)
         else:
             lane.close()
+        if not self._is_open:
+            self._close_idle()
 
     def close(self) -> None:
         """Let go of the memory on the device."""
@@ -249,6 +253,10 @@ class GpuRegion(LoadedRegion):
         with ExitStack() as closing:  # all of it, whatever one of them says
             if self._closed is not None:
                 closing.callback(self._closed)
+            closing.callback(self._close_idle)
+
+    def _close_idle(self) -> None:
+        with ExitStack() as closing:
             while self._lanes:
                 closing.callback(self._lanes.pop().close)
 
