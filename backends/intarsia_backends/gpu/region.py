@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from typing import Any
 
 import numpy as np
 
 from intarsia.artifact.schema import Entry
 from intarsia.dtypes import NATIVE, Array
 from intarsia.errors import RunError
-from intarsia.runtime.device import LoadedRegion, RegionFiles, RegionResult
-from intarsia_backends.gpu.launches import Check, Copy, Launch, Launches, Place, read_launches
+from intarsia.runtime.device import HomeResult, LoadedRegion, RegionFiles, RegionResult, Resident
+from intarsia_backends.gpu.launches import Check, Copy, Launch, Launches, Place, Step, read_launches
 
 LAUNCHES, WEIGHTS_FILE = "launches.json", "weights.bin"
 AGAIN = "compile the model again with the version of intarsia that is installed here"
@@ -27,6 +29,10 @@ class Lane(ABC):
 
     Every method raises RunError where the device fails; the lane is not used again then.
     """
+
+    def running(self) -> AbstractContextManager[None]:
+        """Held by the thread that asks for anything below."""
+        return nullcontext()
 
     @abstractmethod
     def write(self, start: int, data: Array) -> None:
@@ -43,6 +49,28 @@ class Lane(ABC):
     @abstractmethod
     def launch(self, step: int) -> None:
         """Launch what stands at that number among the steps of the launches."""
+
+    def take(self, first: int, steps: Sequence[Launch | Copy]) -> None:
+        """Do several steps, the first of which has that number. A device may have ways to do them in one go."""
+        for number, step in enumerate(steps, first):
+            if isinstance(step, Launch):
+                self.launch(number)
+            else:
+                self.copy(step.source, step.target, step.size_bytes)
+
+    def read_all(self, wanted: Sequence[tuple[int, Array]]) -> None:
+        """Several times `read`."""
+        for start, data in wanted:
+            self.read(start, data)
+
+    def borrow(self, lent: Mapping[int, tuple[Lane, int]]) -> None:
+        """In this run, these inputs, named by where they start, stand in arenas of other lanes, from a byte on. Asked
+        before all steps, of lanes of regions that have a home."""
+        raise NotImplementedError
+
+    def follow(self, other: Lane) -> None:
+        """What is asked for from now on is done when all that the other was asked for is done. No one waits for it."""
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:
@@ -92,10 +120,22 @@ class GpuRegion(LoadedRegion):
 
     open_lane  gives a new one, and raises RunError where there is no memory for it
     text       of the kernels, for people
+    home       lanes of regions with the same home borrow from each other; None for lanes that cannot
+    closed     called when the region is closed, after its idle lanes
     """
 
-    def __init__(self, region: RegionFiles, launches: Launches, text: str, open_lane: Callable[[], Lane]) -> None:
-        self._name, self._text, self._open_lane = region.name, text, open_lane
+    def __init__(
+        self,
+        region: RegionFiles,
+        launches: Launches,
+        text: str,
+        open_lane: Callable[[], Lane],
+        *,
+        home: Hashable | None = None,
+        closed: Callable[[], None] | None = None,
+    ) -> None:
+        self.home = home
+        self._name, self._text, self._open_lane, self._closed = region.name, text, open_lane, closed
         self._launches = launches
         self._outputs = [(shape, np.dtype(dtype)) for _, dtype, shape in region.outputs]
         # Nothing else stands where an input does, so that its indices are looked at before anything runs.
@@ -104,6 +144,8 @@ class GpuRegion(LoadedRegion):
             for number, step in enumerate(launches.steps)
             if isinstance(step, Check) and step.place.start in launches.inputs
         }
+        self._stretches = _stretches(launches.steps)
+        self._is_open = True
         self._lanes: list[Lane] = [open_lane()]
 
     def listing(self) -> str:
@@ -112,40 +154,73 @@ class GpuRegion(LoadedRegion):
 
     def run(self, inputs: Sequence[Array]) -> RegionResult:
         """Run all steps; RunError where a check fails or the device does."""
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        outputs, counters = self.run_at_home(inputs, [False] * len(self._outputs))
+        return RegionResult([output for output in outputs if isinstance(output, np.ndarray)], counters)
+
+    def run_at_home(self, inputs: Sequence[Array | Resident], kept: Sequence[bool]) -> HomeResult:
+        """Run all steps; what is kept stays in the lane, which is not used before all of that is released."""
         started = time.perf_counter()
-        for number, index in self._of_inputs.items():
-            step = self._launches.steps[number]
-            assert isinstance(step, Check)
-            self._look(step, inputs[index].reshape(-1).view(step.dtype)[: step.count])
+        self._look_at(inputs)
+        lane = self._idle_lane()
         try:
-            lane = self._lanes.pop()  # one step for all threads of Python, as is append: a lock would hang forks
-        except IndexError:
-            lane = self._open_lane()
-        done = False
-        try:
-            for start, array in zip(self._launches.inputs, inputs):
-                if array.size:
-                    lane.write(start, array)
-            self._take_steps(lane)
-            for start, array in zip(self._launches.outputs, outputs):
-                if array.size:
-                    lane.read(start, array)
-            done = True
-        finally:
-            if done and len(self._lanes) < _IDLE_LANES:
-                self._lanes.append(lane)
-            else:
+            outputs, loan = self._run_on(lane, inputs, kept)
+        except BaseException:
+            with suppress(RunError):  # what went wrong first is told
                 lane.close()
-        return RegionResult(outputs, {"seconds": time.perf_counter() - started})
+            raise
+        if not loan.values:
+            self._give_back(lane)
+        return HomeResult(outputs, {"seconds": time.perf_counter() - started})
+
+    def _look_at(self, inputs: Sequence[Array | Resident]) -> None:
+        for number, index in self._of_inputs.items():
+            step, value = self._launches.steps[number], inputs[index]
+            assert isinstance(step, Check)
+            array = value.array() if isinstance(value, Resident) else value
+            self._look(step, array.reshape(-1).view(step.dtype)[: step.count])
+
+    def _run_on(
+        self, lane: Lane, inputs: Sequence[Array | Resident], kept: Sequence[bool]
+    ) -> tuple[list[Array | Resident], _Loan]:
+        loan = _Loan(lane, self._give_back)
+        outputs: list[Array | Resident] = []
+        reads: list[tuple[int, Array]] = []
+        for start, (shape, dtype), stays in zip(self._launches.outputs, self._outputs, kept):
+            if stays and 0 not in shape:
+                outputs.append(loan.value(self.home, start, dtype, shape))
+                continue
+            array = np.empty(shape, dtype)
+            outputs.append(array)
+            if array.size:
+                reads.append((start, array))
+        lent: dict[int, tuple[Lane, int]] = {}
+        with lane.running():
+            for start, value in zip(self._launches.inputs, inputs):
+                if isinstance(value, _Kept):
+                    lent[start] = value.lane, value.start
+                    continue
+                assert not isinstance(value, Resident), "sessions hand on what regions of this home have kept"
+                if value.size:
+                    lane.write(start, value)
+            lenders = list({id(lender): lender for lender, _ in lent.values()}.values())
+            if self.home is not None:
+                lane.borrow(lent)
+            for lender in lenders:
+                lane.follow(lender)
+            self._take_steps(lane)
+            if reads:
+                lane.read_all(reads)
+            else:
+                for lender in lenders:  # none of them is written to before this lane has read
+                    lender.follow(lane)
+        return outputs, loan
 
     def _take_steps(self, lane: Lane) -> None:
-        for number, step in enumerate(self._launches.steps):
-            if isinstance(step, Launch):
-                lane.launch(number)
-            elif isinstance(step, Copy):
-                lane.copy(step.source, step.target, step.size_bytes)
-            elif number not in self._of_inputs and step.count:
+        for first, steps in self._stretches:
+            step = steps[0]
+            if not isinstance(step, Check):
+                lane.take(first, [each for each in steps if not isinstance(each, Check)])
+            elif first not in self._of_inputs and step.count:
                 numbers = np.empty(step.count, step.dtype)
                 lane.read(step.place.start, numbers)
                 self._look(step, numbers)
@@ -158,7 +233,91 @@ class GpuRegion(LoadedRegion):
                 help="look at the values that reach it, such as indices and lengths made at run time",
             )
 
+    def _idle_lane(self) -> Lane:
+        try:
+            return self._lanes.pop()  # one step for all threads of Python, as is append: a lock would hang forks
+        except IndexError:
+            return self._open_lane()
+
+    def _give_back(self, lane: Lane) -> None:
+        if len(self._lanes) < _IDLE_LANES:
+            self._lanes.append(lane)
+        else:
+            lane.close()
+        if not self._is_open:
+            self._close_idle()
+
     def close(self) -> None:
         """Let go of the memory on the device."""
-        while self._lanes:
-            self._lanes.pop().close()
+        self._is_open = False
+        with ExitStack() as closing:  # all of it, whatever one of them says
+            if self._closed is not None:
+                closing.callback(self._closed)
+            closing.callback(self._close_idle)
+
+    def _close_idle(self) -> None:
+        with ExitStack() as closing:
+            while self._lanes:
+                closing.callback(self._lanes.pop().close)
+
+
+def _stretches(steps: Sequence[Step]) -> list[tuple[int, list[Step]]]:
+    """Steps between checks, and each check alone, with the number of the first."""
+    found: list[tuple[int, list[Step]]] = []
+    for number, step in enumerate(steps):
+        if isinstance(step, Check) or not found or isinstance(found[-1][1][0], Check):
+            found.append((number, [step]))
+        else:
+            found[-1][1].append(step)
+    return found
+
+
+class _Loan:
+    """A lane whose arena holds values that are kept.
+
+    give_back  called with the lane when the last of them is released
+    """
+
+    def __init__(self, lane: Lane, give_back: Callable[[Lane], None]) -> None:
+        self.lane, self._back = lane, give_back
+        self.values = 0
+        self.failed = False
+
+    def value(self, home: Hashable, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> _Kept:
+        """One more value, that starts at a byte of the arena."""
+        self.values += 1
+        return _Kept(self, home, start, dtype, shape)
+
+    def release(self) -> None:
+        """One value fewer."""
+        self.values -= 1
+        if self.values == 0:
+            with suppress(RunError):  # the run is over, or its own letter is on the way
+                self.lane.close() if self.failed else self._back(self.lane)
+
+
+class _Kept(Resident):
+    """A value in the arena of a lane."""
+
+    def __init__(self, loan: _Loan, home: Hashable, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self.lane, self.home, self.start, self.dtype, self.shape = loan.lane, home, start, dtype, shape
+        self._loan: _Loan | None = loan
+        self._array: Array | None = None
+
+    def array(self) -> Array:
+        """The value, read when first asked for."""
+        if self._array is None:
+            assert self._loan is not None, "it is released"
+            array = np.empty(self.shape, self.dtype)
+            self._loan.failed = True
+            with self.lane.running():
+                self.lane.read(self.start, array)
+            self._loan.failed = False
+            self._array = array
+        return self._array
+
+    def release(self) -> None:
+        """The lane is free when nothing of it is kept any more."""
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.release()

@@ -7,10 +7,12 @@ Device. The session asks for every region which device runs its kind.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.errors import RunError, either
@@ -95,13 +97,45 @@ class RegionResult(NamedTuple):
     counters: Mapping[str, Any] = MappingProxyType({})
 
 
+class Resident(ABC):
+    """A value that a region has made, and that stays where its device keeps it until an array of it is asked for.
+
+    The session that got it hands it to regions of the same home, all in one thread, and releases it in the end.
+
+    home          that of the region which made it; see LoadedRegion
+    dtype, shape  of the array
+    """
+
+    home: Hashable
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def array(self) -> Array:
+        """The value as an array, made when first asked for, row by row in memory. RunError where the device fails."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Nobody asks for it any more. Arrays of it stay as they are; what is released already stays so."""
+
+
+class HomeResult(NamedTuple):
+    """As RegionResult, for a run whose values may stay on the device."""
+
+    outputs: list[Array | Resident]
+    counters: Mapping[str, Any] = MappingProxyType({})
+
+
 class LoadedRegion(ABC):
     """A region ready to run. `run` and `run_images` may be called from several threads at once.
 
     images_at_once  images that `run_images` takes in one go; 0 where only `run` can be called
+    home            where `run_at_home` keeps values; regions whose homes are equal take each other's. None where values
+                    are only ever arrays
     """
 
     images_at_once: int = 0
+    home: Hashable | None = None
 
     @abstractmethod
     def run(self, inputs: Sequence[Array]) -> RegionResult:
@@ -114,6 +148,14 @@ class LoadedRegion(ABC):
         the region again. By default a run goes on to its end, and the session looks at the time before the next region.
         """
         return self.run(inputs)
+
+    def run_at_home(self, inputs: Sequence[Array | Resident], kept: Sequence[bool]) -> HomeResult:
+        """Run once, as `run` does, for a session whose next regions are at home where this one is.
+
+        inputs  arrays, and values that regions of the same home have kept
+        kept    for each output whether it may stay there: a Resident, or an array after all
+        """
+        raise NotImplementedError
 
     def run_images(self, inputs: Sequence[Array], images: int) -> RegionResult:
         """Run several times, on inputs [images, *shape] each, for outputs [images, *shape].

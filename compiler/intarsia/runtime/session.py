@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
@@ -22,14 +23,14 @@ from intarsia.ir.graph import Graph
 from intarsia.runtime.arguments import TensorInfo, bind, check_array
 from intarsia.runtime.batches import batch_at, batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
-from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles
+from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles, Resident
 from intarsia.runtime.devices import Picks, choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion, part_of
 from intarsia.runtime.limits import CancellationToken, Limit, limit_of
 from intarsia.runtime.nonfinite import Nonfinite
 from intarsia.runtime.pace import OneGo, Pace
 from intarsia.runtime.result import RunResult
-from intarsia.runtime.steps import Step, exact, is_exact, last_uses
+from intarsia.runtime.steps import Step, as_array, exact, is_exact, kept_at_home, last_uses
 
 __all__ = ["RunResult", "Session", "TensorInfo", "load"]
 
@@ -111,27 +112,22 @@ class Session:
         self.outputs = tuple(TensorInfo(item.name, item.dtype, item.shape) for item in contents.outputs)
         self.devices: dict[str, str] = {}
         self.measures = False
-        self._steps: list[Step] | None = []
         kinds = {item.kind for item in contents.regions} - {EVALUATOR}
         picks = Picks(choose_devices(kinds, device, f"'{contents.model_name}'", native=native), device)
-        whole: Graph | None = None
-        for region, drops in zip(contents.regions, last_uses(contents.regions, contents.outputs)):
-            files = _region_files(artifact, region)
-            found = None if region.kind == EVALUATOR else picks.device_for(files)
-            loaded: LoadedRegion
-            if found is not None and found.device is not None:
-                self.devices[region.name] = found.name
-                self.measures |= found.device.measures
-                found.device.processors = processors
-                loaded = found.device.load(files)
-            else:
-                self.devices[region.name] = EVALUATOR
-                replaced = None
-                if region.kind != EVALUATOR:
-                    whole = whole or whole_graph(artifact.files)
-                    replaced = _part(whole, files, contents)
-                loaded = EvaluatorRegion(files, replaced)
-            self._steps.append(Step(region, loaded, self.devices[region.name], drops))
+        loaded: list[LoadedRegion] = []
+        try:
+            self._load(picks, processors, loaded)
+        except BaseException:
+            for each in loaded:
+                with suppress(RunError):  # the first one is told
+                    each.close()
+            raise
+        drops, kept = last_uses(contents.regions, contents.outputs), kept_at_home(contents.regions, loaded)
+        self._steps: list[Step] | None = [
+            Step(region, each, self.devices[region.name], dropped, stays)
+            for region, each, dropped, stays in zip(contents.regions, loaded, drops, kept)
+        ]
+        self._keeps = any(any(stays) for stays in kept if stays is not None)
         self.notes = picks.notes()
         self._names = tuple(info.name for info in self.inputs)
         self._output_names = tuple(info.name for info in self.outputs)
@@ -145,6 +141,26 @@ class Session:
             and self._steps[0].is_all(self._names, [value for value, _, _ in self._given_back])
         )
         self._one_go = OneGo(self._steps[0], self._batch) if self._is_one_region else None
+
+    def _load(self, picks: Picks, processors: Processors, loaded: list[LoadedRegion]) -> None:
+        """Every region on its device, in order, added to `loaded` one by one."""
+        contents = self.artifact.contents
+        whole: Graph | None = None
+        for region in contents.regions:
+            files = _region_files(self.artifact, region)
+            found = None if region.kind == EVALUATOR else picks.device_for(files)
+            if found is not None and found.device is not None:
+                self.devices[region.name] = found.name
+                self.measures |= found.device.measures
+                found.device.processors = processors
+                loaded.append(found.device.load(files))
+                continue
+            self.devices[region.name] = EVALUATOR
+            replaced = None
+            if region.kind != EVALUATOR:
+                whole = whole or whole_graph(self.artifact.files)
+                replaced = _part(whole, files, contents)
+            loaded.append(EvaluatorRegion(files, replaced))
 
     def run(
         self,
@@ -259,11 +275,17 @@ class Session:
         if self._nonfinite is not None:
             self._nonfinite.look(inputs)
         live = dict(zip(self._names, inputs))
-        counted = [step.run(live, limit) for step in steps]
-        outputs = []
-        for value, constant, copied in self._given_back:
-            array = live[value] if constant is None else constant
-            outputs.append(array.copy() if copied and isinstance(array, np.ndarray) else array)
+        try:
+            counted = [step.run(live, limit) for step in steps]
+            outputs = []
+            for value, constant, copied in self._given_back:
+                array = as_array(live[value]) if constant is None else constant
+                outputs.append(array.copy() if copied and isinstance(array, np.ndarray) else array)
+        finally:
+            if self._keeps:
+                for value in live.values():
+                    if isinstance(value, Resident):
+                        value.release()
         return outputs, self._batch, counted
 
     def _run_images(
@@ -322,8 +344,9 @@ class Session:
     def close(self) -> None:
         """Let go of the devices. Runs in other threads finish first where a device needs that."""
         steps, self._steps = self._steps, None
-        for step in steps or ():
-            step.loaded.close()
+        with ExitStack() as closing:  # all of them, whatever one says
+            for step in reversed(steps or ()):
+                closing.callback(step.loaded.close)
 
     def __enter__(self) -> Session:
         return self

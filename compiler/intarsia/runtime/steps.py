@@ -6,7 +6,7 @@ This is on the path of every run, so that whatever can be known before is worked
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from intarsia.artifact.manifest import Region, Tensor
 from intarsia.dtypes import NATIVE, dtype_name, numpy_dtype
 from intarsia.errors import CompileError, RunError, said
-from intarsia.runtime.device import LoadedRegion, RegionResult
+from intarsia.runtime.device import HomeResult, LoadedRegion, RegionResult, Resident
 from intarsia.runtime.limits import Limit
 
 Exact = tuple[Any, tuple[int, ...]]
@@ -44,13 +44,22 @@ class Step:
     """A loaded region and the names of the values that it reads, makes and is the last to read.
 
     drops  values that nobody reads after it
+    kept   for each output whether it stays on the device; None where it gives and takes arrays alone
     """
 
-    def __init__(self, region: Region, loaded: LoadedRegion, device: str, drops: Sequence[str]) -> None:
+    def __init__(
+        self,
+        region: Region,
+        loaded: LoadedRegion,
+        device: str,
+        drops: Sequence[str],
+        kept: Sequence[bool] | None = None,
+    ) -> None:
         self.region = region
         self.loaded = loaded
         self.device = device
         self.drops = tuple(drops)
+        self.kept = None if kept is None else tuple(kept)
         self._inputs = tuple(item.name for item in region.inputs)
         self._outputs = tuple((item, exact(item.dtype, item.shape)) for item in region.outputs)
 
@@ -60,11 +69,17 @@ class Step:
         Raises RunError where the device gives something other than the artifact says, RunStopped where the limit is
         reached before.
         """
-        result = self.outputs_of([_contiguous(live[name]) for name in self._inputs], limit)
+        result: RegionResult | HomeResult
+        if self.kept is None:
+            result = self.outputs_of([_contiguous(live[name]) for name in self._inputs], limit)
+        else:
+            result = self._at_home([live[name] for name in self._inputs], self.kept, limit)
         for (item, _), array in zip(self._outputs, result.outputs):
             live[item.name] = array
         for name in self.drops:
-            del live[name]
+            value = live.pop(name)
+            if isinstance(value, Resident):
+                value.release()
         return result.counters
 
     def outputs_of(self, inputs: Sequence[Any], limit: Limit | None = None) -> RegionResult:
@@ -80,13 +95,29 @@ class Step:
             raise RunError(where=error.where, what=error.what, help=error.help) from error
         except (MemoryError, RecursionError) as error:
             raise self._too_large(error) from error
-        outputs = result.outputs
+        self._check_all(result.outputs)
+        return result
+
+    def _at_home(self, values: Sequence[Any], kept: Sequence[bool], limit: Limit | None) -> HomeResult:
+        """Run once on arrays and on what earlier regions of the same home have kept."""
+        if limit is not None:
+            limit.check(self.region.name)
+        home = self.loaded.home
+        near = [isinstance(value, Resident) and value.home == home for value in values]
+        try:
+            inputs = [value if stays else _contiguous(value) for value, stays in zip(values, near)]
+            result = self.loaded.run_at_home(inputs, kept)
+        except MemoryError as error:
+            raise self._too_large(error) from error
+        self._check_all(result.outputs)
+        return result
+
+    def _check_all(self, outputs: Sequence[Any]) -> None:
         if len(outputs) != len(self._outputs):
             raise self._wrong(f"{len(outputs)} outputs")
         for (item, wanted), array in zip(self._outputs, outputs):
-            if not is_exact(array, wanted):
+            if not is_exact(array, wanted) and not _is_resident(array, wanted):
                 self._check(item, array)
-        return result
 
     @property
     def image_bytes(self) -> int | None:
@@ -136,7 +167,18 @@ class Step:
         )
 
 
+def _is_resident(value: Any, wanted: Exact | None) -> bool:
+    return isinstance(value, Resident) and (value.dtype, value.shape) == wanted
+
+
+def as_array(value: Any) -> Any:
+    """What a device kept as an array, anything else as it is."""
+    return value.array() if isinstance(value, Resident) else value
+
+
 def _contiguous(array: Any) -> Any:
+    if isinstance(array, Resident):
+        return array.array()
     if type(array) is np.ndarray and not array.flags.c_contiguous:
         return np.ascontiguousarray(array)
     return array
@@ -153,3 +195,25 @@ def last_uses(regions: Sequence[Region], outputs: Sequence[Tensor]) -> list[list
         if name not in kept:
             drops[index].append(name)
     return drops
+
+
+def kept_at_home(regions: Sequence[Region], loaded: Sequence[LoadedRegion]) -> list[tuple[bool, ...] | None]:
+    """For each region which outputs stay on its device: those that a later region of the same home reads.
+
+    None for regions that neither keep a value nor read one that is kept.
+    """
+    makers = {item.name: each.home for region, each in zip(regions, loaded) for item in region.outputs}
+    read_at: dict[str, set[Hashable]] = {}
+    for region, each in zip(regions, loaded):
+        for item in region.inputs:
+            read_at.setdefault(item.name, set()).add(each.home)
+    plan: list[tuple[bool, ...] | None] = []
+    for region, each in zip(regions, loaded):
+        home = each.home
+        if home is None:
+            plan.append(None)
+            continue
+        kept = tuple(home in read_at.get(item.name, ()) for item in region.outputs)
+        takes = any(makers.get(item.name) == home for item in region.inputs)
+        plan.append(kept if takes or any(kept) else None)
+    return plan
