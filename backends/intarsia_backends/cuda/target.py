@@ -24,7 +24,10 @@ PTX = "compute_80"
 ALL = "all"
 
 _ARCH = TargetOption(
-    "arch", ALL, "the one architecture that code is made for; all: those named here, and PTX for newer", (ALL, *ARCHITECTURES)
+    "arch",
+    ALL,
+    "the one architecture that code is made for; all: those named here, and PTX for newer",
+    (ALL, *ARCHITECTURES),
 )
 
 
