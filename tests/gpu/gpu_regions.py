@@ -12,6 +12,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
+from intarsia.targets import Target
 from intarsia_backends.opencl.device import OpenClDevice
 from intarsia_backends.opencl.target import OpenClTarget
 from side_by_side import region_files
@@ -26,7 +27,7 @@ def device() -> OpenClDevice:
     return OpenClDevice()
 
 
-def load(graph: Graph, target: OpenClTarget | None = None) -> LoadedRegion:
+def load(graph: Graph, target: Target | None = None) -> LoadedRegion:
     """Compile a region that is supported as it is, and open it."""
     target = target or OpenClTarget()
     for node in graph.nodes:
@@ -35,7 +36,7 @@ def load(graph: Graph, target: OpenClTarget | None = None) -> LoadedRegion:
     return device().load(region_files(graph, target.compile(graph)))
 
 
-def check(graph: Graph, inputs: Mapping[str, Array], target: OpenClTarget | None = None) -> None:
+def check(graph: Graph, inputs: Mapping[str, Array], target: Target | None = None) -> None:
     """Integers byte for byte, floats within rounding."""
     region = load(graph, target)
     compare(graph, inputs, region.run([inputs[value.name] for value in graph.inputs]).outputs)

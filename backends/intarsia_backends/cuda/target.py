@@ -15,8 +15,8 @@ from intarsia_backends.gpu.region import LAUNCHES
 from intarsia_backends.gpu.target import GpuTarget, files_of
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
-"""Turing, Ampere (A100, then the others), Ada, Hopper, Blackwell of desks. What lies between runs the code of the nearest
-below, where that has the same first digit."""
+"""Turing, Ampere (A100, then the others), Ada, Hopper, Blackwell of desks. What lies between runs the code of the
+nearest below, where that has the same major number."""
 
 PTX = "compute_80"
 """For all others that are newer than that: their driver compiles it when it is loaded."""
