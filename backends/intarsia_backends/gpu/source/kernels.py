@@ -12,7 +12,16 @@ from tvm.tirx import ForKind
 
 from intarsia_backends.gpu.launches import KernelFacts, Parameter
 from intarsia_backends.gpu.source.dialect import Dialect
-from intarsia_backends.gpu.source.terms import Terms, constant_of
+from intarsia_backends.gpu.source.intrinsics import ALIGNED
+from intarsia_backends.gpu.source.terms import Terms, constant_of, dtype_of, is_place
+
+
+@dataclass(frozen=True)
+class Work:
+    """Products of two numbers: those that are wanted, and those that are issued, tiles reaching over edges."""
+
+    wanted: int
+    issued: int
 
 
 @dataclass(frozen=True)
@@ -22,12 +31,14 @@ class KernelSource:
     facts          what a launch must know of it
     extensions     what a device must offer beside the language itself
     rounds         whether whole numbers come of floats that were divided: these divisions must be rounded correctly
+    work           of a matrix product; None for all else
     """
 
     text: str
     facts: KernelFacts
     extensions: tuple[str, ...]
     rounds: bool
+    work: Work | None = None
 
 
 def kernel_source(function: Any, name: str, dialect: Dialect) -> KernelSource:
@@ -49,6 +60,7 @@ class _Kernel:
         self.shared: list[str] = []
         self.shared_bytes = 0
         self.stored: set[Any] = set()
+        self.aligned: dict[Any, int] = {}
 
     def source(self) -> KernelSource:
         buffers = list(self.function.params)
@@ -56,9 +68,7 @@ class _Kernel:
             self.terms.names[buffer] = f"p{index}"
             self.terms.starts[buffer] = f"p{index}_start"
         self.statement(self.function.body)
-        parameters = tuple(
-            Parameter(str(buffer.dtype), constant_of(buffer.shape[0]), buffer in self.stored) for buffer in buffers
-        )
+        parameters = tuple(self.parameter(buffer) for buffer in buffers)
         grid, block = self.extent("blockIdx"), self.extent("threadIdx")
         whole = any(parameter.written and "float" not in parameter.dtype for parameter in parameters)
         head = self.head(parameters, block)
@@ -69,6 +79,10 @@ class _Kernel:
             extensions=tuple(sorted(extensions)),
             rounds=self.terms.divides and whole,
         )
+
+    def parameter(self, buffer: Any) -> Parameter:
+        elements, written = constant_of(buffer.shape[0]), buffer in self.stored
+        return Parameter(str(buffer.dtype), elements, written, self.aligned.get(buffer, 1))
 
     def extent(self, kind: str) -> tuple[int, int, int]:
         x, y, z = (self.extents.get(f"{kind}.{axis}", 1) for axis in "xyz")
@@ -157,6 +171,11 @@ class _Kernel:
                 self.terms.scalars.add(buffer)
             self.line(f"{kind} {name};" if elements == 1 else f"{kind} {name}[{elements}];")
 
+    def _bind(self, node: Any) -> None:
+        """A place, which is never negative."""
+        kind = self.terms.type(str(node.var.ty.dtype))
+        self.terms.names[node.var] = self.declared(kind, self.terms.place(node.value))
+
     def _bufferstore(self, node: Any) -> None:
         self.stored.add(node.buffer)
         value = self.terms.grown(node.buffer, node.indices, node.value) or self.terms.value(node.value)
@@ -165,5 +184,25 @@ class _Kernel:
     def _evaluate(self, node: Any) -> None:
         if isinstance(node.value, tirx.IntImm):
             return
-        assert str(node.value.op.name) == "tirx.tvm_storage_sync", node
-        self.line(self.dialect.barrier)
+        name = str(node.value.op.name).rpartition(".")[2]
+        if name == "tvm_storage_sync":
+            self.line(self.dialect.barrier)
+            return
+        assert name == "call_extern", node
+        self.called(str(node.value.args[0].value), list(node.value.args[1:]))
+
+    def called(self, name: str, arguments: list[Any]) -> None:
+        """One of `intrinsics`: what it writes comes first."""
+        places = [argument.args[0].source for argument in arguments if is_place(argument)]
+        if places and is_place(arguments[0]):
+            self.stored.add(places[0])
+        for buffer in places:
+            if name in ALIGNED and buffer in self.terms.starts:
+                wanted = ALIGNED[name](np.dtype(str(buffer.dtype)).itemsize)
+                self.aligned[buffer] = max(wanted, self.aligned.get(buffer, 0))
+        self.line(f"{name}({', '.join(self.argument(each) for each in arguments)});")
+
+    def argument(self, term: Any) -> str:
+        """Whole numbers of 32 bits are places there, and conditions are made of places."""
+        counts = is_place(term) or dtype_of(term) in ("int32", "bool")
+        return self.terms.place(term) if counts else self.terms.value(term)
