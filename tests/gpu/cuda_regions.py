@@ -15,19 +15,18 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph
 from intarsia.targets import Blob
 from intarsia_backends.cuda.dialect import CUDA_CPP
+from intarsia_backends.cuda.machine import CUDA
 from intarsia_backends.gpu.compiler import GpuCode, compile_region
 from intarsia_backends.gpu.lower import supports
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.region import GpuRegion
-
-MACHINE = GpuMachine(floats_64=True)
 
 _folder = TemporaryDirectory(prefix="cuda-on-cpu-")
 FOLDER = Path(_folder.name)
 """Where kernels of this process are built."""
 
 
-def compiled(graph: Graph, machine: GpuMachine = MACHINE) -> GpuCode:
+def compiled(graph: Graph, machine: GpuMachine = CUDA) -> GpuCode:
     """A region that is supported as it is."""
     for node in graph.nodes:
         answer = supports(node, machine)
@@ -46,7 +45,7 @@ def run(graph: Graph, code: GpuCode, inputs: Mapping[str, Array], order: int, fi
     return list(region.run([inputs[value.name] for value in graph.inputs]).outputs)
 
 
-def check(graph: Graph, inputs: Mapping[str, Array], machine: GpuMachine = MACHINE) -> None:
+def check(graph: Graph, inputs: Mapping[str, Array], machine: GpuMachine = CUDA) -> None:
     """In every order of threads, whatever lies around: integers byte for byte, floats within rounding."""
     code = compiled(graph, machine)
     for number, order in enumerate(ORDERS):

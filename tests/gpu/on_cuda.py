@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from cuda_on_cpu.lane import CpuLane
-from cuda_regions import FOLDER, MACHINE, compiled
+from cuda_regions import FOLDER, compiled
 
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion
@@ -32,7 +32,7 @@ TARGET = OpenClTarget().with_options({"float64": True})
 def load(graph: Graph, target: object = None) -> LoadedRegion:
     """Compile a region for CUDA, whatever target is asked for, and open it."""
     graph = cpu_regions.decomposed(graph, TARGET)
-    code = compiled(graph, MACHINE)
+    code = compiled(graph)
     files = region_files(graph, Blob("cuda", {}))
     return GpuRegion(files, code.launches, code.text, partial(CpuLane, code, FOLDER, ORDER))
 

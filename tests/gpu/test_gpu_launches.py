@@ -35,7 +35,7 @@ from intarsia_backends.opencl.device import SOURCE
 from intarsia_backends.opencl.target import OpenClTarget
 
 VALUES = ((("x", "int64", (4,)),), (("y", "float32", (2, 3)),))
-KERNEL = KernelFacts("k", (Parameter("float32", 8, False), Parameter("float32", 6, True)), (1, 1, 1), (6, 1, 1), 64)
+KERNEL = KernelFacts("k", (Parameter("float32", 8, False, 16), Parameter("float32", 6, True)), (1, 1, 1), (6, 1, 1), 64)
 SMALL = Launches(
     arena_bytes=192,
     weights_bytes=32,
@@ -76,7 +76,7 @@ def changed(*path: Any, value: Any) -> Any:
 
 
 CHANGES: dict[str, Any] = {
-    "interface": changed("interface", value=2),
+    "interface": changed("interface", value=3),
     "no-object": [1],
     "no-json": b"{",
     "unknown": changed("more", value=1),
@@ -94,14 +94,17 @@ CHANGES: dict[str, Any] = {
     "block": changed("kernels", 0, "block", value=[0, 1, 1]),
     "threads": changed("kernels", 0, "block", value=[64, 64, 1]),
     "shared": changed("kernels", 0, "shared_bytes", value=-1),
-    "parameter": changed("kernels", 0, "parameters", 0, value=["float32", 8]),
-    "parameter-type": changed("kernels", 0, "parameters", 0, value=["bool", 8, False]),
-    "parameter-size": changed("kernels", 0, "parameters", 0, value=["float32", 9, False]),
+    "parameter": changed("kernels", 0, "parameters", 0, value=["float32", 8, False]),
+    "parameter-type": changed("kernels", 0, "parameters", 0, value=["bool", 8, False, 1]),
+    "parameter-size": changed("kernels", 0, "parameters", 0, value=["float32", 9, False, 1]),
+    "alignment": changed("kernels", 0, "parameters", 0, value=["float32", 8, False, 32]),
+    "alignment-power": changed("kernels", 0, "parameters", 0, value=["float32", 8, False, 12]),
     "twice": changed("kernels", value=json.loads(SMALL.to_json())["kernels"] * 2),
     "kernel": changed("steps", 1, "kernel", value=1),
     "places": changed("steps", 1, "places", value=[["arena", 0]]),
     "memory": changed("steps", 1, "places", 0, value=["cellar", 0]),
     "odd": changed("steps", 1, "places", 0, value=["arena", 2]),
+    "unaligned": changed("steps", 1, "places", 0, value=["arena", 8]),
     "behind": changed("steps", 1, "places", 1, value=["arena", 172]),
     "to-weights": changed("steps", 1, "places", 1, value=["weights", 0]),
     "to-input": changed("steps", 1, "places", 1, value=["arena", 60]),

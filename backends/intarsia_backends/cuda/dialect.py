@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+from intarsia_backends.cuda.tensor_cores import TENSOR_CORES
 from intarsia_backends.gpu.source.dialect import Dialect
 
 _PREAMBLE = """\
@@ -64,11 +65,11 @@ _REINTERPRET = {
 }
 
 CUDA_CPP = Dialect(
-    preamble=_PREAMBLE,
+    preamble=_PREAMBLE + TENSOR_CORES,
     types=_TYPES,
     kernel=lambda block: f'extern "C" __global__ void __launch_bounds__({math.prod(block)})',
     pointer=lambda kind, only_read, name: f"{'const ' * only_read}{kind} *__restrict__ {name}",
-    shared="__shared__",
+    shared="__shared__ __align__(16)",
     barrier="__syncthreads();",
     block_index={axis: f"(int)blockIdx.{axis}" for axis in "xyz"},
     thread_index={axis: f"(int)threadIdx.{axis}" for axis in "xyz"},

@@ -7,10 +7,10 @@ from intarsia.targets import Blob, TargetOption
 from intarsia_backends.cuda.device import KIND, SOURCE
 from intarsia_backends.cuda.dialect import CUDA_CPP
 from intarsia_backends.cuda.images import MARKS, image_marks
+from intarsia_backends.cuda.machine import CUDA
 from intarsia_backends.cuda.toolchain.build import compile_text
 from intarsia_backends.cuda.toolchain.find import find_compiler
 from intarsia_backends.gpu.compiler import compile_region, layer_rows
-from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.region import LAUNCHES
 from intarsia_backends.gpu.target import GpuTarget, files_of
 
@@ -38,7 +38,7 @@ class CudaTarget(GpuTarget):
     description = "NVIDIA's GPUs from compute capability 7.5 on, and the CPU beside them"
     language = "CUDA C++"
     options = (_ARCH,)
-    machine = GpuMachine(floats_64=True)
+    machine = CUDA
 
     @property
     def architectures(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from intarsia.errors import CompileError
 from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph
 from intarsia_backends.gpu.launches import (
+    ALIGNMENT_LIMIT,
     ARENA,
     MEMORY_LIMIT,
     WEIGHTS,
@@ -69,8 +71,9 @@ def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect
     """
     kernels = dict.fromkeys(call.kernel for call in program.calls if isinstance(call.kernel, Kernel))
     names = {kernel: f"{type(kernel).__name__.lower()}_{number}" for number, kernel in enumerate(kernels)}
-    sources = _sources(names, machine, dialect, region.name)
-    launches = _launches(program, region, names, sources, guard_bytes)
+    starts, end = _places(program, region, guard_bytes)
+    sources = _sources(names, machine, dialect, _alignments(program, starts), region.name)
+    launches = _launches(program, region, names, sources, starts, end)
     for what, size_bytes in (("values", launches.arena_bytes), ("weights", launches.weights_bytes)):
         if size_bytes > MEMORY_LIMIT:
             raise CompileError(
@@ -88,7 +91,11 @@ def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
 
 
 def _sources(
-    names: Mapping[Kernel, str], machine: GpuMachine, dialect: Dialect, region: str
+    names: Mapping[Kernel, str],
+    machine: GpuMachine,
+    dialect: Dialect,
+    alignments: Mapping[Kernel, tuple[int, ...]],
+    region: str,
 ) -> dict[Kernel, KernelSource]:
     try:
         from intarsia_backends.gpu.emit.generate import generate
@@ -98,7 +105,40 @@ def _sources(
             what=f"TVM, in whose form kernels are written first, cannot be imported: {error}",
             help="install it: `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`",
         ) from error
-    return generate(names, machine, dialect)
+    return generate(names, machine, dialect, alignments)
+
+
+Starts = Mapping[tuple[str, int], int]
+"""Where inputs and outputs stand in the arena, by kind and index."""
+
+
+def _places(program: Program, region: Graph, guard_bytes: int) -> tuple[Starts, int]:
+    """Inputs and outputs stand in the arena behind what the planner placed there; and where it ends."""
+    starts: dict[tuple[str, int], int] = {}
+    end = program.arena + guard_bytes
+    for kind, values in (("input", region.inputs), ("output", region.outputs)):
+        for index, value in enumerate(values):
+            starts[kind, index] = end
+            end += -(-value.type.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES + guard_bytes
+    return starts, end
+
+
+def _place(operand: Operand, starts: Starts) -> Place:
+    buffer, start = buffer_of(operand), operand.start if isinstance(operand, Part) else 0
+    if buffer.kind == "weight":
+        return Place(WEIGHTS, buffer.offset + start)
+    return Place(ARENA, _start(buffer, starts) + start)
+
+
+def _alignments(program: Program, starts: Starts) -> dict[Kernel, tuple[int, ...]]:
+    """What the places of each kernel's parameters are multiples of, in all of its calls."""
+    found: dict[Kernel, tuple[int, ...]] = {}
+    for call in program.calls:
+        if isinstance(call.kernel, Kernel):
+            own = [math.gcd(_place(operand, starts).start, ALIGNMENT_LIMIT) for operand in call.operands]
+            before = found.get(call.kernel, own)
+            found[call.kernel] = tuple(map(min, own, before))
+    return found
 
 
 def _launches(
@@ -106,26 +146,13 @@ def _launches(
     region: Graph,
     names: Mapping[Kernel, str],
     sources: Mapping[Kernel, KernelSource],
-    guard_bytes: int,
+    starts: Starts,
+    end: int,
 ) -> Launches:
-    """Inputs and outputs stand in the arena behind what the planner placed there."""
-    starts: dict[tuple[str, int], int] = {}
-    end = program.arena + guard_bytes
-    for kind, values in (("input", region.inputs), ("output", region.outputs)):
-        for index, value in enumerate(values):
-            starts[kind, index] = end
-            end += -(-value.type.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES + guard_bytes
-
-    def place(operand: Operand) -> Place:
-        buffer, start = buffer_of(operand), operand.start if isinstance(operand, Part) else 0
-        if buffer.kind == "weight":
-            return Place(WEIGHTS, buffer.offset + start)
-        return Place(ARENA, _start(buffer, starts) + start)
-
     numbers = {kernel: number for number, kernel in enumerate(names)}
     steps: list[Step] = []
     for call in program.calls:
-        places = tuple(place(operand) for operand in call.operands)
+        places = tuple(_place(operand, starts) for operand in call.operands)
         match call.kernel:
             case None:
                 steps.append(Copy(places[0], places[-1], buffer_of(call.operands[-1]).size))
@@ -164,5 +191,5 @@ def _size_bytes(operand: Operand) -> int:
     return buffer_of(operand).size - (operand.start if isinstance(operand, Part) else 0)
 
 
-def _start(buffer: Buffer, starts: Mapping[tuple[str, int], int]) -> int:
+def _start(buffer: Buffer, starts: Starts) -> int:
     return buffer.offset if buffer.kind == "arena" else starts[buffer.kind, buffer.index]

@@ -19,7 +19,7 @@ import numpy as np
 from intarsia.artifact.schema import Entry
 from intarsia.artifact.strict_json import parse_json
 
-INTERFACE = 1
+INTERFACE = 2
 """Version of the file, and of what a kernel is called with: for each parameter its memory, then the number of the
 element that it starts at, an int32."""
 
@@ -27,6 +27,9 @@ MEMORY_LIMIT = (1 << 31) - 1
 """Bytes of the weights, and of the arena: places are int32."""
 
 THREADS_LIMIT = 1024
+ALIGNMENT_LIMIT = 16
+"""Bytes: what memory of a device begins at multiples of, and more."""
+
 _FILE_LIMIT = 64 << 20
 _GRID_LIMIT = (1 << 31) - 1
 _TEXT_LIMIT = 1 << 12
@@ -52,12 +55,14 @@ class Place:
 class Parameter:
     """What a kernel is called with: elements of one type that lie side by side.
 
-    written  whether the kernel writes there
+    written    whether the kernel writes there
+    alignment  bytes of which its place must be a multiple: some kernels read and write several elements at once
     """
 
     dtype: str
     elements: int
     written: bool
+    alignment: int = 1
 
     @property
     def size_bytes(self) -> int:
@@ -153,7 +158,9 @@ class Launches:
                     "grid": kernel.grid,
                     "block": kernel.block,
                     "shared_bytes": kernel.shared_bytes,
-                    "parameters": [[each.dtype, each.elements, each.written] for each in kernel.parameters],
+                    "parameters": [
+                        [each.dtype, each.elements, each.written, each.alignment] for each in kernel.parameters
+                    ],
                 }
                 for kernel in self.kernels
             ],
@@ -265,9 +272,13 @@ def _kernel(data: Any, where: str) -> KernelFacts:
 def _parameter(data: Any, where: str) -> Parameter:
     entry = Entry({"parameter": data}, where)
     fields = entry.sequence("parameter")
-    if len(fields) != 3 or fields[0] not in _STORED or not isinstance(fields[2], bool):
-        entry.refuse(f"{str(data)[:60]} is not [element type, elements, whether it is written]")
-    return Parameter(fields[0], _whole(entry, "the number of elements", fields[1], 0, MEMORY_LIMIT), fields[2])
+    if len(fields) != 4 or fields[0] not in _STORED or not isinstance(fields[2], bool):
+        entry.refuse(f"{str(data)[:60]} is not [element type, elements, whether it is written, alignment]")
+    elements = _whole(entry, "the number of elements", fields[1], 0, MEMORY_LIMIT)
+    alignment = _whole(entry, "the alignment", fields[3], 1, ALIGNMENT_LIMIT)
+    if alignment & (alignment - 1):
+        entry.refuse(f"the alignment is {alignment}, which is no power of two")
+    return Parameter(fields[0], elements, fields[2], alignment)
 
 
 class _Steps:
@@ -294,7 +305,7 @@ class _Steps:
         if len(places) != len(kernel.parameters):
             entry.refuse(f"'places' has {len(places)}, and '{kernel.name}' takes {len(kernel.parameters)}")
         checked = [
-            self.place(entry, place, each.size_bytes, each.dtype, each.written)
+            self.place(entry, place, each.size_bytes, each.dtype, each.written, each.alignment)
             for place, each in zip(places, kernel.parameters)
         ]
         return Launch(number, tuple(checked))
@@ -321,7 +332,7 @@ class _Steps:
             entry.refuse(f"'text' has {len(text)} characters, at most {_TEXT_LIMIT}")
         return Check(place, dtype, count, low, high, text)
 
-    def place(self, entry: Entry, data: Any, size_bytes: int, dtype: str, written: bool) -> Place:
+    def place(self, entry: Entry, data: Any, size_bytes: int, dtype: str, written: bool, alignment: int = 1) -> Place:
         if not isinstance(data, (list, tuple)) or len(data) != 2 or data[0] not in (ARENA, WEIGHTS):
             entry.refuse(f"{str(data)[:40]} is not [memory, first byte]")
         memory, start = data
@@ -329,6 +340,8 @@ class _Steps:
         _whole(entry, "a place", start, 0, size)
         if start % np.dtype(dtype).itemsize or start + size_bytes > size:
             entry.refuse(f"{size_bytes} bytes of {dtype} are no part of the {memory}, {size} bytes, from {start} on")
+        if start % alignment:
+            entry.refuse(f"a place that must be a multiple of {alignment} is {start}")
         if written and memory == WEIGHTS:
             entry.refuse("it writes to the weights")
         if written and any(start < last and first < start + size_bytes for first, last in self.held):

@@ -13,6 +13,7 @@ class GpuMachine:
     shared_bytes  memory that the threads of a block may share
     floats_64     whether there are float64 numbers
     halves        whether float32 numbers lie in memory as float16 between kernels
+    tensor_cores  whether the dialect has what `intarsia_backends.gpu.source.intrinsics` tells of
     lanes         numbers in a vector: threads stand for vectors
     fuses_multiply_add, wide_products
                   as lowering asks: the fused multiply-add of float32 rounds once on every GPU; products of 53 bits are
@@ -23,6 +24,7 @@ class GpuMachine:
     shared_bytes: int = 32 << 10
     floats_64: bool = False
     halves: bool = False
+    tensor_cores: bool = False
     lanes: int = 1
     fuses_multiply_add: bool = True
     wide_products: str = "int64"

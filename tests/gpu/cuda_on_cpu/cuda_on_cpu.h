@@ -37,7 +37,8 @@ enum State { READY, AT_BARRIER, IN_WARP, DONE };
 constexpr unsigned WARP = 32, MOST = 1024;
 constexpr size_t STACK_BYTES = 64 << 10, SLOT_BYTES = 64;
 
-struct Thread { Fiber fiber; State state; dim3 index; unsigned lane, warp; };
+struct Copy { char* to; const char* from; unsigned bytes; bool inside; };
+struct Thread { Fiber fiber; State state; dim3 index; unsigned lane, warp; std::vector<std::vector<Copy>> copies; };
 inline Thread threads[MOST];
 inline Thread* now;
 inline Fiber scheduler;
@@ -64,6 +65,14 @@ inline bool fail(const char* what, unsigned number) {
   return false;
 }
 
+// Ends the launch from within a thread, which does not go on.
+inline bool stopped;
+inline void stop(const char* what) {
+  stopped = true;
+  fail(what, (unsigned)(now - threads));
+  wait(AT_BARRIER);
+}
+
 // Lets threads first..last go on if all of them have come to what they wait for. False where some never will.
 inline bool release(State what, unsigned first, unsigned last, const char* missed) {
   unsigned waiting = 0, done = 0;
@@ -74,12 +83,34 @@ inline bool release(State what, unsigned first, unsigned last, const char* misse
   return true;
 }
 
+// A warp goes as far as it can without the others: what these should have done before is missing then.
+inline bool run_warp(unsigned first, const std::vector<unsigned>& order, std::mt19937* random) {
+  unsigned last = std::min((unsigned)order.size(), first + WARP);
+  std::vector<unsigned> lanes;
+  for (unsigned i : order)
+    if (i / WARP * WARP == first) lanes.push_back(i);
+  for (bool ran = true; ran;) {
+    ran = false;
+    if (random) std::shuffle(lanes.begin(), lanes.end(), *random);
+    for (unsigned i : lanes) {
+      if (threads[i].state != READY) continue;
+      ran = true;
+      now = &threads[i];
+      scheduler.go(now->fiber);
+      if (stopped) return false;
+    }
+    if (!release(IN_WARP, first, last, "its warp waits for lanes that are done")) return false;
+  }
+  return true;
+}
+
 inline bool run_block(std::vector<unsigned>& order, std::mt19937* random) {
   static std::vector<char*> stacks;
   unsigned count = (unsigned)order.size();
   while (stacks.size() < count) stacks.push_back(new_stack(STACK_BYTES));
   for (unsigned i = 0; i < count; i++) {
     threads[i].state = READY;
+    threads[i].copies.clear();
     threads[i].fiber.begin(stacks[i], STACK_BYTES, entry);
   }
   for (bool ran = true; ran;) {
@@ -88,11 +119,8 @@ inline bool run_block(std::vector<unsigned>& order, std::mt19937* random) {
     for (unsigned i : order) {
       if (threads[i].state != READY) continue;
       ran = true;
-      now = &threads[i];
-      scheduler.go(now->fiber);
+      if (!run_warp(i / WARP * WARP, order, random)) return false;
     }
-    for (unsigned first = 0; first < count; first += WARP)
-      if (!release(IN_WARP, first, std::min(count, first + WARP), "its warp waits for lanes that are done")) return false;
     if (!release(AT_BARRIER, 0, count, "a barrier waits for threads that are done")) return false;
   }
   for (unsigned i = 0; i < count; i++)
@@ -103,6 +131,7 @@ inline bool run_block(std::vector<unsigned>& order, std::mt19937* random) {
 // alone  whether no thread of the kernel ever waits: it needs no fibers then
 inline bool launch(void (*what)(void**), void** with, const unsigned* blocks, const unsigned* block_shape, unsigned order,
                    bool alone) {
+  stopped = false;
   kernel = what;
   arguments = with;
   grid = {blocks[0], blocks[1], blocks[2]};
@@ -194,3 +223,5 @@ inline float __half2float(half x) { return (float)x.bits; }
 inline half __float2half_rn(float x) { return {(_Float16)x}; }
 inline float half_to_float(unsigned short bits) { return (float)same_bits<_Float16>(bits); }
 inline unsigned short float_to_half(float x) { return same_bits<unsigned short>((_Float16)x); }
+
+#include "tensor_cores.h"

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from intarsia_backends.gpu.emit.grid import schedule_of
 from intarsia_backends.gpu.emit.kernels import EMITTERS
+from intarsia_backends.gpu.emit.tensor.form import form_of
+from intarsia_backends.gpu.emit.tensor.kernel import emit_tensor
 from intarsia_backends.gpu.kernels import Narrowed
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.source.dialect import Dialect
-from intarsia_backends.gpu.source.kernels import KernelSource, kernel_source
+from intarsia_backends.gpu.source.kernels import KernelSource, Work, kernel_source
 from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.half import named_conversions
 from intarsia_backends.tir.turn import TURN
 
+Alignments = Mapping[Kernel, tuple[int, ...]]
+"""By kernel, what the place of each parameter is a multiple of, in bytes, whenever it is launched."""
 
-def generate(names: Mapping[Kernel, str], machine: GpuMachine, dialect: Dialect) -> dict[Kernel, KernelSource]:
+
+def generate(
+    names: Mapping[Kernel, str], machine: GpuMachine, dialect: Dialect, alignments: Alignments = MappingProxyType({})
+) -> dict[Kernel, KernelSource]:
     """The text of each kernel, under its name."""
-    schedule = schedule_of(machine)
-    sources = {}
-    with TURN.lock:
-        for kernel, name in names.items():
-            whole, halves = (kernel.kernel, kernel.halves) if isinstance(kernel, Narrowed) else (kernel, ())
-            with named_conversions():
-                function = EMITTERS[type(whole)](whole, schedule)
-            sources[kernel] = kernel_source(function, name, dialect, halves)
-    return sources
+    with TURN.lock, named_conversions():
+        return {
+            kernel: _source(kernel, name, machine, dialect, alignments.get(kernel)) for kernel, name in names.items()
+        }
+
+
+def _source(
+    kernel: Kernel, name: str, machine: GpuMachine, dialect: Dialect, alignments: tuple[int, ...] | None
+) -> KernelSource:
+    if machine.tensor_cores and isinstance(kernel, Nest):
+        alignments = alignments or (1,) * (len(kernel.operands) + 1)
+        form = form_of(kernel, alignments, machine)
+        if form is not None:
+            source = kernel_source(emit_tensor(kernel, form, alignments), name, dialect)
+            return replace(source, work=Work(form.wanted, form.issued))
+    whole, halves = (kernel.kernel, kernel.halves) if isinstance(kernel, Narrowed) else (kernel, ())
+    return kernel_source(EMITTERS[type(whole)](whole, schedule_of(machine)), name, dialect, halves)

@@ -12,8 +12,8 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.gpu.emit.products import unravelled, within
 from intarsia_backends.gpu.emit.shared import join, only
-from intarsia_backends.gpu.emit.tiles import unravelled, within
 from intarsia_backends.lowering.expressions import Constant, Expression, Input, apply
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, term

@@ -40,3 +40,15 @@ def join(memory: Any, thread: Term, sharers: int, beside: int, joined: Callable[
         with only(thread < half * beside):
             T.buffer_store(memory, joined(memory[thread], memory[thread + half * beside]), [thread])
         half //= 2
+
+
+def placed(value: Term) -> Term:
+    """A whole number, 0 or more, that says where something stands, computed here and kept."""
+    return T.bind(value)
+
+
+def held(value: Term) -> Term:
+    """A value, computed here and kept in a register."""
+    register = T.alloc_buffer((1,), str(value.ty.dtype))
+    T.buffer_store(register, value, [0])
+    return register[0]

@@ -2,22 +2,21 @@
 
 A block makes a tile of the output, every thread some elements of it in registers. For a few steps of the sum at a time,
 the block brings what it needs of both factors to shared memory, so that each number comes from memory once a tile and
-not once an element. Which loops are rows and which columns is read off the walks of the factors, so that one emitter
-serves whatever lowering spells as a nest.
+not once an element.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.gpu.emit.products import Product, product_of, size, unravelled, within
 from intarsia_backends.gpu.emit.shared import only, synchronize
-from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Input
+from intarsia_backends.lowering.expressions import Apply, Expression, Input
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, term
 from intarsia_backends.tir.functions import function, parameter
@@ -37,67 +36,16 @@ _LEAST = 8
 """Rows, columns and steps from which on a tile pays."""
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """A nest as a matrix product.
-
-    batches   numbers of the kept loops that both factors walk along
-    rows      of those along which only `left` does; the output's neighbours are not among them
-    columns   of the others
-    left, right  which operands the factors are
-    """
-
-    batches: tuple[int, ...]
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-    left: int
-    right: int
-
-
-def tiles_of(kernel: Nest) -> Tiles | None:
+def tiles_of(kernel: Nest) -> Product | None:
     """The nest as a matrix product that is worth tiles; None where it is none."""
-    factors = _factors(kernel.body) if kernel.combine == "add" else None
-    if factors is None or 0 in kernel.kept or not kernel.reduced or "bool" in (a.dtype for a in kernel.operands):
+    product = product_of(kernel)
+    if product is None or "bool" in (access.dtype for access in kernel.operands):
         return None
-    one, other = (kernel.operands[factor].strides for factor in factors)
-    loops = range(len(kernel.kept))
-    both = tuple(loop for loop in loops if one[loop] and other[loop])
-    ones = tuple(loop for loop in loops if one[loop] and not other[loop])
-    others = tuple(loop for loop in loops if not one[loop] and other[loop])
-    if not ones or not others:
-        return None
-    rest = tuple(loop for loop in loops if not one[loop] and not other[loop])
-    left, right = factors
-    # Neighbours in memory are made by neighbouring threads, which go along the columns.
-    nearest = min((loop for loop in (*ones, *others)), key=lambda loop: abs(kernel.output.strides[loop]))
-    if nearest in ones:
-        (ones, others), (left, right) = (others, ones), (right, left)
-    tiles = Tiles(both + rest, ones, others, left, right)
-    sizes = (_size(kernel, tiles.rows), _size(kernel, tiles.columns), math.prod(kernel.reduced))
-    return tiles if min(sizes) >= _LEAST else None
+    _, *sizes = product.sizes(kernel)
+    return product if min(sizes) >= _LEAST else None
 
 
-def _size(kernel: Nest, loops: Sequence[int]) -> int:
-    return math.prod(kernel.kept[loop] for loop in loops)
-
-
-def _factors(body: Expression) -> tuple[int, int] | None:
-    """The operands that a body multiplies."""
-    match body:
-        case Apply("mul", (left, right)):
-            inner = [part.arguments[0] if is_converted(part) else part for part in (left, right)]
-            if all(isinstance(part, Input) for part in inner):
-                first, second = (part.operand for part in inner if isinstance(part, Input))
-                return (first, second) if first != second else None
-    return None
-
-
-def is_converted(part: Expression) -> bool:
-    """Whether a factor is an operand of a narrower type."""
-    return isinstance(part, Cast) or (isinstance(part, Apply) and part.function == "from_half")
-
-
-def emit_tiles(kernel: Nest, tiles: Tiles) -> Any:
+def emit_tiles(kernel: Nest, tiles: Product) -> Any:
     """The PrimFunc of a nest in tiles."""
     extents = (*kernel.kept, *kernel.reduced)
 
@@ -112,9 +60,9 @@ def emit_tiles(kernel: Nest, tiles: Tiles) -> Any:
 class _Tile:
     """One tile of the output."""
 
-    def __init__(self, kernel: Nest, tiles: Tiles, buffers: list[Any], output: Any) -> None:
+    def __init__(self, kernel: Nest, tiles: Product, buffers: list[Any], output: Any) -> None:
         self.kernel, self.tiles, self.buffers, self.output = kernel, tiles, buffers, output
-        self.size = {loops: _size(kernel, loops) for loops in (tiles.batches, tiles.rows, tiles.columns)}
+        self.size = {loops: size(kernel, loops) for loops in (tiles.batches, tiles.rows, tiles.columns)}
         self.depth = math.prod(kernel.reduced)
         self.own_rows = min(_REGISTERS, -(-self.size[tiles.rows] // _DOWN))
         self.own_columns = min(_REGISTERS, -(-self.size[tiles.columns] // _ACROSS))
@@ -276,18 +224,3 @@ class _Factor:
         register = T.alloc_buffer((1,), self.dtype)
         T.buffer_store(register, self.memory[step * self.pitch + line], [0])
         return register[0]
-
-
-def unravelled(number: Term, extents: Sequence[int]) -> list[Term]:
-    """The indices of loops of which all steps are numbered; the last loop goes fastest."""
-    indices, rest = [], math.prod(extents)
-    for position, extent in enumerate(extents):
-        rest //= extent
-        index = tirx.floordiv(number, rest) if rest > 1 else number
-        indices.append(tirx.floormod(index, extent) if position else index)
-    return indices
-
-
-def within(index: Term, size: int, tile: int) -> Term:
-    """The index, or the last one where tiles reach further."""
-    return tirx.min(index, size - 1) if size % tile else index

@@ -13,8 +13,17 @@ from tvm.tirx import ForKind
 
 from intarsia_backends.gpu.launches import KernelFacts, Parameter
 from intarsia_backends.gpu.source.dialect import Dialect
-from intarsia_backends.gpu.source.terms import Terms, called, constant_of
+from intarsia_backends.gpu.source.intrinsics import ALIGNED
+from intarsia_backends.gpu.source.terms import Terms, called, constant_of, dtype_of, is_place
 from intarsia_backends.tir.half import FLOAT_TO_HALF
+
+
+@dataclass(frozen=True)
+class Work:
+    """Products of two numbers: those that are wanted, and those that are issued, tiles reaching over edges."""
+
+    wanted: int
+    issued: int
 
 
 @dataclass(frozen=True)
@@ -24,12 +33,14 @@ class KernelSource:
     facts          what a launch must know of it
     extensions     what a device must offer beside the language itself
     rounds         whether whole numbers come of floats that were divided: these divisions must be rounded correctly
+    work           of a matrix product; None for all else
     """
 
     text: str
     facts: KernelFacts
     extensions: tuple[str, ...]
     rounds: bool
+    work: Work | None = None
 
 
 def kernel_source(function: Any, name: str, dialect: Dialect, halves: Collection[int] = ()) -> KernelSource:
@@ -55,6 +66,7 @@ class _Kernel:
         self.stored: set[Any] = set()
         self.whole = False
         self.terms.halves.update(function.params[index] for index in halves)
+        self.aligned: dict[Any, int] = {}
 
     def source(self) -> KernelSource:
         buffers = list(self.function.params)
@@ -62,9 +74,7 @@ class _Kernel:
             self.terms.names[buffer] = f"p{index}"
             self.terms.starts[buffer] = f"p{index}_start"
         self.statement(self.function.body)
-        parameters = tuple(
-            Parameter(self.dtype(buffer), constant_of(buffer.shape[0]), buffer in self.stored) for buffer in buffers
-        )
+        parameters = tuple(self.parameter(buffer) for buffer in buffers)
         grid, block = self.extent("blockIdx"), self.extent("threadIdx")
         head = self.head(parameters, block)
         extensions = {self.dialect.extensions[used] for used in self.terms.used if used in self.dialect.extensions}
@@ -75,9 +85,10 @@ class _Kernel:
             rounds=self.terms.divides and self.whole,
         )
 
-    def dtype(self, parameter: Any) -> str:
-        """The element type of a parameter in memory."""
-        return "uint16" if parameter in self.terms.halves else str(parameter.dtype)
+    def parameter(self, buffer: Any) -> Parameter:
+        elements, written = constant_of(buffer.shape[0]), buffer in self.stored
+        dtype = "uint16" if buffer in self.terms.halves else str(buffer.dtype)
+        return Parameter(dtype, elements, written, self.aligned.get(buffer, 1))
 
     def extent(self, kind: str) -> tuple[int, int, int]:
         x, y, z = (self.extents.get(f"{kind}.{axis}", 1) for axis in "xyz")
@@ -166,6 +177,11 @@ class _Kernel:
                 self.terms.scalars.add(buffer)
             self.line(f"{kind} {name};" if elements == 1 else f"{kind} {name}[{elements}];")
 
+    def _bind(self, node: Any) -> None:
+        """A place, which is never negative."""
+        kind = self.terms.type(str(node.var.ty.dtype))
+        self.terms.names[node.var] = self.declared(kind, self.terms.place(node.value))
+
     def _bufferstore(self, node: Any) -> None:
         self.stored.add(node.buffer)
         if "float" not in str(node.buffer.dtype) and called(node.value) != FLOAT_TO_HALF:
@@ -175,5 +191,25 @@ class _Kernel:
     def _evaluate(self, node: Any) -> None:
         if isinstance(node.value, tirx.IntImm):
             return
-        assert str(node.value.op.name) == "tirx.tvm_storage_sync", node
-        self.line(self.dialect.barrier)
+        name = str(node.value.op.name).rpartition(".")[2]
+        if name == "tvm_storage_sync":
+            self.line(self.dialect.barrier)
+            return
+        assert name == "call_extern", node
+        self.called(str(node.value.args[0].value), list(node.value.args[1:]))
+
+    def called(self, name: str, arguments: list[Any]) -> None:
+        """One of `intrinsics`: what it writes comes first."""
+        places = [argument.args[0].source for argument in arguments if is_place(argument)]
+        if places and is_place(arguments[0]):
+            self.stored.add(places[0])
+        for buffer in places:
+            if name in ALIGNED and buffer in self.terms.starts:
+                wanted = ALIGNED[name](np.dtype(str(buffer.dtype)).itemsize)
+                self.aligned[buffer] = max(wanted, self.aligned.get(buffer, 0))
+        self.line(f"{name}({', '.join(self.argument(each) for each in arguments)});")
+
+    def argument(self, term: Any) -> str:
+        """Whole numbers of 32 bits are places there, and conditions are made of places."""
+        counts = is_place(term) or dtype_of(term) in ("int32", "bool")
+        return self.terms.place(term) if counts else self.terms.value(term)

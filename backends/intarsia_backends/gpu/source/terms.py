@@ -249,6 +249,8 @@ class Terms:
 
     def _call(self, term: Any, plain: bool) -> str:
         name, arguments = str(term.op.name).rpartition(".")[2], list(term.args)
+        if name == "address_of":
+            return f"&{self._printed(arguments[0], False)}"
         if name == "reinterpret":
             (argument,) = arguments
             kept = self.dialect.reinterpret.get((dtype_of(argument), dtype_of(term)), "")
@@ -293,7 +295,7 @@ def is_positive(term: Any) -> bool:
         case "IntImm":
             return int(term.value) >= 0
         case "Var":
-            return True  # indices of loops, which start at 0 or above
+            return True  # indices of loops, which start at 0 or above, and places
         case "Add" | "Mul" | "FloorDiv" | "Min":
             return is_positive(term.a) and is_positive(term.b)
         case "FloorMod":
@@ -301,6 +303,11 @@ def is_positive(term: Any) -> bool:
         case "Max":
             return is_positive(term.a) or is_positive(term.b)
     return False
+
+
+def is_place(term: Any) -> bool:
+    """Whether a term says where an element stands."""
+    return type(term).__name__ == "Call" and str(term.op.name).endswith("address_of")
 
 
 def constant_of(term: Any) -> int:
