@@ -46,6 +46,13 @@ def test_integer_graphs_have_the_bytes_of_evaluate(graph: Graph) -> None:
     check(graph, random_inputs(graph, 1))
 
 
+@pytest.mark.slow  # a thousand graphs, each compiled as C++
+@given(graphs(limit_elements=3000, longest=4))
+@settings(max_examples=examples(1000))
+def test_a_thousand_graphs_have_the_bytes_of_evaluate(graph: Graph) -> None:
+    check(graph, random_inputs(graph, 2))
+
+
 def test_every_function_is_taken_by_the_compiler() -> None:
     names: dict[Kernel, str] = {kernel: f"function_{number}" for number, kernel in enumerate(functions())}
     made = generate(names, GpuMachine(floats_64=True), CUDA_CPP).values()
