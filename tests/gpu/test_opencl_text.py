@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from gpu_kernels import every_kind, functions
+from gpu_kernels import chain, every_kind, functions
 
 from intarsia_backends.gpu.compiler import compile_region
 from intarsia_backends.gpu.emit.generate import generate
@@ -33,7 +34,9 @@ def _functions() -> str:
 
 
 def test_clspv_takes_every_kernel() -> None:
-    texts = [*_alone(compile_region(every_kind().graph, MACHINE, OPENCL_C).text), *_alone(_functions())]
+    regions = ((every_kind(), MACHINE), (chain(), replace(MACHINE, halves=True)))
+    texts = [_alone(compile_region(kinds.graph, machine, OPENCL_C).text) for kinds, machine in regions]
+    texts = [*texts[0], *texts[1], *_alone(_functions())]
     assert len(texts) > 300
     for text in texts:
         assert pyclspv.compile(text)[:4] == _SPIRV, text
