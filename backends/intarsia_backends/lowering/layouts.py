@@ -118,13 +118,13 @@ def allocated(builder: Builder, value: Value, halo: Halo, step: int, zero: int |
     batch, channels, height, width = value.shape
     dtype, fill = value.dtype, 0
     if dtype == "int8":
-        zero = zero_point(value) if zero is None else zero
+        point = zero_point(value) if zero is None else zero
         if builder.keeps_int8:
-            fill, zero = zero, None
+            fill, zero = point, None
+        elif stored == "uint8":
+            dtype, fill, zero = stored, point - BYTE_ZERO, BYTE_ZERO
         else:
-            dtype = stored
-        if dtype == "uint8":
-            fill, zero = zero - BYTE_ZERO, BYTE_ZERO
+            dtype, zero = stored, point
     images = Images(
         batch=batch,
         channels=channels,

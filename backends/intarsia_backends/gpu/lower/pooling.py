@@ -1,4 +1,4 @@
-"""Largest elements of windows that reach over the edge of images: such a tap reads another one of its window instead."""
+"""Largest elements of windows that reach over the edge of images: there, a tap reads another one of its window."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from intarsia.dtypes import Array
 from intarsia.ir.graph import Node
 from intarsia_backends.gpu.lower.builder import GpuBuilder
 from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.builder import ImageReader
 from intarsia_backends.lowering.expressions import Accumulator, Constant, Gather, Input
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.ops import pooling
@@ -59,4 +60,6 @@ def _places(window: Window, axis: int) -> Array | None:
     return np.asarray(np.where(inside, taps, any_inside))
 
 
-LOWERINGS = {"MaxPool": pooling.LOWERINGS["MaxPool"].made_by(_lower_max, pooling.LOWERINGS["MaxPool"].image)}
+_IMAGES: ImageReader[GpuBuilder] | None = pooling.LOWERINGS["MaxPool"].image
+
+LOWERINGS = {"MaxPool": pooling.LOWERINGS["MaxPool"].made_by(_lower_max, _IMAGES)}
