@@ -13,7 +13,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.gpu.lower.builder import GpuBuilder
+from intarsia_backends.gpu.lower.builder import GpuBuilder, whole_vectors
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.builder import ImageReader, Pending
 from intarsia_backends.lowering.expressions import Accumulator, Cast, Expression, Input
@@ -82,19 +82,20 @@ def _call(
     step = builder.image_step(source)
     x, images = channels_last(builder, source, window_halo(window), step, zero)
     target = builder.made(value)
-    depthwise = _is_depthwise(window)
-    pitch = -(-window.channels // step) * step if window.groups == 1 else window.channels
-    # What fills up the channels meets weights of zero. It is not read where it might be no number, or the next pixel.
-    filled = zero is not None and x.offset % images.pitch + pitch <= images.pitch
-    channels = pitch if filled else window.channels
-    order = partial(_channels_outside if depthwise else _channels_inside, pitch=pitch)
+    pitch, channels = window.channels, window.channels
+    if window.groups == 1:
+        pitch = -(-channels // step) * step
+        # What fills up the channels meets weights of zero. It is not read where it might be no number, or of the next
+        # pixel.
+        if zero is not None and x.offset % images.pitch + pitch <= images.pitch:
+            channels = pitch
     height, width = window.kernel
-    if depthwise:
-        count = window.groups * window.outputs
-        w_steps = (window.outputs, 1, width * count, count, 1)
+    if _is_depthwise(window):
+        pitch = whole_vectors(window.groups * window.outputs, x.dtype)
+        order, w_steps = partial(_channels_outside, pitch=pitch), (window.outputs, 1, width * pitch, pitch, 1)
     else:
         taps = height * width * pitch
-        w_steps = (window.outputs * taps, taps, width * pitch, pitch, 1)
+        order, w_steps = partial(_channels_inside, pitch=pitch), (window.outputs * taps, taps, width * pitch, pitch, 1)
     group, output, *tap_steps = w_steps
     down, across = window.strides
     far_down, far_across = window.dilations
@@ -148,10 +149,10 @@ def _channels_inside(weights: Array, pitch: int) -> Array:
 
 
 def _channels_outside(weights: Array, pitch: int) -> Array:
-    """[height, width, groups * outputs] of depthwise weights: those of neighbouring channels side by side."""
-    assert weights.shape[2] == pitch
+    """[height, width, pitch] of depthwise weights: those of neighbouring channels side by side, zeros behind them."""
     groups, outputs, _, height, width = weights.shape
-    return weights.reshape(groups * outputs, height, width).transpose(1, 2, 0)
+    flat = weights.reshape(groups * outputs, height, width).transpose(1, 2, 0)
+    return np.pad(flat, ((0, 0), (0, 0), (0, pitch - groups * outputs)))
 
 
 def _lower_conv(builder: GpuBuilder, node: Node) -> None:
