@@ -78,13 +78,13 @@ def _programs(name: str) -> Iterator[str]:
     if path is not None:
         yield os.path.abspath(path)  # it is called from another folder
     folders = [Path(os.environ[variable]) / "bin" for variable in _FOLDERS if os.environ.get(variable)]
-    for folder in [*folders, *_package_folders()]:
+    for folder in [*folders, *package_folders()]:
         path = shutil.which(name, path=str(folder))
         if path is not None:
             yield os.path.abspath(path)
 
 
-def _package_folders() -> list[Path]:
+def package_folders() -> list[Path]:
     """Where NVIDIA's Python packages put programs, the newest CUDA first."""
     spec = importlib.util.find_spec("nvidia")  # a namespace: nothing is imported
     found = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
