@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from intarsia_backends.cuda.toolchain.compiler import refused
+from intarsia_backends.cuda.toolchain.compiler import file_name, refused
 
 _FUNCTION = re.compile(r"^\.text\.(\S+):$")
 _LABEL = re.compile(r"^(\.L_x_\d+):$")
@@ -49,14 +49,36 @@ class Code:
         """Instructions for tensor cores."""
         return sum(self.all.get(kind, 0) for kind in TENSOR)
 
+    @property
+    def hot_spills(self) -> int:
+        """Instructions of the hot loop that move registers to memory of the thread's own, or back."""
+        return sum(self.hot_loop.get(kind, 0) for kind in ("LDL", "STL"))
+
+
+class Codes:
+    """Instructions of the kernels of several files of machine code, each disassembled when it is asked about.
+
+    program  path of nvdisasm; None where there is none, and nothing is known
+    """
+
+    def __init__(self, program: str | None, files: Mapping[str, bytes]) -> None:
+        self.program, self.files = program, files
+        self._found: dict[str, Mapping[str, Code]] = {}
+
+    def of(self, name: str) -> Mapping[str, Code]:
+        """By name of a kernel, its instructions in the machine code for "sm_86". {} where nothing is known.
+
+        Raises CompileError where nvdisasm does not read it.
+        """
+        if self.program is None:
+            return {}
+        if name not in self._found:
+            self._found[name] = disassemble(self.program, self.files[file_name(name)])
+        return self._found[name]
+
 
 def disassemble(program: str, cubin: bytes) -> dict[str, Code]:
-    """By name of a kernel, its instructions.
-
-    program  path of nvdisasm
-
-    Raises CompileError where nvdisasm does not read the machine code.
-    """
+    """By name of a kernel, its instructions. CompileError where nvdisasm, at the path `program`, does not read them."""
     with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
         path = Path(folder) / "kernels.cubin"
         path.write_bytes(cubin)
