@@ -13,7 +13,7 @@ from intarsia_backends.cuda.dialect import CUDA_CPP
 from intarsia_backends.cuda.toolchain import nvcc, nvrtc
 from intarsia_backends.cuda.toolchain.build import compile_text
 from intarsia_backends.cuda.toolchain.compiler import Made
-from intarsia_backends.cuda.toolchain.find import VARIABLE, find_compiler, tool
+from intarsia_backends.cuda.toolchain.find import VARIABLE, find_compiler, package_folders, tool
 from intarsia_backends.cuda.toolchain.kept import Kept
 
 TEXT = (
@@ -45,16 +45,10 @@ NAMES = ("sm_75", "sm_90", "compute_80")
 
 def wheel() -> str:
     """The nvcc of the Python packages."""
-    found = [path for path in (shutil.which("nvcc", path=str(folder)) for folder in _folders()) if path]
+    found = [path for path in (shutil.which("nvcc", path=str(folder)) for folder in package_folders()) if path]
     if not found or nvcc.host_compiler() is None:
         pytest.skip("needs nvidia-cuda-nvcc, and g++")
     return found[0]
-
-
-def _folders() -> list[Path]:
-    from intarsia_backends.cuda.toolchain.find import _package_folders
-
-    return _package_folders()
 
 
 def compiler(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +140,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, path: str = "/nowhere") -
 
 def test_no_compiler_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_installed(monkeypatch)
-    monkeypatch.setattr("intarsia_backends.cuda.toolchain.find._package_folders", list)
+    monkeypatch.setattr("intarsia_backends.cuda.toolchain.find.package_folders", list)
     monkeypatch.setattr(nvrtc, "_version", lambda name: None)
     with pytest.raises(CompileError) as caught:
         find_compiler(NAMES)
@@ -181,7 +175,7 @@ def test_an_nvcc_that_is_too_old_is_passed_over_or_refused(tmp_path: Path, monke
     nothing_installed(monkeypatch, str(tmp_path))
     monkeypatch.setenv("NVCC_CCBIN", "g++")
     os.rename(old, tmp_path / "nvcc")
-    monkeypatch.setattr("intarsia_backends.cuda.toolchain.find._package_folders", list)
+    monkeypatch.setattr("intarsia_backends.cuda.toolchain.find.package_folders", list)
     monkeypatch.setattr(nvrtc, "absent", lambda: "")
     monkeypatch.setattr(nvrtc, "_version", lambda name: "13.5.37")
     assert find_compiler(["sm_80"]).version == "nvcc 12.4.99"

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
-from intarsia.targets import Blob, TargetOption
+from intarsia.targets import Blob, OptionValue, Target, TargetOption
 from intarsia_backends.cuda.device import KIND, SOURCE
 from intarsia_backends.cuda.dialect import CUDA_CPP
+from intarsia_backends.cuda.estimate.cards import CARDS
+from intarsia_backends.cuda.estimate.work import work_of
+from intarsia_backends.cuda.figures import Region, card_for, code_for, figures
 from intarsia_backends.cuda.images import MARKS, image_marks
+from intarsia_backends.cuda.limits import check_blocks, check_resources
 from intarsia_backends.cuda.machine import CUDA
 from intarsia_backends.cuda.toolchain.build import compile_text
-from intarsia_backends.cuda.toolchain.find import find_compiler
+from intarsia_backends.cuda.toolchain.find import INSTALL, find_compiler, tool
+from intarsia_backends.cuda.toolchain.sass import Codes
 from intarsia_backends.gpu.compiler import compile_region, layer_rows
 from intarsia_backends.gpu.region import LAUNCHES
 from intarsia_backends.gpu.target import GpuTarget, files_of
@@ -21,13 +29,19 @@ nearest below, where that has the same major number."""
 PTX = "compute_80"
 """For all others that are newer than that: their driver compiles it when it is loaded."""
 
-ALL = "all"
+ALL, AUTO = "all", "auto"
 
 _ARCH = TargetOption(
     "arch",
     ALL,
     "the one architecture that code is made for; all: those named here, and PTX for newer",
     (ALL, *ARCHITECTURES),
+)
+_CARD = TargetOption(
+    "card",
+    AUTO,
+    "the card that reports estimate the least time for; auto: an A100, or one of the architecture",
+    (AUTO, *CARDS),
 )
 
 
@@ -37,7 +51,7 @@ class CudaTarget(GpuTarget):
     name = "cuda"
     description = "NVIDIA's GPUs from compute capability 7.5 on, and the CPU beside them"
     language = "CUDA C++"
-    options = (_ARCH,)
+    options = (_ARCH, _CARD)
     machine = CUDA
 
     @property
@@ -45,6 +59,24 @@ class CudaTarget(GpuTarget):
         """What code is made for."""
         arch = str(self.settings["arch"])
         return (*ARCHITECTURES, PTX) if arch == ALL else (arch,)
+
+    @property
+    def card(self) -> str:
+        """The name of the card that estimates are for."""
+        card = str(self.settings["card"])
+        return card_for(self.architectures) if card == AUTO else card
+
+    def with_options(self, chosen: Mapping[str, OptionValue]) -> Target:
+        made = super().with_options(chosen)
+        assert isinstance(made, CudaTarget)
+        card = CARDS[made.card]
+        if code_for(card, made.architectures) is None:
+            raise CompileError(
+                where=f"target '{self.name}'",
+                what=f"{card.title} does not run code for {', '.join(made.architectures)}",
+                help=f"leave out the card, or choose arch=sm_{card.capability}",
+            )
+        return made
 
     def ready(self) -> None:
         """Raises CompileError where there is no compiler of CUDA C++."""
@@ -56,11 +88,25 @@ class CudaTarget(GpuTarget):
         Raises CompileError where there is no TVM or no compiler, and where a kernel takes more than a GPU has.
         """
         code = compile_region(region, self.machine, CUDA_CPP)
+        facts = code.launches.kernels
+        check_blocks(facts)
         binaries = compile_text(code.text, self.architectures)
+        works = [work_of(kernel, source) for kernel, source in code.sources.items()]
+        multiplying = {of_it.name for of_it, work in zip(facts, works) if work.operations}
+        codes = Codes(tool("nvdisasm"), binaries.files)
+        check_resources(binaries.resources, codes, facts, multiplying)
+        card = CARDS[self.card]
+        name = code_for(card, self.architectures)
+        assert name is not None, "asked when options were chosen"
+        told = figures(Region(region, code.launches, works, self.machine.halves), binaries, codes, card, name)
+        notes = binaries.notes
+        if codes.program is None:
+            notes = (*notes, f"instructions of kernels are not counted, as there is no nvdisasm ({INSTALL})")
         files = {**files_of(code, SOURCE), **binaries.files}
         metadata = {
             **self.metadata_of(code),
             "compiler": binaries.compiler,
             MARKS: image_marks(files[LAUNCHES], binaries.files),
+            **told,
         }
-        return Blob(KIND, files, metadata, layer_rows(region), notes=binaries.notes)
+        return Blob(KIND, files, metadata, layer_rows(region), notes=notes)

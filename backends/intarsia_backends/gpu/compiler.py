@@ -45,11 +45,13 @@ class GpuCode:
 
     text     of all kernels
     weights  contents of the memory that never changes
+    sources  by description of a kernel, what it became, in their order
     """
 
     text: str
     launches: Launches
     weights: bytes
+    sources: Mapping[Kernel, KernelSource]
 
 
 def compile_region(region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuCode:
@@ -82,7 +84,7 @@ def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect
                 help="compile the model for a smaller batch, or for the target 'cpu'",
             )
     text = "\n".join([dialect.preamble, *(source.text for source in sources.values())])
-    return GpuCode(text, launches, bytes(program.weights))
+    return GpuCode(text, launches, bytes(program.weights), sources)
 
 
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:

@@ -83,6 +83,11 @@ class KernelFacts:
     block: tuple[int, int, int]
     shared_bytes: int
 
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return math.prod(self.block)
+
 
 @dataclass(frozen=True)
 class Launch:

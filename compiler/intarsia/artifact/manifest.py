@@ -261,7 +261,23 @@ def _region(data: Any, where: str) -> Region:
         blockings = Entry(region.metadata["blockings"], f"{where}, metadata, blockings")
         for key in list(blockings.rest):
             blockings.whole(key, 0, FIGURE_LIMIT)
+    if "tables" in region.metadata:
+        Entry(region.metadata, f"{where}, metadata").each("tables", _check_table)
     return region
+
+
+def _check_table(data: Any, where: str) -> None:
+    """A table that reports show."""
+    entry = Entry(data, where)
+    entry.text("title")
+    columns, rows = entry.texts("columns"), entry.sequence("rows")
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or len(row) != len(columns):
+            entry.refuse(f"a row of {len(columns)} cells is {str(row)[:80]}")
+        for cell in row:
+            if not isinstance(cell, (str, int, float, type(None))):
+                entry.refuse(f"a cell is {str(cell)[:80]}, neither a text nor a number")
+    entry.done()
 
 
 def _placement(data: Any, where: str) -> Mapping[str, Any]:

@@ -41,6 +41,19 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
+class Table:
+    """What a target found out about parts of a region, such as one row a kernel.
+
+    rows  cells in the order of the columns: numbers, texts, or None for what is not known
+    """
+
+    region: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """An artifact's layers in order of running, and sums.
 
@@ -55,6 +68,7 @@ class Report:
     notes   what runs otherwise here than one might think; of a report that a session made
     memory  what a run takes, and what there is where the target is a board
     figures by region, what its target found out about it as a whole: numbers and texts by name, with their units
+    tables  what targets found out about parts of regions
     """
 
     model: str
@@ -71,6 +85,7 @@ class Report:
     notes: tuple[str, ...] = ()
     memory: Need | None = None
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -183,6 +198,7 @@ def make_report(
         manifest.metadata.get("left_out"),
         memory=need(artifact_bytes, [region.metadata for region in manifest.regions], facts),
         figures=_figures(manifest),
+        tables=_tables(manifest),
     )
 
 
@@ -202,6 +218,15 @@ def _codes(manifest: Manifest) -> tuple[str, ...]:
 def _figures(manifest: Manifest) -> dict[str, Mapping[str, Any]]:
     found = {region.name: region.metadata.get("figures") for region in manifest.regions}
     return {name: dict(figures) for name, figures in found.items() if isinstance(figures, Mapping) and figures}
+
+
+def _tables(manifest: Manifest) -> tuple[Table, ...]:
+    """Of which the manifest was checked."""
+    return tuple(
+        Table(region.name, table["title"], tuple(table["columns"]), tuple(map(tuple, table["rows"])))
+        for region in manifest.regions
+        for table in region.metadata.get("tables", ())
+    )
 
 
 def _blockings(manifest: Manifest) -> dict[str, int]:

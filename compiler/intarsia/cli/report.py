@@ -17,7 +17,7 @@ from intarsia.errors import RunError
 
 if TYPE_CHECKING:
     from intarsia.artifact import Artifact
-    from intarsia.artifact.report import Report
+    from intarsia.artifact.report import Report, Table
 
 _COLUMNS = (
     Column("layer", names=True),
@@ -51,6 +51,7 @@ _SOURCES = {
 @click.argument("artifact", type=NamedPath())
 @click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
 @device_option
+@click.option("--details", is_flag=True, help="Also show what targets found out of parts of regions, as of each kernel.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")
 @quiet_option
 @native_option
@@ -60,6 +61,7 @@ def command(
     artifact: str,
     with_run: bool,
     device: str | None,
+    details: bool,
     as_csv: bool,
     native: bool,
     trusted_keys: tuple[str, ...],
@@ -83,6 +85,8 @@ def command(
         write(_csv(made), end=False)
     else:
         write_report(made)
+        for table in made.tables if details else ():
+            write_details(table)
 
 
 def _modelled(artifact: Artifact, device: str | None, native: bool) -> Report:
@@ -137,6 +141,16 @@ def write_report(made: Report) -> None:
         write("kernels cut up " + ", ".join(f"{words}: {count}" for count, words in told))
     for line in made.figure_lines():
         write(line)
+
+
+def write_details(table: Table) -> None:
+    """A table of a target's. Where there is no room for all columns, the last are left out."""
+    write(f"\n{table.region}: {table.title}")
+    columns = [
+        Column(title, any(isinstance(row[index], (int, float)) for row in table.rows), spare=index > 0)
+        for index, title in enumerate(table.columns)
+    ]
+    write_table(columns, [list(row) for row in table.rows])
 
 
 def _ratio(cycles: int | None, modelled: int | None) -> str | None:

@@ -18,7 +18,7 @@ VARIABLE = "INTARSIA_NVCC"
 """Names the nvcc to be used, or is "nvrtc"."""
 
 _FOLDERS = ("CUDA_HOME", "CUDA_PATH")
-_INSTALL = "pip install 'intarsia[cuda]'"
+INSTALL = "pip install 'intarsia[cuda]'"
 
 
 def find_compiler(names: Sequence[str]) -> Compiler:
@@ -43,7 +43,7 @@ def find_compiler(names: Sequence[str]) -> Compiler:
     raise CompileError(
         where="compiler of CUDA C++",
         what="; ".join([*(reasons or [none]), reason]),
-        help=f"{_INSTALL}, or set {VARIABLE} to an nvcc of 12.8 or newer",
+        help=f"{INSTALL}, or set {VARIABLE} to an nvcc of 12.8 or newer",
     )
 
 
@@ -58,7 +58,7 @@ def _wished(wish: str, names: Sequence[str]) -> Compiler:
         raise CompileError(
             where=VARIABLE,
             what=f"it is {wish!r}: {found}",
-            help=f"set it to an nvcc of 12.8 or newer, to nvrtc, or unset it; {_INSTALL} brings both",
+            help=f"set it to an nvcc of 12.8 or newer, to nvrtc, or unset it; {INSTALL} brings both",
         )
     return found
 
@@ -78,13 +78,13 @@ def _programs(name: str) -> Iterator[str]:
     if path is not None:
         yield os.path.abspath(path)  # it is called from another folder
     folders = [Path(os.environ[variable]) / "bin" for variable in _FOLDERS if os.environ.get(variable)]
-    for folder in [*folders, *_package_folders()]:
+    for folder in [*folders, *package_folders()]:
         path = shutil.which(name, path=str(folder))
         if path is not None:
             yield os.path.abspath(path)
 
 
-def _package_folders() -> list[Path]:
+def package_folders() -> list[Path]:
     """Where NVIDIA's Python packages put programs, the newest CUDA first."""
     spec = importlib.util.find_spec("nvidia")  # a namespace: nothing is imported
     found = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []

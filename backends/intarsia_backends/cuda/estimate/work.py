@@ -1,0 +1,98 @@
+"""What kernels issue, as far as their descriptions and their launches tell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from intarsia_backends.gpu.kernels import Narrowed
+from intarsia_backends.gpu.launches import KernelFacts, Parameter
+from intarsia_backends.lowering.access import Access
+from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Gather, Input
+from intarsia_backends.lowering.kernel import Kernel
+from intarsia_backends.lowering.kernels import Nest, Surround
+
+if TYPE_CHECKING:
+    from intarsia_backends.gpu.source.kernels import KernelSource
+
+@dataclass(frozen=True)
+class Work:
+    """What one launch of a kernel comes to.
+
+    operations  multiplications and additions that it issues, of products that are added up
+    dtype       of what is multiplied: "float32", "float16" or "int8"
+    size_bytes  of the elements that it reads and writes, each once: what it reads again, a cache has
+    moves       whether all it does is to put numbers elsewhere
+    """
+
+    operations: int
+    dtype: str
+    size_bytes: int
+    moves: bool
+
+
+def work_of(kernel: Kernel, source: KernelSource) -> Work:
+    """The work of a kernel, by its description and what became of it."""
+    facts, inner = source.facts, kernel.kernel if isinstance(kernel, Narrowed) else kernel
+    size_bytes = _touched(inner, facts)
+    factors = _factors(inner) if isinstance(inner, Nest) else ()
+    if isinstance(inner, Nest) and factors:
+        products = source.work.issued if source.work else math.prod(inner.kept) * math.prod(inner.reduced)
+        dtype = _multiplied(facts.parameters[factors[0]].dtype, source.work is not None)
+        return Work(2 * products, dtype, size_bytes, False)
+    moves = isinstance(inner, Surround) or (
+        isinstance(inner, Nest) and not inner.combine and isinstance(_bare(inner.body), Input)
+    )
+    return Work(0, "float32", size_bytes, moves)
+
+
+def _multiplied(stored: str, tensor: bool) -> str:
+    """The type whose peak counts. float16 is multiplied as such by tensor cores alone."""
+    if stored in ("int8", "uint8"):
+        return "int8"
+    return "float16" if stored == "float16" and tensor else "float32"
+
+
+def _factors(kernel: Nest) -> tuple[int, ...]:
+    """The operands whose products are added up; none where nothing is."""
+    if kernel.combine == "add" and isinstance(kernel.body, Apply) and kernel.body.function == "mul":
+        parts = [_bare(part) for part in kernel.body.arguments]
+        return tuple(part.operand for part in parts if isinstance(part, Input))
+    return ()
+
+
+def _bare(part: Expression) -> Expression:
+    """A number without its conversions."""
+    while isinstance(part, Cast) or (isinstance(part, Apply) and part.function in ("from_half", "to_half")):
+        (part,) = part.arguments
+    return part
+
+
+def _touched(kernel: Kernel, facts: KernelFacts) -> int:
+    if not isinstance(kernel, Nest):
+        return sum(parameter.size_bytes for parameter in facts.parameters)
+    loops = (*kernel.kept, *kernel.reduced)
+    gathered = set(_gathered(kernel.body)) | set(_gathered(kernel.epilogue)) | set(_gathered(kernel.initial))
+    total = 0
+    for index, (access, parameter) in enumerate(zip((*kernel.operands, kernel.output), facts.parameters)):
+        most = math.prod(loops) if index in gathered else _steps(access, loops)
+        total += _size_bytes(parameter, most)
+    return total
+
+
+def _steps(access: Access, loops: tuple[int, ...]) -> int:
+    """Elements that a walk comes to, at most."""
+    return math.prod(extent for extent, stride in zip(loops, access.strides) if stride)
+
+
+def _size_bytes(parameter: Parameter, most: int) -> int:
+    return min(parameter.elements, most) * np.dtype(parameter.dtype).itemsize
+
+
+def _gathered(part: Expression) -> list[int]:
+    """Operands that are read at computed places."""
+    own = [part.operand] if isinstance(part, Gather) else []
+    return own + [operand for inner in part.arguments for operand in _gathered(inner)]

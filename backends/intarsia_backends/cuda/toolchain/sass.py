@@ -1,0 +1,168 @@
+"""The instructions of kernels, as `nvdisasm` prints them: how many there are of each kind, and in the hottest loop."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from intarsia_backends.cuda.toolchain.compiler import file_name, refused
+
+_FUNCTION = re.compile(r"^\.text\.(\S+):$")
+_LABEL = re.compile(r"^(\.L_x_\d+):$")
+_INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*)$")
+_TARGET = re.compile(r"`\((\.L_x_\d+)\)")
+_SHAPE = re.compile(r"\.(\d{3,6})(?:\.|$)")
+
+TENSOR = ("IMMA", "HMMA", "DMMA", "QMMA", "OMMA", "IGMMA", "HGMMA", "QGMMA")
+"""What tensor cores do."""
+
+_MOVES = ("IMAD.MOV", "IMAD.SHL", "IMAD.IADD", "IMAD.U32")
+_ZEROS = "-RZ, RZ"
+"""Moves are spelled as multiplications, for multipliers often have time: HFMA2 is one where it takes zeros."""
+
+_OPERATIONS = {"IDP": 8, "FFMA2": 4, "HFMA2": 4, "FFMA": 2, "IMAD": 2, "DFMA": 2, "FADD": 1, "FMUL": 1, "MUFU": 1}
+"""Multiplications and additions of one thread, where they are what a kernel is for."""
+
+_SHAPES = {"884": 8 * 8 * 4, "8816": 8 * 8 * 16, "8832": 8 * 8 * 32, "1684": 16 * 8 * 4, "1688": 16 * 8 * 8}
+_SHAPES |= {"16816": 16 * 8 * 16, "16832": 16 * 8 * 32, "16864": 16 * 8 * 64}
+_WARP = 32
+
+
+@dataclass(frozen=True)
+class Code:
+    """Instructions by kind, the first part of their names: "IMMA", "LDG".
+
+    all       of the kernel
+    hot_loop  of that innermost loop which computes most; none where nothing loops
+    """
+
+    all: Mapping[str, int]
+    hot_loop: Mapping[str, int]
+
+    @property
+    def tensor(self) -> int:
+        """Instructions for tensor cores."""
+        return sum(self.all.get(kind, 0) for kind in TENSOR)
+
+    @property
+    def hot_spills(self) -> int:
+        """Instructions of the hot loop that move registers to memory of the thread's own, or back."""
+        return sum(self.hot_loop.get(kind, 0) for kind in ("LDL", "STL"))
+
+
+class Codes:
+    """Instructions of the kernels of several files of machine code, each disassembled when it is asked about.
+
+    program  path of nvdisasm; None where there is none, and nothing is known
+    """
+
+    def __init__(self, program: str | None, files: Mapping[str, bytes]) -> None:
+        self.program, self.files = program, files
+        self._found: dict[str, Mapping[str, Code]] = {}
+
+    def of(self, name: str) -> Mapping[str, Code]:
+        """By name of a kernel, its instructions in the machine code for "sm_86". {} where nothing is known.
+
+        Raises CompileError where nvdisasm does not read it.
+        """
+        if self.program is None:
+            return {}
+        if name not in self._found:
+            self._found[name] = disassemble(self.program, self.files[file_name(name)])
+        return self._found[name]
+
+
+def disassemble(program: str, cubin: bytes) -> dict[str, Code]:
+    """By name of a kernel, its instructions. CompileError where nvdisasm, at the path `program`, does not read them."""
+    with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
+        path = Path(folder) / "kernels.cubin"
+        path.write_bytes(cubin)
+        done = subprocess.run([program, "-c", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise refused(program, "nvdisasm", done.stderr)
+    return read_sass(done.stdout)
+
+
+def read_sass(text: str) -> dict[str, Code]:
+    """By name of a function, its instructions."""
+    return {name: _code(lines) for name, lines in _functions(text)}
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    address: int
+    name: str
+    operands: str
+
+    @property
+    def kind(self) -> str:
+        """The first part of the name, but "MOV" for a multiplication that only moves."""
+        if self.name.startswith(_MOVES) or (self.name.startswith("HFMA2") and _ZEROS in self.operands):
+            return "MOV"
+        return self.name.partition(".")[0]
+
+
+def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
+    name, lines = "", list[str]()
+    for line in text.splitlines():
+        if found := _FUNCTION.match(line):
+            if name:
+                yield name, lines
+            name, lines = found[1], []
+        else:
+            lines.append(line)
+    if name:
+        yield name, lines
+
+
+def _code(lines: Sequence[str]) -> Code:
+    instructions: list[_Instruction] = []
+    labels: dict[str, int] = {}
+    waiting: list[str] = []
+    for line in lines:
+        if found := _LABEL.match(line):
+            waiting.append(found[1])
+        elif found := _INSTRUCTION.match(line):
+            address = int(found[1], 16)
+            labels.update(dict.fromkeys(waiting, address))
+            waiting.clear()
+            instructions.append(_Instruction(address, found[2], found[3]))
+    loops = _innermost(instructions, labels)
+    hottest = max(loops, key=_operations, default=[])
+    return Code(_counted(instructions), _counted(hottest) if _operations(hottest) else {})
+
+
+def _innermost(instructions: Sequence[_Instruction], labels: Mapping[str, int]) -> list[list[_Instruction]]:
+    """What lies between a branch backwards and where it leads to, save where another such lies within."""
+    spans = set()
+    for each in instructions:
+        target = _TARGET.search(each.operands) if each.name.startswith("BRA") else None
+        if target and labels.get(target[1], each.address) < each.address:
+            spans.add((labels[target[1]], each.address))
+    inner = [
+        (first, last)
+        for first, last in sorted(spans)
+        if not any((first, last) != other and first <= other[0] and other[1] <= last for other in spans)
+    ]
+    return [[each for each in instructions if first <= each.address <= last] for first, last in inner]
+
+
+def _counted(instructions: Sequence[_Instruction]) -> dict[str, int]:
+    return dict(sorted(Counter(each.kind for each in instructions).items()))
+
+
+def _operations(instructions: Sequence[_Instruction]) -> int:
+    return sum(map(_operations_of, instructions))
+
+
+def _operations_of(instruction: _Instruction) -> int:
+    kind = instruction.kind
+    if kind in TENSOR:
+        shape = _SHAPE.search(instruction.name)
+        return 2 * _SHAPES.get(shape[1] if shape else "", _SHAPES["16816"]) // _WARP
+    return _OPERATIONS.get(kind, 0)
