@@ -12,9 +12,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.gpu.emit import intrinsics
 from intarsia_backends.gpu.emit.products import Product, size, unravelled
 from intarsia_backends.gpu.emit.shared import held, only, placed
-from intarsia_backends.gpu.emit.tensor import intrinsics
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.expressions import Input, apply
 from intarsia_backends.lowering.kernels import Nest
