@@ -38,6 +38,9 @@ __device__ __forceinline__ void PUT_1(void *memory, int place, signed char value
 __device__ __forceinline__ void PUT_2(void *memory, int place, unsigned short value) {
   *(unsigned short *)((char *)memory + place) = value;
 }
+__device__ __forceinline__ void PUT_4(void *memory, int place, float value) {
+  *(float *)((char *)memory + place) = value;
+}
 """
 
 _FOURS = r"""

@@ -36,6 +36,10 @@ inline void PUT_2(void* memory, int place, unsigned short value) {
   device::aligned((char*)memory + place, 2);
   memcpy((char*)memory + place, &value, 2);
 }
+inline void PUT_4(void* memory, int place, float value) {
+  device::aligned((char*)memory + place, 4);
+  memcpy((char*)memory + place, &value, 4);
+}
 template <class T> void FETCH_4(T* target, const T* source) {
   device::aligned(source, 4 * sizeof(T));
   memcpy(target, source, 4 * sizeof(T));

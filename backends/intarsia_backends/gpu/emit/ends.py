@@ -8,20 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.gpu.emit import intrinsics
+from intarsia_backends.gpu.emit.fours import FOUR, fetched, in_fours, inputs_of
 from intarsia_backends.gpu.emit.products import Product, size, unravelled
 from intarsia_backends.gpu.emit.shared import held, only, placed
-from intarsia_backends.gpu.emit.tensor import intrinsics
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.expressions import Input, apply
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term, term
 from intarsia_backends.tir.nests import address, finished, loaded, stored
-
-_FOUR = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Block:
 class Ends:
     """Stores a tile.
 
-    alignments  by parameter, what its place is a multiple of, in bytes; () where no four are fetched and stored at once
+    alignments  by parameter, what its place is a multiple of, in bytes
     """
 
     def __init__(
@@ -60,19 +58,13 @@ class Ends:
     ) -> None:
         self.kernel, self.product, self.buffers, self.output = kernel, product, buffers, output
         self.alignments, self.block = alignments, block
-        self.width = _FOUR if self.goes_in_fours(kernel.output, len(kernel.operands)) else 1
-        outside = (kernel.initial, kernel.epilogue)
-        self.reads = sorted({part.operand for each in outside for part in each.walk() if isinstance(part, Input)})
+        self.width = FOUR if self.goes_in_fours(kernel.output, len(kernel.operands)) else 1
+        self.reads = inputs_of(kernel.initial, kernel.epilogue)
 
     def goes_in_fours(self, access: Access, parameter: int) -> bool:
-        """Whether four columns lie side by side, and start at multiples of four."""
-        columns, item_bytes = self.product.columns, np.dtype(stored(access.dtype)).itemsize
-        if not columns or not self.alignments or access.dtype == "bool" or item_bytes > 4:
-            return False
-        last, strides = columns[-1], access.strides[: len(self.kernel.kept)]
-        steps = [stride for loop, stride in enumerate(strides) if loop != last]
-        steps += [access.offset, self.kernel.kept[last], self.alignments[parameter] // item_bytes]
-        return strides[last] == 1 and all(step % _FOUR == 0 for step in steps)
+        """Whether four columns are read or written at once."""
+        columns = self.product.columns
+        return bool(columns) and in_fours(access, self.kernel.kept, columns[-1], self.alignments[parameter])
 
     def emit(self, sums: Any, pitch: int, parts: int) -> None:
         """Sums [parts, rows, pitch], of which all parts are added, to memory."""
@@ -144,14 +136,11 @@ class Ends:
 
     def fetched(self, operand: int, row: Term, column: Term) -> list[Term]:
         """What the elements of a thread read of an operand."""
-        access, buffer = self.kernel.operands[operand], self.buffers[operand]
-        if not any(access.strides[loop] for loop in self.product.columns):
-            return [held(loaded(buffer, access, self.place(row, column)))] * self.width
-        if self.width == _FOUR and self.goes_in_fours(access, operand):
-            four = T.alloc_buffer((_FOUR,), stored(access.dtype))
-            intrinsics.fetch(four, buffer, address(access, self.place(row, column)))
-            return [four[element] for element in range(_FOUR)]
-        return [held(loaded(buffer, access, self.place(row, column + element))) for element in range(self.width)]
+        access = self.kernel.operands[operand]
+        if self.width == FOUR:
+            four = self.goes_in_fours(access, operand)
+            return fetched(self.buffers[operand], access, self.place(row, column), self.product.columns[-1], FOUR, four)
+        return fetched(self.buffers[operand], access, self.place(row, column), None, 1, False)
 
     def store(self, row: Term, column: Term, totals: Sequence[Term], own: dict[int, list[Term]]) -> None:
         kernel = self.kernel
@@ -172,7 +161,7 @@ class Ends:
                 T.buffer_store(self.output, elements[0], [address(kernel.output, place)])
                 return
             elements[-1] = held(elements[-1])
-        four = T.alloc_buffer((_FOUR,), stored(kernel.output.dtype))
+        four = T.alloc_buffer((FOUR,), stored(kernel.output.dtype))
         for number, element in enumerate(elements):
             T.buffer_store(four, element, [number])
         intrinsics.store(self.output, address(kernel.output, self.place(row, column)), four)

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from intarsia_backends.gpu.emit.fours import emit_fours, fours_of
 from intarsia_backends.gpu.emit.grid import schedule_of
 from intarsia_backends.gpu.emit.kernels import EMITTERS
-from intarsia_backends.gpu.emit.tensor.form import form_of
-from intarsia_backends.gpu.emit.tensor.kernel import emit_tensor
+from intarsia_backends.gpu.emit.long_sums import is_long
+from intarsia_backends.gpu.emit.staged.form import form_of
+from intarsia_backends.gpu.emit.staged.kernel import emit_staged
+from intarsia_backends.gpu.emit.tiles import tiles_of
 from intarsia_backends.gpu.kernels import Narrowed
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.source.dialect import Dialect
@@ -40,7 +43,10 @@ def _source(
         alignments = alignments or (1,) * (len(kernel.operands) + 1)
         form = form_of(kernel, alignments, machine)
         if form is not None:
-            source = kernel_source(emit_tensor(kernel, form, alignments), name, dialect)
+            source = kernel_source(emit_staged(kernel, form, alignments), name, dialect)
             return replace(source, work=Work(form.wanted, form.issued))
+        fours = None if tiles_of(kernel) or is_long(kernel) else fours_of(kernel, alignments)
+        if fours is not None:
+            return kernel_source(emit_fours(kernel, fours, schedule_of(machine)), name, dialect)
     whole, halves = (kernel.kernel, kernel.halves) if isinstance(kernel, Narrowed) else (kernel, ())
     return kernel_source(EMITTERS[type(whole)](whole, schedule_of(machine)), name, dialect, halves)

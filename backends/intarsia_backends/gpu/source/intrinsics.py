@@ -10,7 +10,7 @@ COPY_COMMIT()
     ends a group of copies
 COPY_WAIT(n)
     until all groups of this thread but the last n are there
-PUT_1, PUT_2(memory, place, value)
+PUT_1, PUT_2, PUT_4(memory, place, value)
     a number of so many bytes to shared memory
 LOAD_MATRIX_4, LOAD_MATRIX_2(fragments, memory, place)
     by a warp: so many matrices of 8 rows of 16 bytes from shared memory. Lane i says where row i % 8 of matrix i / 8

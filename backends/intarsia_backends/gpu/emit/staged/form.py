@@ -1,4 +1,4 @@
-"""Which nests are products for tensor cores, and how their factors come to shared memory."""
+"""Which nests are products in stages, and how their factors come to shared memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia_backends.gpu.emit.products import Product, product_of
-from intarsia_backends.gpu.emit.tensor.choice import Sizes, TensorTile, tile_of
+from intarsia_backends.gpu.emit.staged.choice import Sizes, Tile, tensor_tiles, thread_tiles, tile_of
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.source.intrinsics import COPY_BYTES
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.nests import stored
 
-_SUMS = {"int8": "int32", "float16": "float32"}
+_SUMS = {"int8": "int32", "float16": "float32", "float32": "float32"}
 """By element type of both factors, that of the sums."""
 
 _LEAST_USE = 0.1
-"""The share of products issued that must be wanted ones: below, kernels without tensor cores do less. A single row is
-an eighth of what is issued for it."""
+"""The share of products issued that must be wanted ones: below, other kernels do less. A single row is an eighth of
+what tensor cores issue for it."""
 
 _LEAST_DEPTH_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor, as tensor cores take it: lines of numbers along the sum.
+    """One factor: lines of numbers along the sum.
 
     operand     which one it is
     loops       kept loops that number its lines
@@ -45,11 +45,11 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class TensorForm:
-    """A product for tensor cores.
+class Form:
+    """A product in stages.
 
     dtype          element type of both factors
-    first, second  the factors of which fragments hold 16 and 8 lines
+    first, second  the factors; of tensor cores those of which fragments hold 16 and 8 lines
     turned         whether the first are the columns
     """
 
@@ -60,7 +60,7 @@ class TensorForm:
     turned: bool
     batches: int
     depth: int
-    tile: TensorTile
+    tile: Tile
 
     @property
     def wanted(self) -> int:
@@ -74,8 +74,8 @@ class TensorForm:
         return self.tile.issued_bytes(sizes) // self.first.item_bytes
 
 
-def form_of(kernel: Nest, alignments: Sequence[int], machine: GpuMachine) -> TensorForm | None:
-    """The nest for tensor cores; None where it is none, or is better off without.
+def form_of(kernel: Nest, alignments: Sequence[int], machine: GpuMachine) -> Form | None:
+    """The nest in stages; None where it is no product, or is better off without.
 
     alignments  by parameter, what its place is a multiple of, in bytes
     """
@@ -97,9 +97,14 @@ def form_of(kernel: Nest, alignments: Sequence[int], machine: GpuMachine) -> Ten
         )
     ]
     sizes = [Sizes(batches, one, other, depth * item_bytes) for one, other in ((rows, columns), (columns, rows))]
-    turned, tile = tile_of(sizes, machine)
+    # Which factor comes first is the same to threads that multiply one by one.
+    tile: Tile
+    if left.dtype == "float32":
+        turned, tile = tile_of(sizes[:1], thread_tiles, machine)
+    else:
+        turned, tile = tile_of(sizes, tensor_tiles, machine)
     first, second = factors[::-1] if turned else factors
-    form = TensorForm(product, left.dtype, first, second, turned, batches, depth, tile)
+    form = Form(product, left.dtype, first, second, turned, batches, depth, tile)
     return form if form.wanted >= _LEAST_USE * form.issued else None
 
 

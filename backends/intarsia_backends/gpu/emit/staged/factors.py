@@ -9,17 +9,15 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from intarsia_backends.gpu.emit import intrinsics
 from intarsia_backends.gpu.emit.products import unravelled, within
 from intarsia_backends.gpu.emit.shared import only, placed
-from intarsia_backends.gpu.emit.tensor import intrinsics
-from intarsia_backends.gpu.emit.tensor.form import Factor
+from intarsia_backends.gpu.emit.staged.choice import UNIT_BYTES
+from intarsia_backends.gpu.emit.staged.form import Factor
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term
 from intarsia_backends.tir.nests import address, loaded
-
-UNIT_BYTES = 16
-"""What stays side by side in shared memory."""
 
 
 def unit_place(line: Term, unit: Term, stage_bytes: int) -> Term:
