@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from cuda_regions import MACHINE, compiled, run
+from cuda_regions import compiled, run
 from gpu_regions import compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +15,8 @@ from generated_graphs import examples, networks, random_inputs
 from image_networks import ImageNetwork
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import Quantization, TensorType
+from intarsia_backends.cuda.machine import CUDA
+from intarsia_backends.cuda.machine import CUDA
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.lower.convolution import without_zero
 from intarsia_backends.lowering.expressions import Input
@@ -55,7 +57,7 @@ class Images(ImageNetwork):
 
     def calls(self, *outputs: Value) -> list[Call]:
         self.graph.outputs = list(outputs)
-        return lower_region(self.graph, MACHINE).calls
+        return lower_region(self.graph, CUDA).calls
 
 
 _OPS = (
@@ -160,7 +162,7 @@ def test_nothing_is_done_between_convolutions() -> None:
 def test_calls_of_a_quantized_network(golden: object) -> None:
     """Bytes go from one convolution to the next, in a halo where that pads."""
     graph = _quantized_network()
-    lines = [_described(call) for call in lower_region(graph, MACHINE).calls]
+    lines = [_described(call) for call in lower_region(graph, CUDA).calls]
     golden("\n".join(lines) + "\n")  # type: ignore[operator]
     inputs = random_inputs(graph, 3)
     compare(graph, inputs, run(graph, compiled(graph), inputs, 0, _NO_NUMBERS))

@@ -18,6 +18,7 @@ from intarsia_backends.lowering.kernels import Nest, Surround
 if TYPE_CHECKING:
     from intarsia_backends.gpu.source.kernels import KernelSource
 
+
 @dataclass(frozen=True)
 class Work:
     """What one launch of a kernel comes to.
