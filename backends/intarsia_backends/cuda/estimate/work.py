@@ -18,6 +18,7 @@ from intarsia_backends.lowering.kernels import Nest, Surround
 if TYPE_CHECKING:
     from intarsia_backends.gpu.source.kernels import KernelSource
 
+
 @dataclass(frozen=True)
 class Work:
     """What one launch of a kernel comes to.
@@ -50,10 +51,10 @@ def work_of(kernel: Kernel, source: KernelSource) -> Work:
 
 
 def _multiplied(stored: str, tensor: bool) -> str:
-    """The type whose peak counts. float16 is multiplied as such by tensor cores alone."""
+    """The type whose peak counts. Floats are multiplied as float16 by tensor cores, and as float32 by all else."""
     if stored in ("int8", "uint8"):
         return "int8"
-    return "float16" if stored == "float16" and tensor else "float32"
+    return "float16" if tensor else "float32"
 
 
 def _factors(kernel: Nest) -> tuple[int, ...]:
