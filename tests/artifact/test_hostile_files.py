@@ -224,6 +224,9 @@ def test_vectors_have_the_shapes_of_the_manifest(artifact: Artifact) -> None:
 # ---- the manifest's entries beside each other
 
 
+TABLE = {"title": "t", "columns": ["a"], "rows": []}
+
+
 @pytest.mark.parametrize(
     ("place", "value", "complaint"),
     [
@@ -240,6 +243,11 @@ def test_vectors_have_the_shapes_of_the_manifest(artifact: Artifact) -> None:
         (("regions", 0, "layers"), [{"macs": "x"}], "'macs' is 'x'"),
         (("regions", 0, "metadata"), {"blockings": [1]}, "metadata, blockings: [1] stands where an object should"),
         (("regions", 0, "metadata"), {"blockings": {"rule": -1}}, "'rule' is -1"),
+        (("regions", 0, "metadata"), {"tables": {}}, "metadata: 'tables' is {}, not a list"),
+        (("regions", 0, "metadata"), {"tables": [{"title": "t", "rows": []}]}, "the entry 'columns' is missing"),
+        (("regions", 0, "metadata"), {"tables": [TABLE | {"rows": [[1, 2]]}]}, "a row of 1 cells is [1, 2]"),
+        (("regions", 0, "metadata"), {"tables": [TABLE | {"rows": [[[]]]}]}, "a cell is [], neither a text nor a numb"),
+        (("regions", 0, "metadata"), {"tables": [TABLE | {"more": 1}]}, "metadata, tables[0]: "),
         (("regions", 0, "outputs", 0, "value"), "x", "has a 'value' or a 'file' of its own"),
         (("placements", 0, "region"), ["0"], "placements[0]: 'region' is ['0'], not text"),
         (("placements", 0, "macs"), -1, "placements[0]: 'macs' is -1"),

@@ -42,7 +42,7 @@ def work_of(kernel: Kernel, source: KernelSource) -> Work:
     factors = _factors(inner) if isinstance(inner, Nest) else ()
     if isinstance(inner, Nest) and factors:
         products = source.work.issued if source.work else math.prod(inner.kept) * math.prod(inner.reduced)
-        dtype = _multiplied(facts.parameters[factors[0]].dtype, source.work is not None)
+        dtype = _multiplied(inner.operands[factors[0]].dtype, source.work is not None)
         return Work(2 * products, dtype, size_bytes, False)
     moves = isinstance(inner, Surround) or (
         isinstance(inner, Nest) and not inner.combine and isinstance(_bare(inner.body), Input)
@@ -51,10 +51,10 @@ def work_of(kernel: Kernel, source: KernelSource) -> Work:
 
 
 def _multiplied(stored: str, tensor: bool) -> str:
-    """The type whose peak counts. float16 is multiplied as such by tensor cores alone."""
+    """The type whose peak counts. Floats are multiplied as float16 by tensor cores, and as float32 by all else."""
     if stored in ("int8", "uint8"):
         return "int8"
-    return "float16" if stored == "float16" and tensor else "float32"
+    return "float16" if tensor else "float32"
 
 
 def _factors(kernel: Nest) -> tuple[int, ...]:
