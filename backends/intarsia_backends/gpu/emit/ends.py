@@ -145,7 +145,7 @@ class Ends:
     def store(self, row: Term, column: Term, totals: Sequence[Term], own: dict[int, list[Term]]) -> None:
         kernel = self.kernel
         found = {**own, **{each: self.fetched(each, row, column) for each in self.reads if each not in own}}
-        elements = []
+        four = T.alloc_buffer((FOUR,), stored(kernel.output.dtype))
         for number, total in enumerate(totals):
             place = self.place(row, column + number)
 
@@ -156,13 +156,10 @@ class Ends:
 
             pair = term(kernel.initial, load), total
             joined = held(term(apply(kernel.combine, Input(0), Input(1)), lambda index, further: pair[index]))  # noqa: B023
-            elements.append(finished(kernel.epilogue, load, joined, kernel.output.dtype))
+            element = finished(kernel.epilogue, load, joined, kernel.output.dtype)
             if self.width == 1:
-                T.buffer_store(self.output, elements[0], [address(kernel.output, place)])
+                T.buffer_store(self.output, element, [address(kernel.output, place)])
                 return
-            elements[-1] = held(elements[-1])
-        four = T.alloc_buffer((FOUR,), stored(kernel.output.dtype))
-        for number, element in enumerate(elements):
             T.buffer_store(four, element, [number])
         intrinsics.store(self.output, address(kernel.output, self.place(row, column)), four)
 

@@ -64,7 +64,7 @@ class _Kernel:
         self.shared: list[str] = []
         self.shared_bytes = 0
         self.stored: set[Any] = set()
-        self.whole = False
+        self.whole: set[Any] = set()
         self.terms.halves.update(function.params[index] for index in halves)
         self.aligned: dict[Any, int] = {}
 
@@ -82,7 +82,7 @@ class _Kernel:
             text="\n".join([head, *self.shared, *self.lines, "}"]) + "\n",
             facts=KernelFacts(self.name, parameters, grid, block, self.shared_bytes),
             extensions=tuple(sorted(extensions)),
-            rounds=self.terms.divides and self.whole,
+            rounds=self.terms.divides and not self.whole.isdisjoint(buffers),
         )
 
     def parameter(self, buffer: Any) -> Parameter:
@@ -185,7 +185,7 @@ class _Kernel:
     def _bufferstore(self, node: Any) -> None:
         self.stored.add(node.buffer)
         if "float" not in str(node.buffer.dtype) and called(node.value) != FLOAT_TO_HALF:
-            self.whole = self.whole or node.buffer in self.terms.starts
+            self.whole.add(node.buffer)
         self.line(self.terms.stored(node.buffer, node.indices, node.value))
 
     def _evaluate(self, node: Any) -> None:
@@ -203,6 +203,8 @@ class _Kernel:
         places = [argument.args[0].source for argument in arguments if is_place(argument)]
         if places and is_place(arguments[0]):
             self.stored.add(places[0])
+            if not self.whole.isdisjoint(places[1:]):
+                self.whole.add(places[0])
         for buffer in places:
             if name in ALIGNED and buffer in self.terms.starts:
                 wanted = ALIGNED[name](np.dtype(str(buffer.dtype)).itemsize)

@@ -241,6 +241,12 @@ def _tensor_tiles() -> Iterator[TensorTile]:
                         yield TensorTile(stage_bytes, _STAGES, tall, wide, warps)
 
 
+_GRIDS = (
+    (8, 16, 1), (8, 8, 2), (8, 8, 4), (4, 32, 1), (16, 16, 1), (8, 16, 2), (8, 32, 1), (1, 16, 8), (1, 8, 8), (2, 16, 4)
+)  # fmt: skip
+"""Threads along the first factor, along the second, along the sum: 64 to 256 of them."""
+
+
 @cache
 def thread_tiles() -> tuple[ThreadTile, ...]:
     """All that there are."""
@@ -248,9 +254,9 @@ def thread_tiles() -> tuple[ThreadTile, ...]:
 
 
 def _thread_tiles() -> Iterator[ThreadTile]:
-    for tall in (1, 2, 4, 7, 8):
-        for wide in (1, 2, 4, 8):
-            for grid in ((8, 16, 1), (8, 8, 2), (8, 8, 4), (4, 32, 1), (16, 16, 1), (8, 16, 2), (8, 32, 1)):
-                for stage_bytes in (32, 64):
+    for tall in (1, 2, 3, 4, 6, 7, 8):
+        for wide in (1, 2, 3, 4, 6, 8):
+            for grid in _GRIDS:
+                for stage_bytes in (32, 64, 128):
                     if stage_bytes >= UNIT_BYTES * grid[2]:
                         yield ThreadTile(stage_bytes, _STAGES, tall, wide, grid)

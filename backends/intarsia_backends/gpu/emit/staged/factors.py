@@ -17,6 +17,7 @@ from intarsia_backends.gpu.emit.staged.form import Factor
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term
+from intarsia_backends.tir.half import float_of_half
 from intarsia_backends.tir.nests import address, loaded
 
 
@@ -136,6 +137,8 @@ class Bringer:
                 cut = self.depth % steps != 0
                 reduced = unravelled(tirx.min(depth, self.depth - 1) if cut else depth, self.kernel.reduced)
                 value = loaded(self.buffer, self.access, [*self.place(line), *reduced])
+                if self.access.dtype == "float16" and item_bytes == 4:
+                    value = float_of_half(value)
                 if cut:
                     value = tirx.Select(depth < self.depth, value, tirx.const(0, str(value.ty.dtype)))
                 byte = own * item_bytes
