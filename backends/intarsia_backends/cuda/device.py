@@ -53,9 +53,7 @@ class CudaDevice(Device):
         launches, text = read_region(region, SOURCE)
         card = find_card()
         names = _images(region, card)
-        check_images(
-            region.files, names, region.metadata, region.files[LAUNCHES], f"region '{region.name}'", AGAIN
-        )
+        check_images(region.files, names, region.metadata, region.files[LAUNCHES], f"region '{region.name}'", AGAIN)
         images = {name: region.files[name] for name in names}
         program = Program(card, region.name, launches, images, region.files[WEIGHTS_FILE])
         open_lane = partial(CudaLane, program, _sizes(region.inputs), _sizes(region.outputs))

@@ -77,7 +77,12 @@ def images_for(files: Mapping[str, bytes], capability: tuple[int, int], card: st
 
 
 def check_images(
-    files: Mapping[str, bytes], names: Iterable[str], metadata: Mapping[str, Any], launches: bytes, where: str, help: str
+    files: Mapping[str, bytes],
+    names: Iterable[str],
+    metadata: Mapping[str, Any],
+    launches: bytes,
+    where: str,
+    help: str,
 ) -> None:
     """Whether images were made with these launches. RunError that names the one that was not."""
     marks = metadata.get(MARKS)

@@ -63,8 +63,9 @@ class Program:
             self.functions = [self._function(modules, kernel.name, images) for kernel in self.launches.kernels]
             for function, kernel in zip(self.functions, self.launches.kernels):
                 asked = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK
-                threads, most = kernel.block[0] * kernel.block[1] * kernel.block[2], int(
-                    driver("cuFuncGetAttribute", asked, function)
+                threads, most = (
+                    kernel.block[0] * kernel.block[1] * kernel.block[2],
+                    int(driver("cuFuncGetAttribute", asked, function)),
                 )
                 if threads > most:
                     self._refuse(f"kernel '{kernel.name}' has {threads} threads in a block, and its code allows {most}")
@@ -75,7 +76,9 @@ class Program:
     def _upload(self, weights: Any) -> None:
         """On a stream of its own, since those of lanes do not wait for the one that has no name."""
         driver = self.driver
-        stream = self._held.keep(driver("cuStreamCreate", driver.CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamDestroy")
+        stream = self._held.keep(
+            driver("cuStreamCreate", driver.CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamDestroy"
+        )
         driver("cuMemcpyHtoDAsync", self.weights, weights.ctypes.data, weights.nbytes, stream)
         driver("cuStreamSynchronize", stream)
         self._held.drop(stream)

@@ -21,8 +21,8 @@ from intarsia_backends.lowering.views import Halo, Images, View
 _VECTOR_BYTES = 16
 """What a thread reads at once, at most."""
 
-_WORD_BYTES = 4
-"""Where all channels fit in so much, they take no more."""
+_FEW = 4
+"""So many channels, or fewer, take the room of so many."""
 
 
 class GpuBuilder(Builder):
@@ -33,6 +33,7 @@ class GpuBuilder(Builder):
     """
 
     keeps_int8: ClassVar[bool] = True
+    machine: GpuMachine
 
     def __init__(self, graph: Graph, machine: GpuMachine, readers: Mapping[str, ImageReader[Any]]) -> None:
         super().__init__(graph, machine, readers)
@@ -41,11 +42,20 @@ class GpuBuilder(Builder):
     def image_step(self, value: Value) -> int:
         """Channels fill whole vectors where a convolution reads them; a single one stays alone, with its neighbours of
         the row beside it."""
-        channels, item_bytes = value.shape[1], np.dtype(value.dtype).itemsize
+        channels = value.shape[1]
         if channels == 1 or not self.is_convolved(value):
             return 1
-        narrow = channels * item_bytes <= _WORD_BYTES
-        return max(1, (_WORD_BYTES if narrow else _VECTOR_BYTES) // item_bytes)
+        return _FEW if channels <= _FEW else self.vector(value.dtype)
+
+    def vector(self, dtype: str) -> int:
+        """How many numbers a thread reads at once, at most."""
+        narrowed = dtype == "float32" and self.machine.halves
+        return max(1, _VECTOR_BYTES // np.dtype("float16" if narrowed else dtype).itemsize)
+
+    def whole_vectors(self, count: int, dtype: str) -> int:
+        """So many numbers, rounded up to what fills whole vectors."""
+        step = self.vector(dtype)
+        return -(-count // step) * step
 
     def makes_images(self, value: Value, beside: bool) -> bool:
         if len(value.shape) != 4 or self.only_leaves(value):
@@ -140,7 +150,7 @@ class GpuBuilder(Builder):
         """Call a matrix product; constant weights lie along the sum, as the rows of x do."""
         w = product.w
         if not isinstance(w, View):
-            pitch = whole_vectors(product.depth, product.x.dtype)
+            pitch = self.whole_vectors(product.depth, product.x.dtype)
             buffer = self.arranged(w, partial(_turned, pitch=pitch), product.x.dtype)
             still = (0,) * (len(product.extents) - 2)
             product = replace(product, w=View(buffer, product.x.dtype, (*still, 1, pitch)))
@@ -157,12 +167,6 @@ def joins_channels(node: Node) -> bool:
 
 def _first_channel(node: Node, index: int) -> int:
     return sum(node.input(before).shape[1] for before in range(index))
-
-
-def whole_vectors(count: int, dtype: str) -> int:
-    """So many numbers, rounded up to what fills whole vectors."""
-    step = max(1, _VECTOR_BYTES // np.dtype(dtype).itemsize)
-    return -(-count // step) * step
 
 
 def _turned(weights: Array, pitch: int) -> Array:

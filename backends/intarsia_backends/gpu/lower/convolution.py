@@ -13,7 +13,7 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.gpu.lower.builder import GpuBuilder, whole_vectors
+from intarsia_backends.gpu.lower.builder import GpuBuilder
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.builder import ImageReader, Pending
 from intarsia_backends.lowering.expressions import Accumulator, Cast, Expression, Input
@@ -91,7 +91,7 @@ def _call(
             channels = pitch
     height, width = window.kernel
     if _is_depthwise(window):
-        pitch = whole_vectors(window.groups * window.outputs, x.dtype)
+        pitch = builder.whole_vectors(window.groups * window.outputs, x.dtype)
         order, w_steps = partial(_channels_outside, pitch=pitch), (window.outputs, 1, width * pitch, pitch, 1)
     else:
         taps = height * width * pitch
