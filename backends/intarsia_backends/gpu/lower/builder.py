@@ -16,12 +16,13 @@ from intarsia_backends.lowering.builder import Builder, ImageReader
 from intarsia_backends.lowering.layouts import allocated, images_result, wanted_halo
 from intarsia_backends.lowering.multiplication import Multiplication
 from intarsia_backends.lowering.ops.table import axis_of
+from intarsia_backends.lowering.program import Buffer
 from intarsia_backends.lowering.views import Halo, Images, View
 
 _VECTOR_BYTES = 16
 """What a thread reads at once, at most."""
 
-_FEW = 4
+FEW = 4
 """So many channels, or fewer, take the room of so many."""
 
 
@@ -30,6 +31,8 @@ class GpuBuilder(Builder):
 
     Values that are joined along their channels are made where they stand in the joined one, whose memory is handed out
     when the first of them is made.
+
+    filled  memory in which zeros stand behind so many channels
     """
 
     keeps_int8: ClassVar[bool] = True
@@ -37,6 +40,7 @@ class GpuBuilder(Builder):
 
     def __init__(self, graph: Graph, machine: GpuMachine, readers: Mapping[str, ImageReader[Any]]) -> None:
         super().__init__(graph, machine, readers)
+        self.filled: dict[Buffer, int] = {}
         self._joined: dict[Node, tuple[View, Images]] = {}
 
     def image_step(self, value: Value) -> int:
@@ -45,7 +49,7 @@ class GpuBuilder(Builder):
         channels = value.shape[1]
         if channels == 1 or not self.is_convolved(value):
             return 1
-        return _FEW if channels <= _FEW else self.vector(value.dtype)
+        return FEW if channels <= FEW else self.vector(value.dtype)
 
     def vector(self, dtype: str) -> int:
         """How many numbers a thread reads at once, at most."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Node, Value
-from intarsia_backends.gpu.lower.builder import GpuBuilder
+from intarsia_backends.gpu.lower.builder import FEW, GpuBuilder
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.builder import ImageReader, Pending
-from intarsia_backends.lowering.expressions import Accumulator, Cast, Expression, Input
+from intarsia_backends.lowering.expressions import Accumulator, Cast, Constant, Expression, Input
 from intarsia_backends.lowering.fusion import anything
 from intarsia_backends.lowering.kernels import nest
 from intarsia_backends.lowering.layouts import channels_last
@@ -26,7 +26,7 @@ from intarsia_backends.lowering.ops.convolution import bias_of
 from intarsia_backends.lowering.ops.geometry import Window, first_tap, window_halo, window_of
 from intarsia_backends.lowering.ops.scaling import channel_factors, requantized
 from intarsia_backends.lowering.ops.table import attribute, elements, known
-from intarsia_backends.lowering.views import Halo, View
+from intarsia_backends.lowering.views import Halo, Images, View
 
 _OPERANDS = 3
 """x, weights and bias: those of the end follow."""
@@ -80,14 +80,15 @@ def _call(
     views: Sequence[View],
 ) -> None:
     step = builder.image_step(source)
-    x, images = channels_last(builder, source, window_halo(window), step, zero)
+    x, images = _placed(builder, source, window, step, zero)
     target = builder.made(value)
     pitch, channels = window.channels, window.channels
     if window.groups == 1:
         pitch = -(-channels // step) * step
         # What fills up the channels meets weights of zero. It is not read where it might be no number, or of the next
         # pixel.
-        if zero is not None and x.offset % images.pitch + pitch <= images.pitch:
+        numbers = zero is not None or builder.filled.get(x.buffer) == channels
+        if numbers and x.offset % images.pitch + pitch <= images.pitch:
             channels = pitch
     height, width = window.kernel
     if _is_depthwise(window):
@@ -131,6 +132,20 @@ def _call(
     )
     constants = builder.arranged(weights, order, x.dtype), builder.weight(bias)
     builder.call(kernel, [x.buffer, *constants, *(view.buffer for view in views)], target.buffer)
+
+
+def _placed(builder: GpuBuilder, source: Value, window: Window, step: int, zero: int | None) -> tuple[View, Images]:
+    """Where the input lies. A copy of few floats, such as an image's colours, is filled up with zeros, so that a row of
+    the kernel is read in one go."""
+    places = len(builder.images(source))
+    x, images = channels_last(builder, source, window_halo(window), step, zero)
+    missing = images.pitch - images.channels
+    if len(builder.images(source)) > places and zero is None and step <= FEW and missing:
+        shape = (images.batch, missing, images.height, images.width)
+        target = Access(x.dtype, x.strides, x.offset + images.channels)
+        builder.call(nest(shape, [], target, Constant(x.dtype, 0.0)), [], x.buffer)
+        builder.filled[x.buffer] = images.channels
+    return x, images
 
 
 def without_zero(bias: Array, weights: Array, zero: int) -> Array:
