@@ -16,7 +16,6 @@ from image_networks import ImageNetwork
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import Quantization, TensorType
 from intarsia_backends.cuda.machine import CUDA
-from intarsia_backends.cuda.machine import CUDA
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.lower.convolution import without_zero
 from intarsia_backends.lowering.expressions import Input
@@ -50,6 +49,24 @@ class Images(ImageNetwork):
             opset=18,
         ).output
 
+    def transposed(
+        self, x: Value, outputs: int, kernel: int, *, stride: int, pad: int, dilation: int = 1, group: int = 1
+    ) -> Value:
+        weights = self.random.standard_normal((x.shape[1], outputs // group, kernel, kernel)) / (
+            kernel * x.shape[1] ** 0.5
+        )
+        return self.add(
+            "ConvTranspose",
+            x,
+            self.constant(weights),
+            self.constant(self.random.standard_normal(outputs)),
+            kernel_shape=(kernel, kernel),
+            strides=(stride, stride),
+            pads=(pad,) * 4,
+            dilations=(dilation, dilation),
+            group=group,
+        )
+
     def check(self, *outputs: Value, order: int = 7) -> None:
         self.graph.outputs = list(outputs)
         inputs = {"x": self.random.standard_normal(self.input.shape).astype(np.float32)}
@@ -62,7 +79,20 @@ class Images(ImageNetwork):
 
 _OPS = (
     *("conv", "pointwise", "strided", "depthwise", "twofold", "grouped", "max", "average", "residual", "relu"),
-    *("channel", "fork", "join", "join a part", "part", "even", "shuffle", "nearest", "linear", "deeper", "wider"),
+    *(
+        "channel",
+        "fork",
+        "join",
+        "join a part",
+        "part",
+        "even",
+        "shuffle",
+        "nearest",
+        "linear",
+        "deeper",
+        "wider",
+        "upward",
+    ),
 )
 
 
@@ -130,9 +160,30 @@ def _grown(images: Images, x: Value, op: str) -> Value | None:
             return images.add("SpaceToDepth", x, blocksize=2)
         case "wider" if width % 4 == 0 and not large:
             return images.add("DepthToSpace", x, blocksize=2, mode="CRD")
+        case "upward" if not large:
+            return images.add("Relu", images.transposed(x, 12, 3, stride=2, pad=1))
         case "fork":
             return None
     return images.conv(x, 10, 1)
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, pad, dilation, group",
+    [
+        (3, 2, 1, 1, 1),
+        (4, 2, 1, 1, 2),
+        (2, 2, 0, 1, 1),
+        (5, 3, 2, 1, 8),
+        (3, 1, 1, 2, 1),
+        (3, 2, 2, 3, 1),
+        (2, 3, 0, 1, 1),
+    ],
+)
+def test_transposed_convolutions(kernel: int, stride: int, pad: int, dilation: int, group: int) -> None:
+    images = Images(1, 2, 8, 5, 6)
+    x = images.conv(images.input, 8, 1)
+    y = images.transposed(x, 16, kernel, stride=stride, pad=pad, dilation=dilation, group=group)
+    images.check(images.conv(images.add("Relu", y), 4, 1))
 
 
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=list(HealthCheck))

@@ -139,7 +139,7 @@ def _whole(program: Program, weights: Collection[Buffer]) -> set[Buffer]:
 
     weights  those that are narrowed: what is made of these is as rounded as they are
     """
-    made_of, making = set[Buffer](), set[Buffer]()
+    made_of, making, others = set[Buffer](), set[Buffer](), set[Buffer]()
     for call in program.calls:
         if not isinstance(call.kernel, Nest):
             continue
@@ -151,7 +151,8 @@ def _whole(program: Program, weights: Collection[Buffer]) -> set[Buffer]:
         elif floats.isdisjoint(weights) and {each for each in floats if each.kind != "weight"} <= made_of:
             made_of.add(output)
         else:
-            made_of.discard(output)  # of several kernels that write there, one brings other numbers
+            others.add(output)  # of several kernels that write there, one brings other numbers
+        made_of -= others
     return made_of | making
 
 

@@ -51,9 +51,7 @@ _SOURCES = {
 @click.argument("artifact", type=NamedPath())
 @click.option("--run", "with_run", is_flag=True, help="Run the first test vector and show what the devices count.")
 @device_option
-@click.option(
-    "--details", is_flag=True, help="Also show what targets found out of parts, such as kernels."
-)
+@click.option("--details", is_flag=True, help="Also show what targets found out of parts, such as kernels.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write comma-separated values instead of text.")
 @quiet_option
 @native_option

@@ -46,10 +46,15 @@ class GpuBuilder(Builder):
     def image_step(self, value: Value) -> int:
         """Channels fill whole vectors where a convolution reads them; a single one stays alone, with its neighbours of
         the row beside it."""
-        channels = value.shape[1]
-        if channels == 1 or not self.is_convolved(value):
-            return 1
-        return FEW if channels <= FEW else self.vector(value.dtype)
+        return self._step(value.shape[1], value.dtype) if self.is_convolved(value) else 1
+
+    def _step(self, channels: int, dtype: str) -> int:
+        return 1 if channels == 1 else FEW if channels <= FEW else self.vector(dtype)
+
+    def whole_channels(self, channels: int, dtype: str) -> int:
+        """The room that channels take where a convolution reads them."""
+        step = self._step(channels, dtype)
+        return -(-channels // step) * step
 
     def vector(self, dtype: str) -> int:
         """How many numbers a thread reads at once, at most."""

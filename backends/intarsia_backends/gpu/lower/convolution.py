@@ -59,7 +59,8 @@ def convolve_images(
     """
 
     def emit(value: Value, expression: Expression, views: Sequence[View]) -> None:
-        _call(builder, node.input(0), window, weights, bias, zero, value, expression, views)
+        x, images = placed(builder, node.input(0), window_halo(window), zero)
+        sum_windows(builder, x, images, window, weights, bias, zero, builder.made(value), expression, views)
 
     operands = () if factors is None else (factors,)
     builder.defer(
@@ -68,23 +69,26 @@ def convolve_images(
     )
 
 
-def _call(
+def sum_windows(
     builder: GpuBuilder,
-    source: Value,
+    x: View,
+    images: Images,
     window: Window,
     weights: Array,
     bias: Array,
     zero: int | None,
-    value: Value,
+    target: View,
     expression: Expression,
     views: Sequence[View],
 ) -> None:
-    step = builder.image_step(source)
-    x, images = _placed(builder, source, window, step, zero)
-    target = builder.made(value)
+    """Call the kernel of a convolution.
+
+    x, images   where the input lies, and how
+    expression  the element, over `Accumulator()` and `Input(k)` for the views
+    """
     pitch, channels = window.channels, window.channels
     if window.groups == 1:
-        pitch = -(-channels // step) * step
+        pitch = builder.whole_channels(channels, x.dtype)
         # What fills up the channels meets weights of zero. It is not read where it might be no number, or of the next
         # pixel.
         numbers = zero is not None or builder.filled.get(x.buffer) == channels
@@ -134,13 +138,13 @@ def _call(
     builder.call(kernel, [x.buffer, *constants, *(view.buffer for view in views)], target.buffer)
 
 
-def _placed(builder: GpuBuilder, source: Value, window: Window, step: int, zero: int | None) -> tuple[View, Images]:
-    """Where the input lies. A copy of few floats, such as an image's colours, is filled up with zeros, so that a row of
-    the kernel is read in one go."""
+def placed(builder: GpuBuilder, source: Value, halo: Halo, zero: int | None) -> tuple[View, Images]:
+    """Where an input lies. A copy of few floats, such as an image's colours, is filled up with zeros, so that a row
+    of the kernel is read in one go."""
     places = len(builder.images(source))
-    x, images = channels_last(builder, source, window_halo(window), step, zero)
+    x, images = channels_last(builder, source, halo, builder.image_step(source), zero)
     missing = images.pitch - images.channels
-    if len(builder.images(source)) > places and zero is None and step <= FEW and missing:
+    if len(builder.images(source)) > places and zero is None and images.pitch <= FEW and missing:
         shape = (images.batch, missing, images.height, images.width)
         target = Access(x.dtype, x.strides, x.offset + images.channels)
         builder.call(nest(shape, [], target, Constant(x.dtype, 0.0)), [], x.buffer)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Support, no
-from intarsia_backends.gpu.lower import convolution, dense, movement, pooling
+from intarsia_backends.gpu.lower import convolution, dense, movement, pooling, transposed
 from intarsia_backends.gpu.lower.builder import GpuBuilder
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.lowering import region
@@ -17,6 +17,7 @@ LOWERINGS: Mapping[str, Lowering[GpuBuilder]] = {
     **region.LOWERINGS,
     **dense.LOWERINGS,
     **convolution.LOWERINGS,
+    **transposed.LOWERINGS,
     **pooling.LOWERINGS,
     **movement.LOWERINGS,
 }
