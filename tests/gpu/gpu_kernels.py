@@ -74,6 +74,39 @@ def window(kernel: Sequence[int], pads: int = 0, stride: int = 1, group: int = 1
     }
 
 
+def attention(
+    kinds: Kinds,
+    batch: Sequence[int] = (2, 3),
+    rows: int = 37,
+    keys: int = 45,
+    depth: int = 20,
+    columns: int = 24,
+    mask: Sequence[int] | None = None,
+    x: Value | None = None,
+) -> Value:
+    """softmax(q k / 3 + mask) v of as many heads as the last of `batch` says, which lie side by side in rows.
+
+    x  what q, k and v are, [batch.., rows, heads, depth]; three inputs where it is None
+    """
+    before = list(kinds.graph.outputs)
+    *outer, heads = batch
+    turn = (*range(len(outer)), len(outer) + 1, len(outer), len(outer) + 2)
+    sizes = (rows, depth), (keys, depth), (keys, columns)
+    q, k, v = (
+        kinds.add("Transpose", x or kinds.numbers(*outer, count, heads, size), perm=order)
+        for (count, size), order in zip(sizes, (turn, (*turn[:-2], turn[-1], turn[-2]), turn))
+    )
+    scores = kinds.add("Div", kinds.add("MatMul", q, k), np.array(3, np.float32), constants=(1,))
+    if mask is not None:
+        hidden = kinds.random.random(mask) < 0.3
+        hidden[..., 0] = False
+        scores = kinds.add("Add", scores, np.where(hidden, -np.inf, 0).astype(np.float32))
+    weighted = kinds.add("MatMul", kinds.add("Softmax", scores, axis=-1), v)
+    result = kinds.add("Transpose", weighted, perm=turn)
+    kinds.graph.outputs = [*before, result]
+    return result
+
+
 def every_kind() -> Kinds:
     """Kernels of every kind that shared lowering makes, and each form that a GPU has for them."""
     kinds = Kinds()
@@ -92,6 +125,8 @@ def every_kind() -> Kinds:
         kinds.add("ReduceMax", f(70, 90), np.array([axis]), constants=(1,), keepdims=0)
         kinds.add("Softmax", f(70, 90), axis=axis)
     kinds.add("LogSoftmax", f(5, 140), axis=-1)
+    attention(kinds)
+    attention(kinds, rows=3, keys=70, columns=40, mask=(2, 1, 1, 70))
     for length in (20, 100, 300):
         ends = f(length), f(length)
         kinds.add("LayerNormalization", f(9, length), *ends, constants=(1, 2), axis=-1, epsilon=1e-5)
@@ -123,6 +158,9 @@ def chain() -> Kinds:
     f = kinds.numbers
     x = kinds.add("MatMul", f(3, 40, 24), f(24, 96), constants=(1,))
     x = kinds.add("LayerNormalization", x, f(96), f(96), constants=(1, 2), axis=-1, epsilon=1e-5)
+    heads = kinds.add("Reshape", x, np.array([3, 40, 4, 24]), constants=(1,))
+    heads = attention(kinds, (3, 4), 40, 40, 24, 24, mask=(40, 40), x=heads)
+    x = kinds.add("Add", x, kinds.add("Reshape", heads, np.array([3, 40, 96]), constants=(1,)))
     y = kinds.add("MatMul", x, f(96, 80), constants=(1,))
     y = kinds.add("Softmax", kinds.add("Transpose", y, perm=(0, 2, 1)), axis=-1)
     x = kinds.add("MatMul", y, x)

@@ -41,8 +41,9 @@ def sources(dialect: Dialect) -> list[KernelSource]:
     kernels = dict.fromkeys(
         call.kernel for program in programs for call in program.calls if isinstance(call.kernel, Kernel)
     )
+    # No name begins another: Oclgrind counts the local memory of all whose names begin with a kernel's as its own.
     return list(
-        generate({kernel: f"kernel_{number}" for number, kernel in enumerate(kernels)}, machine, dialect).values()
+        generate({kernel: f"kernel_{number:03}" for number, kernel in enumerate(kernels)}, machine, dialect).values()
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from intarsia.dtypes import Array
-from intarsia_backends.gpu.kernels import Narrowed
+from intarsia_backends.gpu.kernels import Attention, Narrowed
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.expressions import Apply, Expression, Gather, Input, apply
 from intarsia_backends.lowering.kernel import Kernel
@@ -74,7 +74,7 @@ def _uses(call: Call) -> Iterator[tuple[Operand, bool]]:
 def takes(kernel: Kernel) -> tuple[int, ...]:
     """Which operands of a kernel, all of them float32, may be float16."""
     match kernel:
-        case Nest():
+        case Nest() | Attention():
             accesses = (*kernel.operands, kernel.output)
             return tuple(index for index, access in enumerate(accesses) if access.dtype == "float32")
         case Softmax():
@@ -188,14 +188,14 @@ def _copied(call: Call, halves: Collection[int], operands: tuple[Operand, ...]) 
 def narrowed(kernel: Kernel, halves: Collection[int]) -> Kernel:
     """The kernel with some of the operands that it takes as float16."""
     match kernel:
-        case Nest():
-            return _narrowed_nest(kernel, halves)
+        case Nest() | Attention():
+            return _narrowed_walks(kernel, halves)
         case Surround():
             return replace(kernel, dtype="float16")
     return Narrowed(kernel, tuple(sorted(halves)))
 
 
-def _narrowed_nest(kernel: Nest, halves: Collection[int]) -> Nest:
+def _narrowed_walks(kernel: Nest | Attention, halves: Collection[int]) -> Kernel:
     accesses = [
         replace(access, dtype="float16") if index in halves else access
         for index, access in enumerate((*kernel.operands, kernel.output))
@@ -213,10 +213,14 @@ def _narrowed_nest(kernel: Nest, halves: Collection[int]) -> Nest:
         whole = apply("to_half", expression) if len(kernel.operands) in halves else expression
         return whole.transformed(widened)
 
+    operands, output = tuple(accesses[:-1]), accesses[-1]
+    if isinstance(kernel, Attention):
+        score = kernel.score.transformed(widened)
+        return replace(kernel, operands=operands, output=output, score=score, end=stored(kernel.end))
     return replace(
         kernel,
-        operands=tuple(accesses[:-1]),
-        output=accesses[-1],
+        operands=operands,
+        output=output,
         initial=kernel.initial.transformed(widened),
         body=kernel.body.transformed(widened) if kernel.combine else stored(kernel.body),
         epilogue=stored(kernel.epilogue) if kernel.combine else kernel.epilogue,

@@ -173,9 +173,11 @@ class Builder:
 
     def pending(self, value: Value) -> Pending | None:
         """How a value will be made, if that may still change: one node alone reads it."""
-        if value in self._kept or value.user_count != 1:
-            return None
-        return self._pending.get(value)
+        return self._pending.get(value) if self.is_alone(value) else None
+
+    def is_alone(self, value: Value) -> bool:
+        """Whether one node alone reads a value."""
+        return value not in self._kept and value.user_count == 1
 
     # ---- memory and calls
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from intarsia.ir.graph import Graph, Node
 from intarsia.targets import Support, no
-from intarsia_backends.gpu.lower import convolution, dense, movement, pooling, transposed
+from intarsia_backends.gpu.lower import attention, convolution, dense, movement, pooling, transposed
 from intarsia_backends.gpu.lower.builder import GpuBuilder
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.lowering import region
@@ -20,6 +20,7 @@ LOWERINGS: Mapping[str, Lowering[GpuBuilder]] = {
     **transposed.LOWERINGS,
     **pooling.LOWERINGS,
     **movement.LOWERINGS,
+    **attention.LOWERINGS,
 }
 """Every op that kernels are made for."""
 
