@@ -8,13 +8,16 @@ import cuda_regions
 import gpu_regions
 import numpy as np
 import pytest
+from encoder import WORDS, encoder
 from gpu_kernels import Kinds, attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import parser
 from pocl import name_processor
 
 import intarsia
 from generated_graphs import examples
+from intarsia.artifact.parts import whole_graph
 from intarsia.ir.evaluate import evaluate
 from intarsia.runtime.vectors import verify_vectors
 from intarsia_backends.gpu.kernels import Attention, attention_tile
@@ -49,9 +52,16 @@ def attentions(draw: Any) -> Kinds:
 
 
 @given(attentions())
-@settings(max_examples=examples(3))
+@settings(max_examples=examples(6))
 def test_sizes_that_are_no_multiples_of_tiles(kinds: Kinds) -> None:
     assert kernels(kinds) == ["Attention"], "transposes, scale and mask are part of it"
+    gpu_regions.check(kinds.graph, kinds.inputs)
+
+
+def test_orders_of_threads() -> None:
+    """Several tiles of keys, the last one cut, as are rows and columns."""
+    kinds = Kinds()
+    attention(kinds, (2, 2), 45, 75, 18, 27, mask=(2, 1, 45, 75))
     check(kinds)
 
 
@@ -145,8 +155,6 @@ def test_over_float16() -> None:
 
 def test_a_model_with_the_op_attention() -> None:
     """From ONNX's own op to a run, through the passes that take it apart."""
-    from onnx import parser
-
     name_processor()
     model = parser.parse_model("""<ir_version: 11, opset_import: ["" : 23]>
     net (float[2,4,33,16] q, float[2,4,40,16] k, float[2,4,40,16] v) => (float[2,4,33,16] y) {
@@ -157,3 +165,19 @@ def test_a_model_with_the_op_attention() -> None:
         assert set(session.devices.values()) == {"opencl"} and all(each.ok for each in verify_vectors(session))
         text = session.listing(next(iter(session.devices)))
         assert "attention_" in text and "softmax_" not in text
+
+
+@pytest.mark.parametrize(("precision", "within"), [("float32", 1e-6), ("float16", 5e-3)])
+def test_an_encoder_of_text(precision: str, within: float) -> None:
+    """Every attention is one kernel, nothing is copied between, and whole numbers in the mask stay what they are."""
+    name_processor()
+    artifact = intarsia.compile_model(encoder(), target="opencl", precision=precision)
+    random = np.random.default_rng(1)
+    inputs = {"ids": random.integers(0, WORDS, (1, 40)), "mask": (np.arange(40) < 30).astype(np.int64)[None]}
+    (wanted,) = evaluate(whole_graph(artifact.files), inputs)
+    with intarsia.load(artifact) as session:
+        (found,) = session.run(inputs["ids"], inputs["mask"])
+        text = session.listing(next(iter(session.devices)))
+    assert np.abs(found - wanted).max() <= within * np.abs(wanted).max()
+    assert text.count("void attention_") == 1, "both layers have the same kernel"
+    assert "softmax" not in text and artifact.manifest["regions"][0]["metadata"]["steps"] == 22
