@@ -25,6 +25,7 @@ from intarsia_backends.gpu.launches import (
     Place,
     Step,
 )
+from intarsia_backends.gpu.kernels import Narrowed
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.narrow import narrow
@@ -72,7 +73,7 @@ def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect
     guard_bytes  that stay free in front of every input and output, and behind the last
     """
     kernels = dict.fromkeys(call.kernel for call in program.calls if isinstance(call.kernel, Kernel))
-    names = {kernel: f"{type(kernel).__name__.lower()}_{number}" for number, kernel in enumerate(kernels)}
+    names = {kernel: f"{_kind(kernel)}_{number}" for number, kernel in enumerate(kernels)}
     starts, end = _places(program, region, guard_bytes)
     sources = _sources(names, machine, dialect, _alignments(program, starts), region.name)
     launches = _launches(program, region, names, sources, starts, end)
@@ -85,6 +86,11 @@ def coded(program: Program, region: Graph, machine: GpuMachine, dialect: Dialect
             )
     text = "\n".join([dialect.preamble, *(source.text for source in sources.values())])
     return GpuCode(text, launches, bytes(program.weights), sources)
+
+
+def _kind(kernel: Kernel) -> str:
+    """What reports call a kernel, float16 in memory or not."""
+    return type(kernel.kernel if isinstance(kernel, Narrowed) else kernel).__name__.lower()
 
 
 def layer_rows(graph: Graph) -> tuple[Mapping[str, Any], ...]:
