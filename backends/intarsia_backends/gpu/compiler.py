@@ -12,6 +12,7 @@ import numpy as np
 from intarsia.errors import CompileError
 from intarsia.ir.facts import macs
 from intarsia.ir.graph import Graph
+from intarsia_backends.gpu.kernels import Narrowed
 from intarsia_backends.gpu.launches import (
     ALIGNMENT_LIMIT,
     ARENA,
@@ -25,7 +26,6 @@ from intarsia_backends.gpu.launches import (
     Place,
     Step,
 )
-from intarsia_backends.gpu.kernels import Narrowed
 from intarsia_backends.gpu.lower import lower_region
 from intarsia_backends.gpu.machine import GpuMachine
 from intarsia_backends.gpu.narrow import narrow
