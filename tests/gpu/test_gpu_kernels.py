@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu_kernels import every_kind, functions
+from gpu_kernels import Kinds, every_kind, functions
 from gpu_regions import check, device, region_files
 from hypothesis import given, settings
 
 from generated_graphs import examples, graphs, layers, random_inputs
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph
+from intarsia.ir.types import TensorType
 from intarsia.targets import Blob
 from intarsia_backends.gpu.compiler import coded, compile_region
 from intarsia_backends.gpu.emit.generate import generate
@@ -57,6 +58,21 @@ def test_integer_graphs_have_the_bytes_of_evaluate(graph: Graph) -> None:
 @settings(max_examples=examples(1000))
 def test_a_thousand_graphs_have_the_bytes_of_evaluate(graph: Graph) -> None:
     check(graph, random_inputs(graph, 2))
+
+
+def test_a_number_that_is_float16_on_its_way_alone() -> None:
+    """OpenCL C has no name for such a conversion: it is spelled out."""
+    kinds = Kinds()
+    narrow = kinds.graph.add_node(
+        "Cast",
+        [kinds.graph.add_input("x", TensorType("float32", (40,)))],
+        [TensorType("float16", (40,))],
+        {"to": 10},
+        opset=18,
+    ).output
+    wide = kinds.graph.add_node("Cast", [narrow], [TensorType("float32", (40,))], {"to": 1}, opset=18).output
+    kinds.graph.outputs = [wide]
+    check(kinds.graph, {"x": kinds.numbers(40)})
 
 
 def test_every_function_is_taken_by_the_compiler() -> None:

@@ -134,6 +134,7 @@ class Scatter(Kernel):
     place     int32
     body      the element
     combine   "add", "mul", "max", "min": how it joins what stands there; "" where it takes the place
+    apart     loops no two steps of which ever store at the same place, so that their steps may go in any order
 
     Called with the operands in order, then the output.
     """
@@ -145,6 +146,7 @@ class Scatter(Kernel):
     place: Expression
     body: Expression
     combine: str
+    apart: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         dtype = self.output.dtype

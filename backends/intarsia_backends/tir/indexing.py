@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +18,11 @@ from intarsia_backends.tir.schedule import Schedule, ordered_loops
 
 def emit_scatter(kernel: Scatter, schedule: Schedule) -> Any:
     """Loops in order, so that of several updates of one place the last one counts."""
+    return scatter(kernel, lambda stack: ordered_loops(stack, kernel.kept))
+
+
+def scatter(kernel: Scatter, loops: Callable[[ExitStack], Sequence[Term]]) -> Any:
+    """The PrimFunc of updates at places. `loops` opens the loops and gives their indices."""
 
     def body() -> None:
         buffers = [
@@ -25,7 +31,7 @@ def emit_scatter(kernel: Scatter, schedule: Schedule) -> Any:
         ]
         y = parameter("y", kernel.elements, stored(kernel.output.dtype))
         with ExitStack() as stack:
-            places = ordered_loops(stack, kernel.kept)
+            places = loops(stack)
 
             def load(index: int, further: Term | None) -> Term:
                 access = kernel.operands[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from intarsia_backends.gpu.emit.fours import emit_fours, fours_of
 from intarsia_backends.gpu.emit.grid import schedule_of
@@ -30,7 +31,7 @@ def generate(
     names: Mapping[Kernel, str], machine: GpuMachine, dialect: Dialect, alignments: Alignments = MappingProxyType({})
 ) -> dict[Kernel, KernelSource]:
     """The text of each kernel, under its name."""
-    with TURN.lock, named_conversions():
+    with TURN.lock:
         return {
             kernel: _source(kernel, name, machine, dialect, alignments.get(kernel)) for kernel, name in names.items()
         }
@@ -39,14 +40,24 @@ def generate(
 def _source(
     kernel: Kernel, name: str, machine: GpuMachine, dialect: Dialect, alignments: tuple[int, ...] | None
 ) -> KernelSource:
+    # The printer spells conversions out where a language has none by name, so that it goes by itself.
+    with named_conversions():
+        function, halves, work = _emitted(kernel, machine, alignments)
+    source = kernel_source(function, name, dialect, halves)
+    return source if work is None else replace(source, work=work)
+
+
+def _emitted(
+    kernel: Kernel, machine: GpuMachine, alignments: tuple[int, ...] | None
+) -> tuple[Any, tuple[int, ...], Work | None]:
+    """The PrimFunc of a kernel, which parameters are float16, and what it multiplies where that is counted."""
     if machine.tensor_cores and isinstance(kernel, Nest):
         alignments = alignments or (1,) * (len(kernel.operands) + 1)
         form = form_of(kernel, alignments, machine)
         if form is not None:
-            source = kernel_source(emit_staged(kernel, form, alignments), name, dialect)
-            return replace(source, work=Work(form.wanted, form.issued))
+            return emit_staged(kernel, form, alignments), (), Work(form.wanted, form.issued)
         fours = None if tiles_of(kernel) or is_long(kernel) else fours_of(kernel, alignments)
         if fours is not None:
-            return kernel_source(emit_fours(kernel, fours, schedule_of(machine)), name, dialect)
+            return emit_fours(kernel, fours, schedule_of(machine)), (), None
     whole, halves = (kernel.kernel, kernel.halves) if isinstance(kernel, Narrowed) else (kernel, ())
-    return kernel_source(EMITTERS[type(whole)](whole, schedule_of(machine)), name, dialect, halves)
+    return EMITTERS[type(whole)](whole, schedule_of(machine)), halves, None

@@ -142,6 +142,7 @@ def _scatter(
     columns: Sequence[Access],
     buffers: Sequence[Buffer],
     place: Expression,
+    apart: Sequence[int],
 ) -> None:
     """y = x, then the updates, which are walked row by row, at their places. Operand 0 is the updates."""
     x, updates = node.input(0), node.input(2)
@@ -157,6 +158,7 @@ def _scatter(
         place,
         Input(0),
         "" if reduction == "none" else reduction,
+        tuple(apart),
     )
     builder.call(kernel, [builder.read(updates), *buffers], y)
 
@@ -168,7 +170,8 @@ def _lower_scatter_elements(builder: Builder, node: Node) -> None:
     target = tuple(0 if index == axis else step for index, step in enumerate(steps))
     columns = [Access(indices.dtype, row_major(indices.shape))]
     where = _steps(place(1, x.shape[axis]), steps[axis])
-    _scatter(builder, node, indices.shape, target, columns, [builder.read(indices)], where)
+    apart = [index for index in range(len(steps)) if index != axis]
+    _scatter(builder, node, indices.shape, target, columns, [builder.read(indices)], where, apart)
 
 
 def _lower_scatter_nd(builder: Builder, node: Node) -> None:
@@ -178,7 +181,7 @@ def _lower_scatter_nd(builder: Builder, node: Node) -> None:
     sizes, steps = x.shape[:depth], row_major(x.shape)[:depth]
     columns, buffers = _checked_columns(builder, node, indices, sizes, (1, 0))
     terms = [_steps(place(1 + column, size), step) for column, (size, step) in enumerate(zip(sizes, steps))]
-    _scatter(builder, node, (rows, inner), (0, 1), columns, buffers, _sum(terms))
+    _scatter(builder, node, (rows, inner), (0, 1), columns, buffers, _sum(terms), [1])
 
 
 def _check_scatter(node: Node) -> Support:
