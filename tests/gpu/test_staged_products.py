@@ -30,7 +30,7 @@ def issues(source: KernelSource, dtype: str) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(8))
 def test_matrices_of_any_size(data: Any) -> None:
     dtype = data.draw(st.sampled_from(["int8", "float16", "float32"]))
     batch, rows, columns = data.draw(st.integers(1, 3)), data.draw(SIZES), data.draw(SIZES)
@@ -42,7 +42,7 @@ def test_matrices_of_any_size(data: Any) -> None:
 
 
 @given(st.data())
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(8))
 def test_convolutions_of_any_size(data: Any) -> None:
     dtype = data.draw(st.sampled_from(["int8", "float16", "float32"]))
     batch, height, width = (data.draw(st.integers(low, high)) for low, high in ((1, 2), (3, 12), (3, 12)))
@@ -95,6 +95,22 @@ def right_orders(text: str, source: KernelSource, kernel: Nest) -> int:
         kernels.launch(source.facts, found, order)
         right += np.array_equal(found[-1].reshape(expected.shape), expected)
     return right
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16"])
+def test_parts_make_the_same(dtype: str) -> None:
+    kernel = matrices(dtype, 1, 20, 30, 64, result="int32" if dtype == "int8" else "float32")
+    source = source_of(kernel)
+    name = f"MULTIPLY_{dtype.upper()}"
+    parts = source.text.replace(f"{name}(", f"{name}_IN_PARTS(")
+    assert parts != source.text
+    arrays = random_operands(source, kernel)
+    found = []
+    for text in (source.text, parts):
+        found.append([array.copy() for array in arrays])
+        Kernels(CUDA_CPP.preamble + text, FOLDER).launch(source.facts, found[-1])
+    np.testing.assert_allclose(found[0][-1], found[1][-1], rtol=0, atol=0 if dtype == "int8" else 1e-4)
+    assert np.array_equal(found[0][-1], wanted(kernel, arrays).reshape(-1)) or dtype == "float16"
 
 
 @pytest.mark.parametrize("number, window", [(0, (3, 3)), (1, (1, 1)), (2, (3, 3))])
