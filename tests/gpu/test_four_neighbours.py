@@ -105,10 +105,14 @@ def test_threads_make_several_rows_where_there_are_many() -> None:
     check(kernel)
 
 
-@pytest.mark.parametrize("window", [2, 6])
+@pytest.mark.parametrize("window, size, channels", [(2, 9, 12), (6, 21, 64)])
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
-def test_pools(window: int, dtype: str) -> None:
-    check(pool(12, 9, window, dtype))
+def test_pools(window: int, size: int, channels: int, dtype: str) -> None:
+    check(pool(channels, size, window, dtype))
+
+
+def test_long_reductions_of_few_elements_are_shared_by_more_threads() -> None:
+    check(pool(12, 9, 6, "int8"), fours=False)
 
 
 SUM = Cast("int8", Apply("max", (Cast("int32", Input(0)), Cast("int32", Input(1)) + Cast("int32", Input(2)))))
