@@ -64,10 +64,19 @@ _REINTERPRET = {
     },
 }
 
+_RESIDENT = 512
+"""Threads for which a processor must have registers at a time: a quarter of those that the largest ones take."""
+
+
+def _kernel(block: tuple[int, int, int]) -> str:
+    threads = math.prod(block)
+    return f'extern "C" __global__ void __launch_bounds__({threads}, {max(1, _RESIDENT // threads)})'
+
+
 CUDA_CPP = Dialect(
     preamble=_PREAMBLE + TENSOR_CORES,
     types=_TYPES,
-    kernel=lambda block: f'extern "C" __global__ void __launch_bounds__({math.prod(block)})',
+    kernel=_kernel,
     pointer=lambda kind, only_read, name: f"{'const ' * only_read}{kind} *__restrict__ {name}",
     shared="__shared__ __align__(16)",
     barrier="__syncthreads();",

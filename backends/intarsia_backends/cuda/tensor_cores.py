@@ -93,20 +93,31 @@ __device__ __forceinline__ void MULTIPLY_8_8_16(int *sums, unsigned int first, u
   asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
       : "+r"(sums[0]), "+r"(sums[1]) : "r"(first), "r"(second));
 }
-__device__ __forceinline__ void MULTIPLY_INT8(int *sums, const unsigned int *first, const unsigned int *second) {
+__device__ __forceinline__ void MULTIPLY_16_8_8(float *sums, const unsigned int *first, unsigned int second) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3]) : "r"(first[0]), "r"(first[1]), "r"(second));
+}
+#define MULTIPLY_INT8 MULTIPLY_INT8_IN_PARTS
+#define MULTIPLY_FLOAT16 MULTIPLY_FLOAT16_IN_PARTS
+#define IN_PARTS
+#endif
+"""
+
+_PARTS = r"""
+#ifdef IN_PARTS  // for cards before sm_80, and for who wants to see that parts make the same
+__device__ __forceinline__ void MULTIPLY_INT8_IN_PARTS(int *sums, const unsigned int *first,
+                                                       const unsigned int *second) {
   for (int half = 0; half < 2; ++half) {
     MULTIPLY_8_8_16(sums, first[2 * half], second[half]);
     MULTIPLY_8_8_16(sums + 2, first[2 * half + 1], second[half]);
   }
 }
-__device__ __forceinline__ void MULTIPLY_FLOAT16(float *sums, const unsigned int *first, const unsigned int *second) {
-  for (int half = 0; half < 2; ++half)
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(first[2 * half]), "r"(first[2 * half + 1]), "r"(second[half]));
+__device__ __forceinline__ void MULTIPLY_FLOAT16_IN_PARTS(float *sums, const unsigned int *first,
+                                                          const unsigned int *second) {
+  for (int half = 0; half < 2; ++half) MULTIPLY_16_8_8(sums, first + 2 * half, second[half]);
 }
 #endif
 """
 
-TENSOR_CORES = f"#ifndef CUDA_ON_CPU{_COPIES}{_FOURS}{_MATRICES}#endif\n"
+TENSOR_CORES = f"#ifndef CUDA_ON_CPU{_COPIES}{_FOURS}{_MATRICES}#endif{_PARTS}"
 """Text for a dialect's preamble."""

@@ -25,7 +25,7 @@ FORWARD, BACKWARD = 0, 1
 ORDERS = (FORWARD, BACKWARD, 7)
 GUARD_BYTES = 4096
 
-_KERNEL = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\(([^)]*)\) \{')
+_KERNEL = re.compile(r'extern "C" __global__ void __launch_bounds__\([\d, ]+\) (\w+)\(([^)]*)\) \{')
 _WAITS = re.compile(r"\b(__sync\w+|__shfl_\w+|[A-Z][A-Z0-9]*_[A-Z0-9_]*)\b\(")
 """What threads may wait for each other in: barriers, and what the preamble names in capitals."""
 

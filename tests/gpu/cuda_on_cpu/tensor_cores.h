@@ -90,5 +90,25 @@ template <class Item, class Sum> void multiply(Sum* sums, const unsigned* first,
     sums[number] += sum;
   }
 }
+
+// What cards before sm_80 make them of.
+#define IN_PARTS
+template <class Item, unsigned GROUPS, class Sum> void multiply_part(Sum* sums, const unsigned* first, unsigned second) {
+  constexpr unsigned ITEMS = 4 / sizeof(Item);
+  struct Part { unsigned first[GROUPS], second; } own, all[device::WARP];
+  memcpy(own.first, first, sizeof own.first), own.second = second;
+  all_shown(own, all);
+  unsigned lane = device::now->lane;
+  for (unsigned number = 0; number < 2 * GROUPS; number++)
+    for (unsigned word = 0; word < 4; word++) {
+      Item a[ITEMS], b[ITEMS];
+      memcpy(a, &all[lane / 4 * 4 + word].first[number / 2], 4);
+      memcpy(b, &all[(lane % 4 * 2 + number % 2) * 4 + word].second, 4);
+      for (unsigned item = 0; item < ITEMS; item++) sums[number] += (Sum)a[item] * (Sum)b[item];
+    }
+}
+inline void MULTIPLY_8_8_16(int* s, unsigned a, unsigned b) { multiply_part<signed char, 1>(s, &a, b); }
+inline void MULTIPLY_16_8_8(float* s, const unsigned* a, unsigned b) { multiply_part<_Float16, 2>(s, a, b); }
+
 inline void MULTIPLY_INT8(int* s, const unsigned* a, const unsigned* b) { multiply<signed char>(s, a, b); }
 inline void MULTIPLY_FLOAT16(float* s, const unsigned* a, const unsigned* b) { multiply<_Float16>(s, a, b); }

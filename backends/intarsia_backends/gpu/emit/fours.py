@@ -30,6 +30,9 @@ FOUR = 4
 _TAPS = 32
 """Steps of a reduction up to which all are written out."""
 
+_FEW = 1 << 12
+"""Threads below which long reductions are better shared by four times as many."""
+
 _ROWS = (4, 7, 2)
 _THREADS = 1 << 14
 """Threads from which on each may make several rows."""
@@ -91,6 +94,8 @@ def fours_of(kernel: Nest, alignments: Sequence[int]) -> Fours | None:
     """The nest for threads that make four neighbours each; None where they may not be written at once."""
     last = len(kernel.kept) - 1
     if not kernel.kept or 0 in kernel.kept or (kernel.combine and kernel.body.gathers):
+        return None
+    if math.prod(kernel.reduced) > _TAPS and math.prod(kernel.kept) // FOUR < _FEW:
         return None
     if not in_fours(kernel.output, kernel.kept, last, alignments[-1]):
         return None

@@ -17,6 +17,9 @@ from intarsia_backends.gpu.source.intrinsics import ALIGNED
 from intarsia_backends.gpu.source.terms import Terms, called, constant_of, dtype_of, is_place
 from intarsia_backends.tir.half import FLOAT_TO_HALF
 
+ROLLED = "rolled"
+"""Marks loops that no compiler shall write out: their steps are long."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -135,6 +138,8 @@ class _Kernel:
         first, extent = constant_of(node.min), constant_of(node.extent)
         if node.kind == ForKind.UNROLLED:
             self.line("#pragma unroll")
+        elif ROLLED in node.annotations:
+            self.line("#pragma unroll 1")
         self.terms.names[node.loop_var] = name
         self.line(f"for (int {name} = {first}; {name} < {first + extent}; ++{name}) {{")
         self.inside(node.body)

@@ -17,6 +17,9 @@ WARP = 32
 UNIT_BYTES = 16
 """What stays side by side in shared memory."""
 
+TURNS = 8
+"""Lines after which units of lines take the same places again: as many as fill all banks of shared memory once."""
+
 _SUMS = 4
 """Sums of one instruction's product that a lane holds."""
 
@@ -24,15 +27,18 @@ _MOST_SUMS = 64
 """Sums that a thread holds at most: with 128 registers for each there is room for a quarter of the threads that a
 processor takes."""
 
+_MOST_REGISTERS = 90
+"""Of a thread of `ThreadTile`, places and what compilers want for themselves aside."""
+
 _STAGES = 3
 _WASTE = 1.08
 """How many times the fewest products a tile may issue that is quicker by other measures."""
 
 # A middle-sized card of today, in clocks of one of its processors: an A100 has 108 of them, each of which multiplies
-# 4096 bytes by tensor cores in 2 clocks and 64 float32 numbers in one, gets some 48 bytes a clock of what other
-# processors read too, and reads 128 bytes a clock of shared memory. They rank tiles, no more.
-_PROCESSORS, _CLOCKS, _PRODUCTS, _COMMON_BYTES, _SHARED_BYTES = 108, 2, 64, 48, 128
-_CLOCKS_A_STEP, _CLOCKS_A_BLOCK, _CLOCKS_AN_END = 60, 900, 40
+# 4096 bytes by tensor cores in 2 clocks, gets some 48 bytes a clock of what other processors read too, and reads 128
+# bytes a clock of shared memory. Of float32 numbers most others multiply 128 in one. They rank tiles, no more.
+_PROCESSORS, _CLOCKS, _PRODUCTS, _COMMON_BYTES, _SHARED_BYTES = 108, 2, 128, 48, 128
+_CLOCKS_A_STEP, _CLOCKS_A_BLOCK, _CLOCKS_AN_END, _BESIDE = 60, 900, 40, 0.25
 
 
 Kind = TypeVar("Kind", bound="Tile")
@@ -106,8 +112,9 @@ class Tile(ABC):
         # Blocks that a processor holds at a time hide what each of them waits for.
         held = max(1, min(4, 512 // self.threads))
         waits = (steps * _CLOCKS_A_STEP + _CLOCKS_A_BLOCK + ends) * -(-rounds // held)
-        multiplied = max(self.products_clocks(steps), self.reads_bytes(steps) / _SHARED_BYTES)
-        return rounds * max(multiplied, brought) + waits
+        busy = self.products_clocks(steps), self.reads_bytes(steps) / _SHARED_BYTES, brought
+        # They overlap, and not all the time.
+        return rounds * (max(busy) + _BESIDE * sum(busy)) + waits
 
     @abstractmethod
     def products_clocks(self, steps: int) -> float:
@@ -195,6 +202,12 @@ class ThreadTile(Tile):
         """Units of each line of a stage that a thread multiplies."""
         return self.stage_bytes // UNIT_BYTES // self.parts
 
+    @property
+    def registers(self) -> int:
+        """Of a thread: sums, what it holds of both factors, and two for every chunk that it brings."""
+        brought = -(-(self.first + self.second) * self.stage_bytes // UNIT_BYTES // self.threads)
+        return self.tall * self.wide + UNIT_BYTES // 4 * (self.tall + 1) + 2 * brought
+
     def products_clocks(self, steps: int) -> float:
         return self.first * self.second * (self.stage_bytes // 4) * steps / _PRODUCTS
 
@@ -258,5 +271,6 @@ def _thread_tiles() -> Iterator[ThreadTile]:
         for wide in (1, 2, 3, 4, 6, 8):
             for grid in _GRIDS:
                 for stage_bytes in (32, 64, 128):
-                    if stage_bytes >= UNIT_BYTES * grid[2]:
-                        yield ThreadTile(stage_bytes, _STAGES, tall, wide, grid)
+                    tile = ThreadTile(stage_bytes, _STAGES, tall, wide, grid)
+                    if stage_bytes >= UNIT_BYTES * grid[2] and tile.registers <= _MOST_REGISTERS:
+                        yield tile

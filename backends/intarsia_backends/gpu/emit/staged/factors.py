@@ -12,7 +12,7 @@ from tvm.script.ir_builder import tirx as T
 from intarsia_backends.gpu.emit import intrinsics
 from intarsia_backends.gpu.emit.products import unravelled, within
 from intarsia_backends.gpu.emit.shared import only, placed
-from intarsia_backends.gpu.emit.staged.choice import UNIT_BYTES
+from intarsia_backends.gpu.emit.staged.choice import TURNS, UNIT_BYTES
 from intarsia_backends.gpu.emit.staged.form import Factor
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.kernels import Nest
@@ -25,7 +25,7 @@ def unit_place(line: Term, unit: Term, stage_bytes: int) -> Term:
     """Where a unit of a line stands: units of 8 neighbouring lines change places, so that these may be read together
     from all banks of shared memory."""
     units = stage_bytes // UNIT_BYTES
-    turn = tirx.floormod(tirx.floordiv(line, 8 // units), units)
+    turn = tirx.floormod(tirx.floordiv(line, TURNS // units), units)
     return line * stage_bytes + tirx.bitwise_xor(unit, turn) * UNIT_BYTES
 
 

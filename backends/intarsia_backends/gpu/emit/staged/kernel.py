@@ -22,6 +22,7 @@ from intarsia_backends.gpu.emit.staged.factors import Bringer
 from intarsia_backends.gpu.emit.staged.form import Form
 from intarsia_backends.gpu.emit.staged.threads import Threads
 from intarsia_backends.gpu.emit.staged.warps import Warps
+from intarsia_backends.gpu.source.kernels import ROLLED
 from intarsia_backends.lowering.kernels import Nest
 from intarsia_backends.tir.expressions import Term
 from intarsia_backends.tir.functions import function, parameter
@@ -90,7 +91,7 @@ def _emit_stages(form: Form, bringers: Sequence[Bringer], makers: Warps | Thread
         if first < steps:
             bring(tirx.const(first, "int32"))
         intrinsics.commit()
-    with T.serial(0, steps) as step:
+    with T.serial(0, steps, annotations={ROLLED: True}) as step:
         intrinsics.wait(ahead - 1)
         synchronize()
         # The stage that this fills was multiplied before all came here.

@@ -9,8 +9,9 @@ from tvm.script.ir_builder import tirx as T
 
 from intarsia_backends.gpu.emit import intrinsics
 from intarsia_backends.gpu.emit.shared import placed
-from intarsia_backends.gpu.emit.staged.choice import UNIT_BYTES, ThreadTile, pitch
+from intarsia_backends.gpu.emit.staged.choice import TURNS, UNIT_BYTES, ThreadTile, pitch
 from intarsia_backends.gpu.emit.staged.factors import unit_place
+from intarsia_backends.gpu.source.kernels import ROLLED
 from intarsia_backends.tir.expressions import Term
 
 _ITEMS = UNIT_BYTES // 4
@@ -36,17 +37,15 @@ class Threads:
     def multiply(self, stage: Term) -> None:
         """Add the products of a stage."""
         tile, (down, across, _) = self.tile, self.tile.grid
-        with T.serial(0, tile.units) as number:
+        # Written out, the loop would take more registers than there are for large tiles.
+        with T.serial(0, tile.units, annotations={ROLLED: True}) as number:
             unit = placed(self.deep * tile.units + number)
-
-            def read(target: Any, line: Term, start: int) -> None:
-                place = stage + start + unit_place(line, unit, tile.stage_bytes)
-                intrinsics.fetch(target, self.memory, tirx.floordiv(place, 4))
-
+            first = _Lines(tile, stage, self.down, unit)
+            second = _Lines(tile, stage + tile.first * tile.stage_bytes, self.across, unit)
             for row in range(tile.tall):
-                read(self.first[row], self.down + row * down, 0)
+                intrinsics.fetch(self.first[row], self.memory, first.place(row * down))
             for column in range(tile.wide):
-                read(self.second, self.across + column * across, tile.first * tile.stage_bytes)
+                intrinsics.fetch(self.second, self.memory, second.place(column * across))
                 for item in range(_ITEMS):
                     for row in range(tile.tall):
                         place = row * tile.wide + column
@@ -61,3 +60,23 @@ class Threads:
             for column in range(tile.wide):
                 place = line * pitch(tile.second) + (self.across + column * across)
                 T.buffer_store(self.memory, self.sums[row * tile.wide + column], [place])
+
+
+class _Lines:
+    """Where a unit of a thread's lines stands.
+
+    start  bytes from where the factor's lines stand
+    own    the thread's first line
+    """
+
+    def __init__(self, tile: ThreadTile, start: Term, own: Term, unit: Term) -> None:
+        self.tile, self.start, self.own, self.unit = tile, start, own, unit
+        self.found: dict[int, Term] = {}
+
+    def place(self, further: int) -> Term:
+        """Of the line so much further, in numbers; units of every eighth line stand alike."""
+        rest = further % TURNS
+        if rest not in self.found:
+            place = self.start + unit_place(self.own + rest, self.unit, self.tile.stage_bytes)
+            self.found[rest] = placed(tirx.floordiv(place, 4))
+        return self.found[rest] + (further - rest) * (self.tile.stage_bytes // 4)

@@ -1,8 +1,10 @@
-"""Products by tensor cores, run by the processor: right numbers whatever the shape, in every order of threads."""
+"""Products in stages, by tensor cores and by threads, run by the processor: right numbers whatever the shape, in every
+order of threads."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from product_nests import check_product, convolution, matrices, random_operands,
 from generated_graphs import examples
 from intarsia_backends.cuda.dialect import CUDA_CPP
 from intarsia_backends.gpu.source.kernels import KernelSource, Work
+from intarsia_backends.lowering.expressions import Apply, Input
 from intarsia_backends.lowering.kernels import Nest
 
 SIZES = st.integers(1, 70)
@@ -27,9 +30,9 @@ def issues(source: KernelSource, dtype: str) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(8))
 def test_matrices_of_any_size(data: Any) -> None:
-    dtype = data.draw(st.sampled_from(["int8", "float16"]))
+    dtype = data.draw(st.sampled_from(["int8", "float16", "float32"]))
     batch, rows, columns = data.draw(st.integers(1, 3)), data.draw(SIZES), data.draw(SIZES)
     depth = data.draw(st.integers(16, 150) | st.integers(2, 20).map(lambda count: 8 * count))
     aligned = data.draw(st.sampled_from([2, 4, 8, 16]))
@@ -39,9 +42,9 @@ def test_matrices_of_any_size(data: Any) -> None:
 
 
 @given(st.data())
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(8))
 def test_convolutions_of_any_size(data: Any) -> None:
-    dtype = data.draw(st.sampled_from(["int8", "float16"]))
+    dtype = data.draw(st.sampled_from(["int8", "float16", "float32"]))
     batch, height, width = (data.draw(st.integers(low, high)) for low, high in ((1, 2), (3, 12), (3, 12)))
     channels, outputs = data.draw(st.sampled_from([3, 4, 8, 16, 20, 32, 64])), data.draw(SIZES)
     window = data.draw(st.sampled_from([(1, 1), (3, 3), (1, 3), (3, 2)]))
@@ -63,12 +66,24 @@ WHOLE = [
     ("int8", matrices("int8", 3, 50, 33, 64, across=True)),
     ("float16", convolution("float16", (1, 9, 9, 32), 64, (3, 3), result="float32")),
     ("float16", matrices("float16", 2, 40, 60, 128, result="float32")),
+    ("float32", convolution("float32", (1, 9, 9, 64), 64, (3, 3), result="float32")),
+    ("float32", matrices("float32", 1, 1, 100, 512, result="float32")),
 ]
 
 
 @pytest.mark.parametrize("dtype, kernel", WHOLE)
 def test_layers_of_networks(dtype: str, kernel: Nest) -> None:
-    assert issues(check_product(kernel, FOLDER), dtype)
+    source = check_product(kernel, FOLDER)
+    assert source.work is not None and issues(source, dtype) == (dtype != "float32")
+
+
+def test_factors_of_two_kinds_of_floats() -> None:
+    kernel = matrices("float32", 1, 20, 24, 40, result="float32")
+    weights = replace(kernel.operands[1], dtype="float16")
+    body = Input(0) * Apply("from_half", (Input(1),))
+    mixed = replace(kernel, operands=(kernel.operands[0], weights, kernel.operands[2]), body=body)
+    source = check_product(mixed, FOLDER)
+    assert source.work is not None and not issues(source, "float16")
 
 
 def right_orders(text: str, source: KernelSource, kernel: Nest) -> int:
@@ -80,6 +95,22 @@ def right_orders(text: str, source: KernelSource, kernel: Nest) -> int:
         kernels.launch(source.facts, found, order)
         right += np.array_equal(found[-1].reshape(expected.shape), expected)
     return right
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16"])
+def test_parts_make_the_same(dtype: str) -> None:
+    kernel = matrices(dtype, 1, 20, 30, 64, result="int32" if dtype == "int8" else "float32")
+    source = source_of(kernel)
+    name = f"MULTIPLY_{dtype.upper()}"
+    parts = source.text.replace(f"{name}(", f"{name}_IN_PARTS(")
+    assert parts != source.text
+    arrays = random_operands(source, kernel)
+    found = []
+    for text in (source.text, parts):
+        found.append([array.copy() for array in arrays])
+        Kernels(CUDA_CPP.preamble + text, FOLDER).launch(source.facts, found[-1])
+    np.testing.assert_allclose(found[0][-1], found[1][-1], rtol=0, atol=0 if dtype == "int8" else 1e-4)
+    assert np.array_equal(found[0][-1], wanted(kernel, arrays).reshape(-1)) or dtype == "float16"
 
 
 @pytest.mark.parametrize("number, window", [(0, (3, 3)), (1, (1, 1)), (2, (3, 3))])
@@ -114,7 +145,8 @@ def test_few_products_are_issued_in_vain(rows: int) -> None:
     assert work.issued <= 1.15 * work.wanted
 
 
-def test_a_product_of_single_numbers_is_left_to_others() -> None:
-    source = source_of(matrices("int8", 50, 1, 1, 64))
-    assert not issues(source, "int8") and source.work is None
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_products_of_vectors_are_left_to_others(dtype: str) -> None:
+    source = source_of(matrices(dtype, 50, 9, 1, 64, result="float32" if dtype == "float32" else "int32"))
+    assert not issues(source, dtype) and source.work is None
     assert isinstance(source_of(matrices("int8", 1, 8, 16, 64)).work, Work)
