@@ -126,7 +126,6 @@ def _row(
 
 
 def _told(code: Code) -> str:
-    """A loop in words; the whole kernel where nothing loops."""
-    counts = code.hot_loop or code.all
-    shown = ", ".join(f"{counts[kind]} {kind}" for kind in _SHOWN if kind in counts)
-    return f"{'' if code.hot_loop else 'no loop, '}{sum(counts.values())}: {shown}"
+    """The hot part in words."""
+    shown = ", ".join(f"{code.hot[kind]} {kind}" for kind in _SHOWN if kind in code.hot)
+    return f"{'' if code.loops else 'unrolled, '}{sum(code.hot.values())}: {shown}"

@@ -37,12 +37,18 @@ _WARP = 32
 class Code:
     """Instructions by kind, the first part of their names: "IMMA", "LDG".
 
-    all       of the kernel
-    hot_loop  of that innermost loop which computes most; none where nothing loops
+    all   of the kernel
+    hot   of that innermost loop which computes most; of the whole kernel where more is computed outside of loops, as
+          where the compiler unrolled them
     """
 
     all: Mapping[str, int]
-    hot_loop: Mapping[str, int]
+    hot: Mapping[str, int]
+
+    @property
+    def loops(self) -> bool:
+        """Whether the hot part is a loop."""
+        return self.hot != self.all
 
     @property
     def tensor(self) -> int:
@@ -50,9 +56,9 @@ class Code:
         return sum(self.all.get(kind, 0) for kind in TENSOR)
 
     @property
-    def hot_spills(self) -> int:
-        """Instructions of the hot loop that move registers to memory of the thread's own, or back."""
-        return sum(self.hot_loop.get(kind, 0) for kind in ("LDL", "STL"))
+    def spill_share(self) -> float:
+        """Of the hot part's instructions, those that move registers to memory of the thread's own, or back."""
+        return sum(self.hot.get(kind, 0) for kind in ("LDL", "STL")) / max(1, sum(self.hot.values()))
 
 
 class Codes:
@@ -132,24 +138,35 @@ def _code(lines: Sequence[str]) -> Code:
             labels.update(dict.fromkeys(waiting, address))
             waiting.clear()
             instructions.append(_Instruction(address, found[2], found[3]))
-    loops = _innermost(instructions, labels)
-    hottest = max(loops, key=_operations, default=[])
-    return Code(_counted(instructions), _counted(hottest) if _operations(hottest) else {})
+    spans = _loops(instructions, labels)
+    within = [[each for each in instructions if first <= each.address <= last] for first, last in _innermost(spans)]
+    outside = [each for each in instructions if not any(first <= each.address <= last for first, last in spans)]
+    hottest = max(within, key=_operations, default=[])
+    loops = _TURNS * _operations(hottest) >= max(1, _operations(outside))
+    return Code(_counted(instructions), _counted(hottest if loops else instructions))
 
 
-def _innermost(instructions: Sequence[_Instruction], labels: Mapping[str, int]) -> list[list[_Instruction]]:
-    """What lies between a branch backwards and where it leads to, save where another such lies within."""
+_TURNS = 2
+"""Of a loop, at least."""
+
+
+def _loops(instructions: Sequence[_Instruction], labels: Mapping[str, int]) -> set[tuple[int, int]]:
+    """Addresses of what branches backwards lead to, and of these branches."""
     spans = set()
     for each in instructions:
         target = _TARGET.search(each.operands) if each.name.startswith("BRA") else None
         if target and labels.get(target[1], each.address) < each.address:
             spans.add((labels[target[1]], each.address))
-    inner = [
+    return spans
+
+
+def _innermost(spans: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The loops that no other lies within."""
+    return [
         (first, last)
         for first, last in sorted(spans)
         if not any((first, last) != other and first <= other[0] and other[1] <= last for other in spans)
     ]
-    return [[each for each in instructions if first <= each.address <= last] for first, last in inner]
 
 
 def _counted(instructions: Sequence[_Instruction]) -> dict[str, int]:
