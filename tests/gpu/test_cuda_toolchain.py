@@ -132,6 +132,14 @@ def test_a_text_that_is_refused_is_reported_in_the_compilers_words(
     assert not cache.exists()
 
 
+def test_a_temporary_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler("nvrtc", monkeypatch)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(CompileError, match="temporary folder") as caught:
+        compile_text(TEXT, ("sm_80",))
+    assert "TMPDIR" in (caught.value.help or "")
+
+
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, path: str = "/nowhere") -> None:
     for variable in (VARIABLE, "CUDA_HOME", "CUDA_PATH", "NVCC_CCBIN"):
         monkeypatch.delenv(variable, raising=False)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from intarsia_backends.cuda.toolchain.compiler import file_name, refused
+from intarsia_backends.cuda.toolchain.compiler import file_name, refused, workplace
 
 _FUNCTION = re.compile(r"^\.text\.(\S+):$")
 _LABEL = re.compile(r"^(\.L_x_\d+):$")
@@ -85,8 +83,8 @@ class Codes:
 
 def disassemble(program: str, cubin: bytes) -> dict[str, Code]:
     """By name of a kernel, its instructions. CompileError where nvdisasm, at the path `program`, does not read them."""
-    with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
-        path = Path(folder) / "kernels.cubin"
+    with workplace() as place:
+        path = place / "kernels.cubin"
         path.write_bytes(cubin)
         done = subprocess.run([program, "-c", str(path)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
