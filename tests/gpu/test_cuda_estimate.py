@@ -158,3 +158,14 @@ def test_the_table_is_shown_when_it_is_asked_for(artifact: Path) -> None:
     shown = [CliRunner().invoke(command, ["report", str(artifact), *more]).output for more in ((), ("--details",))]
     assert "operations ratio" in shown[0] and "hot loop" not in shown[0]
     assert shown[1].startswith(shown[0]) and "hot loop" in shown[1] and " IMMA" in shown[1]
+
+
+def test_without_nvdisasm_all_else_is_told(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intarsia_backends.cuda.target.tool", lambda name: None)
+    made = intarsia.compile_model(DIGITS, target="cuda{arch=sm_80}")
+    (note,) = made.manifest["metadata"]["notes"]
+    assert "there is no nvdisasm (pip install 'intarsia[cuda]')" in note[1]
+    report = made.report()
+    (figures,), (table,) = report.figures.values(), report.tables
+    assert "tensor_core_kernels" not in figures and figures["most_registers"] > 8
+    assert {row[table.columns.index("hot loop")] for row in table.rows} == {None}

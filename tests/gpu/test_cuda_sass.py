@@ -11,7 +11,7 @@ from intarsia_backends.cuda.toolchain import nvrtc
 from intarsia_backends.cuda.toolchain.build import Binaries, compile_text
 from intarsia_backends.cuda.toolchain.find import VARIABLE, tool
 from intarsia_backends.cuda.toolchain.resources import read_resources
-from intarsia_backends.cuda.toolchain.sass import disassemble, read_sass
+from intarsia_backends.cuda.toolchain.sass import Codes, disassemble, read_sass
 
 TEXT = """
 extern "C" __global__ void tensor_0(const int *a, const int *b, int *c, int count) {
@@ -83,6 +83,13 @@ def test_what_is_no_machine_code_is_reported(tmp_path: Path) -> None:
         pytest.skip("needs nvdisasm")
     with pytest.raises(CompileError, match="nvdisasm"):
         disassemble(program, b"nothing")
+    codes = Codes(program, {"sm_80.cubin": b"nothing"})
+    assert codes.of("sm_80") == {} and "does not read machine code" in codes.trouble
+
+
+def test_without_nvdisasm_nothing_is_known() -> None:
+    codes = Codes(None, {"sm_80.cubin": b""})
+    assert codes.of("sm_80") == {} and codes.trouble == "there is no nvdisasm"
 
 
 def test_what_is_unrolled_is_hotter_than_what_loops() -> None:

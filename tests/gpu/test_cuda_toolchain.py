@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import intarsia
 from intarsia.errors import CompileError
 from intarsia_backends.cuda.dialect import CUDA_CPP
 from intarsia_backends.cuda.toolchain import nvcc, nvrtc
@@ -77,6 +78,14 @@ def test_each_gpu_gets_a_file_and_each_kernel_its_resources(way: str, monkeypatc
         assert set(made.resources[name]) == {"add_0", "dot_1"}
         assert made.resources[name]["add_0"].shared_bytes >= 512 > made.resources[name]["dot_1"].shared_bytes
         assert all(8 <= each.registers <= 64 and not each.spill_bytes for each in made.resources[name].values())
+
+
+@pytest.mark.parametrize("way", ["nvcc", "nvrtc"])
+def test_a_text_without_kernels(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A region that only copies."""
+    compiler(way, monkeypatch)
+    made = compile_text(CUDA_CPP.preamble, ("sm_80", "compute_80"))
+    assert made.resources == {"sm_80": {}} and all(made.files.values())
 
 
 @pytest.mark.parametrize("way", ["nvcc", "nvrtc"])
@@ -151,7 +160,7 @@ def test_no_compiler_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("intarsia_backends.cuda.toolchain.find.package_folders", list)
     monkeypatch.setattr(nvrtc, "_version", lambda name: None)
     with pytest.raises(CompileError) as caught:
-        find_compiler(NAMES)
+        intarsia.compile_model("nowhere.onnx", target="cuda")
     assert "no nvcc on PATH" in caught.value.what and "nvidia-cuda-nvrtc and cuda-bindings" in caught.value.what
     assert "pip install 'intarsia[cuda]'" in (caught.value.help or "")
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from intarsia_backends.cuda.toolchain.compiler import file_name, refused, workplace
+from intarsia.errors import CompileError
+from intarsia_backends.cuda.toolchain.compiler import file_name, workplace
 
 _FUNCTION = re.compile(r"^\.text\.(\S+):$")
 _LABEL = re.compile(r"^(\.L_x_\d+):$")
@@ -62,23 +63,29 @@ class Code:
 class Codes:
     """Instructions of the kernels of several files of machine code, each disassembled when it is asked about.
 
-    program  path of nvdisasm; None where there is none, and nothing is known
+    program  path of nvdisasm; None where there is none
+    trouble  why nothing is known: for the user; "" where something is, or nobody asked yet
     """
 
     def __init__(self, program: str | None, files: Mapping[str, bytes]) -> None:
         self.program, self.files = program, files
+        self.trouble = "" if program else "there is no nvdisasm"
         self._found: dict[str, Mapping[str, Code]] = {}
 
     def of(self, name: str) -> Mapping[str, Code]:
-        """By name of a kernel, its instructions in the machine code for "sm_86". {} where nothing is known.
+        """By name of a kernel, its instructions in the machine code for "sm_86". {} where nothing is known."""
+        if name not in self._found:
+            self._found[name] = self._read(name)
+        return self._found[name]
 
-        Raises CompileError where nvdisasm does not read it.
-        """
+    def _read(self, name: str) -> Mapping[str, Code]:
         if self.program is None:
             return {}
-        if name not in self._found:
-            self._found[name] = disassemble(self.program, self.files[file_name(name)])
-        return self._found[name]
+        try:
+            return disassemble(self.program, self.files[file_name(name)])
+        except CompileError as error:  # such as one that is older than the compiler
+            self.trouble = error.what
+            return {}
 
 
 def disassemble(program: str, cubin: bytes) -> dict[str, Code]:
@@ -88,7 +95,11 @@ def disassemble(program: str, cubin: bytes) -> dict[str, Code]:
         path.write_bytes(cubin)
         done = subprocess.run([program, "-c", str(path)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise refused(program, "nvdisasm", done.stderr)
+        raise CompileError(
+            where="nvdisasm",
+            what=f"{program} does not read machine code: {done.stderr.strip()[:200]}",
+            help="install one that is as new as the compiler",
+        )
     return read_sass(done.stdout)
 
 
