@@ -76,6 +76,7 @@ def figures(region: Region, binaries: Binaries, codes: Codes, card: Card, name: 
         "least_us_of_kernels": 1e6 * estimate.issued_seconds,
         "necessary_bytes": estimate.necessary_bytes,
         "issued_bytes": estimate.issued_bytes,
+        "brought_bytes": estimate.brought_bytes,
         "bytes_ratio": estimate.bytes_ratio,
         "necessary_operations": estimate.necessary_operations,
         "issued_operations": estimate.issued_operations,

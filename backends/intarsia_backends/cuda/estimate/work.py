@@ -26,11 +26,14 @@ class Work:
     operations  multiplications and additions that it issues, of products that are added up
     dtype       of what is multiplied: "float32", "float16" or "int8"
     size_bytes  of the elements that it reads and writes, each once: what it reads again, a cache has
+    brought_bytes
+                what its blocks bring to shared memory, each for itself, where that is how they share it; else 0
     """
 
     operations: int
     dtype: str
     size_bytes: int
+    brought_bytes: int = 0
 
 
 def work_of(kernel: Kernel, source: KernelSource) -> Work:
@@ -41,7 +44,7 @@ def work_of(kernel: Kernel, source: KernelSource) -> Work:
         case Nest() if factors := _factors(inner):
             products = source.work.issued if source.work else math.prod(inner.kept) * math.prod(inner.reduced)
             dtype = _multiplied({inner.operands[factor].dtype for factor in factors}, source.work is not None)
-            return Work(2 * products, dtype, size_bytes)
+            return Work(2 * products, dtype, size_bytes, source.work.brought_bytes if source.work else 0)
         case Recurrent():
             products = inner.steps * inner.batch * inner.hidden * inner.hidden * inner.gates
             return Work(2 * products, "float32", size_bytes)

@@ -44,7 +44,7 @@ def _source(
         form = form_of(kernel, alignments, machine)
         if form is not None:
             source = kernel_source(emit_staged(kernel, form, alignments), name, dialect)
-            return replace(source, work=Work(form.wanted, form.issued))
+            return replace(source, work=Work(form.wanted, form.issued, form.brought_bytes))
         fours = None if tiles_of(kernel) or is_long(kernel) else fours_of(kernel, alignments)
         if fours is not None:
             return kernel_source(emit_fours(kernel, fours, schedule_of(machine)), name, dialect)
