@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cuda_regions import compiled
 from gpu_kernels import Kinds
 
 import intarsia
@@ -17,7 +18,7 @@ from intarsia.targets import find_target
 from intarsia_backends.cuda.estimate.cards import CARDS
 from intarsia_backends.cuda.estimate.necessary import necessary
 from intarsia_backends.cuda.estimate.roofline import bound_seconds, roofline
-from intarsia_backends.cuda.estimate.work import Work
+from intarsia_backends.cuda.estimate.work import Work, work_of
 from intarsia_backends.cuda.figures import card_for, code_for
 from intarsia_backends.cuda.target import ARCHITECTURES
 from intarsia_backends.cuda.toolchain.find import find_compiler, tool
@@ -64,11 +65,40 @@ def test_in_halves_what_stays_on_the_gpu_is_half_as_large() -> None:
     assert [group.dtype for group in groups] == ["float16", "float32", "float16", "float32"]
 
 
+def works(graph: Graph) -> list[Work]:
+    """Of the kernels of a region."""
+    code = compiled(graph)
+    return [work_of(kernel, source) for kernel, source in code.sources.items()]
+
+
+def test_a_convolution_that_steps_over_pixels_touches_those_it_reads() -> None:
+    kinds = Kinds()
+    image, weights = kinds.numbers(1, 8, 16, 16), kinds.numbers(8, 8, 1, 1)
+    kinds.graph.outputs = [kinds.add("Conv", image, weights, constants=(1,), strides=(2, 2))]
+    (work,) = [work for work in works(kinds.graph) if work.operations]
+    assert work.operations == 2 * 8 * 8 * 8 * 8 and work.dtype == "float32"
+    assert work.size_bytes in (4 * (2 * 8 * 8 * 8 + 8 * 8), 4 * (2 * 8 * 8 * 8 + 8 * 8 + 8)), "perhaps a bias of zeros"
+
+
+def test_what_is_gathered_is_touched_as_often_as_it_is_read_at_most() -> None:
+    kinds = Kinds()
+    kinds.graph.outputs = [kinds.add("Gather", kinds.numbers(1000, 4), np.array([3, 5]), axis=0)]
+    (work,) = works(kinds.graph)
+    assert work.operations == 0 and 2 * 4 * 8 <= work.size_bytes < 200
+
+
+def test_steps_of_a_recurrent_layer_multiply() -> None:
+    kinds = Kinds()
+    operands = (kinds.numbers(3, 2, 4), kinds.numbers(1, 20, 4), kinds.numbers(1, 20, 5))
+    kinds.graph.outputs = [kinds.add("LSTM", *operands, constants=(1, 2), hidden_size=5)]
+    assert 2 * 3 * 2 * 5 * 20 in [work.operations for work in works(kinds.graph)]
+
+
 def test_the_longer_of_bytes_and_operations_counts() -> None:
     card = CARDS["a100"]
-    assert bound_seconds(Work(0, "float32", 1555, True), card) == pytest.approx(1e-9)
-    assert bound_seconds(Work(624_000, "int8", 1, False), card) == pytest.approx(1e-9)
-    launches = [Work(2 * IMAGE * 72 * 2, "float32", 3 * 4 * IMAGE, False), Work(0, "float32", 41 << 20, True)]
+    assert bound_seconds(Work(0, "float32", 1555), card) == pytest.approx(1e-9)
+    assert bound_seconds(Work(624_000, "int8", 1), card) == pytest.approx(1e-9)
+    launches = [Work(2 * IMAGE * 72 * 2, "float32", 3 * 4 * IMAGE), Work(0, "float32", 41 << 20)]
     found = roofline(block(), launches, card)
     assert found.issued_operations == launches[0].operations == 2 * IMAGE * 8 * 9 * 2 == found.necessary_operations
     assert found.operations_ratio == 1.0 and found.bytes_ratio > 100
@@ -128,3 +158,14 @@ def test_the_table_is_shown_when_it_is_asked_for(artifact: Path) -> None:
     shown = [CliRunner().invoke(command, ["report", str(artifact), *more]).output for more in ((), ("--details",))]
     assert "operations ratio" in shown[0] and "hot loop" not in shown[0]
     assert shown[1].startswith(shown[0]) and "hot loop" in shown[1] and " IMMA" in shown[1]
+
+
+def test_without_nvdisasm_all_else_is_told(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intarsia_backends.cuda.target.tool", lambda name: None)
+    made = intarsia.compile_model(DIGITS, target="cuda{arch=sm_80}")
+    (note,) = made.manifest["metadata"]["notes"]
+    assert "there is no nvdisasm (pip install 'intarsia[cuda]')" in note[1]
+    report = made.report()
+    (figures,), (table,) = report.figures.values(), report.tables
+    assert "tensor_core_kernels" not in figures and figures["most_registers"] > 8
+    assert {row[table.columns.index("hot loop")] for row in table.rows} == {None}

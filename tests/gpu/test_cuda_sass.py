@@ -11,7 +11,7 @@ from intarsia_backends.cuda.toolchain import nvrtc
 from intarsia_backends.cuda.toolchain.build import Binaries, compile_text
 from intarsia_backends.cuda.toolchain.find import VARIABLE, tool
 from intarsia_backends.cuda.toolchain.resources import read_resources
-from intarsia_backends.cuda.toolchain.sass import disassemble, read_sass
+from intarsia_backends.cuda.toolchain.sass import Codes, disassemble, read_sass
 
 TEXT = """
 extern "C" __global__ void tensor_0(const int *a, const int *b, int *c, int count) {
@@ -64,11 +64,11 @@ def test_the_hot_loop_is_that_which_computes(made: Binaries, name: str, kind: st
     assert program is not None
     codes = disassemble(program, made.files[f"{name}.cubin"])
     assert set(codes) == {"tensor_0", "plain_1", "spills_2"}
-    hot = codes["tensor_0"].hot_loop
+    hot = codes["tensor_0"].hot
     assert hot[kind] == count and hot["LDG"] >= 4 and "STG" not in hot
     assert codes["tensor_0"].tensor == (1 if kind == "IMMA" else 0)
-    assert codes["plain_1"].hot_loop == {} and codes["plain_1"].all["FFMA"] == 1
-    assert codes["plain_1"].tensor == 0
+    assert codes["tensor_0"].loops and not codes["plain_1"].loops
+    assert codes["plain_1"].hot["FFMA"] == 1 and codes["plain_1"].tensor == 0
 
 
 def test_the_assembler_tells_of_spills(made: Binaries) -> None:
@@ -83,6 +83,24 @@ def test_what_is_no_machine_code_is_reported(tmp_path: Path) -> None:
         pytest.skip("needs nvdisasm")
     with pytest.raises(CompileError, match="nvdisasm"):
         disassemble(program, b"nothing")
+    codes = Codes(program, {"sm_80.cubin": b"nothing"})
+    assert codes.of("sm_80") == {} and "does not read machine code" in codes.trouble
+
+
+def test_without_nvdisasm_nothing_is_known() -> None:
+    codes = Codes(None, {"sm_80.cubin": b""})
+    assert codes.of("sm_80") == {} and codes.trouble == "there is no nvdisasm"
+
+
+def test_what_is_unrolled_is_hotter_than_what_loops() -> None:
+    lines = ["IMMA.16832.S8.S8 R1, R2, R3, R1 ;", "FFMA R1, R2, R3, R1 ;", "LDL R1, [R2] ;", "@P0 BRA `(.L_x_0) ;"]
+    text = [".text.k:"]
+    for number, line in enumerate(lines):
+        text += [".L_x_0:"] if number == 1 else []
+        text.append(f"        /*{number * 16:04x}*/                   {line}")
+    code = read_sass("\n".join(text))["k"]
+    assert not code.loops and code.hot == code.all == {"BRA": 1, "FFMA": 1, "IMMA": 1, "LDL": 1}
+    assert code.spill_share == 0.25
 
 
 def test_moves_spelled_as_multiplications_and_loops_within_loops() -> None:
@@ -94,7 +112,7 @@ def test_moves_spelled_as_multiplications_and_loops_within_loops() -> None:
         text += [label] if label else []
         text.append(f"        /*{number * 16:04x}*/                   {line}")
     code = read_sass("\n".join(text))["k"]
-    assert code.hot_loop == {"BRA": 1, "FFMA": 1}, "the inner loop, not the outer, and not the jump to itself"
+    assert code.hot == {"BRA": 1, "FFMA": 1}, "the inner loop, not the outer, and not the jump to itself"
     assert code.all == {"BRA": 3, "EXIT": 1, "FADD": 1, "FFMA": 1, "HFMA2": 1, "MOV": 2}
 
 

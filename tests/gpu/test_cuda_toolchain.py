@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import intarsia
 from intarsia.errors import CompileError
 from intarsia_backends.cuda.dialect import CUDA_CPP
 from intarsia_backends.cuda.toolchain import nvcc, nvrtc
@@ -80,6 +81,14 @@ def test_each_gpu_gets_a_file_and_each_kernel_its_resources(way: str, monkeypatc
 
 
 @pytest.mark.parametrize("way", ["nvcc", "nvrtc"])
+def test_a_text_without_kernels(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A region that only copies."""
+    compiler(way, monkeypatch)
+    made = compile_text(CUDA_CPP.preamble, ("sm_80", "compute_80"))
+    assert made.resources == {"sm_80": {}} and all(made.files.values())
+
+
+@pytest.mark.parametrize("way", ["nvcc", "nvrtc"])
 def test_bytes_depend_on_the_text_alone(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     compiler(way, monkeypatch)
     files = []
@@ -132,6 +141,14 @@ def test_a_text_that_is_refused_is_reported_in_the_compilers_words(
     assert not cache.exists()
 
 
+def test_a_temporary_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler("nvrtc", monkeypatch)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(CompileError, match="temporary folder") as caught:
+        compile_text(TEXT, ("sm_80",))
+    assert "TMPDIR" in (caught.value.help or "")
+
+
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, path: str = "/nowhere") -> None:
     for variable in (VARIABLE, "CUDA_HOME", "CUDA_PATH", "NVCC_CCBIN"):
         monkeypatch.delenv(variable, raising=False)
@@ -143,7 +160,7 @@ def test_no_compiler_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("intarsia_backends.cuda.toolchain.find.package_folders", list)
     monkeypatch.setattr(nvrtc, "_version", lambda name: None)
     with pytest.raises(CompileError) as caught:
-        find_compiler(NAMES)
+        intarsia.compile_model("nowhere.onnx", target="cuda")
     assert "no nvcc on PATH" in caught.value.what and "nvidia-cuda-nvrtc and cuda-bindings" in caught.value.what
     assert "pip install 'intarsia[cuda]'" in (caught.value.help or "")
 

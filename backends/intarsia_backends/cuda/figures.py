@@ -76,6 +76,7 @@ def figures(region: Region, binaries: Binaries, codes: Codes, card: Card, name: 
         "least_us_of_kernels": 1e6 * estimate.issued_seconds,
         "necessary_bytes": estimate.necessary_bytes,
         "issued_bytes": estimate.issued_bytes,
+        "brought_bytes": estimate.brought_bytes,
         "bytes_ratio": estimate.bytes_ratio,
         "necessary_operations": estimate.necessary_operations,
         "issued_operations": estimate.issued_operations,
@@ -126,7 +127,6 @@ def _row(
 
 
 def _told(code: Code) -> str:
-    """A loop in words; the whole kernel where nothing loops."""
-    counts = code.hot_loop or code.all
-    shown = ", ".join(f"{counts[kind]} {kind}" for kind in _SHOWN if kind in counts)
-    return f"{'' if code.hot_loop else 'no loop, '}{sum(counts.values())}: {shown}"
+    """The hot part in words."""
+    shown = ", ".join(f"{code.hot[kind]} {kind}" for kind in _SHOWN if kind in code.hot)
+    return f"{'' if code.loops else 'unrolled, '}{sum(code.hot.values())}: {shown}"

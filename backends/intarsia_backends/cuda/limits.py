@@ -18,6 +18,9 @@ from intarsia_backends.cuda.toolchain.resources import Resources
 from intarsia_backends.cuda.toolchain.sass import Codes
 from intarsia_backends.gpu.launches import KernelFacts
 
+_SPILLS = 0.02
+"""Of the instructions of a hot loop, those that may move registers to memory and back: few cost next to nothing."""
+
 
 def check_blocks(kernels: Iterable[KernelFacts]) -> None:
     """What is known before there is machine code: threads and shared memory of a block. CompileError where they are too
@@ -38,7 +41,7 @@ def check_resources(
     multiplying: Collection[str],
 ) -> None:
     """What machine code takes, on each GPU that it is for. CompileError where a block does not fit a multiprocessor,
-    and where the hot loop of a kernel that multiplies moves registers to memory and back.
+    and where the hot loop of a kernel that multiplies moves many registers to memory and back.
 
     resources    by "sm_86" and kernel
     multiplying  names of kernels whose time goes into sums of products
@@ -51,10 +54,10 @@ def check_resources(
                 raise _refused(kernel.name, name, _too_much(taken, kernel.threads, capability, found.limit))
             if taken.spill_bytes and kernel.name in multiplying:
                 code = codes.of(name).get(kernel.name)
-                if code is not None and code.hot_spills:
+                if code is not None and code.spill_share > _SPILLS:
                     what = (
-                        f"{code.hot_spills} of {sum(code.hot_loop.values())} instructions of its hot loop move "
-                        f"registers to memory and back, as its threads have no more than {taken.registers}"
+                        f"{code.spill_share:.0%} of the instructions of its hot loop move registers to memory and "
+                        f"back, as its threads have no more than {taken.registers}"
                     )
                     raise _refused(kernel.name, name, what)
 

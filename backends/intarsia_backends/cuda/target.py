@@ -100,8 +100,8 @@ class CudaTarget(GpuTarget):
         assert name is not None, "asked when options were chosen"
         told = figures(Region(region, code.launches, works, self.machine.halves), binaries, codes, card, name)
         notes = binaries.notes
-        if codes.program is None:
-            notes = (*notes, f"instructions of kernels are not counted, as there is no nvdisasm ({INSTALL})")
+        if codes.trouble:
+            notes = (*notes, f"instructions of kernels are not counted: {codes.trouble} ({INSTALL})")
         files = {**files_of(code, SOURCE), **binaries.files}
         metadata = {
             **self.metadata_of(code),

@@ -20,6 +20,8 @@ class Roofline:
                  of what the region is
     issued_seconds, issued_bytes, issued_operations
                  of what its kernels do
+    brought_bytes
+                 what their blocks bring to shared memory, the same numbers again and again, mostly from the cache
     beyond_cache launches that touch more than the cache holds: they may read some of it again from memory
     """
 
@@ -30,6 +32,7 @@ class Roofline:
     issued_seconds: float
     issued_bytes: int
     issued_operations: int
+    brought_bytes: int
     beyond_cache: int
 
     @property
@@ -57,5 +60,6 @@ def roofline(graph: Graph, launches: Sequence[Work], card: Card, halves: bool = 
         sum(bound_seconds(work, card) for work in launches),
         sum(work.size_bytes for work in launches),
         sum(work.operations for work in launches),
+        sum(work.brought_bytes for work in launches),
         sum(work.size_bytes > card.cache_bytes for work in launches),
     )

@@ -13,7 +13,7 @@ from intarsia_backends.gpu.launches import KernelFacts, Parameter
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Gather, Input
 from intarsia_backends.lowering.kernel import Kernel
-from intarsia_backends.lowering.kernels import Nest, Surround
+from intarsia_backends.lowering.kernels import Nest, Recurrent
 
 if TYPE_CHECKING:
     from intarsia_backends.gpu.source.kernels import KernelSource
@@ -26,35 +26,37 @@ class Work:
     operations  multiplications and additions that it issues, of products that are added up
     dtype       of what is multiplied: "float32", "float16" or "int8"
     size_bytes  of the elements that it reads and writes, each once: what it reads again, a cache has
-    moves       whether all it does is to put numbers elsewhere
+    brought_bytes
+                what its blocks bring to shared memory, each for itself, where that is how they share it; else 0
     """
 
     operations: int
     dtype: str
     size_bytes: int
-    moves: bool
+    brought_bytes: int = 0
 
 
 def work_of(kernel: Kernel, source: KernelSource) -> Work:
     """The work of a kernel, by its description and what became of it."""
     facts, inner = source.facts, kernel.kernel if isinstance(kernel, Narrowed) else kernel
     size_bytes = _touched(inner, facts)
-    factors = _factors(inner) if isinstance(inner, Nest) else ()
-    if isinstance(inner, Nest) and factors:
-        products = source.work.issued if source.work else math.prod(inner.kept) * math.prod(inner.reduced)
-        dtype = _multiplied(inner.operands[factors[0]].dtype, source.work is not None)
-        return Work(2 * products, dtype, size_bytes, False)
-    moves = isinstance(inner, Surround) or (
-        isinstance(inner, Nest) and not inner.combine and isinstance(_bare(inner.body), Input)
-    )
-    return Work(0, "float32", size_bytes, moves)
+    match inner:
+        case Nest() if factors := _factors(inner):
+            products = source.work.issued if source.work else math.prod(inner.kept) * math.prod(inner.reduced)
+            dtype = _multiplied({inner.operands[factor].dtype for factor in factors}, source.work is not None)
+            return Work(2 * products, dtype, size_bytes, source.work.brought_bytes if source.work else 0)
+        case Recurrent():
+            products = inner.steps * inner.batch * inner.hidden * inner.hidden * inner.gates
+            return Work(2 * products, "float32", size_bytes)
+    return Work(0, "float32", size_bytes)
 
 
-def _multiplied(stored: str, tensor: bool) -> str:
-    """The type whose peak counts. Floats are multiplied as float16 by tensor cores, and as float32 by all else."""
-    if stored in ("int8", "uint8"):
+def _multiplied(stored: set[str], staged: bool) -> str:
+    """The type whose peak counts, of factors that lie as these types. float16 is multiplied as such by kernels that
+    bring it to tensor cores in stages, and as float32 by all others."""
+    if stored <= {"int8", "uint8"}:
         return "int8"
-    return "float16" if tensor else "float32"
+    return "float16" if staged and stored == {"float16"} else "float32"
 
 
 def _factors(kernel: Nest) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def compile_text(text: str, names: Sequence[str]) -> Binaries:
         results = dict(zip(names, pool.map(made, names)))
     return Binaries(
         {file_name(name): result.data for name, result in results.items()},
-        {name: read_resources(result.log) for name, result in results.items() if result.log},
+        {name: read_resources(result.log) for name, result in results.items() if not capability_of(name)[1]},
         compiler.version,
         tuple(kept.notes),
     )

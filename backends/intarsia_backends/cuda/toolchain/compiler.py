@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from intarsia.errors import CompileError
 
@@ -69,3 +73,17 @@ def refused(who: str, name: str, said: str) -> CompileError:
         what=f"{who} refuses it: {said.strip()[-2000:] or 'it does not say why'}",
         help="this is a fault of intarsia, or of this compiler: please report it with the model",
     )
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder for one compilation. CompileError where it cannot be written."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise CompileError(
+            where="temporary folder",
+            what=f"CUDA C++ cannot be compiled there: {error.strerror or error}",
+            help="set TMPDIR to a folder that can be written and has free space",
+        ) from error

@@ -6,13 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from intarsia_backends.cuda.toolchain.compiler import FLAGS, Compiler, Made, level_of, refused
+from intarsia_backends.cuda.toolchain.compiler import FLAGS, Compiler, Made, level_of, refused, workplace
 
 _TEXT, _PTX, _CUBIN = "kernels.cu", "kernels.ptx", "kernels.cubin"
 
@@ -79,16 +78,14 @@ class Nvcc(Compiler):
     def cubin(self, text: str, capability: int) -> Made:
         ptx = self.ptx(text, level_of(capability)).data
         name = f"sm_{capability}"
-        with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
-            place = Path(folder)
+        with workplace() as place:
             (place / _PTX).write_bytes(ptx)
             log = self._run(place, name, "-cubin", f"-arch={name}", "-Xptxas", "-v", _PTX, "-o", _CUBIN)
             return Made((place / _CUBIN).read_bytes(), log)
 
     def _compiled(self, text: str, capability: int) -> bytes:
         name = f"compute_{capability}"
-        with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
-            place = Path(folder)
+        with workplace() as place:
             (place / _TEXT).write_text(text)
             # Headers alone are read with the C++ compiler: one that this nvcc does not know will do.
             self._run(

@@ -6,12 +6,10 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from intarsia_backends.cuda.toolchain.compiler import FLAGS, Compiler, Made, refused
+from intarsia_backends.cuda.toolchain.compiler import FLAGS, Compiler, Made, refused, workplace
 
 _WORKER = "intarsia_backends.cuda.toolchain.nvrtc_worker"
 _DISTRIBUTIONS = ("nvidia-cuda-nvrtc", "cuda-bindings")
@@ -53,8 +51,8 @@ class Nvrtc(Compiler):
         return Made(self._made(text, f"compute_{capability}", ()).data, "")
 
     def _made(self, text: str, name: str, more: Sequence[str]) -> Made:
-        with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
-            result = Path(folder) / "result"
+        with workplace() as place:
+            result = place / "result"
             asked = {"text": text, "options": [f"-arch={name}", "-w", *FLAGS, *more], "result": str(result)}
             done = subprocess.run(
                 [sys.executable, "-m", _WORKER], input=json.dumps(asked), capture_output=True, text=True, check=False

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from intarsia_backends.cuda.toolchain.compiler import file_name, refused
+from intarsia.errors import CompileError
+from intarsia_backends.cuda.toolchain.compiler import file_name, workplace
 
 _FUNCTION = re.compile(r"^\.text\.(\S+):$")
 _LABEL = re.compile(r"^(\.L_x_\d+):$")
@@ -37,12 +36,18 @@ _WARP = 32
 class Code:
     """Instructions by kind, the first part of their names: "IMMA", "LDG".
 
-    all       of the kernel
-    hot_loop  of that innermost loop which computes most; none where nothing loops
+    all   of the kernel
+    hot   of that innermost loop which computes most; of the whole kernel where more is computed outside of loops, as
+          where the compiler unrolled them
     """
 
     all: Mapping[str, int]
-    hot_loop: Mapping[str, int]
+    hot: Mapping[str, int]
+
+    @property
+    def loops(self) -> bool:
+        """Whether the hot part is a loop."""
+        return self.hot != self.all
 
     @property
     def tensor(self) -> int:
@@ -50,41 +55,51 @@ class Code:
         return sum(self.all.get(kind, 0) for kind in TENSOR)
 
     @property
-    def hot_spills(self) -> int:
-        """Instructions of the hot loop that move registers to memory of the thread's own, or back."""
-        return sum(self.hot_loop.get(kind, 0) for kind in ("LDL", "STL"))
+    def spill_share(self) -> float:
+        """Of the hot part's instructions, those that move registers to memory of the thread's own, or back."""
+        return sum(self.hot.get(kind, 0) for kind in ("LDL", "STL")) / max(1, sum(self.hot.values()))
 
 
 class Codes:
     """Instructions of the kernels of several files of machine code, each disassembled when it is asked about.
 
-    program  path of nvdisasm; None where there is none, and nothing is known
+    program  path of nvdisasm; None where there is none
+    trouble  why nothing is known: for the user; "" where something is, or nobody asked yet
     """
 
     def __init__(self, program: str | None, files: Mapping[str, bytes]) -> None:
         self.program, self.files = program, files
+        self.trouble = "" if program else "there is no nvdisasm"
         self._found: dict[str, Mapping[str, Code]] = {}
 
     def of(self, name: str) -> Mapping[str, Code]:
-        """By name of a kernel, its instructions in the machine code for "sm_86". {} where nothing is known.
+        """By name of a kernel, its instructions in the machine code for "sm_86". {} where nothing is known."""
+        if name not in self._found:
+            self._found[name] = self._read(name)
+        return self._found[name]
 
-        Raises CompileError where nvdisasm does not read it.
-        """
+    def _read(self, name: str) -> Mapping[str, Code]:
         if self.program is None:
             return {}
-        if name not in self._found:
-            self._found[name] = disassemble(self.program, self.files[file_name(name)])
-        return self._found[name]
+        try:
+            return disassemble(self.program, self.files[file_name(name)])
+        except CompileError as error:  # such as one that is older than the compiler
+            self.trouble = error.what
+            return {}
 
 
 def disassemble(program: str, cubin: bytes) -> dict[str, Code]:
     """By name of a kernel, its instructions. CompileError where nvdisasm, at the path `program`, does not read them."""
-    with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:
-        path = Path(folder) / "kernels.cubin"
+    with workplace() as place:
+        path = place / "kernels.cubin"
         path.write_bytes(cubin)
         done = subprocess.run([program, "-c", str(path)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise refused(program, "nvdisasm", done.stderr)
+        raise CompileError(
+            where="nvdisasm",
+            what=f"{program} does not read machine code: {done.stderr.strip()[:200]}",
+            help="install one that is as new as the compiler",
+        )
     return read_sass(done.stdout)
 
 
@@ -132,24 +147,35 @@ def _code(lines: Sequence[str]) -> Code:
             labels.update(dict.fromkeys(waiting, address))
             waiting.clear()
             instructions.append(_Instruction(address, found[2], found[3]))
-    loops = _innermost(instructions, labels)
-    hottest = max(loops, key=_operations, default=[])
-    return Code(_counted(instructions), _counted(hottest) if _operations(hottest) else {})
+    spans = _loops(instructions, labels)
+    within = [[each for each in instructions if first <= each.address <= last] for first, last in _innermost(spans)]
+    outside = [each for each in instructions if not any(first <= each.address <= last for first, last in spans)]
+    hottest = max(within, key=_operations, default=[])
+    loops = _TURNS * _operations(hottest) >= max(1, _operations(outside))
+    return Code(_counted(instructions), _counted(hottest if loops else instructions))
 
 
-def _innermost(instructions: Sequence[_Instruction], labels: Mapping[str, int]) -> list[list[_Instruction]]:
-    """What lies between a branch backwards and where it leads to, save where another such lies within."""
+_TURNS = 2
+"""Of a loop, at least."""
+
+
+def _loops(instructions: Sequence[_Instruction], labels: Mapping[str, int]) -> set[tuple[int, int]]:
+    """Addresses of what branches backwards lead to, and of these branches."""
     spans = set()
     for each in instructions:
         target = _TARGET.search(each.operands) if each.name.startswith("BRA") else None
         if target and labels.get(target[1], each.address) < each.address:
             spans.add((labels[target[1]], each.address))
-    inner = [
+    return spans
+
+
+def _innermost(spans: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The loops that no other lies within."""
+    return [
         (first, last)
         for first, last in sorted(spans)
         if not any((first, last) != other and first <= other[0] and other[1] <= last for other in spans)
     ]
-    return [[each for each in instructions if first <= each.address <= last] for first, last in inner]
 
 
 def _counted(instructions: Sequence[_Instruction]) -> dict[str, int]:

@@ -55,7 +55,7 @@ def _emitted(
         alignments = alignments or (1,) * (len(kernel.operands) + 1)
         form = form_of(kernel, alignments, machine)
         if form is not None:
-            return emit_staged(kernel, form, alignments), (), Work(form.wanted, form.issued)
+            return emit_staged(kernel, form, alignments), (), Work(form.wanted, form.issued, form.brought_bytes)
         fours = None if tiles_of(kernel) or is_long(kernel) else fours_of(kernel, alignments)
         if fours is not None:
             return emit_fours(kernel, fours, schedule_of(machine)), (), None

@@ -23,10 +23,15 @@ ROLLED = "rolled"
 
 @dataclass(frozen=True)
 class Work:
-    """Products of two numbers: those that are wanted, and those that are issued, tiles reaching over edges."""
+    """What a kernel does that makes a product in stages.
+
+    wanted, issued  products of two numbers: those that there are, and those that tiles which reach over edges make
+    brought_bytes   that all blocks bring to shared memory: the same numbers again and again, from a cache
+    """
 
     wanted: int
     issued: int
+    brought_bytes: int
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,10 @@ class Tile(ABC):
         """Products of bytes that all blocks issue."""
         return self.blocks(sizes) * self.first * self.second * self.steps(sizes) * self.stage_bytes
 
+    def brought_bytes(self, sizes: Sizes) -> int:
+        """What all blocks bring to shared memory."""
+        return self.blocks(sizes) * (self.first + self.second) * self.steps(sizes) * self.stage_bytes
+
     def clocks(self, sizes: Sizes) -> float:
         """How long the card takes, about."""
         blocks, steps = self.blocks(sizes), self.steps(sizes)

@@ -69,8 +69,16 @@ class Form:
     @property
     def issued(self) -> int:
         """Products that are issued, with those of lines and steps that there are not."""
-        sizes = Sizes(self.batches, self.first.lines, self.second.lines, self.depth * self.first.item_bytes)
-        return self.tile.issued_bytes(sizes) // self.first.item_bytes
+        return self.tile.issued_bytes(self.sizes) // self.first.item_bytes
+
+    @property
+    def brought_bytes(self) -> int:
+        """What all blocks bring to shared memory."""
+        return self.tile.brought_bytes(self.sizes)
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(self.batches, self.first.lines, self.second.lines, self.depth * self.first.item_bytes)
 
 
 def form_of(kernel: Nest, alignments: Sequence[int], machine: GpuMachine) -> Form | None:
