@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from cards import Cards, of_this_machine, pretending
+from fake_cuda import FakeDriver
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,3 +20,29 @@ def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         del os.environ["POCL_CACHE_DIR"]
     else:
         os.environ["POCL_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session", params=["pretended", pytest.param("real", marks=pytest.mark.cuda)])
+def driver_of_cards(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cards:
+    """The driver of this process."""
+    wanted = "real" if request.config.getoption("-m") == "cuda" else "pretended"
+    if request.param != wanted:
+        pytest.skip("needs an NVIDIA GPU, and a process of its own: pytest -m cuda")
+    return of_this_machine() if wanted == "real" else pretending(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def cards(driver_of_cards: Cards) -> Iterator[Cards]:
+    """The driver, as if the process had just begun; in the end, all that it gave was given back."""
+    if driver_of_cards.fake is not None:
+        driver_of_cards.fake.reset()
+    yield driver_of_cards
+    assert driver_of_cards.is_clean(), driver_of_cards.fake and driver_of_cards.fake.alive()
+
+
+@pytest.fixture
+def fake(cards: Cards) -> FakeDriver:
+    """The driver that pretends."""
+    if cards.fake is None:
+        pytest.skip("needs a driver that fails on demand: pytest without -m cuda")
+    return cards.fake
