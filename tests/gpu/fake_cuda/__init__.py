@@ -57,7 +57,7 @@ class FakeDriver:
     def __init__(self, path: Path, folder: Path) -> None:
         self.folder = folder
         self._library = ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
-        for name in ("fake_cuda_alive", "fake_cuda_note"):
+        for name in ("fake_cuda_alive", "fake_cuda_failed", "fake_cuda_note"):
             getattr(self._library, name).restype = ctypes.c_char_p
         self._library.fake_cuda_calls.restype = ctypes.c_long
         self._library.fake_cuda_registry(str(folder).encode())
@@ -93,6 +93,12 @@ class FakeDriver:
         """Why it last refused something."""
         note: bytes = self._library.fake_cuda_note()
         return note.decode()
+
+    @property
+    def failed(self) -> str:
+        """The function that failed on demand; "" where none has."""
+        name: bytes = self._library.fake_cuda_failed()
+        return name.decode()
 
     def alive(self) -> dict[str, int]:
         """What has not been given back, by kind."""
