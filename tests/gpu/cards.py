@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cuda_regions import compiled
 from fake_cuda import FakeDriver, build_driver, header_folder, pretended_images
 
+from intarsia.artifact import Artifact
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion, RegionFiles
 from intarsia.targets import Blob
+from intarsia_backends.cuda.card import find_card
 from intarsia_backends.cuda.device import KIND, SOURCE, CudaDevice
-from intarsia_backends.cuda.images import MARKS, image_marks
-from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE, with_mark
+from intarsia_backends.cuda.images import MARKS, image_marks, is_image
+from intarsia_backends.cuda.toolchain.build import compile_text
+from intarsia_backends.gpu.launches import read_launches
+from intarsia_backends.gpu.region import LAUNCHES
+from intarsia_backends.gpu.target import files_of
 from side_by_side import region_files
 
 
@@ -43,9 +45,8 @@ class Cards:
         else:
             made = pretended_images(code.text, images)
             self.fake.know(made, code.text, code.launches)
-        launches = code.launches.to_json()
-        files = {SOURCE: with_mark(code.text, launches).encode(), LAUNCHES: launches, WEIGHTS_FILE: code.weights}
-        return Blob(KIND, {**files, **made}, {MARKS: image_marks(launches, made)})
+        files = files_of(code, SOURCE)
+        return Blob(KIND, {**files, **made}, {MARKS: image_marks(files[LAUNCHES], made)})
 
     def files(self, graph: Graph, images: tuple[str, ...] = ("sm_80.cubin", "compute_90.ptx")) -> RegionFiles:
         """The same as the runtime hands it to the device."""
@@ -54,6 +55,21 @@ class Cards:
     def load(self, graph: Graph) -> LoadedRegion:
         """A region, open."""
         return CudaDevice().load(self.files(graph))
+
+    def know(self, artifact: Artifact) -> None:
+        """What the machine code in an artifact does, for the driver that pretends."""
+        if self.fake is None:
+            return
+        for region in artifact.contents.regions:
+            if region.kind == KIND:
+                files = {name: artifact.files[region.path(name)] for name in region.files}
+                text = files[SOURCE].decode().partition("\n")[2]
+                inputs, outputs = (
+                    [(item.name, item.dtype, tuple(size or 0 for size in item.shape or ())) for item in items]
+                    for items in (region.inputs, region.outputs)
+                )
+                launches = read_launches(files[LAUNCHES], region.name, inputs, outputs)
+                self.fake.know({name: files[name] for name in files if is_image(name)}, text, launches)
 
     def is_clean(self) -> bool:
         """Whether all that the driver has given was given back; true of a GPU's, which does not tell."""
@@ -79,26 +95,10 @@ def of_this_machine() -> Cards:
     count = ctypes.c_int()
     if library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         pytest.skip("needs an NVIDIA GPU, and the driver finds none")
-    if shutil.which("nvcc") is None:
-        pytest.skip("needs nvcc to compile for the GPU of this machine")
     return Cards(None)
 
 
-def compiled_images(text: str) -> dict[str, bytes]:
-    """Machine code for the GPU of this machine, by nvcc, as the compiler's options are."""
-    from intarsia_backends.cuda.card import find_card
-
+def compiled_images(text: str) -> Mapping[str, bytes]:
+    """Machine code for the GPU of this machine."""
     major, minor = find_card().capability
-    return {f"sm_{major}{minor}.cubin": nvcc(text, f"sm_{major}{minor}")}
-
-
-def nvcc(text: str, architecture: str) -> bytes:
-    """A cubin."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, made = Path(folder) / "kernels.cu", Path(folder) / "kernels.cubin"
-        source.write_text(text)
-        command: list[Any] = ["nvcc", "-cubin", f"-arch={architecture}", "-fmad=false", "-o", made, source]
-        subprocess.run(command, check=True, capture_output=True)
-        return made.read_bytes()
+    return compile_text(text, (f"sm_{major}{minor}",)).files

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from cards import Cards
 from gpu_kernels import every_kind
 from gpu_regions import compare
 
+import intarsia
 from artifact_examples import random_array, small_graph
+from intarsia.runtime.vectors import verify_vectors
+from intarsia_backends.cuda.toolchain.find import find_compiler
+
+MODELS = Path(__file__).parent.parent / "models"
 
 
 def test_a_quantized_network_has_the_bytes_of_evaluate(cards: Cards) -> None:
@@ -26,3 +34,24 @@ def test_every_kind_of_kernel(cards: Cards) -> None:
         compare(kinds.graph, kinds.inputs, region.run(list(kinds.inputs.values())).outputs)
     assert "__global__" in region.listing()
     region.close()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_machine_code_of_the_target(cards: Cards, precision: str, tmp_path: Path) -> None:
+    try:
+        find_compiler(("sm_80",))
+    except intarsia.CompileError as error:
+        pytest.skip(f"CUDA's compiler is not installed: {error.what}")
+    digits = np.load(MODELS / "digits_test_450.npz")["x"]
+    options = {"precision": precision, "calibration": digits[:32] if precision == "int8" else None}
+    artifact = intarsia.compile_model(MODELS / "digits_cnn.onnx", target="cuda{arch=sm_80}", **options)
+    artifact.save(tmp_path / "digits.zip")
+    cards.know(artifact)
+    with intarsia.load(tmp_path / "digits.zip", device="cuda") as session:
+        assert "cuda" in session.devices.values()
+        verify_vectors(session)
+    on_cpu = intarsia.load(intarsia.compile_model(MODELS / "digits_cnn.onnx", target="cpu", **options))
+    with intarsia.load(artifact) as session, on_cpu:
+        for image in digits[32:36]:
+            found, wanted = session.run(image[None])[0], on_cpu.run(image[None])[0]
+            assert np.allclose(found, wanted, rtol=0, atol=1e-4) and (precision != "int8" or (found == wanted).all())

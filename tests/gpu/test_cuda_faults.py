@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import pickle
 import sys
@@ -40,6 +41,13 @@ GRAPH = small_graph()
 X = random_array(np.random.default_rng(0), GRAPH.inputs[0])
 
 
+def relu(*shape: int) -> Graph:
+    graph = Graph("r")
+    x = graph.add_input("x", TensorType("float32", shape))
+    graph.outputs = [graph.add_node("Relu", [x], [TensorType("float32", shape)], opset=18).output]
+    return graph
+
+
 def letter(region: RegionFiles) -> str:
     with pytest.raises(RunError) as caught:
         CudaDevice().load(region)
@@ -63,7 +71,7 @@ def with_images(region: RegionFiles, images: Mapping[str, bytes]) -> RegionFiles
 
 
 def test_letters(fake: FakeDriver, cards: Cards, golden: Callable[[str], None]) -> None:
-    region = cards.files(GRAPH)
+    region = cards.files(relu(3, 4))
     letters = []
 
     def told(region: RegionFiles = region, **settings: int) -> None:
@@ -80,8 +88,8 @@ def test_letters(fake: FakeDriver, cards: Cards, golden: Callable[[str], None]) 
     told(capability=75)
     told(capability=121, driver=12080)
     told(shared_bytes=0, region=changed(region, kernels=_sharing(region)))
-    told(memory_bytes=1000)
-    fake.fail("cuMemAlloc", 2, OUT_OF_MEMORY)
+    told(memory_bytes=100)
+    fake.fail("cuMemAlloc", 2, OUT_OF_MEMORY)  # the arena
     told()
     told(with_images(region, {"sm_80.cubin": b"\x7fELF" + bytes(200)}))
     told(with_images(region, {"sm_80.cubin": b"no machine code at all"}))
@@ -285,21 +293,25 @@ def test_several_images_for_one_card(fake: FakeDriver, cards: Cards) -> None:
     text, launches = region.files[SOURCE].decode().partition("\n")[2], region.files[LAUNCHES]
     images = pretended_images(text, ("sm_80.0.cubin", "sm_80.1.cubin"))
     facts = read_launches(launches, "", region.inputs, region.outputs)
-    halves = facts.kernels[:3], facts.kernels[3:]
+    middle = len(facts.kernels) // 2
+    halves = facts.kernels[:middle], facts.kernels[middle:]
     for (name, image), half in zip(images.items(), halves):
         fake.know({name: image}, text, replace(facts, kernels=half))
     loaded = CudaDevice().load(with_images(region, images))
     np.testing.assert_array_equal(loaded.run([X]).outputs[0], evaluate(GRAPH, {"image": X})[0])
     loaded.close()
-    fake.know({"sm_80.1.cubin": images["sm_80.1.cubin"]}, text, replace(facts, kernels=facts.kernels[4:]))
-    assert "there is no kernel 'nest_3' in sm_80.0.cubin, sm_80.1.cubin" in letter(with_images(region, images))
+    fake.know({"sm_80.1.cubin": images["sm_80.1.cubin"]}, text, replace(facts, kernels=halves[1][:-1]))
+    missing = f"there is no kernel '{halves[1][-1].name}' in sm_80.0.cubin, sm_80.1.cubin"
+    assert missing in letter(with_images(region, images))
 
 
 def test_a_kernel_that_wants_too_many_threads(fake: FakeDriver, cards: Cards) -> None:
-    region = cards.files(GRAPH)
+    region = cards.files(relu(3, 4))
     facts = read_launches(region.files[LAUNCHES], "", region.inputs, region.outputs)
-    kernels = tuple(replace(kernel, block=(64, 4, 4)) for kernel in facts.kernels)
-    assert "has 1024 threads in a block, and its code takes 50" in letter(changed(region, kernels=kernels))
+    (kernel,) = facts.kernels
+    most = math.prod(kernel.block)
+    told = letter(changed(region, kernels=(replace(kernel, block=(64, 4, 4)),)))
+    assert f"has 1024 threads in a block, and its code takes {most}" in told
 
 
 def test_indices_made_at_run_time_are_checked(cards: Cards) -> None:
@@ -323,10 +335,7 @@ def test_indices_made_at_run_time_are_checked(cards: Cards) -> None:
 
 
 def test_empty_values(cards: Cards) -> None:
-    graph = Graph("r")
-    x = graph.add_input("x", TensorType("float32", (0, 4)))
-    graph.outputs = [graph.add_node("Relu", [x], [TensorType("float32", (0, 4))], opset=18).output]
-    region = cards.load(graph)
+    region = cards.load(relu(0, 4))
     assert region.run([np.zeros((0, 4), np.float32)]).outputs[0].shape == (0, 4)
     region.close()
 
