@@ -1,4 +1,5 @@
-"""Where OpenCL keeps what it compiled: nowhere else than in a temporary folder, so that each run compiles."""
+"""Where OpenCL keeps what it compiled: nowhere else than in a temporary folder, so that each run compiles. Which driver
+tests of NVIDIA's GPUs meet."""
 
 from __future__ import annotations
 
@@ -22,13 +23,18 @@ def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         os.environ["POCL_CACHE_DIR"] = before
 
 
-@pytest.fixture(scope="session", params=["pretended", pytest.param("real", marks=pytest.mark.cuda)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of GPUs meet one driver in a process: that of this machine's GPU by -m cuda, else one that pretends."""
+    if "driver_of_cards" in metafunc.fixturenames:
+        real = pytest.param("real", marks=pytest.mark.cuda)
+        chosen = real if metafunc.config.getoption("-m") == "cuda" else "pretended"
+        metafunc.parametrize("driver_of_cards", [chosen], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def driver_of_cards(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cards:
     """The driver of this process."""
-    wanted = "real" if request.config.getoption("-m") == "cuda" else "pretended"
-    if request.param != wanted:
-        pytest.skip("needs an NVIDIA GPU, and a process of its own: pytest -m cuda")
-    return of_this_machine() if wanted == "real" else pretending(tmp_path_factory.mktemp("cuda"))
+    return of_this_machine() if request.param == "real" else pretending(tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.fixture

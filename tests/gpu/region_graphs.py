@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cards import Cards
 
 from artifact_examples import evaluator_artifact
 from intarsia.artifact import Artifact
@@ -15,7 +14,7 @@ from intarsia.artifact.parts import EVALUATOR, graph_files, tensor
 from intarsia.dtypes import Array
 from intarsia.ir.graph import Graph, Value
 from intarsia.ir.types import TensorType
-from intarsia_backends.cuda.device import KIND
+from intarsia.targets import Blob
 
 TYPE = TensorType("int32", (6, 7))
 OPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
@@ -67,8 +66,19 @@ def meaning(regions: Sequence[Region], outputs: Sequence[str], **inputs: Array) 
     return [values[name] for name in outputs]
 
 
-def artifact_of(cards: Cards, regions: Sequence[Region], outputs: Sequence[str]) -> Artifact:
-    """The model, compiled."""
+def inputs_of(seed: int) -> dict[str, Array]:
+    """Arrays for `x` and `y`."""
+    random = np.random.default_rng(seed)
+    return {name: random.integers(-1000, 1000, (6, 7)).astype(np.int32) for name in ("x", "y")}
+
+
+def same(found: Sequence[Array], wanted: Sequence[Array]) -> bool:
+    """Whether these are the same bytes."""
+    return [(each.dtype, each.tobytes()) for each in found] == [(each.dtype, each.tobytes()) for each in wanted]
+
+
+def artifact_of(compile: Callable[[Graph], Blob], regions: Sequence[Region], outputs: Sequence[str]) -> Artifact:
+    """The model, its regions of GPUs compiled."""
     whole = Graph("regions")
     values: dict[str, Value] = {name: whole.add_input(name, TYPE) for name in ("x", "y")}
     for region in regions:
@@ -85,13 +95,13 @@ def artifact_of(cards: Cards, regions: Sequence[Region], outputs: Sequence[str])
         for op, first, second, name in region.ops:
             inside[name] = _node(graph, op, inside[first], inside[second], name)
         graph.outputs = [inside[name] for name in region.made if name in kept] or [inside[region.made[-1]]]
-        blob = cards.blob(graph) if region.on_gpu else None
+        blob = compile(graph) if region.on_gpu else None
         contents = graph_files(graph) if blob is None else blob.files
         files.update((f"regions/{graph.name}/{file}", data) for file, data in contents.items())
         entries.append(
             {
                 "name": graph.name,
-                "kind": EVALUATOR if blob is None else KIND,
+                "kind": EVALUATOR if blob is None else blob.device,
                 "inputs": [tensor(value) for value in graph.inputs],
                 "outputs": [tensor(value) for value in graph.outputs],
                 "files": sorted(contents),

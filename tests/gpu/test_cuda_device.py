@@ -43,15 +43,17 @@ def test_machine_code_of_the_target(cards: Cards, precision: str, tmp_path: Path
     except intarsia.CompileError as error:
         pytest.skip(f"CUDA's compiler is not installed: {error.what}")
     digits = np.load(MODELS / "digits_test_450.npz")["x"]
-    options = {"precision": precision, "calibration": digits[:32] if precision == "int8" else None}
-    artifact = intarsia.compile_model(MODELS / "digits_cnn.onnx", target="cuda{arch=sm_80}", **options)
+    calibration = digits[:32] if precision == "int8" else None
+    artifact, beside = (
+        intarsia.compile_model(MODELS / "digits_cnn.onnx", target=target, precision=precision, calibration=calibration)
+        for target in ("cuda{arch=sm_80}", "cpu")
+    )
     artifact.save(tmp_path / "digits.zip")
     cards.know(artifact)
     with intarsia.load(tmp_path / "digits.zip", device="cuda") as session:
         assert "cuda" in session.devices.values()
         verify_vectors(session)
-    on_cpu = intarsia.load(intarsia.compile_model(MODELS / "digits_cnn.onnx", target="cpu", **options))
-    with intarsia.load(artifact) as session, on_cpu:
+    with intarsia.load(artifact) as session, intarsia.load(beside) as on_cpu:
         for image in digits[32:36]:
             found, wanted = session.run(image[None])[0], on_cpu.run(image[None])[0]
             assert np.allclose(found, wanted, rtol=0, atol=1e-4) and (precision != "int8" or (found == wanted).all())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
 import pytest
 from cards import Cards
 from fake_cuda import FakeDriver
-from region_graphs import Region, artifact_of, meaning, random_regions
+from region_graphs import Region, artifact_of, inputs_of, meaning, random_regions, same
 
 import intarsia
 from generated_graphs import examples
-from intarsia.dtypes import Array
 from intarsia.errors import RunError
 
 CHAIN = [
@@ -23,29 +21,20 @@ CHAIN = [
 ]
 
 
-def inputs(seed: int) -> dict[str, Array]:
-    random = np.random.default_rng(seed)
-    return {name: random.integers(-1000, 1000, (6, 7)).astype(np.int32) for name in ("x", "y")}
-
-
-def same(found: list[Array], wanted: list[Array]) -> bool:
-    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(found, wanted)) and len(found) == len(wanted)
-
-
 @pytest.mark.parametrize("seed", range(examples(6)))
 def test_values_with_several_readers(cards: Cards, seed: int) -> None:
     regions, outputs = random_regions(seed)
-    with intarsia.load(artifact_of(cards, regions, outputs)) as session:
-        for data in (inputs(1), inputs(2), inputs(1)):
+    with intarsia.load(artifact_of(cards.blob, regions, outputs)) as session:
+        for data in (inputs_of(1), inputs_of(2), inputs_of(1)):
             assert same(session.run(*data.values()), meaning(regions, outputs, **data)), (regions, outputs)
 
 
 def test_no_copy_at_a_border_that_both_sides_can_spare(fake: FakeDriver, cards: Cards) -> None:
-    with intarsia.load(artifact_of(cards, CHAIN, ["f"])) as session:
-        session.run(*inputs(0).values())
+    with intarsia.load(artifact_of(cards.blob, CHAIN, ["f"])) as session:
+        session.run(*inputs_of(0).values())
         graphs = fake.calls("cuGraphInstantiate")
         counts = [fake.calls(way) for way in ("pinned to card", "card to pinned", "cuMemcpyDtoDAsync")]
-        assert same(session.run(*inputs(3).values()), meaning(CHAIN, ["f"], **inputs(3)))
+        assert same(session.run(*inputs_of(3).values()), meaning(CHAIN, ["f"], **inputs_of(3)))
         after = [fake.calls(way) for way in ("pinned to card", "card to pinned", "cuMemcpyDtoDAsync")]
     # To the card: x, y for the first region, x for the second, d for the last; back from it: b and f.
     assert [b - a for a, b in zip(counts, after)] == [4, 2, 0]
@@ -53,21 +42,21 @@ def test_no_copy_at_a_border_that_both_sides_can_spare(fake: FakeDriver, cards: 
 
 
 def test_what_stays_is_an_output_too(cards: Cards) -> None:
-    with intarsia.load(artifact_of(cards, CHAIN, ["a", "b", "f"])) as session:
-        first = session.run(*inputs(4).values())
-        again = session.run(*inputs(5).values())
-        assert same(first, meaning(CHAIN, ["a", "b", "f"], **inputs(4)))
-        assert same(again, meaning(CHAIN, ["a", "b", "f"], **inputs(5)))
+    with intarsia.load(artifact_of(cards.blob, CHAIN, ["a", "b", "f"])) as session:
+        first = session.run(*inputs_of(4).values())
+        again = session.run(*inputs_of(5).values())
+        assert same(first, meaning(CHAIN, ["a", "b", "f"], **inputs_of(4)))
+        assert same(again, meaning(CHAIN, ["a", "b", "f"], **inputs_of(5)))
 
 
 def test_threads_keep_their_values_apart(cards: Cards) -> None:
     regions, outputs = random_regions(11)
     wrong: list[int] = []
-    with intarsia.load(artifact_of(cards, regions, outputs)) as session:
+    with intarsia.load(artifact_of(cards.blob, regions, outputs)) as session:
 
         def work(seed: int) -> None:
             for _ in range(8):
-                if not same(session.run(*inputs(seed).values()), meaning(regions, outputs, **inputs(seed))):
+                if not same(session.run(*inputs_of(seed).values()), meaning(regions, outputs, **inputs_of(seed))):
                     wrong.append(seed)
 
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -79,34 +68,34 @@ def test_threads_keep_their_values_apart(cards: Cards) -> None:
 
 
 def test_a_limit_ends_a_run_between_regions_and_lanes_are_free_again(fake: FakeDriver, cards: Cards) -> None:
-    with intarsia.load(artifact_of(cards, CHAIN, ["f"])) as session:
-        session.run(*inputs(0).values())
+    with intarsia.load(artifact_of(cards.blob, CHAIN, ["f"])) as session:
+        session.run(*inputs_of(0).values())
         arenas = fake.alive()["memory"]
         for _ in range(3):
             with pytest.raises(RunError, match="were over"):
-                session.run(*inputs(0).values(), timeout=0)
+                session.run(*inputs_of(0).values(), timeout=0)
         fake.fail("cuGraphLaunch", nth=2)
         with pytest.raises(RunError, match="the driver failed"):
-            session.run(*inputs(0).values())
+            session.run(*inputs_of(0).values())
         assert fake.alive()["memory"] == arenas - 1, "the lane of what failed is closed, the others are free"
-        assert same(session.run(*inputs(7).values()), meaning(CHAIN, ["f"], **inputs(7)))
+        assert same(session.run(*inputs_of(7).values()), meaning(CHAIN, ["f"], **inputs_of(7)))
         assert fake.alive()["memory"] == arenas
         fake.fault(nth=2)
         with pytest.raises(RunError, match="a kernel failed"):
-            session.run(*inputs(0).values())
+            session.run(*inputs_of(0).values())
 
 
 @pytest.mark.parametrize("outputs", [["f"], ["a", "b", "f"]])
 def test_whatever_call_fails_is_told_and_nothing_is_left(fake: FakeDriver, cards: Cards, outputs: list[str]) -> None:
-    artifact = artifact_of(cards, CHAIN, outputs)
-    wanted = meaning(CHAIN, outputs, **inputs(6))
+    artifact = artifact_of(cards.blob, CHAIN, outputs)
+    wanted = meaning(CHAIN, outputs, **inputs_of(6))
     for nth in range(1, 1000):
         fake.reset()
         fake.fail(nth=nth)
         try:
             with intarsia.load(artifact, device="cuda") as session:
                 for _ in range(2):
-                    found = session.run(*inputs(6).values())
+                    found = session.run(*inputs_of(6).values())
         except RunError as error:
             assert fake.failed and fake.failed in error.what and "CUDA_ERROR_UNKNOWN" in error.what, (nth, error)
         else:
