@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 from cards import Cards
 from fake_cuda import FakeDriver
-from region_graphs import Region, artifact_of, inputs_of, meaning, random_regions, same
+from region_graphs import TYPE, Region, artifact_of, inputs_of, meaning, random_regions, same
 
 import intarsia
 from generated_graphs import examples
 from intarsia.errors import RunError
+from intarsia.ir.graph import Graph
+from intarsia.runtime.device import Resident
 
 CHAIN = [
     Region(True, (("Add", "x", "y", "a"),)),
@@ -106,3 +109,28 @@ def test_whatever_call_fails_is_told_and_nothing_is_left(fake: FakeDriver, cards
         assert fake.alive() == left, (nth, fake.failed)
     assert 100 < nth < 999
     fake.reset()
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_a_lane_is_not_written_to_before_others_have_read_it(cards: Cards, last_first: bool) -> None:
+    add, double = (Graph(name) for name in ("add", "double"))
+    for graph, inputs in ((add, ("x", "y")), (double, ("v",))):
+        values = [graph.add_input(name, TYPE) for name in inputs]
+        graph.outputs = [graph.add_node("Add", [values[0], values[-1]], [TYPE], opset=18).output]
+    first, second = cards.load(add), cards.load(double)
+    for seed in range(2):
+        before, after = (list(inputs_of(2 * seed + number).values()) for number in (0, 1))
+        sums = first.run_at_home(before, [True]).outputs[0]
+        doubled = second.run_at_home([sums], [True]).outputs[0]
+        assert isinstance(sums, Resident) and isinstance(doubled, Resident)
+        sums.release()  # nobody has waited for the second region yet
+        later = first.run_at_home(after, [True]).outputs[0]
+        assert isinstance(later, Resident)
+        if last_first:
+            assert np.array_equal(later.array(), after[0] + after[1])
+        assert np.array_equal(doubled.array(), 2 * (before[0] + before[1]))
+        assert np.array_equal(later.array(), after[0] + after[1])
+        doubled.release()
+        later.release()
+    first.close()
+    second.close()
