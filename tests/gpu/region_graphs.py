@@ -40,6 +40,15 @@ class Region:
         return [name for name in dict.fromkeys(name for op in self.ops for name in op[1:3]) if name not in self.made]
 
 
+CHAIN = [
+    Region(True, (("Add", "x", "y", "a"),)),
+    Region(True, (("Mul", "a", "a", "b"), ("Sub", "b", "x", "c"))),
+    Region(False, (("Add", "b", "y", "d"),)),
+    Region(True, (("Sub", "c", "b", "e"), ("Add", "e", "d", "f"))),
+]
+"""On the GPU, again, elsewhere, and back."""
+
+
 def random_regions(seed: int, count: int = 6) -> tuple[list[Region], list[str]]:
     """Regions on inputs `x` and `y`, and the outputs of the model: many values are read in several places."""
     random = np.random.default_rng(seed)
@@ -109,7 +118,13 @@ def artifact_of(compile: Callable[[Graph], Blob], regions: Sequence[Region], out
                 "layers": [],
             }
         )
-    manifest: dict[str, Any] = {**made_of_all.manifest, "regions": entries, "precision": "float32"}
+    homes = {name: f"{number}_region" for number, region in enumerate(regions) for name in region.made}
+    placements = [
+        {"name": node.name, "op": node.op, "place": "somewhere", "region": homes[node.output.name], "macs": None}
+        for node in whole.nodes
+    ]
+    changed = {"regions": entries, "placements": placements, "precision": "float32"}
+    manifest: dict[str, Any] = {**made_of_all.manifest, **changed}
     return Artifact(manifest, files)
 
 

@@ -23,14 +23,17 @@ from fake_cuda import (
     FakeDriver,
     pretended_images,
 )
+from region_graphs import CHAIN, artifact_of, inputs_of, meaning, same
 
+import intarsia
 from artifact_examples import random_array, small_graph
-from intarsia.errors import RunError
+from intarsia.errors import IntarsiaWarning, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia.runtime.device import RegionFiles
 from intarsia_backends.cuda import driver as driver_module
+from intarsia_backends.cuda import lane as lane_module
 from intarsia_backends.cuda.card import CHOICE
 from intarsia_backends.cuda.device import SOURCE, CudaDevice
 from intarsia_backends.cuda.images import MARKS, choose_images, image_marks
@@ -148,6 +151,25 @@ def test_no_driver_and_an_old_one(cards: Cards, monkeypatch: pytest.MonkeyPatch,
         found = CudaDevice().unfit(region)
         assert found is not None and f"{found}\n" == letters[-1]
     golden("".join(letters))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"cards": 0}, "there is no NVIDIA GPU that this process may use"),
+        ({"capability": 75}, "compute capability 7.5"),
+    ],
+)
+def test_the_evaluator_takes_over_where_the_choice_is_left(
+    fake: FakeDriver, cards: Cards, settings: dict[str, int], why: str
+) -> None:
+    artifact, data = artifact_of(cards.blob, CHAIN, ["b", "f"]), inputs_of(0)
+    fake.configure(**settings)
+    with pytest.warns(IntarsiaWarning, match=why), intarsia.load(artifact) as session:
+        assert set(session.devices.values()) == {"evaluator"}
+        assert same(session.run(*data.values()), meaning(CHAIN, ["b", "f"], **data))
+    with pytest.raises(RunError, match=why):
+        intarsia.load(artifact, device="cuda")
 
 
 @pytest.mark.parametrize("error", [ILLEGAL_ADDRESS, LAUNCH_FAILED])
@@ -314,7 +336,9 @@ def test_a_kernel_that_wants_too_many_threads(fake: FakeDriver, cards: Cards) ->
     assert f"has 1024 threads in a block, and its code takes {most}" in told
 
 
-def test_indices_made_at_run_time_are_checked(cards: Cards) -> None:
+@pytest.mark.parametrize("kept", [16, 1])
+def test_indices_made_at_run_time_are_checked(cards: Cards, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "_GRAPHS_LIMIT", kept)
     graph = Graph("r")
     x, i = graph.add_input("x", TensorType("float32", (4, 3))), graph.add_input("i", TensorType("int64", (2,)))
     j = graph.add_node("Add", [i, i], [TensorType("int64", (2,))], opset=18).output
@@ -331,6 +355,8 @@ def test_indices_made_at_run_time_are_checked(cards: Cards) -> None:
         for bad, name in ((np.array([1, 4]), "'i'"), (np.array([0, 2]), f"'{j.name}'")):
             with pytest.raises(RunError, match=f"an element of {name} is outside"):
                 region.run([data, bad])
+    region.run([data, np.array([0, 1])])
+    assert cards.fake is None or cards.fake.alive()["ready graph"] == min(kept, 2)
     region.close()
 
 

@@ -8,20 +8,13 @@ import numpy as np
 import pytest
 from cards import Cards
 from fake_cuda import FakeDriver
-from region_graphs import TYPE, Region, artifact_of, inputs_of, meaning, random_regions, same
+from region_graphs import CHAIN, TYPE, artifact_of, inputs_of, meaning, random_regions, same
 
 import intarsia
 from generated_graphs import examples
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import Resident
-
-CHAIN = [
-    Region(True, (("Add", "x", "y", "a"),)),
-    Region(True, (("Mul", "a", "a", "b"), ("Sub", "b", "x", "c"))),
-    Region(False, (("Add", "b", "y", "d"),)),
-    Region(True, (("Sub", "c", "b", "e"), ("Add", "e", "d", "f"))),
-]
 
 
 @pytest.mark.parametrize("seed", range(examples(6)))
