@@ -15,6 +15,7 @@ from cuda_regions import compiled
 from fake_cuda import FakeDriver, build_driver, header_folder, pretended_images
 
 from intarsia.artifact import Artifact
+from intarsia.errors import CompileError
 from intarsia.ir.graph import Graph
 from intarsia.runtime.device import LoadedRegion, RegionFiles
 from intarsia.targets import Blob
@@ -22,6 +23,7 @@ from intarsia_backends.cuda.card import find_card
 from intarsia_backends.cuda.device import KIND, SOURCE, CudaDevice
 from intarsia_backends.cuda.images import MARKS, image_marks, is_image
 from intarsia_backends.cuda.toolchain.build import compile_text
+from intarsia_backends.cuda.toolchain.find import find_compiler
 from intarsia_backends.gpu.launches import read_launches
 from intarsia_backends.gpu.region import LAUNCHES
 from intarsia_backends.gpu.target import files_of
@@ -36,6 +38,11 @@ class Cards:
 
     def __init__(self, fake: FakeDriver | None) -> None:
         self.fake = fake
+
+    @property
+    def target(self) -> str:
+        """For which models are compiled."""
+        return "cuda" if self.fake is None else "cuda{arch=sm_80}"
 
     def blob(self, graph: Graph, images: tuple[str, ...] = ("sm_80.cubin", "compute_90.ptx")) -> Blob:
         """A region whose nodes are supported as they are, as an artifact holds it."""
@@ -96,6 +103,14 @@ def of_this_machine() -> Cards:
     if library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         pytest.skip("needs an NVIDIA GPU, and the driver finds none")
     return Cards(None)
+
+
+def needs_compiler() -> None:
+    """Skips a test where CUDA's compiler is not here."""
+    try:
+        find_compiler(("sm_80",))
+    except CompileError as error:
+        pytest.skip(f"CUDA's compiler is not installed: {error.what}")
 
 
 def compiled_images(text: str) -> Mapping[str, bytes]:

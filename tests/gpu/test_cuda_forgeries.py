@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from array_lane import ArrayLane
+from cards import needs_compiler
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "artifact"))
 
@@ -26,7 +27,6 @@ from intarsia.errors import RunError
 from intarsia.runtime.device import LoadedRegion, RegionFiles
 from intarsia_backends.cuda.device import SOURCE, CudaDevice
 from intarsia_backends.cuda.images import check_images, images_for
-from intarsia_backends.cuda.toolchain.find import find_compiler
 from intarsia_backends.gpu.region import LAUNCHES, GpuRegion, read_region
 
 
@@ -41,10 +41,7 @@ def artifact_of_a_network() -> Artifact:
 
 
 def test_each_is_refused_or_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    try:
-        find_compiler(("sm_80",))
-    except intarsia.CompileError as error:
-        pytest.skip(f"CUDA's compiler is not installed: {error.what}")
+    needs_compiler()
 
     def load(self: CudaDevice, region: RegionFiles) -> LoadedRegion:
         launches, text = read_region(region, SOURCE)
