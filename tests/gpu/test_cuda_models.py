@@ -11,6 +11,7 @@ from test_opencl_models import MODELS, SHARED
 from whole_models import compare
 
 from intarsia.demo import load_demo
+from real_inputs import real_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -39,5 +40,6 @@ def test_shipped_residual_network(cards: Cards, precision: str) -> None:
 def test_shared_models(cards: Cards, name: str, precision: str, shared_models: Path) -> None:
     if name.endswith("_int8") and precision == "float32":
         pytest.skip("it is quantized by itself")
-    found = compare(shared_models / f"{name}.onnx", precision, target=cards.target, prepare=cards.know)
+    model, pictures = shared_models / f"{name}.onnx", real_inputs(name, shared_models.parent)
+    found = compare(model, precision, inputs=pictures and pictures[:1], target=cards.target, prepare=cards.know)
     assert found.holds, found
