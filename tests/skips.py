@@ -9,6 +9,7 @@ from collections.abc import Iterable
 KINDS = (
     ("shared models", r"shared (models|data)"),
     ("code for ARM", r"qemu|\bneeds arm-|aarch64|armhf|zig"),
+    ("GPUs", r"NVIDIA GPU"),
     ("boards", r"pynq|FPGA|is a board|compiled artifacts"),
     ("processor", r"processor|x86|vectors|memory|names the machine"),
     ("package index", r"package index|Python 3\.10"),

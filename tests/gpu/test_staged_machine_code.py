@@ -63,7 +63,7 @@ def test_tensor_cores_multiply(made: Binaries, architecture: str) -> None:
         pytest.skip("needs nvdisasm")
     for name, code in disassemble(program, made.files[f"{architecture}.cubin"]).items():
         kind = {"integers": "IMMA", "halves": "HMMA", "floats": "FFMA"}[name.partition("_")[0]]
-        assert code.hot_loop.get(kind, 0) > 0, name
+        assert code.hot.get(kind, 0) > 0, name
         # Factors come by themselves from sm_80 on.
         assert ("LDGSTS" in code.all) == (architecture != "sm_75"), name
-        assert kind == "FFMA" or "LDSM" in code.hot_loop, name
+        assert kind == "FFMA" or "LDSM" in code.hot, name

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,13 @@ def compare(
     calibration: Mapping[str, Array] | Array | None = None,
     inputs: Sequence[Array] | None = None,
     target: str = "opencl",
+    prepare: Callable[[intarsia.Artifact], None] = lambda artifact: None,
 ) -> Agreement:
     """A model compiled for a target, on one sample.
 
     calibration  for int8, where the model is not quantized by itself; random where there is none
     inputs       an array for each input; random where there are none
+    prepare      called with what is compiled before it is loaded
     """
     name_processor()
     started = time.perf_counter()
@@ -112,6 +114,7 @@ def compare(
         options["calibration"] = calibration
     artifact = intarsia.compile_model(model, **options)
     build_s = time.perf_counter() - started
+    prepare(artifact)
     rows = artifact.report().rows
     place = target.partition("{")[0]
     here, all_macs = (sum(row.macs or 0 for row in rows if only in row.place) for only in (place, ""))

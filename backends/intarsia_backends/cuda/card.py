@@ -36,7 +36,7 @@ class Card:
 
 
 def find_card() -> Card:
-    """The first GPU, or that which INTARSIA_CUDA chooses. RunError where there is no driver, no GPU, or not that one."""
+    """The first GPU, or that which INTARSIA_CUDA chooses. RunError where there is no driver, or no such GPU."""
     wish = os.environ.get(CHOICE, "").strip()
     driver = Driver("device 'cuda'")
     driver("cuInit", 0)

@@ -65,13 +65,14 @@ def _after_fork() -> None:
     _forked = _started
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def missing() -> str | None:
-    """Why the bindings cannot be used, if they are not installed. Imports nothing."""
+    """Why the bindings cannot be used, if they are not installed. They are not imported."""
     try:
-        found = importlib.util.find_spec("cuda.bindings.driver") is not None
+        found = importlib.util.find_spec("cuda.bindings") is not None
     except ImportError:  # a package `cuda` of another make
         found = False
     return None if found else f"the Python package cuda-bindings is not installed: {INSTALL}"
@@ -146,7 +147,7 @@ class Driver:
         return DriverError(where=self.where, what=what, help=help, code=code)
 
     def _absent(self, name: str, error: RuntimeError) -> DriverError:
-        if "NotFunction" in type(error).__name__ or "FunctionNotFound" in type(error).__name__:
+        if type(error).__name__ == "FunctionNotFoundError":
             return self._letter("", f"the driver is too old for cuda-bindings: it has no {name}", _UPDATE)
         return self._letter(
             "",

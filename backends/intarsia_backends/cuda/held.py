@@ -57,12 +57,12 @@ class Held:
     def release(self) -> None:
         """Give back all, whatever goes wrong with one; RunError for the first that did.
 
-        Nothing is left to give back in a process that was forked, and what a broken context holds goes with it.
+        Nothing is left to give back in a process that was forked. What a context holds that a kernel has broken goes
+        with it, which the run of that kernel was told.
         """
         kept, self._kept = self._kept[::-1], []
         if forked() or not kept:
             return
-        was_broken = self._driver.broken is not None
         failed: list[RunError] = []
         entered = self._entered(failed)
         for function, value in kept:
@@ -75,7 +75,7 @@ class Held:
                 entered.__exit__(None, None, None)
             except RunError as error:
                 failed.append(error)
-        if failed and not was_broken:
+        if failed and self._driver.broken is None:
             raise failed[0]
 
     def _entered(self, failed: list[RunError]) -> Current | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from intarsia.errors import RunError
 from intarsia_backends.cuda.card import Card
 from intarsia_backends.cuda.driver import Driver, DriverError, forked
 from intarsia_backends.cuda.held import Current, Held
-from intarsia_backends.gpu.launches import Launches
+from intarsia_backends.gpu.launches import KernelFacts, Launches
 
 _CPU = "compile the model for the target 'cpu'"
 _DAMAGED = {
@@ -23,7 +24,6 @@ _DAMAGED = {
     "CUDA_ERROR_INVALID_SOURCE",
     "CUDA_ERROR_NO_BINARY_FOR_GPU",
     "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
-    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
     "CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND",
 }
 """Errors that are about the image itself."""
@@ -62,16 +62,17 @@ class Program:
             modules = [self._module(name, image) for name, image in images.items()]
             self.functions = [self._function(modules, kernel.name, images) for kernel in self.launches.kernels]
             for function, kernel in zip(self.functions, self.launches.kernels):
-                asked = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK
-                threads, most = (
-                    kernel.block[0] * kernel.block[1] * kernel.block[2],
-                    int(driver("cuFuncGetAttribute", asked, function)),
-                )
-                if threads > most:
-                    self._refuse(f"kernel '{kernel.name}' has {threads} threads in a block, and its code allows {most}")
+                self._check_threads(function, kernel)
             self.weights = self._held.keep(driver("cuMemAlloc", max(1, len(weights))), "cuMemFree")
             if weights:
                 self._upload(np.frombuffer(weights, np.uint8))
+
+    def _check_threads(self, function: Any, kernel: KernelFacts) -> None:
+        asked = self.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK
+        most = int(self.driver("cuFuncGetAttribute", asked, function))
+        threads = math.prod(kernel.block)
+        if threads > most:
+            raise self._refusal(f"kernel '{kernel.name}' has {threads} threads in a block, and its code takes {most}")
 
     def _upload(self, weights: Any) -> None:
         """On a stream of its own, since those of lanes do not wait for the one that has no name."""

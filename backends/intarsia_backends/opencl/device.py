@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +43,7 @@ class OpenClDevice(Device):
         """Compile the kernels for the device and upload the weights. RunError where one of them cannot be done."""
         launches, text = read_region(region, SOURCE)
         program = _Program(region, launches, text)
-        return GpuRegion(region, launches, text, program.lane)
+        return GpuRegion(region, launches, text, program.lane, home=(KIND, id(program.context)))
 
 
 def _pyopencl() -> Any:
@@ -116,6 +117,7 @@ class _Program:
     def __init__(self, region: RegionFiles, launches: Launches, text: str) -> None:
         self.cl = cl = _pyopencl()
         self.launches = launches
+        self.input_bytes = [math.prod(shape) * np.dtype(dtype).itemsize for _, dtype, shape in region.inputs]
         self.device, self.context = open_device()
         self.where = f"OpenCL device '{self.device.name.strip()}'"
         self.check(region.name)
@@ -187,7 +189,7 @@ class _Program:
 
 
 class _OpenClLane(Lane):
-    """Kernels with their arguments set once: places never change from one run to the next."""
+    """Kernels with their arguments set once: places change only where inputs stand in arenas of other lanes."""
 
     def __init__(self, program: _Program) -> None:
         self._cl, self._where = program.cl, program.where
@@ -196,6 +198,9 @@ class _OpenClLane(Lane):
         self._arena = cl.Buffer(program.context, cl.mem_flags.READ_WRITE, max(1, launches.arena_bytes))
         self._weights = program.weights
         self._launches: dict[int, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {}
+        self._facts = launches
+        self._sizes = dict(zip(launches.inputs, program.input_bytes))
+        self._borrowed: dict[int, tuple[_OpenClLane, int]] = {}
         for number, step in enumerate(launches.steps):
             if not isinstance(step, Launch):
                 continue
@@ -203,15 +208,46 @@ class _OpenClLane(Lane):
             if 0 in facts.grid:
                 continue
             kernel = cl.Kernel(program.program, facts.name)
-            arguments: list[Any] = []
-            for place, parameter in zip(step.places, facts.parameters):
-                arguments += [self._memory(place), np.int32(place.start // np.dtype(parameter.dtype).itemsize)]
-            kernel.set_args(*arguments)
             items = tuple(blocks * threads for blocks, threads in zip(facts.grid, facts.block))
             self._launches[number] = kernel, items, facts.block
+            self._set_arguments(number)
 
-    def _memory(self, place: Place) -> Any:
-        return self._arena if place.memory == ARENA else self._weights
+    def _set_arguments(self, number: int) -> None:
+        step = self._facts.steps[number]
+        assert isinstance(step, Launch)
+        arguments: list[Any] = []
+        for place, parameter in zip(step.places, self._facts.kernels[step.kernel].parameters):
+            memory, start = self._found(place)
+            arguments += [memory, np.int32(start // np.dtype(parameter.dtype).itemsize)]
+        self._launches[number][0].set_args(*arguments)
+
+    def _found(self, place: Place) -> tuple[Any, int]:
+        """The memory that holds a place, and the byte of it."""
+        if place.memory != ARENA:
+            return self._weights, place.start
+        for start, (lender, lent) in self._borrowed.items():
+            if start <= place.start < start + self._sizes[start]:
+                return lender._arena, lent + place.start - start
+        return self._arena, place.start
+
+    def borrow(self, lent: Mapping[int, tuple[Lane, int]]) -> None:
+        borrowed = {}
+        for start, (lender, place) in lent.items():
+            assert isinstance(lender, _OpenClLane)
+            borrowed[start] = lender, place
+        if borrowed == self._borrowed:
+            return
+        self._borrowed = borrowed
+        with _told(self._cl, self._where):
+            for number in self._launches:
+                self._set_arguments(number)
+
+    def follow(self, other: Lane) -> None:
+        assert isinstance(other, _OpenClLane)
+        with _told(self._cl, self._where):
+            done = self._cl.enqueue_marker(other._queue)
+            other._queue.flush()
+            self._cl.enqueue_barrier(self._queue, wait_for=[done])
 
     def write(self, start: int, data: Array) -> None:
         with _told(self._cl, self._where):
@@ -224,13 +260,9 @@ class _OpenClLane(Lane):
     def copy(self, source: Place, target: Place, size_bytes: int) -> None:
         if size_bytes:
             with _told(self._cl, self._where):
+                (to, target_start), (of, source_start) = self._found(target), self._found(source)
                 self._cl.enqueue_copy(
-                    self._queue,
-                    self._memory(target),
-                    self._memory(source),
-                    byte_count=size_bytes,
-                    src_offset=source.start,
-                    dst_offset=target.start,
+                    self._queue, to, of, byte_count=size_bytes, src_offset=source_start, dst_offset=target_start
                 )
 
     def launch(self, step: int) -> None:

@@ -23,14 +23,14 @@ from intarsia.ir.graph import Graph
 from intarsia.runtime.arguments import TensorInfo, bind, check_array
 from intarsia.runtime.batches import batch_at, batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
-from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles, Resident
+from intarsia.runtime.device import LoadedRegion, Processors, RegionFiles
 from intarsia.runtime.devices import Picks, choose_devices
 from intarsia.runtime.evaluator import EvaluatorRegion, part_of
 from intarsia.runtime.limits import CancellationToken, Limit, limit_of
 from intarsia.runtime.nonfinite import Nonfinite
 from intarsia.runtime.pace import OneGo, Pace
 from intarsia.runtime.result import RunResult
-from intarsia.runtime.steps import Step, as_array, exact, is_exact, kept_at_home, last_uses
+from intarsia.runtime.steps import Step, as_array, exact, is_exact, kept_at_home, last_uses, release
 
 __all__ = ["RunResult", "Session", "TensorInfo", "load"]
 
@@ -284,8 +284,7 @@ class Session:
         finally:
             if self._keeps:
                 for value in live.values():
-                    if isinstance(value, Resident):
-                        value.release()
+                    release(value)
         return outputs, self._batch, counted
 
     def _run_images(

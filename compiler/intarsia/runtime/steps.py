@@ -77,9 +77,7 @@ class Step:
         for (item, _), array in zip(self._outputs, result.outputs):
             live[item.name] = array
         for name in self.drops:
-            value = live.pop(name)
-            if isinstance(value, Resident):
-                value.release()
+            release(live.pop(name))
         return result.counters
 
     def outputs_of(self, inputs: Sequence[Any], limit: Limit | None = None) -> RegionResult:
@@ -109,7 +107,12 @@ class Step:
             result = self.loaded.run_at_home(inputs, kept)
         except MemoryError as error:
             raise self._too_large(error) from error
-        self._check_all(result.outputs)
+        try:
+            self._check_all(result.outputs)
+        except RunError:
+            for value in result.outputs:
+                release(value)
+            raise
         return result
 
     def _check_all(self, outputs: Sequence[Any]) -> None:
@@ -146,6 +149,8 @@ class Step:
         return self._inputs == tuple(inputs) and [item.name for item, _ in self._outputs] == list(outputs)
 
     def _check(self, item: Tensor, array: Any) -> None:
+        if isinstance(array, Resident):
+            raise self._wrong(f"{array.dtype}{list(array.shape)} for '{item.name}'")
         if not isinstance(array, np.ndarray):
             if isinstance(array, (list, type(None))):
                 return
@@ -174,6 +179,12 @@ def _is_resident(value: Any, wanted: Exact | None) -> bool:
 def as_array(value: Any) -> Any:
     """What a device kept as an array, anything else as it is."""
     return value.array() if isinstance(value, Resident) else value
+
+
+def release(value: Any) -> None:
+    """Nobody asks for a value any more."""
+    if isinstance(value, Resident):
+        value.release()
 
 
 def _contiguous(array: Any) -> Any:

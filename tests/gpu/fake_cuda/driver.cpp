@@ -11,11 +11,22 @@ namespace {
 
 constexpr size_t SPACE_BYTES = size_t(1) << 38;  // of addresses alone
 
-CUresult begin(const char* name, bool initialized = true) {
+// As C programs call it: cuda.h gives later forms of a function names of their own.
+std::string plain(std::string name) {
+  for (const char* end : {"_v2", "WithFlags"})
+    if (name.size() > strlen(end) && !name.compare(name.size() - strlen(end), strlen(end), end))
+      name.resize(name.size() - strlen(end));
+  return name;
+}
+
+CUresult begin(const char* function, bool initialized = true) {
+  std::string name = plain(function);
   state->calls[name]++;
   state->calls["*"]++;
-  if (state->fail_in && (state->fail_function == "*" || state->fail_function == name) && --state->fail_in == 0)
-    return refused(state->fail_with, std::string(name) + " fails on demand");
+  if (state->fail_in && (state->fail_function == "*" || state->fail_function == name) && --state->fail_in == 0) {
+    state->failed = name;
+    return state->fail_with;
+  }
   if (state->process && state->process != getpid()) return refused(CUDA_ERROR_NOT_INITIALIZED, "in a forked process");
   if (initialized && !state->process) return refused(CUDA_ERROR_NOT_INITIALIZED, "before cuInit");
   return CUDA_SUCCESS;
@@ -445,6 +456,9 @@ long fake_cuda_calls(const char* name) {
   return found == state->calls.end() ? 0 : found->second;
 }
 
+// The function that failed on demand; "" where none has.
+const char* fake_cuda_failed() { return state->failed.c_str(); }
+
 const char* fake_cuda_note() { return state->note.c_str(); }
 
 // What has not been given back, as "kind count" lines.
@@ -471,6 +485,7 @@ void fake_cuda_reset() {
   state->calls.clear();
   state->fail_in = state->fault_in = 0;
   state->note.clear();
+  state->failed.clear();
 }
 
 CUresult CUDAAPI cuGetProcAddress(const char* symbol, void** found, int version, cuuint64_t flags,
@@ -484,6 +499,7 @@ CUresult CUDAAPI cuGetProcAddress(const char* symbol, void** found, int version,
       HAS(cuMemFreeHost), HAS(cuStreamCreate), HAS(cuStreamDestroy), HAS(cuStreamSynchronize), HAS(cuMemcpyHtoDAsync),
       HAS(cuMemcpyDtoHAsync), HAS(cuMemcpyDtoDAsync), HAS(cuEventCreate), HAS(cuEventDestroy), HAS(cuEventRecord),
       HAS(cuStreamWaitEvent), HAS(cuStreamBeginCapture), HAS(cuStreamEndCapture), HAS(cuGraphInstantiate),
+      {"cuGraphInstantiateWithFlags", (void*)cuGraphInstantiate},
       HAS(cuGraphDestroy), HAS(cuGraphExecDestroy), HAS(cuGraphLaunch), HAS(cuLaunchKernel), HAS(cuGetErrorName)};
   auto entry = functions.find(symbol);
   *found = entry == functions.end() ? nullptr : entry->second;

@@ -87,7 +87,7 @@ struct State {
   std::recursive_mutex lock;
   std::vector<Card> cards{1};
   int driver_version = 13050;
-  std::string registry, note;
+  std::string registry, note, failed;
   int process = 0;  // that has called cuInit
   std::map<int, Context> contexts;
   std::map<CUdeviceptr, Memory> memory;
