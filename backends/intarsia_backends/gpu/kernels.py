@@ -63,6 +63,11 @@ class Attention(Kernel):
     def work(self) -> int:
         return math.prod(self.batch) * self.rows * self.keys * (self.depth + self.columns) * 2
 
+    @property
+    def tiled(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and keys, and how many of each a tile has."""
+        return (self.rows, self.tile.rows), (self.keys, self.tile.keys)
+
 
 @dataclass(frozen=True)
 class AttentionTile:

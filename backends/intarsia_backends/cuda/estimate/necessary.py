@@ -13,6 +13,10 @@ from intarsia_backends.lowering.ops import elementwise
 _JOINING = {*elementwise.LOWERINGS, "qadd", "qmul", "requantize", "lookup"}
 """Ops that make each element of one element of each input, and so can be the end of what makes the first of them."""
 
+_SOFTMAX = {"Softmax", "qsoftmax"}
+_PRODUCTS = {"MatMul", "qmatmul"}
+"""Of attention: weights are made of scores, and multiplied, while no score is in memory."""
+
 _TYPES: Mapping[str, str] = {"int8": "int8", "uint8": "int8", "float16": "float16"}
 
 
@@ -58,10 +62,13 @@ def necessary(graph: Graph, halves: bool = False) -> list[Group]:
 
 def _joined(node: Node) -> Iterator[Node]:
     """The nodes that this one can be the end of: those that nobody else wants the results of."""
-    if node.op in _JOINING or not is_compute(node):
-        for value in node.inputs:
-            if value is not None and value.producer is not None and value.user_count == 1:
-                yield value.producer
+    for value in node.inputs:
+        made = value.producer if value is not None and value.user_count == 1 else None
+        if made is None:
+            continue
+        attends = node.op in _SOFTMAX or (node.op in _PRODUCTS and made.op in _SOFTMAX)
+        if attends or node.op in _JOINING or not is_compute(node):
+            yield made
 
 
 def _crossing(group: Group, groups: Mapping[Node, Group], ends: set[Value]) -> set[Value]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intarsia_backends.gpu.kernels import Narrowed
+from intarsia_backends.gpu.kernels import Attention, Narrowed
 from intarsia_backends.gpu.launches import KernelFacts, Parameter
 from intarsia_backends.lowering.access import Access
 from intarsia_backends.lowering.expressions import Apply, Cast, Expression, Gather, Input
@@ -45,6 +45,10 @@ def work_of(kernel: Kernel, source: KernelSource) -> Work:
             products = source.work.issued if source.work else math.prod(inner.kept) * math.prod(inner.reduced)
             dtype = _multiplied({inner.operands[factor].dtype for factor in factors}, source.work is not None)
             return Work(2 * products, dtype, size_bytes, source.work.brought_bytes if source.work else 0)
+        case Attention():
+            rows, keys = (-(-size // tile) * tile for size, tile in inner.tiled)
+            products = math.prod(inner.batch) * rows * keys * (inner.depth + inner.columns)
+            return Work(2 * products, "float32", size_bytes)
         case Recurrent():
             products = inner.steps * inner.batch * inner.hidden * inner.hidden * inner.gates
             return Work(2 * products, "float32", size_bytes)
