@@ -19,12 +19,17 @@ TUTORIALS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
 NOTEBOOKS = ("02_own_model", "04_where_accuracy_goes")
 """Those that people expect to run cell by cell."""
 
+PACKAGES = {"08_five_devices": ("jaxlib", "pyopencl", "cuda.bindings")}
+"""Of extras, which not every Python and processor has."""
+
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 
 
 @each_tutorial
 def test_it_prints_what_it_says(path: Path, request: pytest.FixtureRequest) -> None:
     text = path.read_text()
+    for package in PACKAGES.get(path.stem, ()):
+        pytest.importorskip(package)
     cells = cells_of(text)
     # A notebook stands in its own folder, a script where the reader calls it.
     printed = run(cells, ROOT / "tutorials" if path.stem in NOTEBOOKS else ROOT)
