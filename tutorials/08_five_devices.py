@@ -1,7 +1,8 @@
 """Tutorial 8: one model, five devices.
 
-Run it with `python tutorials/08_five_devices.py` from the root of the repository. It needs intarsia with all that makes code
-for GPUs, TPUs and boards (`pip install -e '.[dev]'` has it), no GPU, no TPU and no board, and takes less than a minute.
+Run it with `python tutorials/08_five_devices.py` from the root of the repository. It needs intarsia with all that makes
+code for GPUs, TPUs and boards (`pip install -e '.[dev]'` has it), no GPU, no TPU and no board, and takes less than a
+minute.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ for target, artifact in artifacts.items():
 # > pynq-z2           regions of kind cpu, overlay
 
 # ---- 2. What stands for hardware that is not here -------------------------------------------------
-# The overlay has a simulator, StableHLO runs on XLA's CPU, OpenCL on the processor by PoCL. Where there is no NVIDIA GPU,
-# the driver that the tests use stands for one: it looks at what the device asks of it, and runs the kernels' text on the
-# processor. On a machine with the hardware leave all of this out: `intarsia.load(artifact)` finds it.
+# The overlay has a simulator, StableHLO runs on XLA's CPU, OpenCL on the processor by PoCL. Where there is no NVIDIA
+# GPU, the driver that the tests use stands for one: it looks at what the device asks of it, and runs the kernels' text
+# on the processor. On a machine with the hardware leave all of this out: `intarsia.load(artifact)` finds it.
 
 sys.path[:0] = ["tests/gpu", "tests"]
 from cards import pretending  # noqa: E402
