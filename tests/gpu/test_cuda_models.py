@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from whole_models import compare
 
 from intarsia.demo import load_demo
 from real_inputs import real_inputs
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+NETWORKS = import_module("network_models").NETWORKS
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +38,17 @@ def test_shipped_residual_network(cards: Cards, precision: str) -> None:
     demo = load_demo()
     found = compare(Path(demo.model_path), precision, demo.calibration, target=cards.target, prepare=cards.know)
     assert found.holds and found.share == 1.0, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2", "minilm"])
+def test_networks_of_usual_size(cards: Cards, name: str, precision: str, tmp_path: Path) -> None:
+    """Random weights: what is compared is code."""
+    path = tmp_path / f"{name}.onnx"
+    path.write_bytes(NETWORKS[name](name).SerializeToString())
+    found = compare(path, precision, target=cards.target, prepare=cards.know)
+    assert found.share == 1.0 and (found.holds if precision != "float16" else found.largest < 2e-2), found
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,22 @@ def test_other_targets_refuse(target: str) -> None:
     with pytest.raises(intarsia.CompileError) as caught:
         intarsia.compile_model(MODELS / "digits_cnn.onnx", target=target, precision="float16")
     assert caught.value.where == "precision 'float16'" and f"target '{target}' computes in" in caught.value.what
+
+
+def test_what_overflows_at_run_time_is_told_once() -> None:
+    kinds = Kinds()
+    hidden = kinds.add("MatMul", kinds.numbers(4, 64), np.full((64, 64), 100, np.float32), constants=(1,))
+    kinds.add("MatMul", hidden, np.full((64, 64), 0.01, np.float32), constants=(1,))
+    kinds.graph.outputs.pop(0)
+    region = load(kinds.graph, TARGET)
+    small, large = np.full((4, 64), 1, np.float32), np.full((4, 64), 100, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(region.run([small]).outputs[0]).all()
+        region.run([large * np.inf])
+    with pytest.warns(intarsia.IntarsiaWarning, match="ends at 65504"):
+        assert not np.isfinite(region.run([large]).outputs[0]).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        region.run([large])
+    region.close()

@@ -13,11 +13,14 @@ import numpy as np
 
 from intarsia.artifact.schema import Entry
 from intarsia.dtypes import NATIVE, Array
-from intarsia.errors import RunError
+from intarsia.errors import RunError, warn
 from intarsia.runtime.device import HomeResult, LoadedRegion, RegionFiles, RegionResult, Resident
 from intarsia_backends.gpu.launches import Check, Copy, Launch, Launches, Place, Step, read_launches
 
 LAUNCHES, WEIGHTS_FILE = "launches.json", "weights.bin"
+STORED = "stored_floats"
+"""Entry of a region's metadata: "float16" where float32 numbers lie in memory as such."""
+
 AGAIN = "compile the model again with the version of intarsia that is installed here"
 _IDLE_LANES = 4
 _VALUES = tuple(dtype for dtype in NATIVE if not dtype.startswith("complex"))
@@ -75,6 +78,11 @@ class Lane(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the memory, when all is done."""
+
+
+def _is_finite(value: Array | Resident) -> bool:
+    """Whether an array has neither NaN nor an infinity; values that are on the device are not looked at."""
+    return isinstance(value, Resident) or value.dtype.kind != "f" or bool(np.isfinite(value).all())
 
 
 def with_mark(text: str, launches: bytes) -> str:
@@ -145,6 +153,8 @@ class GpuRegion(LoadedRegion):
             if isinstance(step, Check) and step.place.start in launches.inputs
         }
         self._stretches = _stretches(launches.steps)
+        # A warning once; threads that come together may each give it.
+        self._may_overflow = region.metadata.get(STORED) == "float16"
         self._is_open = True
         self._lanes: list[Lane] = [open_lane()]
 
@@ -170,6 +180,8 @@ class GpuRegion(LoadedRegion):
             raise
         if not loan.values:
             self._give_back(lane)
+        if self._may_overflow:
+            self._look_for_overflows(inputs, outputs)
         return HomeResult(outputs, {"seconds": time.perf_counter() - started})
 
     def _look_at(self, inputs: Sequence[Array | Resident]) -> None:
@@ -178,6 +190,16 @@ class GpuRegion(LoadedRegion):
             assert isinstance(step, Check)
             array = value.array() if isinstance(value, Resident) else value
             self._look(step, array.reshape(-1).view(step.dtype)[: step.count])
+
+    def _look_for_overflows(self, inputs: Sequence[Array | Resident], outputs: Sequence[Array | Resident]) -> None:
+        """Warn where numbers come out that are none, though such went in."""
+        if all(map(_is_finite, outputs)) or not all(map(_is_finite, inputs)):
+            return
+        self._may_overflow = False
+        warn(
+            f"region '{self._name}' gives infinite numbers or NaN: it keeps floats as float16, which ends at 65504; "
+            "compile the model with precision float32 if it should not; this is said once"
+        )
 
     def _run_on(
         self, lane: Lane, inputs: Sequence[Array | Resident], kept: Sequence[bool]

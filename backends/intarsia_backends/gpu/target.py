@@ -13,7 +13,7 @@ from intarsia_backends.gpu.compiler import GpuCode
 from intarsia_backends.gpu.launches import INTERFACE
 from intarsia_backends.gpu.lower import supports
 from intarsia_backends.gpu.machine import GpuMachine
-from intarsia_backends.gpu.region import LAUNCHES, WEIGHTS_FILE, with_mark
+from intarsia_backends.gpu.region import LAUNCHES, STORED, WEIGHTS_FILE, with_mark
 
 
 class GpuTarget(Target):
@@ -40,7 +40,9 @@ class GpuTarget(Target):
     def metadata_of(self, code: GpuCode) -> dict[str, Any]:
         """What an artifact says of a compiled region."""
         launches = code.launches
+        stored = {STORED: "float16"} if self.machine.halves else {}
         return {
+            **stored,
             "interface": INTERFACE,
             "language": self.language,
             "kernels": len(launches.kernels),
