@@ -142,7 +142,7 @@ def test_over_float16() -> None:
     kinds.graph.outputs = [kinds.add("ReduceMean", y, np.array([1]), constants=(1,), keepdims=0)]
     machine = GpuMachine(halves=True)
     program = lower_region(kinds.graph, machine)
-    narrow(program)
+    narrow(program, tensor_cores=True)
     (kernel,) = (call.kernel for call in program.calls if isinstance(call.kernel, Attention))
     walks = (*kernel.operands, kernel.output)
     dtypes = ["float16"] * 3 + ["float32"] * 2 + ["float16"]

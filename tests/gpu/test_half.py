@@ -113,6 +113,32 @@ def test_weights_that_float16_cannot_hold_stay_float32(scale: float, dtype: str)
     check(kinds.graph, kinds.inputs, 1e-3)
 
 
+def test_inputs_and_outputs_that_are_multiplied_are_copied_for_tensor_cores() -> None:
+    """Both stay float32, which tensor cores do not take; one copy serves all products."""
+    kinds, f = Kinds(), Kinds().numbers
+    features = kinds.add("MatMul", f(16, 48), f(48, 32), constants=(1,))
+    other = kinds.add("MatMul", kinds.graph.inputs[0], f(48, 32), constants=(1,))
+    kinds.add("MatMul", features, f(32, 24), constants=(1,))
+    kinds.add("MatMul", features, kinds.add("Transpose", other, perm=(1, 0)))
+    program = lower_region(kinds.graph, MACHINE)
+    narrow(program, tensor_cores=True)
+    nests = [kernel for kernel in kernels(program) if isinstance(kernel, Nest)]
+    products = [kernel for kernel in nests if kernel.combine == "add"]
+    assert len(products) == 4
+    assert {access.dtype for kernel in products for access in kernel.operands} == {"float16"}
+    assert [str(kernel.body) for kernel in nests].count("to_half(in0)") == 3
+    assert {value.name for value in kinds.graph.outputs} > {features.name, other.name}
+    check(kinds.graph, kinds.inputs, 2e-3)
+
+
+def test_a_single_row_is_not_copied() -> None:
+    kinds, f = Kinds(), Kinds().numbers
+    kinds.add("MatMul", f(1, 48), f(48, 32), constants=(1,))
+    program = lower_region(kinds.graph, MACHINE)
+    narrow(program, tensor_cores=True)
+    assert len(program.calls) == 1
+
+
 def test_a_halo_of_float16() -> None:
     program = Program()
     from intarsia_backends.gpu.narrow import narrowed as as_half

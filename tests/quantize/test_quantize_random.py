@@ -73,7 +73,8 @@ def test_random_graphs(net: Floats, method: str) -> None:
     verify(net.graph, "fused")
     # What is nearly always 0, such as x - x, has a scale too small for any multiplier.
     # A Softmax that only float ops read and make would be quantized for nobody.
-    known = ("times that of", "between ops that stay float")
+    # What lies far from 0 would have a few steps of int8.
+    known = ("times that of", "between ops that stay float", "where int8 would have")
     others = [refusal for refusal in outcome.refusals if not any(words in refusal.reason for words in known)]
     assert {refusal.node.op for refusal in others} <= {"LogSoftmax", "Transpose", "MaxPool"}
     assert [(value.name, value.type) for value in (*twin.inputs, *twin.outputs)] == [

@@ -62,7 +62,7 @@ def compile_region(region: Graph, machine: GpuMachine, dialect: Dialect) -> GpuC
     """
     program = lower_region(region, machine)
     if machine.halves:
-        narrow(program)
+        narrow(program, tensor_cores=machine.tensor_cores)
     plan(program)
     return coded(program, region, machine, dialect)
 

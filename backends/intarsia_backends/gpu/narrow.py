@@ -5,6 +5,8 @@ outputs of a region stay float32, and so does what could suffer more than a roun
 
 * numbers that were made of whole numbers alone, such as positions, and numbers of which whole numbers are made;
 * weights that float16 would change by more than 2**-11 of the largest: those beyond 65504, and very small ones.
+
+What stays float32 and is a factor of matrix products is copied once as float16, since tensor cores take no float32.
 """
 
 from __future__ import annotations
@@ -40,12 +42,20 @@ DIGITS = 2.0**-11
 _WIDE, _NARROW = np.dtype(np.float32).itemsize, np.dtype(np.float16).itemsize
 
 
-def narrow(program: Program) -> int:
+LINES = 8
+"""Of both factors that a product must have for a copy of one to be worth while: what tensor cores take at least."""
+
+
+def narrow(program: Program, *, tensor_cores: bool = False) -> int:
     """Have float32 numbers of a program lie in memory as float16, wherever that is safe; before its arena is planned.
+
+    tensor_cores  whether factors that stay float32 are copied
 
     Gives how many buffers do now.
     """
-    chosen = _chosen(program)
+    chosen, exact = _chosen(program)
+    if tensor_cores:
+        chosen |= _copy_factors(program, chosen, exact)
     weights = {buffer: _contents(program, buffer) for buffer in _weights(program)}
     program.calls = [_rewritten(call, chosen) for call in program.calls]
     program.weights = bytearray()
@@ -86,7 +96,8 @@ def takes(kernel: Kernel) -> tuple[int, ...]:
     return ()
 
 
-def _chosen(program: Program) -> set[Buffer]:
+def _chosen(program: Program) -> tuple[set[Buffer], set[Buffer]]:
+    """Buffers that are narrowed, and those of which numbers of whole numbers must stay what they are."""
     able: dict[Buffer, bool] = {}
     for call in program.calls:
         for operand, fits in _uses(call):
@@ -100,7 +111,7 @@ def _chosen(program: Program) -> set[Buffer]:
         if _keeps(_contents(program, buffer).view(np.float32))
     }
     exact = _whole(program, weights)
-    return weights | {buffer for buffer, fits in able.items() if fits and buffer.kind == "arena"} - exact
+    return weights | {buffer for buffer, fits in able.items() if fits and buffer.kind == "arena"} - exact, exact
 
 
 def _weights(program: Program) -> list[Buffer]:
@@ -154,6 +165,51 @@ def _whole(program: Program, weights: Collection[Buffer]) -> set[Buffer]:
             others.add(output)  # of several kernels that write there, one brings other numbers
         made_of -= others
     return made_of | making
+
+
+# ---- copies of factors
+
+
+def _multiplied(kernel: object) -> tuple[int, ...]:
+    """The float32 factors of a matrix product of several rows and columns; () for every other kernel."""
+    match kernel:
+        case Nest(combine="add", body=Apply("mul", (Input(left), Input(right)))) if left != right:
+            one, other = kernel.operands[left], kernel.operands[right]
+            walks = list(zip(kernel.kept, one.strides, other.strides))
+            rows = math.prod(extent for extent, here, there in walks if here and not there)
+            columns = math.prod(extent for extent, here, there in walks if there and not here)
+            if min(rows, columns) >= LINES <= math.prod(kernel.reduced) and one.dtype == other.dtype == "float32":
+                return left, right
+    return ()
+
+
+def _copy_factors(program: Program, chosen: Collection[Buffer], exact: Collection[Buffer]) -> set[Buffer]:
+    """Copy what tensor cores could multiply if it were float16, in front of the first product; gives the copies."""
+    calls, copies = list[Call](), dict[Buffer, Buffer]()
+    last_write = {buffer_of(call.operands[-1]): index for index, call in enumerate(program.calls)}
+    for index, call in enumerate(program.calls):
+        factors = _multiplied(call.kernel)
+        fitting = [
+            place
+            for place in factors
+            for buffer in [buffer_of(call.operands[place])]
+            if buffer not in chosen and buffer.kind != "weight" and buffer not in exact
+            if last_write.get(buffer, -1) < index
+        ]
+        if all(place in fitting or buffer_of(call.operands[place]) in chosen for place in factors):
+            operands = list(call.operands)
+            for place in fitting:
+                operand = operands[place]
+                buffer = buffer_of(operand)
+                if buffer not in copies:
+                    copies[buffer] = Buffer("arena", buffer.size)
+                    calls.append(Call(None, (buffer, copies[buffer])))
+                copy = copies[buffer]
+                operands[place] = Part(copy, operand.start) if isinstance(operand, Part) else copy
+            call = Call(call.kernel, tuple(operands))
+        calls.append(call)
+    program.calls = calls
+    return set(copies.values())
 
 
 # ---- calls of them
