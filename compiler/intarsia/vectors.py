@@ -156,34 +156,44 @@ def _magnitude(array: Array) -> float:
     return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
-_HALF_MOST = float(np.finfo(np.float16).max)
+_HALF_MOST, _HALF_LEAST = float(np.finfo(np.float16).max), float(np.finfo(np.float16).tiny)
+"""What float16 holds with all of its digits."""
 
 
 class _BeyondHalf:
-    """Watches the values of an evaluation, in order, for the first that float16 cannot hold, on behalf of targets that
-    hold numbers so.
+    """Watches the values of an evaluation, in order, for the first that float16 cannot hold, and the first of which it
+    holds few digits or none, on behalf of targets that hold numbers so.
 
-    found  its name and its largest magnitude; None where there is none
+    large, small  name and largest magnitude of each; None where there is none
     """
 
     def __init__(self) -> None:
-        self.found: tuple[str, float] | None = None
+        self.large: tuple[str, float] | None = None
+        self.small: tuple[str, float] | None = None
 
     def look(self, value: Value, array: Array) -> None:
         """Look at one value. Infinities are no finding: float16 has them too."""
-        if self.found is None and array.dtype == np.float32 and array.size:
+        if array.dtype == np.float32 and array.size and None in (self.large, self.small):
             largest = _magnitude(array)
-            if largest > _HALF_MOST:
-                self.found = value.name, largest
+            if self.large is None and largest > _HALF_MOST:
+                self.large = value.name, largest
+            if self.small is None and 0 < largest < _HALF_LEAST:
+                self.small = value.name, largest
 
     def tell(self) -> None:
-        """Warn of it."""
-        if self.found is not None:
-            name, largest = self.found
+        """Warn of them."""
+        has_none = f"{either('--precision float32', 'precision=' + repr('float32'))} has no such limit"
+        if self.large is not None:
+            name, largest = self.large
             warn(
                 f"'{name}' reaches {largest:.3g} on inputs of a test vector, and float16 holds up to {_HALF_MOST:.0f}; "
-                "where it goes through memory it becomes infinite; "
-                f"{either('--precision float32', 'precision=' + repr('float32'))} has no such limit"
+                f"where it goes through memory it becomes infinite; {has_none}"
+            )
+        if self.small is not None:
+            name, largest = self.small
+            warn(
+                f"'{name}' reaches only {largest:.3g} on inputs of a test vector, and float16 has its 11 digits from "
+                f"{_HALF_LEAST:.2g} on and nothing below 6e-8; where it goes through memory digits are lost; {has_none}"
             )
 
 

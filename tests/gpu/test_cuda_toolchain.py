@@ -47,7 +47,7 @@ NAMES = ("sm_75", "sm_90", "compute_80")
 def wheel() -> str:
     """The nvcc of the Python packages."""
     found = [path for path in (shutil.which("nvcc", path=str(folder)) for folder in package_folders()) if path]
-    if not found or nvcc.host_compiler() is None:
+    if not found or nvcc.lacks_host_compiler():
         pytest.skip("needs nvidia-cuda-nvcc, and g++")
     return found[0]
 
@@ -175,12 +175,66 @@ def test_without_gcc_nvrtc_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         find_compiler(NAMES)
 
 
-def fake(folder: Path, version: str, codes: str) -> str:
-    """A program that answers as an nvcc of that version does."""
-    path = folder / f"nvcc-{version}"
-    path.write_text(f'#!/bin/sh\ncase $1 in --version) echo "release x, V{version}";; *) echo "{codes}";; esac\n')
+def program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def fake(folder: Path, version: str, codes: str, makes: str = "exit 1") -> str:
+    """A program that answers as an nvcc of that version does.
+
+    makes  what it does when it shall compile; its last argument is the file
+    """
+    script = f"""case $1 in
+--version) echo "release x, V{version}";;
+--list-gpu-code) echo "{codes}";;
+*) for last; do :; done; {makes};;
+esac"""
+    return program(folder / f"nvcc-{version}", script)
+
+
+@pytest.mark.parametrize(
+    ("makes", "told"),
+    [
+        ('echo rubbish > "$last"', "no machine code, are what it made"),
+        ("printf .version > $last", "without 'add_0'"),
+        ("exit 0", "ended well and wrote no file"),
+        (r"printf '\377 no such thing'; exit 2", "refuses it: \ufffd no such thing"),
+    ],
+)
+def test_what_is_no_machine_code_is_refused_and_not_kept(
+    makes: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """A compiler that is broken must not spoil what a sound one of that version finds in the cache."""
+    monkeypatch.setenv(VARIABLE, fake(tmp_path, "13.0.88", "sm_75 sm_80 sm_90", makes))
+    with pytest.raises(CompileError, match="CUDA C") as caught:
+        compile_text(TEXT, ("compute_80",))
+    assert told in caught.value.what
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_an_nvcc_that_tells_nothing_that_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, program(tmp_path / "nvcc", r"printf '\377\376'"))
+    with pytest.raises(CompileError, match="does not tell its version"):
+        find_compiler(NAMES)
+
+
+def test_a_host_compiler_that_is_none_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, fake(tmp_path, "13.0.88", "sm_75 sm_80 sm_90"))
+    monkeypatch.setenv("NVCC_CCBIN", "/nowhere/g++")
+    with pytest.raises(CompileError, match=r"NVCC_CCBIN is '/nowhere/g\+\+', which is no program"):
+        find_compiler(NAMES)
+    program(tmp_path / "g++", "exit 0")
+    monkeypatch.setenv("NVCC_CCBIN", str(tmp_path))
+    assert find_compiler(NAMES).version == "nvcc 13.0.88"
+
+
+def test_flags_of_the_environment_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = 'test -z "$NVCC_PREPEND_FLAGS" || exit 3; echo "V13.0.88 sm_75 sm_80 sm_90"'
+    monkeypatch.setenv(VARIABLE, program(tmp_path / "nvcc", script))
+    monkeypatch.setenv("NVCC_PREPEND_FLAGS", "-rubbish")
+    assert find_compiler(NAMES).version == "nvcc 13.0.88"
 
 
 def test_an_nvcc_that_is_too_old_is_passed_over_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +244,7 @@ def test_an_nvcc_that_is_too_old_is_passed_over_or_refused(tmp_path: Path, monke
         find_compiler(["sm_80", "sm_120", "compute_120"])
     assert find_compiler(["sm_80"]).version == "nvcc 12.4.99"
     nothing_installed(monkeypatch, str(tmp_path))
+    program(tmp_path / "g++", "exit 0")
     monkeypatch.setenv("NVCC_CCBIN", "g++")
     os.rename(old, tmp_path / "nvcc")
     monkeypatch.setattr("intarsia_backends.cuda.toolchain.find.package_folders", list)

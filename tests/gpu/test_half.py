@@ -113,6 +113,36 @@ def test_weights_that_float16_cannot_hold_stay_float32(scale: float, dtype: str)
     check(kinds.graph, kinds.inputs, 1e-3)
 
 
+@pytest.mark.parametrize("way", ["added", "chosen", "computed"])
+def test_rows_that_are_masked_whole_are_the_mean_as_in_float32(way: str) -> None:
+    """By the least float32, which is minus infinity as float16: NaN, once a row has nothing else."""
+    kinds, f = Kinds(), Kinds().numbers
+    least = float(np.finfo(np.float32).min)
+    shown = np.ones((16, 24), np.bool_)
+    shown[3], shown[5, 4:] = False, False
+    scores = kinds.add("MatMul", f(16, 32), f(32, 24), constants=(1,))
+    if way == "added":
+        scores = kinds.add("Add", scores, np.where(shown, 0, np.float32(least)).astype(np.float32), constants=(1,))
+    elif way == "chosen":
+        scores = kinds.add("Where", shown, scores, np.array(least, np.float32), constants=(2,))
+    else:
+        hidden = kinds.add("Cast", ~shown, to=ELEMENT_NUMBERS["float32"])
+        hidden = kinds.add("Mul", hidden, np.array([least], np.float32), constants=(1,))
+        scores = kinds.add("Add", scores, hidden)
+    kinds.graph.outputs = []
+    kinds.graph.outputs = [kinds.add("Relu", kinds.add("Softmax", scores, axis=-1))]
+    check(kinds.graph, kinds.inputs, 2e-3)
+
+
+def test_bounds_that_nothing_is_clipped_to_do_not_count_as_masks() -> None:
+    kinds, f = Kinds(), Kinds().numbers
+    product = kinds.add("MatMul", f(16, 32), f(32, 24), constants=(1,))
+    bounded = kinds.add("Clip", product, np.array(0, np.float32), np.array(3e38, np.float32), constants=(1, 2))
+    kinds.graph.outputs = [kinds.add("Softmax", bounded, axis=-1)]
+    (stored,) = {kernel.output.dtype for kernel in kernels(narrowed(kinds.graph)) if isinstance(kernel, Nest)}
+    assert stored == "float16"
+
+
 def test_inputs_and_outputs_that_are_multiplied_are_copied_for_tensor_cores() -> None:
     """Both stay float32, which tensor cores do not take; one copy serves all products."""
     kinds, f = Kinds(), Kinds().numbers
@@ -234,6 +264,15 @@ def test_what_float16_cannot_hold_is_told() -> None:
     with pytest.warns(intarsia.IntarsiaWarning, match="float16 holds up to 65504") as caught:
         intarsia.compile_model(model, target="opencl", precision="float16")
     assert "precision='float32'" in str(caught[0].message)
+
+
+def test_what_float16_has_no_digits_for_is_told() -> None:
+    name_processor()
+    model = half_model()
+    model.graph.initializer[0].CopyFrom(_scaled(model.graph.initializer[0], 1e-6))
+    with pytest.warns(intarsia.IntarsiaWarning, match="'b' reaches only 2.87e-06 on inputs") as caught:
+        intarsia.compile_model(model, target="opencl", precision="float16")
+    assert "nothing below 6e-8" in str(caught[0].message) and "precision='float32'" in str(caught[0].message)
 
 
 def _scaled(initializer: Any, factor: float) -> Any:

@@ -4,7 +4,9 @@ What is narrowed is decided for a whole program: a buffer all of whose readers a
 outputs of a region stay float32, and so does what could suffer more than a rounding to 11 digits:
 
 * numbers that were made of whole numbers alone, such as positions, and numbers of which whole numbers are made;
-* weights that float16 would change by more than 2**-11 of the largest: those beyond 65504, and very small ones.
+* weights that float16 would change by more than 2**-11 of the largest: those beyond 65504, and very small ones;
+* what such weights, or numbers beyond 65504 in the code, are added to or chosen between, as masks are, up to the next
+  sum, softmax or norm: rows that are masked whole would be infinite.
 
 What stays float32 and is a factor of matrix products is copied once as float16, since tensor cores take no float32.
 """
@@ -20,7 +22,7 @@ import numpy as np
 from intarsia.dtypes import Array
 from intarsia_backends.gpu.kernels import Attention, Narrowed
 from intarsia_backends.lowering.access import Access
-from intarsia_backends.lowering.expressions import Apply, Expression, Gather, Input, apply
+from intarsia_backends.lowering.expressions import Apply, Constant, Expression, Gather, Input, apply
 from intarsia_backends.lowering.kernel import Kernel
 from intarsia_backends.lowering.kernels import Nest, Normalize, Softmax, Surround, nest
 from intarsia_backends.lowering.program import (
@@ -110,7 +112,7 @@ def _chosen(program: Program) -> tuple[set[Buffer], set[Buffer]]:
         if fits and buffer.kind == "weight" and (buffer in factors or buffer.size >= LARGE * _WIDE)
         if _keeps(_contents(program, buffer).view(np.float32))
     }
-    exact = _whole(program, weights)
+    exact = _whole(program, weights) | _masked(program)
     return weights | {buffer for buffer, fits in able.items() if fits and buffer.kind == "arena"} - exact, exact
 
 
@@ -165,6 +167,61 @@ def _whole(program: Program, weights: Collection[Buffer]) -> set[Buffer]:
             others.add(output)  # of several kernels that write there, one brings other numbers
         made_of -= others
     return made_of | making
+
+
+_MOST = float(np.finfo(np.float16).max)
+
+
+def _masked(program: Program) -> set[Buffer]:
+    """Buffers that masks of numbers beyond float16 have gone into, element by element."""
+    masks = {
+        buffer
+        for buffer in _weights(program)
+        if any(_reads_float32(call, buffer) for call in program.calls)
+        if _is_beyond(_contents(program, buffer).view(np.float32))
+    }
+    found = set[Buffer]()
+    for call in program.calls:
+        read, output = [buffer_of(operand) for operand in call.operands[:-1]], buffer_of(call.operands[-1])
+        if call.kernel is None and read[0] in masks | found:
+            found.add(output)
+        if isinstance(call.kernel, Nest) and call.kernel.output.dtype == "float32":
+            stored = call.kernel.epilogue if call.kernel.combine else call.kernel.body
+            if _has_beyond(stored, read, masks, found):
+                found.add(output)
+    return found
+
+
+def _has_beyond(
+    expression: Expression, read: list[Buffer], masks: Collection[Buffer], found: Collection[Buffer]
+) -> bool:
+    """Whether a number beyond float16 goes into an expression, other than as a bound that values are clipped to."""
+    match expression:
+        case Constant("float32", value):
+            return _MOST < abs(value) < math.inf
+        case Input(operand) | Gather(operand, _) if read[operand] in masks or read[operand] in found:
+            return True
+        case Apply("min" | "max", arguments):
+            parts = [
+                part
+                for part in arguments
+                if not (isinstance(part, Constant) or (isinstance(part, Input) and read[part.operand] in masks))
+            ]
+        case _:
+            parts = list(expression.arguments)
+    return any(_has_beyond(part, read, masks, found) for part in parts)
+
+
+def _reads_float32(call: Call, buffer: Buffer) -> bool:
+    return isinstance(call.kernel, Nest) and any(
+        buffer_of(operand) is buffer and access.dtype == "float32"
+        for operand, access in zip(call.operands, call.kernel.operands)
+    )
+
+
+def _is_beyond(numbers: Array) -> bool:
+    magnitudes = np.abs(numbers)
+    return bool((np.isfinite(magnitudes) & (magnitudes > _MOST)).any())
 
 
 # ---- copies of factors

@@ -192,13 +192,14 @@ class GpuRegion(LoadedRegion):
             self._look(step, array.reshape(-1).view(step.dtype)[: step.count])
 
     def _look_for_overflows(self, inputs: Sequence[Array | Resident], outputs: Sequence[Array | Resident]) -> None:
-        """Warn where numbers come out that are none, though such went in."""
+        """Warn where infinities or NaN come out, and none went in."""
         if all(map(_is_finite, outputs)) or not all(map(_is_finite, inputs)):
             return
         self._may_overflow = False
         warn(
-            f"region '{self._name}' gives infinite numbers or NaN: it keeps floats as float16, which ends at 65504; "
-            "compile the model with precision float32 if it should not; this is said once"
+            f"region '{self._name}' gives infinite numbers or NaN: it keeps floats as float16, which ends at 65504 and "
+            "has nothing between 0 and 6e-8; if the model would not give them in float32, compile it with precision "
+            "float32; this is said once"
         )
 
     def _run_on(

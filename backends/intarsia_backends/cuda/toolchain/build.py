@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from intarsia_backends.cuda.toolchain.compiler import Made, capability_of, file_name
+from intarsia_backends.cuda.toolchain.compiler import Made, capability_of, file_name, looked_at
 from intarsia_backends.cuda.toolchain.find import find_compiler
 from intarsia_backends.cuda.toolchain.kept import Kept
 from intarsia_backends.cuda.toolchain.resources import Resources, read_resources
@@ -44,7 +44,10 @@ def compile_text(text: str, names: Sequence[str]) -> Binaries:
     def made(name: str) -> Made:
         capability, is_ptx = capability_of(name)
         make = compiler.ptx if is_ptx else compiler.cubin
-        return kept.get((compiler.version, name, text), lambda: make(text, capability))
+        return kept.get(
+            (compiler.version, name, text),
+            lambda: looked_at(make(text, capability), compiler.version, name, text),
+        )
 
     with ThreadPoolExecutor(min(len(names), _processors())) as pool:
         results = dict(zip(names, pool.map(made, names)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from intarsia.errors import CompileError
 from intarsia_backends.cuda.toolchain import nvrtc
 from intarsia_backends.cuda.toolchain.compiler import Compiler, capability_of
-from intarsia_backends.cuda.toolchain.nvcc import Nvcc, facts_of, host_compiler
+from intarsia_backends.cuda.toolchain.nvcc import Nvcc, facts_of, lacks_host_compiler
 
 VARIABLE = "INTARSIA_NVCC"
 """Names the nvcc to be used, or is "nvrtc"."""
@@ -99,6 +99,7 @@ def _nvcc(path: str, names: Sequence[str]) -> Nvcc | str:
     lacking = [name for name in names if capability_of(name)[0] not in facts.capabilities]
     if lacking:
         return f"{path}: nvcc {facts.version} makes no code for {', '.join(lacking)}"
-    if host_compiler() is None:
-        return f"{path}: nvcc needs g++ to read headers, and there is none"
+    lack = lacks_host_compiler()
+    if lack is not None:
+        return f"{path}: {lack}"
     return Nvcc(path, facts.version)

@@ -7,15 +7,16 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from intarsia_backends.cuda.toolchain.compiler import FLAGS, Compiler, Made, level_of, refused, workplace
+from intarsia_backends.cuda.toolchain.compiler import FLAGS, Compiler, Made, level_of, refused, unsound, workplace
 
 _TEXT, _PTX, _CUBIN = "kernels.cu", "kernels.ptx", "kernels.cubin"
 
-_MODULE_ID = re.compile(r"(_INTERNAL_|_GLOBAL__N__)[0-9a-f]{8}_")
+_MODULE_ID = re.compile(rb"(_INTERNAL_|_GLOBAL__N__)[0-9a-f]{8}_")
 """Names of what is static have a digest of the folder in them: see `_settled`."""
 
 
@@ -37,7 +38,7 @@ def facts_of(path: str) -> Facts | str:
     answers = []
     for option in ("--version", "--list-gpu-code"):
         try:
-            asked = subprocess.run([path, option], capture_output=True, text=True, check=False, timeout=60)
+            asked = _called([path, option], timeout=60)
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"it does not run: {error}"
         if asked.returncode != 0:
@@ -49,9 +50,34 @@ def facts_of(path: str) -> Facts | str:
     return Facts(version[1], frozenset(map(int, re.findall(r"\bsm_(\d+)\b", answers[1]))))
 
 
-def host_compiler() -> str | None:
-    """The C++ compiler that nvcc reads headers with; None where there is none."""
-    return os.environ.get("NVCC_CCBIN") or (shutil.which("g++") and shutil.which("gcc"))
+def _called(
+    command: Sequence[str], place: Path | None = None, timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A program's answer, whatever letters it is in."""
+    # NVCC_*_FLAGS of whoever calls would change the code.
+    environment = {key: value for key, value in os.environ.items() if not re.fullmatch("NVCC_.*_FLAGS", key)}
+    return subprocess.run(
+        command,
+        cwd=place,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=timeout,
+        env=environment,
+    )
+
+
+def lacks_host_compiler() -> str | None:
+    """Why nvcc has no C++ compiler to read headers with; None where it has."""
+    named = os.environ.get("NVCC_CCBIN")
+    if named:
+        # A program, or a folder that has one.
+        beside = shutil.which(named) or shutil.which("g++", path=named)
+        return None if beside else f"NVCC_CCBIN is {named!r}, which is no program"
+    if shutil.which("g++") and shutil.which("gcc"):
+        return None
+    return "nvcc needs g++ to read headers, and there is none"
 
 
 class Nvcc(Compiler):
@@ -81,7 +107,7 @@ class Nvcc(Compiler):
         with workplace() as place:
             (place / _PTX).write_bytes(ptx)
             log = self._run(place, name, "-cubin", f"-arch={name}", "-Xptxas", "-v", _PTX, "-o", _CUBIN)
-            return Made((place / _CUBIN).read_bytes(), log)
+            return Made(self._written(place / _CUBIN, name), log)
 
     def _compiled(self, text: str, capability: int) -> bytes:
         name = f"compute_{capability}"
@@ -91,20 +117,24 @@ class Nvcc(Compiler):
             self._run(
                 place, name, "-ptx", f"-arch={name}", "-allow-unsupported-compiler", "-w", *FLAGS, _TEXT, "-o", _PTX
             )
-            return _settled((place / _PTX).read_bytes())
+            return _settled(self._written(place / _PTX, name))
 
     def _run(self, place: Path, name: str, *arguments: str) -> str:
-        # NVCC_*_FLAGS of whoever calls would change the code.
-        environment = {key: value for key, value in os.environ.items() if not re.fullmatch("NVCC_.*_FLAGS", key)}
-        result = subprocess.run(
-            [self.path, *arguments], cwd=place, capture_output=True, text=True, check=False, env=environment
-        )
+        try:
+            result = _called([self.path, *arguments], place)
+        except OSError as error:
+            raise refused(self.version, name, f"{self.path} does not run: {error}") from error
         said = result.stdout + result.stderr
         if result.returncode != 0:
             raise refused(self.version, name, said)
         return said
 
+    def _written(self, path: Path, name: str) -> bytes:
+        if not path.exists():
+            raise unsound(self.version, name, f"{self.path} ended well and wrote no file")
+        return path.read_bytes()
+
 
 def _settled(ptx: bytes) -> bytes:
     """PTX that is the same whatever folder it was made in: NVRTC writes zeros there, too."""
-    return _MODULE_ID.sub(r"\g<1>00000000_", ptx.decode()).encode()
+    return _MODULE_ID.sub(rb"\g<1>00000000_", ptx)
