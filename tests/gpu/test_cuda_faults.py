@@ -27,6 +27,7 @@ from region_graphs import CHAIN, artifact_of, inputs_of, meaning, same
 
 import intarsia
 from artifact_examples import random_array, small_graph
+from intarsia.cli.devices import device_rows
 from intarsia.errors import IntarsiaWarning, RunError
 from intarsia.ir.evaluate import evaluate
 from intarsia.ir.graph import Graph
@@ -120,6 +121,17 @@ def test_the_card_that_is_chosen(fake: FakeDriver, cards: Cards, monkeypatch: py
         monkeypatch.setenv(CHOICE, wish)
         said = letter(region)
         assert repr(wish) in said and "0 'Pretender A', 1 'Pretender B', 2 'Pretender C'" in said
+
+
+def test_devices_are_listed_with_what_they_lack(fake: FakeDriver, cards: Cards) -> None:
+    def listed() -> str | None:
+        (row,) = (row for row in device_rows() if row["name"] == "cuda")
+        absent: str | None = row["absent"]
+        return absent
+
+    assert listed() is None
+    fake.configure(cards=0)
+    assert "there is no NVIDIA GPU" in (listed() or "")
 
 
 def test_no_bindings(cards: Cards, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,14 @@ class CudaDevice(Device):
     def expected(self) -> bool:
         return _LOADED.exists()
 
+    def lacking(self) -> str | None:
+        """Whether there is a driver, and a GPU."""
+        try:
+            find_card()
+        except RunError as error:
+            return error.what
+        return None
+
     def unfit(self, region: RegionFiles) -> RunError | None:
         """Whether there is a driver, and a GPU that some code of the region is for."""
         try:

@@ -30,7 +30,12 @@ def device_rows() -> list[dict[str, Any]]:
     from intarsia.runtime.devices import installed_devices
 
     return [
-        {"name": item.name, "kinds": list(item.kinds), "priority": item.priority, "absent": item.absent}
+        {
+            "name": item.name,
+            "kinds": list(item.kinds),
+            "priority": item.priority,
+            "absent": item.absent or (item.device.lacking() if item.device is not None else None),
+        }
         for item in installed_devices()
     ]
 

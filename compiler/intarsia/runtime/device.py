@@ -203,6 +203,13 @@ class Device(ABC):
         """Whether its hardware is on this machine. Where it is `absent` nevertheless, there is something to mend."""
         return False
 
+    def lacking(self) -> str | None:
+        """What this machine lacks for it beside what `absent` looks at, such as a driver or a card; None for nothing.
+
+        Asked by who lists devices. It may take a moment.
+        """
+        return None
+
     def unfit(self, region: RegionFiles) -> RunError | None:
         """Why it cannot run a region of its kind on this machine, though it is here; None where it can.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from intarsia_backends.cuda.toolchain.compiler import Made, capability_of, file_name, looked_at
+from intarsia_backends.cuda.toolchain.compiler import Made, capability_of, file_name, unsound
 from intarsia_backends.cuda.toolchain.find import find_compiler
 from intarsia_backends.cuda.toolchain.kept import Kept
 from intarsia_backends.cuda.toolchain.resources import Resources, read_resources
+
+_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([^()]*\) )?(\w+)\(")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def compile_text(text: str, names: Sequence[str]) -> Binaries:
         make = compiler.ptx if is_ptx else compiler.cubin
         return kept.get(
             (compiler.version, name, text),
-            lambda: looked_at(make(text, capability), compiler.version, name, text),
+            lambda: _looked_at(make(text, capability), compiler.version, name, text),
         )
 
     with ThreadPoolExecutor(min(len(names), _processors())) as pool:
@@ -57,6 +60,25 @@ def compile_text(text: str, names: Sequence[str]) -> Binaries:
         compiler.version,
         tuple(kept.notes),
     )
+
+
+def _looked_at(made: Made, who: str, name: str, text: str) -> Made:
+    """The same, once it looks like machine code of all kernels of the text: what is kept is used again and again.
+
+    Raises CompileError where it does not.
+    """
+    wanted = set(_KERNEL.findall(text))
+    if capability_of(name)[1]:
+        found = set(re.findall(rb"\.entry\s+(\w+)", made.data))
+        lacking = {each for each in wanted if each.encode() not in found}
+        is_code = b".version" in made.data
+    else:
+        lacking = wanted - set(read_resources(made.log))
+        is_code = made.data.startswith(b"\x7fELF")
+    if not is_code or lacking:
+        what = f"without {sorted(lacking)[0]!r}" if is_code else "no machine code"
+        raise unsound(who, name, f"{len(made.data)} bytes, {what}, are what it made")
+    return made
 
 
 def _processors() -> int:

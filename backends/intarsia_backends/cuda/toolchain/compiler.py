@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.errors import CompileError
-from intarsia_backends.cuda.toolchain.resources import read_resources
 
 FLAGS = ("-std=c++17", "-fmad=false", "-prec-div=true", "-prec-sqrt=true", "-ftz=false")
 """Floats are rounded after each operation, as IEEE 754 says; where a text wants both at once, it asks for that."""
@@ -83,28 +82,6 @@ def unsound(who: str, name: str, what: str) -> CompileError:
         what=f"{who}: {what}",
         help="install that compiler again, or name another by INTARSIA_NVCC",
     )
-
-
-_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([^()]*\) )?(\w+)\(")
-
-
-def looked_at(made: Made, who: str, name: str, text: str) -> Made:
-    """The same, once it looks like machine code of all kernels of the text: what is kept is used again and again.
-
-    Raises CompileError where it does not.
-    """
-    wanted = set(_KERNEL.findall(text))
-    if capability_of(name)[1]:
-        found = set(re.findall(rb"\.entry\s+(\w+)", made.data))
-        lacking = {each for each in wanted if each.encode() not in found}
-        is_code = b".version" in made.data
-    else:
-        lacking = wanted - set(read_resources(made.log))
-        is_code = made.data.startswith(b"\x7fELF")
-    if not is_code or lacking:
-        what = f"without {sorted(lacking)[0]!r}" if is_code else "no machine code"
-        raise unsound(who, name, f"{len(made.data)} bytes, {what}, are what it made")
-    return made
 
 
 @contextmanager
