@@ -9,11 +9,13 @@ from collections.abc import Iterator
 import pytest
 from cards import Cards, of_this_machine, pretending
 from fake_cuda import FakeDriver
+from pocl import name_processor
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """PoCL's cache, before it is first asked for anything."""
+    """PoCL's cache, and the processor that it compiles for, before it is first asked for anything."""
+    name_processor()
     before = os.environ.get("POCL_CACHE_DIR")
     os.environ["POCL_CACHE_DIR"] = str(tmp_path_factory.mktemp("pocl"))
     yield

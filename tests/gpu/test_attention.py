@@ -13,7 +13,6 @@ from gpu_kernels import Kinds, attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import parser
-from pocl import name_processor
 
 import intarsia
 from generated_graphs import examples
@@ -155,7 +154,6 @@ def test_over_float16() -> None:
 
 def test_a_model_with_the_op_attention() -> None:
     """From ONNX's own op to a run, through the passes that take it apart."""
-    name_processor()
     model = parser.parse_model("""<ir_version: 11, opset_import: ["" : 23]>
     net (float[2,4,33,16] q, float[2,4,40,16] k, float[2,4,40,16] v) => (float[2,4,33,16] y) {
       a = Relu (q)
@@ -170,7 +168,6 @@ def test_a_model_with_the_op_attention() -> None:
 @pytest.mark.parametrize(("precision", "within"), [("float32", 1e-6), ("float16", 5e-3)])
 def test_an_encoder_of_text(precision: str, within: float) -> None:
     """Every attention is one kernel, nothing is copied between, and whole numbers in the mask stay what they are."""
-    name_processor()
     artifact = intarsia.compile_model(encoder(), target="opencl", precision=precision)
     random = np.random.default_rng(1)
     inputs = {"ids": random.integers(0, WORDS, (1, 40)), "mask": (np.arange(40) < 30).astype(np.int64)[None]}

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from gpu_kernels import Kinds, chain, every_kind
 from gpu_regions import load
-from pocl import name_processor
 
 import intarsia
 from intarsia.artifact.parts import whole_graph
@@ -209,7 +208,6 @@ def digits() -> tuple[Array, Array]:
 
 
 def test_digits() -> None:
-    name_processor()
     x, y = digits()
     artifact = intarsia.compile_model(MODELS / "digits_cnn.onnx", target="opencl", precision="float16")
     assert artifact.contents.precision == "float16"
@@ -244,7 +242,6 @@ def half_model() -> Any:
 
 
 def test_a_model_of_float16_keeps_its_types_and_is_computed_in_float32() -> None:
-    name_processor()
     model = half_model()
     artifact = intarsia.compile_model(model, target="opencl", precision="float16")
     session = intarsia.load(artifact)
@@ -267,7 +264,6 @@ def test_what_float16_cannot_hold_is_told() -> None:
 
 
 def test_what_float16_has_no_digits_for_is_told() -> None:
-    name_processor()
     model = half_model()
     model.graph.initializer[0].CopyFrom(_scaled(model.graph.initializer[0], 1e-6))
     with pytest.warns(intarsia.IntarsiaWarning, match="'b' reaches only 2.87e-06 on inputs") as caught:
