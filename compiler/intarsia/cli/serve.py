@@ -1,0 +1,150 @@
+"""`intarsia serve`: artifacts behind the Open Inference Protocol."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from intarsia.cli.choices import NamedPath, Number, device_option
+from intarsia.cli.logs import quiet_option
+from intarsia.cli.output import json_option, write, write_json
+from intarsia.cli.trust import native_option, trusted_keys_option
+from intarsia.errors import RunError
+
+if TYPE_CHECKING:
+    from intarsia.serving.server import Listening
+
+_PACKAGES = ("uvicorn", "httptools", "uvloop", "grpc", "google", "prometheus_client")
+
+
+@click.command("serve")
+@click.argument("artifacts", nargs=-1, required=True, type=NamedPath(), metavar="[NAME=]ARTIFACT...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Of HTTP; 0 for any free.")
+@click.option(
+    "--grpc-port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="Of gRPC; 0 for any free."
+)
+@click.option("--grpc/--no-grpc", default=True, help="Whether gRPC is served beside HTTP.")
+@device_option
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), metavar="N", help="Runs at a time; by default one a processor."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Of the CPU, for each run."
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rows of requests that run together at most; by default as many as measurements say that pay.",
+)
+@click.option(
+    "--queue", type=click.IntRange(1), default=256, show_default=True, metavar="N", help="Requests that may wait."
+)
+@click.option("--timeout", type=Number(min=0.001), metavar="SECONDS", help="For requests that do not name their own.")
+@click.option(
+    "--max-body",
+    type=click.IntRange(1),
+    default=64 << 20,
+    show_default=True,
+    metavar="BYTES",
+    help="Of one request.",
+)
+@click.option(
+    "--connections", type=click.IntRange(1), default=1024, show_default=True, metavar="N", help="Over HTTP, at a time."
+)
+@click.option(
+    "--grace",
+    type=Number(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For requests under way when the server is told to end.",
+)
+@click.option(
+    "--linger",
+    type=Number(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For which it then still answers that it is not ready.",
+)
+@click.option("--verify/--no-verify", default=True, help="Whether test vectors are run before an artifact is served.")
+@quiet_option
+@native_option
+@trusted_keys_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    artifacts: tuple[str, ...],
+    host: str,
+    port: int,
+    grpc_port: int,
+    grpc: bool,
+    device: str | None,
+    workers: int | None,
+    threads: int,
+    rows: int | None,
+    queue: int,
+    timeout: float | None,
+    max_body: int,
+    connections: int,
+    grace: float,
+    linger: float,
+    verify: bool,
+    native: bool,
+    trusted_keys: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Serve ARTIFACTs, or folders of *.intarsia, by the Open Inference Protocol v2 over HTTP and gRPC; metrics for
+    Prometheus are at /metrics.
+
+    A model is called as its file is, or NAME. What is written once requests are taken is where. SIGTERM and ctrl-C end
+    the server when all that it has taken is answered; exit code 1 where --grace was too short for that.
+    """
+    try:
+        from intarsia.serving.app import Limits
+        from intarsia.serving.connection import ConnectionLimits
+        from intarsia.serving.model import Options
+        from intarsia.serving.server import Settings, serve
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in _PACKAGES:
+            raise
+        raise RunError(
+            where="intarsia serve",
+            what=f"it needs the package {package}, which is not installed here",
+            help="pip install 'intarsia[serve]'",
+        ) from error
+
+    def told(where: Listening) -> None:
+        if as_json:
+            write_json(asdict(where))
+            return
+        shown = f"[{where.host}]" if ":" in where.host else where.host
+        rpc = "" if where.grpc_port is None else f", gRPC at {shown}:{where.grpc_port}"
+        write(f"serving {', '.join(where.models)} at http://{shown}:{where.port}{rpc}")
+
+    settings = Settings(
+        host=host,
+        port=port,
+        grpc_port=grpc_port if grpc else None,
+        grace_seconds=grace,
+        linger_seconds=linger,
+        limits=Limits(body_bytes=max_body, seconds=timeout),
+        connections=ConnectionLimits(connections=connections),
+        models=Options(
+            device=device,
+            native=native,
+            trusted_keys=trusted_keys or None,
+            threads=threads,
+            workers=workers,
+            most_rows=rows,
+            most_queued=queue,
+            verify=verify,
+        ),
+    )
+    ctx.exit(0 if serve(artifacts, settings, told) else 1)

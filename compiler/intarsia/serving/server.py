@@ -1,0 +1,195 @@
+"""The whole server: HTTP by uvicorn, gRPC beside it, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from intarsia.errors import RunError, warn
+from intarsia.serving.app import App, Limits
+from intarsia.serving.connection import ConnectionLimits, protocol
+from intarsia.serving.grpc_service import GrpcService
+from intarsia.serving.metrics import Metrics
+from intarsia.serving.model import Options, open_models
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread keeps the interpreter while another waits for it. A small model runs in less than Python's 5 ms."""
+
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how to serve.
+
+    host          address that is listened on; others than this machine's own are for who means it
+    port          of HTTP; 0 for any that is free
+    grpc_port     of gRPC; None for no gRPC
+    grace_seconds for requests that were taken, once the server is told to end
+    linger_seconds
+                  for which it then still answers that it is not ready, before it stops listening: whoever sends
+                  requests here needs a moment to see it
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    grpc_port: int | None = 8001
+    grace_seconds: float = 30.0
+    linger_seconds: float = 1.0
+    limits: Limits = field(default_factory=Limits)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    models: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens. grpc_port is None without gRPC."""
+
+    host: str
+    port: int
+    grpc_port: int | None
+    models: tuple[str, ...]
+
+
+def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], None]) -> bool:
+    """Load, listen, and serve until SIGTERM or SIGINT; a second one of these ends it without waiting.
+
+    paths    see `intarsia.serving.model.open_models`
+    told     called once requests are taken
+    returns  whether every request that was taken was answered
+
+    Raises RunError for what cannot be loaded or listened on. Called on the main thread of a process of its own: it
+    sets how threads of the interpreter take turns.
+    """
+    metrics = Metrics()
+    with _listen(settings.host, settings.port) as listener:
+        models = open_models(paths, settings.models, metrics)
+        app = App(models, settings.limits, metrics)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        try:
+            rpc = None
+            if settings.grpc_port is not None:
+                rpc = GrpcService(app, metrics, settings.limits, settings.host, settings.grpc_port)
+            where = Listening(
+                settings.host, listener.getsockname()[1], None if rpc is None else rpc.port, tuple(models)
+            )
+            ender = _Server(app, rpc, settings, lambda: told(where))
+            asyncio_run(ender.serve(sockets=[listener]))
+            in_time = not ender.cut
+        finally:
+            sys.setswitchinterval(before)
+            closed = [model.close(1.0) for model in models.values()]
+    return in_time and all(closed)
+
+
+def asyncio_run(main: Any) -> None:
+    """Run a coroutine on uvloop."""
+    loop = uvloop.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(main)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's, with an end in steps: say so, answer what was taken, then stop to listen.
+
+    cut  whether it ended before everything that was taken was answered
+    """
+
+    def __init__(self, app: App, rpc: GrpcService | None, settings: Settings, told: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol(settings.connections),
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+            )
+        )
+        self.cut = False
+        self._app, self._rpc, self._settings, self._told = app, rpc, settings, told
+        self._ending: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._rpc is not None:
+            self._rpc.start()
+        self._loop = asyncio.get_running_loop()
+        self._told()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came: the first begins the end, a second one is the end."""
+        if self._app.draining:
+            self.cut = self.force_exit = self.should_exit = True
+            return
+        self._app.draining = True
+        for model in self._app.models.values():
+            model.batcher.drain()
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._ending = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        start = self._loop.time()
+        while not self.force_exit:
+            seconds = self._loop.time() - start
+            busy = self._app.active or any(model.batcher.pending for model in self._app.models.values())
+            if not busy and seconds >= self._settings.linger_seconds:
+                break
+            if seconds >= self._settings.grace_seconds:
+                self.cut = True
+                self.force_exit = True
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self._rpc is not None:
+            left = self._settings.grace_seconds - (self._loop.time() - start)
+            await self._loop.run_in_executor(None, self._rpc.stop, 0.0 if self.force_exit else max(0.0, left))
+        self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound, so that a taken port is told before models are loaded; it listens when they are."""
+    try:
+        family, kind, protocol_number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol_number)
+    except (OSError, UnicodeError) as error:
+        raise _not_here(host, port, error) from error
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except (OSError, OverflowError) as error:
+        made.close()
+        raise _not_here(host, port, error) from error
+    if not _is_loopback(str(address[0])):
+        warn(f"{host} can be reached from other machines, and nobody is asked who he is: put a proxy in front")
+    return made
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
+
+
+def _not_here(host: str, port: int, error: Exception) -> RunError:
+    what = getattr(error, "strerror", None) or str(error)
+    return RunError(
+        where=f"{host}:{port}", what=f"it cannot be listened on: {what}", help="give another --host or --port"
+    )
