@@ -151,6 +151,9 @@ class App:
         except Refusal as error:
             outcome = error.outcome
             return None if outcome is Outcome.CANCELLED else _refused(error, unread=unread)
+        except asyncio.CancelledError:  # by the server, at the end of the time that was granted
+            outcome = Outcome.DRAINING
+            return _refused(Refusal(outcome, "the server was told not to wait for this request", 1), unread=False)
         except Exception:
             _log.exception("a request failed")
             return _refused(Refusal(Outcome.FAILED, "a fault of the server; its log says more"), unread=unread)
@@ -194,10 +197,10 @@ class App:
     def _look(self, method: str, path: str) -> Answer:
         parts = path.strip("/").split("/")
         if path in self._infer_paths:
-            raise Refusal(Outcome.METHOD, "inference requests are sent by POST")
+            raise Refusal(Outcome.METHOD, "inference requests are sent by POST", allow="POST")
         answer = self._found(parts, path)
         if method not in ("GET", "HEAD"):
-            raise Refusal(Outcome.METHOD, f"this is asked for by GET, not by {quoted(method)}")
+            raise Refusal(Outcome.METHOD, f"this is asked for by GET, not by {quoted(method)}", allow="GET, HEAD")
         return answer
 
     def _found(self, parts: list[str], path: str) -> Answer:
@@ -363,6 +366,6 @@ def _refused(error: Refusal, *, unread: bool) -> Answer:
     headers = [_JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after))
-    if error.outcome is Outcome.METHOD:
-        headers.append((b"allow", b"POST" if "POST" in error.what else b"GET, HEAD"))
+    if error.allow:
+        headers.append((b"allow", error.allow.encode()))
     return Answer(error.outcome.status, [to_json({"error": error.what})], *headers, unread=unread)

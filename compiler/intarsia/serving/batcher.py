@@ -97,7 +97,8 @@ class Batcher:
         self._came = threading.Condition(self._lock)
         self._queues: tuple[deque[Job], ...] = tuple(deque() for _ in range(LEVELS))
         self._queued_rows = [0] * LEVELS
-        self._queued = self._running = self._running_rows = self._idle = 0
+        self._queued = self._running_rows = self._idle = 0
+        self._running: set[Job] = set()
         self._draining = self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"intarsia-run-{index}", daemon=True) for index in range(workers)
@@ -114,7 +115,7 @@ class Batcher:
     def pending(self) -> int:
         """Requests that wait or run."""
         with self._lock:
-            return self._queued + self._running
+            return self._queued + len(self._running)
 
     @property
     def ready(self) -> bool:
@@ -163,6 +164,20 @@ class Batcher:
         """Take no further requests; those that were taken are run."""
         self._draining = True
 
+    def give_up(self) -> None:
+        """Take no further requests, and refuse those that were taken and have no answer yet."""
+        with self._lock:
+            self._draining = True
+            left = [
+                job for job in (*self._running, *(job for queue in self._queues for job in queue)) if not job.settled
+            ]
+            for job in left:
+                job.settled = True
+                if job.waiting:
+                    self._unqueue(job)
+        for job in left:
+            job.done(Refusal(Outcome.DRAINING, "the server was told not to wait for this request", 1))
+
     def close(self, seconds: float | None = None) -> bool:
         """Drain, and wait until the threads have ended; False where that took longer than so many seconds."""
         with self._lock:
@@ -183,7 +198,7 @@ class Batcher:
                 settled = self._outputs(batch)
             finally:
                 with self._lock:
-                    self._running -= len(batch)
+                    self._running.difference_update(batch)
                     self._running_rows -= rows
                     self._learn(rows, time.monotonic() - began)
             if self._watch is not None:
@@ -227,7 +242,7 @@ class Batcher:
                 else:
                     queue.popleft()
                     self._unqueue(job)
-                    self._running += 1
+                    self._running.add(job)
                     self._running_rows += job.rows
                     batch.append(job)
                     rows += job.rows

@@ -16,8 +16,8 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 _SECONDS = 0.1
 """About what all measurements of one model may take."""
 
-_GAIN = 0.9
-"""A larger size is taken where a row takes no more of this share of what it takes in the smaller one."""
+_NEARLY = 1.1
+"""What a row may take more than in the best size, where fewer rows then run together."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def measure(
     row    inputs of one row
     sizes  numbers of rows, the least first
     """
-    best = Pace(sizes[0], float("inf"))
+    found: list[Pace] = []
     start = clock()
     for size in sizes:
         arrays = [np.repeat(array, size, axis=0) if size > 1 else array for array in row]
@@ -48,8 +48,8 @@ def measure(
             seconds = min(seconds, clock() - began)
             if clock() - start > _SECONDS:
                 break
-        if best.row_seconds == float("inf") or seconds / size < _GAIN * best.row_seconds:
-            best = Pace(size, seconds / size)
+        found.append(Pace(size, seconds / size))
         if clock() - start > _SECONDS:
             break
-    return best
+    best = min(pace.row_seconds for pace in found)
+    return next(pace for pace in found if pace.row_seconds <= _NEARLY * best)

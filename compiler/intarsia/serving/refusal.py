@@ -33,13 +33,15 @@ class Refusal(Exception):
     outcome      why, in kind
     what         why, in words for the client; of what it sent, quoted parts are cut short by `quoted`
     retry_after  seconds after which it may be worth to ask again, whole and at least 1; None where it never is
+    allow        for METHOD: what is allowed instead, as HTTP lists it
     """
 
-    def __init__(self, outcome: Outcome, what: str, retry_after: int | None = None) -> None:
+    def __init__(self, outcome: Outcome, what: str, retry_after: int | None = None, allow: str = "") -> None:
         super().__init__(what)
         self.outcome = outcome
         self.what = what
         self.retry_after = retry_after
+        self.allow = allow
 
 
 def invalid(what: str) -> Refusal:

@@ -25,6 +25,9 @@ _SWITCH_SECONDS = 0.0005
 
 _LOOK_SECONDS = 0.02
 
+_LAST_SECONDS = 1
+"""For answers on their way, after all else has ended."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -83,7 +86,7 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
                 settings.host, listener.getsockname()[1], None if rpc is None else rpc.port, tuple(models)
             )
             ender = _Server(app, rpc, settings, lambda: told(where))
-            asyncio_run(ender.serve(sockets=[listener]))
+            _run(ender.serve(sockets=[listener]))
             in_time = not ender.cut
         finally:
             sys.setswitchinterval(before)
@@ -91,13 +94,17 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
     return in_time and all(closed)
 
 
-def asyncio_run(main: Any) -> None:
-    """Run a coroutine on uvloop."""
+def _run(main: Any) -> None:
+    """Run a coroutine on uvloop; what it leaves running is cancelled."""
     loop = uvloop.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(main)
     finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         asyncio.set_event_loop(None)
         loop.close()
 
@@ -117,9 +124,9 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 loop="none",
                 log_config=None,
+                log_level="error",  # what strangers send is no news
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
             )
         )
         self.cut = False
@@ -136,7 +143,8 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came: the first begins the end, a second one is the end."""
         if self._app.draining:
-            self.cut = self.force_exit = self.should_exit = True
+            self._loop.call_soon_threadsafe(self._cut)  # not here: this thread may hold a lock that it takes
+            self.should_exit = True
             return
         self._app.draining = True
         for model in self._app.models.values():
@@ -148,20 +156,25 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         start = self._loop.time()
-        while not self.force_exit:
+        while not self.cut:
             seconds = self._loop.time() - start
             busy = self._app.active or any(model.batcher.pending for model in self._app.models.values())
             if not busy and seconds >= self._settings.linger_seconds:
                 break
             if seconds >= self._settings.grace_seconds:
-                self.cut = True
-                self.force_exit = True
+                self._cut()
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         if self._rpc is not None:
-            left = self._settings.grace_seconds - (self._loop.time() - start)
-            await self._loop.run_in_executor(None, self._rpc.stop, 0.0 if self.force_exit else max(0.0, left))
+            # What was taken is answered, so that a moment is enough: unless a client is slow to take its answer.
+            await self._loop.run_in_executor(None, self._rpc.stop, _LAST_SECONDS)
+        self.config.timeout_graceful_shutdown = _LAST_SECONDS
         self.should_exit = True
+
+    def _cut(self) -> None:
+        self.cut = True
+        for model in self._app.models.values():
+            model.batcher.give_up()
 
 
 def _listen(host: str, port: int) -> socket.socket:
