@@ -109,7 +109,7 @@ def served(*arguments: str, run_seconds: float = 0.0) -> Iterator[Served]:
     )
     assert process.stdout is not None and process.stderr is not None
     try:
-        lines = []
+        lines: list[str] = []
         while not lines or lines[-1] != "}\n":
             lines.append(process.stdout.readline())
             assert lines[-1], process.stderr.read()

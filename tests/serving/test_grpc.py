@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from served import Served, images, served, small_artifact
 
 import intarsia
 from intarsia.dtypes import Array
-from served import Served, images, served, small_artifact
 
 grpc = pytest.importorskip("grpc", reason="needs the extra serve")
 tritonhttp = pytest.importorskip("tritonclient.http", reason="needs tritonclient")

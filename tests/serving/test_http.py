@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from served import Reply, Served, as_binary, as_json, ask_on, from_binary, from_json, images, served, small_artifact
 
 import intarsia
 from intarsia.dtypes import Array
-from served import Reply, Served, as_binary, as_json, ask_on, from_binary, from_json, images, served, small_artifact
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from served import Served, as_binary, ask_on, images, served, small_artifact
 
 import intarsia
-from served import Served, as_binary, ask_on, images, served, small_artifact
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ class Load:
         connection.close()
 
 
-@pytest.mark.parametrize("rows", ["1", "3", "16"])
+@pytest.mark.parametrize("rows", [1, 3, 16])
 def test_answers_are_the_same_bytes_in_any_company(artifact: Path, rows: int) -> None:
     with served(str(artifact), "--rows", str(rows), "--workers", "2") as server:
         load = Load(artifact)
@@ -81,11 +81,11 @@ def test_answers_are_the_same_bytes_in_any_company(artifact: Path, rows: int) ->
         assert load.wrong == [] and load.outcomes == {200: 400}
         together = server.figure('intarsia_batch_rows_count{model="small",version="1"}')
         alone = server.figure('intarsia_batch_rows_bucket{le="4.0",model="small",version="1"}')
-        assert (together > alone) == (rows == "16")  # some did ride together, where they may
+        assert (together > alone) == (rows == 16)  # some did ride together, where they may
 
 
 def test_twice_the_capacity_is_refused_cleanly(artifact: Path) -> None:
-    """One thread and a queue of 4, beside 12 clients that never rest: at most 5 requests fit, 7 more are there always."""
+    """One thread and a queue of 4, beside 12 clients that never rest: of their requests at most 5 fit at a time."""
     with served(str(artifact), "--rows", "1", "--workers", "1", "--queue", "4", run_seconds=0.001) as server:
         load = Load(artifact)
         load.run(server, 12, 3000)
