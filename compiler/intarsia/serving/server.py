@@ -127,6 +127,7 @@ class _Server(uvicorn.Server):
                 log_level="error",  # what strangers send is no news
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
             )
         )
         self.cut = False
