@@ -6,7 +6,8 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,5 +169,9 @@ def from_binary(reply: Reply, dtype: Any = np.float32) -> dict[str, Array]:
     return found
 
 
-def labels(names: Sequence[str], *values: str) -> str:
-    return ",".join(f'{name}="{value}"' for name, value in zip(names, values))
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Until something has come to be."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.01)

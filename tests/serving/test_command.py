@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from served import as_json, images, served, small_artifact
 
 from artifact_examples import evaluator_artifact, small_graph
 from intarsia.errors import RunError
 from intarsia.serving.metrics import Metrics
 from intarsia.serving.model import Options, open_models
-from served import as_json, images, served, small_artifact
 
 QUICK = Options(workers=1, most_rows=1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served import Served, images, served, small_artifact
+from served import Served, images, served, small_artifact, wait_for
 
 import intarsia
 from intarsia.dtypes import Array
@@ -92,9 +92,7 @@ def test_letters_reach_the_client(triton: Any) -> None:
     module, client = triton
     wrong = module.InferInput("picture", [1], "FP32")
     wrong.set_data_from_numpy(np.zeros(1, np.float32))
-    with pytest.raises(
-        module.InferenceServerException if hasattr(module, "InferenceServerException") else Exception
-    ) as told:
+    with pytest.raises(Exception) as told:
         client.infer("small", [wrong])
     assert "the model has no input 'picture': image" in str(told.value)
     with pytest.raises(Exception, match="no model is called 'large'"):
@@ -188,7 +186,7 @@ def test_other_refusals_have_their_codes(server: Served) -> None:
     assert refused(server, request(model_version="2"))[0] == "NOT_FOUND"
     asked = tritongrpc.service_pb2.ModelMetadataRequest(name="large")
     assert refused(server, asked, "ModelMetadata")[0] == "NOT_FOUND"
-    assert refused(server, request(raw_input_contents=[bytes(200_000)]) if False else bytes(200_000))[0] in (
+    assert refused(server, bytes(200_000))[0] in (
         "RESOURCE_EXHAUSTED",
         "INTERNAL",
     )
@@ -202,3 +200,37 @@ def test_a_deadline_over_grpc_is_one_of_the_batcher(tmp_path: Path) -> None:
         assert code == "DEADLINE_EXCEEDED" and "its deadline is" in details
         assert refused(server, request(), timeout=0.05)[0] == "DEADLINE_EXCEEDED"
         assert call(server, request()).model_name == "small"
+
+
+def test_a_call_that_is_given_up_is_not_run(tmp_path: Path) -> None:
+    counted = 'intarsia_requests_total{model="small",outcome="cancelled",protocol="grpc",version="1"}'
+    runs = 'intarsia_compute_seconds_count{model="small",version="1"}'
+    arguments = [str(small_artifact(tmp_path)), "--workers", "1", "--no-verify"]
+    with (
+        served(*arguments, run_seconds=0.3) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        calls = [method.future(request().SerializeToString()) for _ in range(3)]
+        wait_for(lambda: server.figure('intarsia_queued_requests{model="small",version="1"}') == 2)
+        for given_up in calls:
+            given_up.cancel()
+        wait_for(lambda: server.figure(counted) == 3)
+        call(server, request())
+        assert server.figure(runs) == 2  # the one that ran when they were given up, and the last
+
+
+def test_the_end_answers_the_calls_that_were_taken(tmp_path: Path) -> None:
+    arguments = [str(small_artifact(tmp_path)), "--workers", "1", "--rows", "1", "--no-verify", "--linger", "0.5"]
+    with (
+        served(*arguments, run_seconds=0.2) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        calls = [method.future(request().SerializeToString()) for _ in range(3)]
+        wait_for(lambda: server.figure('intarsia_queued_requests{model="small",version="1"}') == 2)
+        server.process.terminate()
+        wait_for(lambda: not call(server, tritongrpc.service_pb2.ServerReadyRequest(), "ServerReady").ready)
+        assert refused(server, request())[0] == "UNAVAILABLE"
+        assert all(taken.result(10) for taken in calls)
+        assert server.process.wait(20) == 0

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from served import Reply, Served, as_binary, as_json, ask_on, from_binary, from_json, images, served, small_artifact
+from served import (
+    Reply,
+    Served,
+    as_binary,
+    as_json,
+    ask_on,
+    from_binary,
+    from_json,
+    images,
+    served,
+    small_artifact,
+    wait_for,
+)
 
 import intarsia
 from intarsia.dtypes import Array
@@ -334,13 +345,6 @@ def test_a_model_compiled_for_a_batch_takes_that_batch(tmp_path: Path) -> None:
         assert short.status == 400 and "[4, 2, 5, 5]" in short.error
 
 
-def wait_until(condition: Any, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.01)
-
-
 def test_a_client_that_goes_takes_its_request_along(folder: Path) -> None:
     outcome = 'intarsia_requests_total{model="small",outcome="%s",protocol="http",version="1"}'
     body = json.dumps({"inputs": [as_json("image", images())]}).encode()
@@ -350,10 +354,10 @@ def test_a_client_that_goes_takes_its_request_along(folder: Path) -> None:
         connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
         for connection in connections:
             connection.sendall(head + body)
-        wait_until(lambda: server.figure('intarsia_queued_requests{model="small",version="1"}') == 5)
+        wait_for(lambda: server.figure('intarsia_queued_requests{model="small",version="1"}') == 5)
         for connection in connections:
             connection.close()
-        wait_until(lambda: server.figure(outcome % "cancelled") == 6)
+        wait_for(lambda: server.figure(outcome % "cancelled") == 6)
         assert server.figure('intarsia_queued_requests{model="small",version="1"}') == 0
         assert server.infer({"inputs": [as_json("image", images())]}).status == 200
         # The one that ran when they went, and the last: the others were never run.

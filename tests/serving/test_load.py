@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served import Served, as_binary, ask_on, images, served, small_artifact
+from served import Served, as_binary, ask_on, images, served, small_artifact, wait_for
 
 import intarsia
 
@@ -178,11 +178,3 @@ def test_one_of_two_servers_ends_under_load(artifact: Path) -> None:
         thread.join()
         assert code == 0 and load.wrong == [] and load.outcomes[200] > 0
         assert np.all([status in (200, 503) for status in load.outcomes])
-
-
-def wait_for(condition: object, seconds: float = 10) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.01)
