@@ -4,61 +4,21 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from adders import Adder, Entry
 
 import intarsia
 from artifact_examples import chain, evaluator_artifact, small_graph
-from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
 from intarsia.runtime import devices
-from intarsia.runtime.device import Device, LoadedRegion, RegionFiles, RegionResult
 from intarsia.runtime.limits import CancellationToken, Limit, RunCancelled, RunStopped, RunTimeout
 from intarsia.runtime.session import Session, load
-
-
-class Stage(LoadedRegion):
-    """Adds 1. Calls `reached` with its region's name first; notes the time that it was given."""
-
-    def __init__(self, name: str, device: Adder) -> None:
-        self.name, self.device = name, device
-
-    def run(self, inputs: Sequence[Array]) -> RegionResult:
-        self.device.ran.append(self.name)
-        self.device.reached(self.name)
-        return RegionResult([inputs[0] + 1], {"cycles": 3})
-
-    def run_within(self, inputs: Sequence[Array], seconds: float) -> RegionResult:
-        self.device.given.append(seconds)
-        return self.run(inputs)
-
-
-class Adder(Device):
-    name, kinds = "adder", ("add",)
-
-    def __init__(self) -> None:
-        self.ran: list[str] = []
-        self.given: list[float] = []
-        self.reached: Callable[[str], None] = lambda name: None
-
-    def absent(self) -> str | None:
-        return None
-
-    def load(self, region: RegionFiles) -> LoadedRegion:
-        return Stage(region.name, self)
-
-
-class Entry:
-    name = value = "adder"
-
-    def __init__(self, device: Adder) -> None:
-        self.load = lambda: lambda: device
-
 
 X = np.zeros((1, 3), np.float32)
 

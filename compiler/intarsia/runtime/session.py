@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
@@ -31,6 +31,7 @@ from intarsia.runtime.nonfinite import Nonfinite
 from intarsia.runtime.pace import OneGo, Pace
 from intarsia.runtime.result import RunResult
 from intarsia.runtime.steps import Step, as_array, exact, is_exact, kept_at_home, last_uses, release
+from intarsia.runtime.submissions import RunFuture, Submissions, check_ahead, in_order
 
 __all__ = ["RunResult", "Session", "TensorInfo", "load"]
 
@@ -141,6 +142,7 @@ class Session:
             and self._steps[0].is_all(self._names, [value for value, _, _ in self._given_back])
         )
         self._one_go = OneGo(self._steps[0], self._batch) if self._is_one_region else None
+        self._submissions = Submissions(_workers(self.devices.values(), threads))
 
     def _load(self, picks: Picks, processors: Processors, loaded: list[LoadedRegion]) -> None:
         """Every region on its device, in order, added to `loaded` one by one."""
@@ -227,6 +229,72 @@ class Session:
         outputs, images, counted = self._run(arrays, named, limit, pad_last=pad_last, progress=progress)
         regions = tuple((*item, figures) for item, figures in zip(self.devices.items(), counted))
         return RunResult(outputs, self._output_names, images, time.perf_counter() - started, regions)
+
+    # ---- runs that are not waited for
+
+    @property
+    def workers(self) -> int:
+        """How many submitted requests run at a time: one for each device, or for as many of this machine's processors
+        as `threads` of a run go into."""
+        return self._submissions.workers
+
+    def submit(
+        self,
+        *arrays: Any,
+        timeout: float | None = None,
+        cancellation: CancellationToken | None = None,
+        **named: Any,
+    ) -> RunFuture:
+        """Have the model run on a thread of the session's own; a `concurrent.futures.Future` of what `run` gives.
+
+        arrays, named          see `run`. They are read when the run begins: leave them as they are until it is done
+        timeout, cancellation  see `run`; the time that the request waits for its turn counts
+
+        `workers` requests run at a time, in the order in which they came, each with its own outputs or its own error.
+        While one waits for an overlay, another one's regions have the processor. The future can be cancelled while it
+        runs, too: its next region does not begin. Raises RunError when the session is closed; closing it waits for
+        requests that have begun, and those that have not fail.
+        """
+        return self._submissions.submit(lambda limit: self._run(arrays, named, limit)[0], timeout, cancellation)
+
+    async def run_async(
+        self,
+        *arrays: Any,
+        timeout: float | None = None,
+        cancellation: CancellationToken | None = None,
+        **named: Any,
+    ) -> list[Array]:
+        """`run` for who awaits it; see `submit`. A task that is cancelled takes its request along."""
+        import asyncio  # most who run a model, on a small board too, do without
+
+        return await asyncio.wrap_future(self.submit(*arrays, timeout=timeout, cancellation=cancellation, **named))
+
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        in_flight: int | None = None,
+        timeout: float | None = None,
+        cancellation: CancellationToken | None = None,
+    ) -> Iterator[list[Array]]:
+        """What `run` gives for each item, in their order; see `submit`.
+
+        items      for a model of one input arrays; else mappings by name, or sequences with an array for each input
+        in_flight  items that are drawn before the first of them is given: at most so many are held at a time. By
+                   default twice as many as run at a time
+        timeout    seconds for each item, from when it is drawn
+
+        Ends with the error of the first item that has one; what was drawn behind it is cancelled.
+        """
+        ahead = 2 * self.workers if in_flight is None else check_ahead(in_flight)
+
+        def submit(item: Any) -> RunFuture:
+            if isinstance(item, Mapping):
+                return self.submit(timeout=timeout, cancellation=cancellation, **item)
+            arrays = item if isinstance(item, (list, tuple)) and len(self.inputs) != 1 else (item,)
+            return self.submit(*arrays, timeout=timeout, cancellation=cancellation)
+
+        return in_order(submit, items, ahead)
 
     def _run(
         self,
@@ -341,7 +409,8 @@ class Session:
         return {step.region.name: step.loaded for step in self._steps or ()}[region].listing()
 
     def close(self) -> None:
-        """Let go of the devices. Runs in other threads finish first where a device needs that."""
+        """Let go of the devices. Submitted runs finish first, others where a device needs that."""
+        self._submissions.close()
         steps, self._steps = self._steps, None
         with ExitStack() as closing:  # all of them, whatever one says
             for step in reversed(steps or ()):
@@ -367,6 +436,12 @@ def _check_listed(where: str, inputs: Any) -> None:
             what=f"a {type(inputs).__name__} was given, where inputs are listed",
             help=f"give a list with an array for each input, or a mapping by name: session.{where[:-2]}([array])",
         )
+
+
+def _workers(devices: Iterable[str], threads: int | None) -> int:
+    """Requests that may run at a time: what several devices can do at once, or several runs of a few threads each."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, len(set(devices)), here // (threads or here))
 
 
 def _numbers(pin: Any) -> tuple[Any, ...] | None:
