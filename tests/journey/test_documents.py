@@ -265,7 +265,7 @@ def test_rooms_of_the_architecture_exist_or_come_next() -> None:
             if room != "intarsia":
                 assert (core / room).is_dir() or (core / f"{room}.py").is_file(), f"there is no room {room}"
     coming = re.findall(r"^\| `(\w+)` \|", page.split("\n## Rooms that come next\n")[1], flags=re.MULTILINE)
-    assert coming == ["compression", "monitoring", "serving"]
+    assert coming == ["compression", "monitoring"]
     for room in coming:
         assert not (core / room).exists(), f"{room} is there: it belongs among the floors"
 
