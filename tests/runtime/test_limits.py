@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adders import Adder, Entry
 
 import intarsia
+from adders import Adder, Entry
 from artifact_examples import chain, evaluator_artifact, small_graph
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
