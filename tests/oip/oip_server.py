@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -155,16 +156,15 @@ class Target:
         if self.url.startswith("https"):
             pytest.skip("raw requests are sent without TLS alone")
         with socket.create_connection(self.address, _SECONDS) as connection:
-            connection.sendall(data)
-            if close:
-                connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # the server may close before it has read all
+                connection.sendall(data)
+                if close:
+                    connection.shutdown(socket.SHUT_WR)
             connection.settimeout(1.0)
             got = b""
-            try:
+            with suppress(TimeoutError, OSError):
                 while part := connection.recv(65536):
                     got += part
-            except (TimeoutError, ConnectionResetError):
-                pass
             return got
 
     @cached_property

@@ -72,6 +72,7 @@ WRONG: dict[str, Change] = {
     "one element too many": lambda asked: asked["inputs"][0]["data"].append(0),
     "an output that is not there": lambda asked: asked.update(outputs=[{"name": "no such output"}]),
     "an output without a name": lambda asked: asked.update(outputs=[{}]),
+    "outputs that are a number": lambda asked: asked.update(outputs=0),
     "outputs that are texts": lambda asked: asked.update(outputs=["x"]),
     "binary data that is not there": lambda asked: asked["inputs"][0].update(
         data=None, parameters={"binary_data_size": 4}

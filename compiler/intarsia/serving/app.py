@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from intarsia.serving import metrics as metrics_text
@@ -29,6 +30,7 @@ EXTENSIONS = ("binary_tensor_data", "parameters", "schedule_policy", "model_conf
 GONE = "intarsia.gone"
 """Key of a scope's extensions: a list of functions that are called when the client goes, where the server has it."""
 
+_DOCUMENT = Path(__file__).with_name("openapi.json")
 _LINGER_SECONDS = 2.0
 _JSON = (b"content-type", b"application/json")
 _log = logging.getLogger(__name__)
@@ -209,6 +211,8 @@ class App:
                 return Answer(200, [self._metrics.text()], (b"content-type", metrics_text.CONTENT_TYPE.encode()))
             case ["v2"]:
                 return _told({"name": "intarsia", "version": __version__, "extensions": list(EXTENSIONS)})
+            case ["v2", "openapi.json"]:
+                return Answer(200, [_DOCUMENT.read_bytes()], _JSON)
             case ["v2", "health", "live"]:
                 return _told({"live": True})
             case ["v2", "health", "ready"]:

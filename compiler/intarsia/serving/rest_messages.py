@@ -78,7 +78,7 @@ def _wish(outputs: Sequence[ServedTensor], head: Mapping[str, Any]) -> Wish:
         raise invalid("the request's id is no text")
     parameters = _parameters(head, "the request")
     default = _flag(parameters.get("binary_data_output"), False, "binary_data_output")
-    if not head.get("outputs"):
+    if head.get("outputs") is None or head["outputs"] == []:
         return Wish(identity, (default,) * len(outputs), parameters)
     known = {tensor.name: tensor for tensor in outputs}
     asked: dict[str, bool] = {}
