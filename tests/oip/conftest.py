@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from oip_server import Answers, Target, of_session
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "serving"))  # our own server, where none is named
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +29,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Target(url, rpc, model, token)
         return
     pytest.importorskip("grpc", reason="needs the extra serve")
+    import neighbours  # noqa: F401
     import served
 
     path = served.small_artifact(tmp_path_factory.mktemp("oip"))
