@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": ("intarsia.cli.explain", "Place and reason of every op of a model."),
     "run": ("intarsia.cli.run", "Run an artifact on what is here: a board, else the simulator."),
     "serve": ("intarsia.cli.serve", "Serve artifacts over HTTP and gRPC."),
+    "token": ("intarsia.cli.token", "Make a token for who may ask a server."),
     "report": ("intarsia.cli.report", "Cost of every layer of an artifact."),
     "verify": ("intarsia.cli.verify", "Run an artifact's test vectors; compare with the float model."),
     "sign": ("intarsia.cli.sign", "Vouch for an artifact with a key."),

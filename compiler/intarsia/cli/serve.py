@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ _PACKAGES = ("uvicorn", "httptools", "uvloop", "grpc", "google", "prometheus_cli
     "--grpc-port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="Of gRPC; 0 for any free."
 )
 @click.option("--grpc/--no-grpc", default=True, help="Whether gRPC is served beside HTTP.")
+@click.option("--tls-cert", type=NamedPath(), metavar="FILE", help="Certificate, PEM; goes with --tls-key.")
+@click.option("--tls-key", type=NamedPath(), metavar="FILE", help="Its key, PEM, without a password.")
+@click.option("--tokens", type=NamedPath(), metavar="FILE", help="Serve who brings one of these: see `intarsia token`.")
+@click.option("--allow-anonymous", is_flag=True, help="Serve other machines, by --host, without tokens.")
+@click.option("--audit-log", type=NamedPath(), metavar="FILE", help="Add a line of JSON for each request to FILE.")
 @device_option
 @click.option(
     "--workers", type=click.IntRange(1, 1024), metavar="N", help="Runs at a time; by default one a processor."
@@ -84,6 +90,11 @@ def command(
     port: int,
     grpc_port: int,
     grpc: bool,
+    tls_cert: str | None,
+    tls_key: str | None,
+    tokens: str | None,
+    allow_anonymous: bool,
+    audit_log: str | None,
     device: str | None,
     workers: int | None,
     threads: int,
@@ -105,6 +116,9 @@ def command(
     A model is called as its file is, or NAME. What is written once requests are taken is where. SIGTERM and ctrl-C end
     the server when all that it has taken is answered; exit code 1 where --grace was too short for that.
     """
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it writes to stderr of what strangers send; read at its import
     try:
         from intarsia.serving.app import Limits
         from intarsia.serving.connection import ConnectionLimits
@@ -125,13 +139,18 @@ def command(
             write_json(asdict(where))
             return
         shown = f"[{where.host}]" if ":" in where.host else where.host
+        scheme = "https" if where.tls else "http"
         rpc = "" if where.grpc_port is None else f", gRPC at {shown}:{where.grpc_port}"
-        write(f"serving {', '.join(where.models)} at http://{shown}:{where.port}{rpc}")
+        write(f"serving {', '.join(where.models)} at {scheme}://{shown}:{where.port}{rpc}")
 
     settings = Settings(
         host=host,
         port=port,
         grpc_port=grpc_port if grpc else None,
+        tls=None if tls_cert is None or tls_key is None else (tls_cert, tls_key),
+        tokens=tokens,
+        anonymous=allow_anonymous,
+        audit_log=audit_log,
         grace_seconds=grace,
         linger_seconds=linger,
         limits=Limits(body_bytes=max_body, seconds=timeout),

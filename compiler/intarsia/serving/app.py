@@ -103,6 +103,11 @@ class App:
         finally:
             self.active -= 1
 
+    async def refuse(self, error: Refusal, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request that was refused before it came here."""
+        self._others.ended(error.outcome, 0.0, 0, 0)
+        await self._send(_refused(error, unread=scope["method"] not in ("GET", "HEAD")), scope, receive, send)
+
     async def _answer(self, scope: Message, receive: Receive) -> Answer | None:
         path: str = scope["path"]
         try:
@@ -370,6 +375,8 @@ def _refused(error: Refusal, *, unread: bool) -> Answer:
     headers = [_JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after))
+    if error.outcome is Outcome.UNAUTHENTICATED:
+        headers.append((b"www-authenticate", b"Bearer"))
     if error.allow:
         headers.append((b"allow", error.allow.encode()))
     return Answer(error.outcome.status, [to_json({"error": error.what})], *headers, unread=unread)

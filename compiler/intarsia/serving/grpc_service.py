@@ -19,6 +19,7 @@ from intarsia.serving.metrics import Metrics, RequestMetrics
 from intarsia.serving.model import ServedModel
 from intarsia.serving.refusal import Outcome, Refusal
 from intarsia.serving.requests import deadline_of, level_of
+from intarsia.serving.tls import Tls
 from intarsia.version import __version__
 
 EXTENSIONS = ("parameters", "schedule_policy")
@@ -32,12 +33,25 @@ class GrpcService:
     app       whose models are served, and who knows whether they are
     host      address that it listens on
     port      0 for any that is free
+    guard     an interceptor that says which calls may come here; None for all
+    tls       the certificate to show; None to speak without
     requests  at a time; further ones are refused as RESOURCE_EXHAUSTED
 
     Raises RunError where the port cannot be had.
     """
 
-    def __init__(self, app: App, metrics: Metrics, limits: Limits, host: str, port: int, requests: int = 256) -> None:
+    def __init__(
+        self,
+        app: App,
+        metrics: Metrics,
+        limits: Limits,
+        host: str,
+        port: int,
+        *,
+        guard: Any = None,
+        tls: Tls | None = None,
+        requests: int = 256,
+    ) -> None:
         self._app, self._limits = app, limits
         self._counted: dict[str, RequestMetrics] = {
             name: metrics.of_requests(name, model.version, "grpc") for name, model in app.models.items()
@@ -46,17 +60,24 @@ class GrpcService:
         self._server = grpc.server(
             ThreadPoolExecutor(requests, "intarsia-grpc"),
             handlers=[self._handlers()],
+            interceptors=[] if guard is None else [guard],
             options=[
                 ("grpc.max_receive_message_length", limits.body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_metadata_size", 32 << 10),
+                ("grpc.max_concurrent_streams", requests),  # of one connection
+                ("grpc.keepalive_time_ms", 60_000),  # who has gone without a word is cut off
             ],
             maximum_concurrent_rpcs=requests,
         )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.port: int = self._server.add_insecure_port(address)
+            if tls is None:
+                self.port: int = self._server.add_insecure_port(address)
+            else:
+                shown = grpc.ssl_server_credentials([(tls.key, tls.certificate)])
+                self.port = self._server.add_secure_port(address, shown)
         except RuntimeError as error:
             self.port = 0
             cause: Exception | None = error

@@ -10,6 +10,8 @@ class Outcome(Enum):
 
     OK = "ok", 200, "OK"
     INVALID = "invalid", 400, "INVALID_ARGUMENT"
+    UNAUTHENTICATED = "unauthenticated", 401, "UNAUTHENTICATED"
+    FORBIDDEN = "forbidden", 403, "PERMISSION_DENIED"
     UNKNOWN = "unknown", 404, "NOT_FOUND"
     METHOD = "method", 405, "UNIMPLEMENTED"
     TOO_LARGE = "too_large", 413, "RESOURCE_EXHAUSTED"

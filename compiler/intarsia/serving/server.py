@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -14,16 +14,23 @@ import uvicorn
 import uvloop
 
 from intarsia.errors import RunError, warn
+from intarsia.serving.access import Access, is_loopback
 from intarsia.serving.app import App, Limits
+from intarsia.serving.audit import Audit
 from intarsia.serving.connection import ConnectionLimits, protocol
+from intarsia.serving.grpc_guard import GrpcGuard
 from intarsia.serving.grpc_service import GrpcService
+from intarsia.serving.guard import Guard
 from intarsia.serving.metrics import Metrics
 from intarsia.serving.model import Options, open_models
+from intarsia.serving.tls import Tls, read_tls
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread keeps the interpreter while another waits for it. A small model runs in less than Python's 5 ms."""
 
 _LOOK_SECONDS = 0.02
+
+_HANDSHAKE_SECONDS = 10.0
 
 _LAST_SECONDS = 1
 """For answers on their way, after all else has ended."""
@@ -36,6 +43,10 @@ class Settings:
     host          address that is listened on; others than this machine's own are for who means it
     port          of HTTP; 0 for any that is free
     grpc_port     of gRPC; None for no gRPC
+    tls           certificate and key, both files; None to speak without
+    tokens        the file of those that may ask, see `intarsia.serving.tokens`; None for everyone
+    anonymous     whether everyone may ask though other machines reach the address
+    audit_log     file that gets a line for each request; None for none
     grace_seconds for requests that were taken, once the server is told to end
     linger_seconds
                   for which it then still answers that it is not ready, before it stops listening: whoever sends
@@ -45,6 +56,10 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     grpc_port: int | None = 8001
+    tls: tuple[str, str] | None = None
+    tokens: str | None = None
+    anonymous: bool = False
+    audit_log: str | None = None
     grace_seconds: float = 30.0
     linger_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)
@@ -59,6 +74,7 @@ class Listening:
     host: str
     port: int
     grpc_port: int | None
+    tls: bool
     models: tuple[str, ...]
 
 
@@ -73,7 +89,10 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
     sets how threads of the interpreter take turns.
     """
     metrics = Metrics()
+    tls = None if settings.tls is None else read_tls(*settings.tls)
     with _listen(settings.host, settings.port) as listener:
+        access = _access(settings, is_loopback(str(listener.getsockname()[0])))
+        audit = None if settings.audit_log is None else Audit(settings.audit_log)
         models = open_models(paths, settings.models, metrics)
         app = App(models, settings.limits, metrics)
         before = sys.getswitchinterval()
@@ -81,22 +100,39 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
         try:
             rpc = None
             if settings.grpc_port is not None:
-                rpc = GrpcService(app, metrics, settings.limits, settings.host, settings.grpc_port)
+                rpc = GrpcService(
+                    app,
+                    metrics,
+                    settings.limits,
+                    settings.host,
+                    settings.grpc_port,
+                    guard=GrpcGuard(access, audit) if settings.tokens is not None or audit is not None else None,
+                    tls=tls,
+                )
             where = Listening(
-                settings.host, listener.getsockname()[1], None if rpc is None else rpc.port, tuple(models)
+                settings.host,
+                listener.getsockname()[1],
+                None if rpc is None else rpc.port,
+                tls is not None,
+                tuple(models),
             )
-            ender = _Server(app, rpc, settings, lambda: told(where))
+            ender = _Server(app, Guard(app, access, audit), rpc, settings, tls, lambda: told(where))
+            if audit is not None:
+                audit.event("start", **asdict(where))
             _run(ender.serve(sockets=[listener]))
             in_time = not ender.cut
         finally:
             sys.setswitchinterval(before)
             closed = [model.close(1.0) for model in models.values()]
+            if audit is not None:
+                audit.event("end")
+                audit.close()
     return in_time and all(closed)
 
 
 def _run(main: Any) -> None:
     """Run a coroutine on uvloop; what it leaves running is cancelled."""
-    loop = uvloop.new_event_loop()
+    loop = _Loop()
     try:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(main)
@@ -109,16 +145,33 @@ def _run(main: Any) -> None:
         loop.close()
 
 
+class _Loop(uvloop.Loop):
+    """Uvloop's, with a limit to how long a client may take to agree on keys."""
+
+    async def create_server(self, *arguments: Any, **named: Any) -> Any:
+        if named.get("ssl") is not None:
+            named["ssl_handshake_timeout"] = _HANDSHAKE_SECONDS
+        return await super().create_server(*arguments, **named)
+
+
 class _Server(uvicorn.Server):
     """Uvicorn's, with an end in steps: say so, answer what was taken, then stop to listen.
 
     cut  whether it ended before everything that was taken was answered
     """
 
-    def __init__(self, app: App, rpc: GrpcService | None, settings: Settings, told: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        guard: Guard,
+        rpc: GrpcService | None,
+        settings: Settings,
+        tls: Tls | None,
+        told: Callable[[], None],
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                guard,
                 http=protocol(settings.connections),
                 ws="none",
                 lifespan="off",
@@ -130,6 +183,9 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
             )
         )
+        if tls is not None:
+            self.config.load()
+            self.config.ssl = tls.context
         self.cut = False
         self._app, self._rpc, self._settings, self._told = app, rpc, settings, told
         self._ending: asyncio.Task[None] | None = None
@@ -193,13 +249,20 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         made.close()
         raise _not_here(host, port, error) from error
-    if not _is_loopback(str(address[0])):
-        warn(f"{host} can be reached from other machines, and nobody is asked who he is: put a proxy in front")
     return made
 
 
-def _is_loopback(address: str) -> bool:
-    return address.startswith("127.") or address == "::1"
+def _access(settings: Settings, loopback: bool) -> Access:
+    """Who may ask; RunError where that would be everyone on other machines, and nobody said so."""
+    if not loopback and settings.tokens is None and not settings.anonymous:
+        raise RunError(
+            where=f"--host {settings.host}",
+            what="other machines reach it, and everyone there could ask, as no tokens are given",
+            help="give --tokens, which `intarsia token` makes, or --allow-anonymous where everyone may",
+        )
+    if not loopback and settings.tokens is not None and settings.tls is None:
+        warn(f"tokens are sent to {settings.host} readably: give --tls-cert and --tls-key, or put a proxy in front")
+    return Access(settings.tokens, loopback=loopback)
 
 
 def _not_here(host: str, port: int, error: Exception) -> RunError:
