@@ -65,7 +65,6 @@ def test_a_body_byte_by_byte(target: Target, answers: Answers) -> None:
         b"\r\n\r\n\r\n",
         b"no request at all\r\n\r\n",
         b"GET\r\n\r\n",
-        b"GET /v2 HTTP/9.9\r\n\r\n",
         b"GET /v2 HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET /v2 HTTP/1.1\r\nhost: x\r\n: no name\r\n\r\n",
         b"POST /v2/models/x/infer HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",

@@ -1,4 +1,4 @@
-"""Requests that are wrong: each is refused in words with a status of the client's fault, and the next one is served."""
+"""Requests that are wrong: each is refused with a status of the client's fault, and the next one is served."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ def still_right(target: Target, answers: Answers) -> Iterator[None]:
 
 def refused(reply: Reply) -> None:
     assert 400 <= reply.status < 500, reply
-    assert isinstance(reply.data["error"], str) and reply.data["error"]
-    assert "Traceback" not in reply.body.decode()
+    assert b"Traceback" not in reply.body
+
+
+def test_a_refusal_says_in_words_what_was_wrong(target: Target, answers: Answers) -> None:
+    """Under the name `error`, as the protocol has it."""
+    asked = request(answers)
+    WRONG["an input that is not there"](asked)
+    for reply in (target.infer(b"{"), target.infer({}), target.infer(asked), target.ask("/v2/models/no-such-model")):
+        assert isinstance(reply.data["error"], str) and reply.data["error"], reply
 
 
 def request(answers: Answers) -> dict[str, Any]:

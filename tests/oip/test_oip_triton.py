@@ -49,20 +49,25 @@ class Client:
             named["headers"] = self.target.headers
         return self.run(getattr(self._client, name)(*arguments, **named))
 
-    def infer(self, answers: Answers, seed: int = 0, *, binary: bool = True, **named: Any) -> Any:
+    @property
+    def binary(self) -> bool:
+        """Whether tensors are sent in binary, where nothing else is said."""
+        return not self.rest or "binary_tensor_data" in self.target.extensions
+
+    def infer(self, answers: Answers, seed: int = 0, *, binary: bool | None = None, **named: Any) -> Any:
         return self.call("infer", self.target.model, self.given(answers.inputs(seed), binary), **named)
 
-    def given(self, arrays: dict[str, Array], binary: bool = True) -> list[Any]:
+    def given(self, arrays: dict[str, Array], binary: bool | None = None) -> list[Any]:
         made = []
         for name, array in arrays.items():
             item = self.module.InferInput(name, list(array.shape), datatype(array))
-            options = {"binary_data": binary} if self.rest else {}
+            options = {"binary_data": self.binary if binary is None else binary} if self.rest else {}
             item.set_data_from_numpy(array, **options)
             made.append(item)
         return made
 
-    def wanted(self, name: str, binary: bool = True) -> Any:
-        options = {"binary_data": binary} if self.rest else {}
+    def wanted(self, name: str, binary: bool | None = None) -> Any:
+        options = {"binary_data": self.binary if binary is None else binary} if self.rest else {}
         return self.module.InferRequestedOutput(name, **options)
 
     def found(self, result: Any) -> dict[str, Array]:

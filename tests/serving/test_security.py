@@ -408,3 +408,26 @@ def test_the_command_makes_tokens(tmp_path: Path) -> None:
     done = command("token", "bob", "--role", "control", "--tokens", path)
     assert done.returncode == 2 and "'bob' has one" in done.stderr
     assert os.path.getsize(path) < 1000
+
+
+def test_only_what_a_trusted_key_signed_is_served(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="needs cryptography")
+    from intarsia.artifact import Artifact
+    from intarsia.artifact.signatures import new_key
+
+    file = small_artifact(tmp_path)
+    trusted = new_key(str(tmp_path / "a.key"))
+    new_key(str(tmp_path / "b.key"))
+    given = ("--trusted-keys", str(trusted), "--port", "0", "--grpc-port", "0")
+    done = command("serve", str(file), *given)
+    assert done.returncode == 2 and "it is not signed, and only signed artifacts are trusted here" in done.stderr
+    for key, served_by in (("b.key", False), ("a.key", True)):
+        opened = Artifact.read(str(file))
+        opened.sign(str(tmp_path / key))
+        opened.save(str(tmp_path / f"{key}.intarsia"))
+        if served_by:
+            with served(str(tmp_path / f"{key}.intarsia"), "--trusted-keys", str(trusted)) as running:
+                assert running.ask("/v2/health/ready").status == 200
+            continue
+        done = command("serve", str(tmp_path / f"{key}.intarsia"), *given)
+        assert done.returncode == 2 and "which is none of the 1 trusted keys" in done.stderr
