@@ -35,15 +35,16 @@ class GrpcGuard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         call = details.method.rpartition("/")[2]
         given = [value for name, value in details.invocation_metadata if name == "authorization"]
         needed, name = needed_by_call(call), None
-        behave = getattr(handler, _KINDS[handler.request_streaming, handler.response_streaming][0])
+        kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
+        behave, streams = getattr(handler, kind), handler.response_streaming
         try:
             token = self._access.check(given[0] if len(given) == 1 else None, needed)
             name = None if token is None else token.name
         except Refusal as error:
-            behave = _refusing(error)
+            # As a stream: else grpc would wait for the message before it calls this.
+            behave, make, streams = _refusing(error), grpc.stream_unary_rpc_method_handler, False
         if self._audit is not None and needed:
-            behave = _told(self._audit, call, name, behave, streams=handler.response_streaming)
-        make = _KINDS[handler.request_streaming, handler.response_streaming][1]
+            behave = _told(self._audit, call, name, behave, streams=streams)
         return make(behave, handler.request_deserializer, handler.response_serializer)
 
 

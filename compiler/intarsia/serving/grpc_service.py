@@ -14,6 +14,7 @@ import grpc
 from intarsia.errors import RunError
 from intarsia.serving.app import App, Limits, check_version
 from intarsia.serving.batcher import Job, Result
+from intarsia.serving.grpc_arrival import Arrival
 from intarsia.serving.grpc_messages import CLASSES, SERVICE, answer, parameters, parse_request
 from intarsia.serving.metrics import Metrics, RequestMetrics
 from intarsia.serving.model import ServedModel
@@ -36,6 +37,8 @@ class GrpcService:
     guard     an interceptor that says which calls may come here; None for all
     tls       the certificate to show; None to speak without
     requests  at a time; further ones are refused as RESOURCE_EXHAUSTED
+    arrival_seconds
+              in which the message of a call must arrive
 
     Raises RunError where the port cannot be had.
     """
@@ -51,16 +54,18 @@ class GrpcService:
         guard: Any = None,
         tls: Tls | None = None,
         requests: int = 256,
+        arrival_seconds: float = 30.0,
     ) -> None:
         self._app, self._limits = app, limits
         self._counted: dict[str, RequestMetrics] = {
             name: metrics.of_requests(name, model.version, "grpc") for name, model in app.models.items()
         }
         self._others = metrics.of_requests("", "", "grpc")
+        self._arrival = Arrival(arrival_seconds)
         self._server = grpc.server(
             ThreadPoolExecutor(requests, "intarsia-grpc"),
             handlers=[self._handlers()],
-            interceptors=[] if guard is None else [guard],
+            interceptors=[*([] if guard is None else [guard]), self._arrival],
             options=[
                 ("grpc.max_receive_message_length", limits.body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -95,6 +100,7 @@ class GrpcService:
     def stop(self, seconds: float) -> None:
         """Take no more calls, and wait for those that there are; after so many seconds they are cut off."""
         self._server.stop(seconds).wait()
+        self._arrival.close()
 
     def _handlers(self) -> Any:
         calls: dict[str, Callable[[Any], dict[str, Any]]] = {

@@ -108,6 +108,7 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
                     settings.grpc_port,
                     guard=GrpcGuard(access, audit) if settings.tokens is not None or audit is not None else None,
                     tls=tls,
+                    arrival_seconds=settings.connections.receive_seconds,
                 )
             where = Listening(
                 settings.host,

@@ -1,0 +1,55 @@
+"""A limit to how long the message of a call over gRPC may take to arrive.
+
+Grpc gives each call a thread that waits for its message. As many calls as there are threads, none of which ever sends
+one, would be the end of the service.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+
+class Arrival(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Calls whose message has not arrived after so many seconds are cancelled. Close it when the service has ended."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: dict[int, tuple[float, Any]] = {}
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="intarsia-arrival", daemon=True).start()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._closed.set()
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        """See grpc.ServerInterceptor."""
+        handler = continuation(details)
+        if handler is None or handler.request_streaming or handler.response_streaming:
+            return handler
+        behave = handler.unary_unary
+
+        # One message and a stream of one are the same bytes, but of a stream the wait for it is ours.
+        def arrive(messages: Iterator[Any], context: Any) -> Any:
+            self._waiting[id(context)] = time.monotonic(), context
+            try:
+                message = next(messages, None)
+            finally:
+                del self._waiting[id(context)]
+            if message is None:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+            return behave(message, context)
+
+        return grpc.stream_unary_rpc_method_handler(arrive, handler.request_deserializer, handler.response_serializer)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(min(1.0, self._seconds / 4)):
+            end = time.monotonic() - self._seconds
+            for since, context in list(self._waiting.values()):
+                if since < end:
+                    context.cancel()
