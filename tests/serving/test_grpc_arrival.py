@@ -24,11 +24,10 @@ METHOD = "/test.Service/Echo"
 def port() -> Iterator[int]:
     """A service of two threads that says what it is told, of which the word must come within half a second."""
     arrival = Arrival(0.5)
-    echo = grpc.unary_unary_rpc_method_handler(lambda message, context: message)
+    echo = arrival.handler(lambda message, context: message, None, None)
     server = grpc.server(
         ThreadPoolExecutor(2),
         handlers=[grpc.method_handlers_generic_handler("test.Service", {"Echo": echo})],
-        interceptors=[arrival],
         maximum_concurrent_rpcs=2,
     )
     number = server.add_insecure_port("127.0.0.1:0")

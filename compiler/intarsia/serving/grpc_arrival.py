@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 
-class Arrival(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+class Arrival:
     """Calls whose message has not arrived after so many seconds are cancelled. Close it when the service has ended."""
 
     def __init__(self, seconds: float) -> None:
@@ -27,25 +27,22 @@ class Arrival(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no type
         """Watch no more."""
         self._closed.set()
 
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
-        """See grpc.ServerInterceptor."""
-        handler = continuation(details)
-        if handler is None or handler.request_streaming or handler.response_streaming:
-            return handler
-        behave = handler.unary_unary
+    def handler(self, behave: Callable[[Any, Any], Any], deserializer: Any, serializer: Any) -> Any:
+        """The handler of a method of one message and one answer, as `grpc.unary_unary_rpc_method_handler` makes it."""
+        waiting, now = self._waiting, time.monotonic
 
         # One message and a stream of one are the same bytes, but of a stream the wait for it is ours.
         def arrive(messages: Iterator[Any], context: Any) -> Any:
-            self._waiting[id(context)] = time.monotonic(), context
+            waiting[id(context)] = now(), context
             try:
                 message = next(messages, None)
             finally:
-                del self._waiting[id(context)]
+                del waiting[id(context)]
             if message is None:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
             return behave(message, context)
 
-        return grpc.stream_unary_rpc_method_handler(arrive, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(arrive, deserializer, serializer)
 
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._seconds / 4)):

@@ -65,7 +65,7 @@ class GrpcService:
         self._server = grpc.server(
             ThreadPoolExecutor(requests, "intarsia-grpc"),
             handlers=[self._handlers()],
-            interceptors=[*([] if guard is None else [guard]), self._arrival],
+            interceptors=[] if guard is None else [guard],
             options=[
                 ("grpc.max_receive_message_length", limits.body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -116,9 +116,14 @@ class GrpcService:
             },
             "ModelMetadata": lambda message: self._model(message.name, message.version).metadata,
         }
-        handlers = {name: _handler(name, _telling(name, tell)) for name, tell in calls.items()}
-        handlers["ModelInfer"] = _handler("ModelInfer", self._infer)
+        handlers = {name: self._handler(name, _telling(name, tell)) for name, tell in calls.items()}
+        handlers["ModelInfer"] = self._handler("ModelInfer", self._infer)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def _handler(self, name: str, call: Callable[[Any, Any], Any]) -> Any:
+        return self._arrival.handler(
+            call, CLASSES[f"{name}Request"].FromString, CLASSES[f"{name}Response"].SerializeToString
+        )
 
     def _model(self, name: str, version: str) -> ServedModel:
         model = self._app.model(name)
@@ -184,11 +189,3 @@ def _abort(context: Any, error: Refusal) -> Any:
     if error.retry_after is not None:
         context.set_trailing_metadata((("retry-after", str(error.retry_after)),))
     context.abort(getattr(grpc.StatusCode, error.outcome.code), error.what)
-
-
-def _handler(name: str, call: Callable[[Any, Any], Any]) -> Any:
-    return grpc.unary_unary_rpc_method_handler(
-        call,
-        request_deserializer=CLASSES[f"{name}Request"].FromString,
-        response_serializer=CLASSES[f"{name}Response"].SerializeToString,
-    )
