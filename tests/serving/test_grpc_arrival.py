@@ -24,7 +24,7 @@ METHOD = "/test.Service/Echo"
 def port() -> Iterator[int]:
     """A service of two threads that says what it is told, of which the word must come within half a second."""
     arrival = Arrival(0.5)
-    echo = arrival.handler(lambda message, context: message, None, None)
+    echo = arrival.handler(lambda message, context: message, bytes, bytes)
     server = grpc.server(
         ThreadPoolExecutor(2),
         handlers=[grpc.method_handlers_generic_handler("test.Service", {"Echo": echo})],
@@ -73,6 +73,17 @@ def test_a_call_without_a_message_is_refused(port: int) -> None:
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT and "no message" in refused.value.details()
     assert channel.stream_unary(METHOD)(iter([b"a word"]), timeout=30) == b"a word"
     channel.close()
+
+
+def test_bytes_that_are_no_message_are_refused_and_not_logged(tmp_path: Path) -> None:
+    with served(str(small_artifact(tmp_path))) as running:
+        channel = grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}")
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\xff" * 9, timeout=30)
+        channel.close()
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.value.details() == "the bytes of the message are no ModelInferRequest"
+        assert running.stop() == (0, "")
 
 
 def test_who_has_no_token_is_refused_before_his_message(tmp_path: Path) -> None:

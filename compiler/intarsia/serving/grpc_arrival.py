@@ -13,6 +13,8 @@ from typing import Any
 
 import grpc
 
+from intarsia.serving.refusal import Refusal
+
 
 class Arrival:
     """Calls whose message has not arrived after so many seconds are cancelled. Close it when the service has ended."""
@@ -27,22 +29,31 @@ class Arrival:
         """Watch no more."""
         self._closed.set()
 
-    def handler(self, behave: Callable[[Any, Any], Any], deserializer: Any, serializer: Any) -> Any:
-        """The handler of a method of one message and one answer, as `grpc.unary_unary_rpc_method_handler` makes it."""
+    def handler(
+        self, behave: Callable[[Any, Any], Any], read: Callable[[bytes], Any], write: Callable[[Any], bytes]
+    ) -> Any:
+        """The handler of a method of one message and one answer, as `grpc.unary_unary_rpc_method_handler` makes it.
+
+        read  makes the message of its bytes; its Refusal ends the call. Grpc itself would log what a client sent
+        """
         waiting, now = self._waiting, time.monotonic
 
         # One message and a stream of one are the same bytes, but of a stream the wait for it is ours.
-        def arrive(messages: Iterator[Any], context: Any) -> Any:
+        def arrive(messages: Iterator[bytes], context: Any) -> Any:
             waiting[id(context)] = now(), context
             try:
                 message = next(messages, None)
             finally:
                 del waiting[id(context)]
             if message is None:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
-            return behave(message, context)
+                return context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+            try:
+                asked = read(message)
+            except Refusal as error:
+                return context.abort(getattr(grpc.StatusCode, error.outcome.code), error.what)
+            return behave(asked, context)
 
-        return grpc.stream_unary_rpc_method_handler(arrive, deserializer, serializer)
+        return grpc.stream_unary_rpc_method_handler(arrive, None, write)
 
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._seconds / 4)):

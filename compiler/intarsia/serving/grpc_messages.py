@@ -6,10 +6,11 @@ They stand in a pool of their own, beside those of a client's package in the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from intarsia.dtypes import Array
 from intarsia.serving.model import ServedModel
@@ -154,6 +155,19 @@ def _add_field(message: Any, owner: str, name: str, number: int, kind: str) -> N
 
 CLASSES = _classes()
 """The message classes by name."""
+
+
+def reader(name: str) -> Callable[[bytes], Any]:
+    """What makes a message of that class of its bytes; a Refusal where they are none."""
+    read: Callable[[bytes], Any] = CLASSES[name].FromString
+
+    def read_or_refuse(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            raise invalid(f"the bytes of the message are no {name}") from None
+
+    return read_or_refuse
 
 
 def parse_request(model: ServedModel, message: Any) -> tuple[list[Array], list[bool]]:

@@ -15,7 +15,7 @@ from intarsia.errors import RunError
 from intarsia.serving.app import App, Limits, check_version
 from intarsia.serving.batcher import Job, Result
 from intarsia.serving.grpc_arrival import Arrival
-from intarsia.serving.grpc_messages import CLASSES, SERVICE, answer, parameters, parse_request
+from intarsia.serving.grpc_messages import CLASSES, SERVICE, answer, parameters, parse_request, reader
 from intarsia.serving.metrics import Metrics, RequestMetrics
 from intarsia.serving.model import ServedModel
 from intarsia.serving.refusal import Outcome, Refusal
@@ -121,9 +121,7 @@ class GrpcService:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _handler(self, name: str, call: Callable[[Any, Any], Any]) -> Any:
-        return self._arrival.handler(
-            call, CLASSES[f"{name}Request"].FromString, CLASSES[f"{name}Response"].SerializeToString
-        )
+        return self._arrival.handler(call, reader(f"{name}Request"), CLASSES[f"{name}Response"].SerializeToString)
 
     def _model(self, name: str, version: str) -> ServedModel:
         model = self._app.model(name)
