@@ -180,6 +180,20 @@ def test_compression_by_tritonclient(triton: Any, answers: tuple[bytes, bytes]) 
         assert infer(module, client, **options) == answers[0]
 
 
+def test_a_bomb_over_grpc_is_not_unpacked(two: tuple[Path, Path]) -> None:
+    import grpc
+
+    with (
+        served(str(two[0]), "--max-body", "100000") as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as told:
+            method(bytes(50_000_000), compression=grpc.Compression.Gzip, timeout=20)
+        assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert server.figure("process_resident_memory_bytes") < 300e6
+
+
 def test_clients_may_not_control_unless_told(two: tuple[Path, Path]) -> None:
     with served(str(two[0])) as server:
         for path in ("load", "unload"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from intarsia.serving import metrics as metrics_text
@@ -36,6 +37,8 @@ class Routes:
 
     def __init__(self, repository: Repository, metrics: Metrics, control: Control, bodies: Bodies) -> None:
         self._repository, self._metrics, self._control, self._bodies = repository, metrics, control, bodies
+        # One thread of their own: models are loaded one at a time, and who waits for that keeps nothing else waiting.
+        self._changes = ThreadPoolExecutor(1, "intarsia-control")
 
     async def answer(self, scope: Message, path: str, receive: Receive) -> Answer:
         """The answer to a request; a Refusal where there is none."""
@@ -103,7 +106,7 @@ class Routes:
                     (value.decode("latin-1") for key, value in scope["headers"] if key == CLIENT.encode()), ""
                 )
                 await asyncio.get_running_loop().run_in_executor(
-                    None, act, self._repository, self._control, name, client, parameters
+                    self._changes, act, self._repository, self._control, name, client, parameters
                 )
                 return Answer(200, [b""], JSON)
         raise Refusal(Outcome.UNKNOWN, f"nothing is at {quoted(path)}")
