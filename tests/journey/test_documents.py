@@ -25,8 +25,8 @@ FOLDERS = (".github", "backends", "compiler", "docs", "hw", "tests", "tutorials"
 OUTPUTS = ("docs/html", "docs/reference")
 """Folders that commands make: named in documents, and not there in a fresh checkout."""
 
-ELSEWHERE = ("cuda.h", "cuda_occupancy.h", "launches.json", "lib/libintelocl.so")
-"""Files of artifacts and of other projects' packages."""
+ELSEWHERE = ("cuda.h", "cuda_occupancy.h", "launches.json", "lib/libintelocl.so", "settings.json")
+"""Files of artifacts and of other projects' packages, and those that users write."""
 
 GROUPS = ("intarsia.targets", "intarsia.devices")
 """Entry point groups, which have the form of modules."""
@@ -127,7 +127,7 @@ def stands(name: str, document: str) -> bool:
     The last is how a document names files of the package that it is about: `lower/quads.py`.
     """
     name = name.removeprefix("./")
-    if name.rstrip("/") in OUTPUTS or name in ELSEWHERE:
+    if name.rstrip("/") in OUTPUTS or name in ELSEWHERE or name.startswith(("NAME", "...")):
         return True
     beside = (Path(document).parent / name).as_posix()
     if any((ROOT / place).exists() for place in (name, beside) if "*" not in place):

@@ -106,6 +106,7 @@ class Chaos:
 
     async def _start(self) -> None:
         arguments = [str(self._artifact), "--workers", "1", "--rows", "1", "--queue", "2", "--linger", "0.5"]
+        arguments += ["--control", "api"]
         made = await asyncio.to_thread(lambda: self._stack.enter_context(served(*arguments, run_seconds=_RUN_SECONDS)))
         assert made.grpc_port is not None
         self._all.append(Instance(made.process, made.port, made.grpc_port))

@@ -13,15 +13,19 @@ from served import as_json, images, served, small_artifact
 from artifact_examples import evaluator_artifact, small_graph
 from intarsia.errors import RunError
 from intarsia.serving.metrics import Metrics
-from intarsia.serving.model import Options, open_models
+from intarsia.serving.model import Options
+from intarsia.serving.repository import Repository
 
 QUICK = Options(workers=1, most_rows=1)
 
 
 def names(*paths: object) -> list[str]:
-    models = open_models([str(path) for path in paths], QUICK, Metrics())
-    assert all(model.close(10) for model in models.values())
-    return list(models)
+    repository = Repository([str(path) for path in paths], QUICK, Metrics())
+    try:
+        repository.open()
+        return list(repository.names)
+    finally:
+        assert repository.close(10)
 
 
 def test_models_are_called_as_their_files_are_or_as_one_says(tmp_path: Path) -> None:

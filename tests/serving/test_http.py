@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,7 +236,7 @@ BAD: dict[str, Any] = {
     "a negative time": {"inputs": [item()], "parameters": {"timeout": -1}},
     "a time that is no number": {"inputs": [item()], "parameters": {"timeout": "soon"}},
     "shared memory": {"inputs": [item(parameters={"shared_memory_region": "x"})]},
-    "classification": {"inputs": [item()], "outputs": [{"name": "scores", "parameters": {"classification": 2}}]},
+    "classification": {"inputs": [item()], "outputs": [{"name": "scores", "parameters": {"classification": "two"}}]},
 }
 
 
@@ -277,8 +279,34 @@ def test_unknown_models_are_refused_whatever_the_body(server: Served) -> None:
         assert reply.status == 404 and "'large'" in reply.error
 
 
-def test_compressed_bodies_are_refused(server: Served) -> None:
-    assert server.ask("/v2/models/small/infer", b"{}", content_encoding="gzip").status == 415
+def test_compressed_bodies_are_taken_as_gzip_and_deflate(server: Served) -> None:
+    body = json.dumps({"inputs": [as_json("image", images())]}).encode()
+    packed = {"gzip": gzip.compress(body), "deflate": zlib.compress(body)}
+    path = "/v2/models/small/infer"
+    for encoding, data in packed.items():
+        assert server.ask(path, data, content_encoding=encoding).data["outputs"]
+        assert "does not end where" in server.ask(path, data[:-1], content_encoding=encoding).error
+        assert "does not end where" in server.ask(path, data + data, content_encoding=encoding).error
+        assert server.ask(path, b"{}", content_encoding=encoding).error == f"the body is no {encoding}"
+    bomb = server.ask(path, gzip.compress(bytes(50_000_000)), content_encoding="gzip")
+    assert bomb.status == 413 and bomb.error == "what the body holds is larger than 100000 bytes"
+    assert server.ask(path, b"{}", content_encoding="br").status == 415
+    assert server.ask(path, b"{}", content_encoding="gzip, gzip").status == 415
+
+
+def test_answers_are_compressed_for_who_asks(server: Served) -> None:
+    body = json.dumps({"inputs": [as_json("image", images(4))]}).encode()
+    path = "/v2/models/small/infer"
+    plain = server.ask(path, body)
+    assert "content-encoding" not in plain.headers
+    packed = server.ask(path, body, accept_encoding="br, gzip;q=0.5, deflate")
+    assert packed.headers["content-encoding"] == "gzip" and gzip.decompress(packed.body) == plain.body
+    packed = server.ask(path, body, accept_encoding="gzip;q=0, deflate")
+    assert packed.headers["content-encoding"] == "deflate" and zlib.decompress(packed.body) == plain.body
+    assert "content-encoding" not in server.ask(path, body, accept_encoding="gzip; q=0.0").headers
+
+
+def test_identity_is_no_compression(server: Served) -> None:
     assert server.ask("/v2/models/small/infer", b"{}", content_encoding="identity").status == 400
 
 

@@ -78,6 +78,29 @@ _PACKAGES = ("uvicorn", "httptools", "uvloop", "grpc", "google", "prometheus_cli
     help="For which it then still answers that it is not ready.",
 )
 @click.option("--verify/--no-verify", default=True, help="Whether test vectors are run before an artifact is served.")
+@click.option(
+    "--control",
+    type=click.Choice(["none", "poll", "api"]),
+    default="none",
+    show_default=True,
+    help="Who loads and unloads models later: nobody, the folders as they change, or clients.",
+)
+@click.option(
+    "--poll",
+    type=Number(min=0.01),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks into the folders, with --control poll.",
+)
+@click.option(
+    "--cache",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="BYTES",
+    help="Of answers that are kept and given again; 0 for none.",
+)
 @quiet_option
 @native_option
 @trusted_keys_option
@@ -106,6 +129,9 @@ def command(
     grace: float,
     linger: float,
     verify: bool,
+    control: str,
+    poll: float,
+    cache: int,
     native: bool,
     trusted_keys: tuple[str, ...],
     as_json: bool,
@@ -120,8 +146,9 @@ def command(
         raise click.UsageError("--tls-cert and --tls-key go together")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it writes to stderr of what strangers send; read at its import
     try:
-        from intarsia.serving.app import Limits
+        from intarsia.serving.bodies import Limits
         from intarsia.serving.connection import ConnectionLimits
+        from intarsia.serving.control import Control
         from intarsia.serving.model import Options
         from intarsia.serving.server import Settings, serve
     except ModuleNotFoundError as error:
@@ -153,6 +180,9 @@ def command(
         audit_log=audit_log,
         grace_seconds=grace,
         linger_seconds=linger,
+        control=Control(control),
+        poll_seconds=poll,
+        cache_bytes=cache,
         limits=Limits(body_bytes=max_body, seconds=timeout),
         connections=ConnectionLimits(connections=connections),
         models=Options(

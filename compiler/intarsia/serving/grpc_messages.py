@@ -1,6 +1,6 @@
 """Messages of the Open Inference Protocol v2 over gRPC, and what is between them and arrays.
 
-The classes are made at run time from the table below: generated code would tie us to the protobuf that generated it.
+The classes are made at run time from `grpc_table`: generated code would tie us to the protobuf that generated it.
 They stand in a pool of their own, beside those of a client's package in the same process.
 """
 
@@ -13,90 +13,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from intarsia.dtypes import Array
-from intarsia.serving.model import ServedModel
+from intarsia.serving.classification import classes_of
+from intarsia.serving.endpoint import Endpoint
+from intarsia.serving.grpc_table import MESSAGES
 from intarsia.serving.refusal import Outcome, Refusal, invalid
-from intarsia.serving.rest_messages import in_order, known_tensor
-from intarsia.serving.tensors import from_bytes, from_list, to_bytes
+from intarsia.serving.rest_messages import echoed, in_order, known_tensor
+from intarsia.serving.tensors import ServedTensor, from_bytes, from_list, to_bytes
 
 PACKAGE = "inference"
 SERVICE = "inference.GRPCInferenceService"
-
-_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
-    "ServerLiveRequest": {},
-    "ServerLiveResponse": {"live": (1, "bool")},
-    "ServerReadyRequest": {},
-    "ServerReadyResponse": {"ready": (1, "bool")},
-    "ModelReadyRequest": {"name": (1, "string"), "version": (2, "string")},
-    "ModelReadyResponse": {"ready": (1, "bool")},
-    "ServerMetadataRequest": {},
-    "ServerMetadataResponse": {"name": (1, "string"), "version": (2, "string"), "extensions": (3, "string*")},
-    "ModelMetadataRequest": {"name": (1, "string"), "version": (2, "string")},
-    "ModelMetadataResponse": {
-        "name": (1, "string"),
-        "versions": (2, "string*"),
-        "platform": (3, "string"),
-        "inputs": (4, "ModelMetadataResponse.TensorMetadata*"),
-        "outputs": (5, "ModelMetadataResponse.TensorMetadata*"),
-    },
-    "ModelMetadataResponse.TensorMetadata": {
-        "name": (1, "string"),
-        "datatype": (2, "string"),
-        "shape": (3, "int64*"),
-    },
-    "InferParameter": {
-        "bool_param": (1, "bool?"),
-        "int64_param": (2, "int64?"),
-        "string_param": (3, "string?"),
-        "double_param": (4, "double?"),
-        "uint64_param": (5, "uint64?"),
-    },
-    "InferTensorContents": {
-        "bool_contents": (1, "bool*"),
-        "int_contents": (2, "int32*"),
-        "int64_contents": (3, "int64*"),
-        "uint_contents": (4, "uint32*"),
-        "uint64_contents": (5, "uint64*"),
-        "fp32_contents": (6, "float*"),
-        "fp64_contents": (7, "double*"),
-        "bytes_contents": (8, "bytes*"),
-    },
-    "ModelInferRequest": {
-        "model_name": (1, "string"),
-        "model_version": (2, "string"),
-        "id": (3, "string"),
-        "parameters": (4, "{InferParameter}"),
-        "inputs": (5, "ModelInferRequest.InferInputTensor*"),
-        "outputs": (6, "ModelInferRequest.InferRequestedOutputTensor*"),
-        "raw_input_contents": (7, "bytes*"),
-    },
-    "ModelInferRequest.InferInputTensor": {
-        "name": (1, "string"),
-        "datatype": (2, "string"),
-        "shape": (3, "int64*"),
-        "parameters": (4, "{InferParameter}"),
-        "contents": (5, "InferTensorContents"),
-    },
-    "ModelInferRequest.InferRequestedOutputTensor": {"name": (1, "string"), "parameters": (2, "{InferParameter}")},
-    "ModelInferResponse": {
-        "model_name": (1, "string"),
-        "model_version": (2, "string"),
-        "id": (3, "string"),
-        "parameters": (4, "{InferParameter}"),
-        "outputs": (5, "ModelInferResponse.InferOutputTensor*"),
-        "raw_output_contents": (6, "bytes*"),
-    },
-    "ModelInferResponse.InferOutputTensor": {
-        "name": (1, "string"),
-        "datatype": (2, "string"),
-        "shape": (3, "int64*"),
-        "parameters": (4, "{InferParameter}"),
-        "contents": (5, "InferTensorContents"),
-    },
-}
-"""Fields with their numbers, which are the specification's, and Triton's for doubles and uint64 among parameters.
-
-A type with * is repeated, {T} a map from texts to T, and those with ? are alternatives of one choice.
-"""
 
 _CONTENTS = {
     "bool": "bool_contents",
@@ -120,16 +45,14 @@ _Field = descriptor_pb2.FieldDescriptorProto
 def _classes() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name="intarsia/open_inference.proto", package=PACKAGE, syntax="proto3")
     made: dict[str, Any] = {}
-    for name, fields in _MESSAGES.items():
+    for name, fields in MESSAGES.items():
         outer, _, inner = name.rpartition(".")
         made[name] = (made[outer].nested_type if outer else file.message_type).add(name=inner)
         for field, (number, kind) in fields.items():
             _add_field(made[name], name, field, number, kind)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _MESSAGES
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in MESSAGES}
 
 
 def _add_field(message: Any, owner: str, name: str, number: int, kind: str) -> None:
@@ -170,8 +93,9 @@ def reader(name: str) -> Callable[[bytes], Any]:
     return read_or_refuse
 
 
-def parse_request(model: ServedModel, message: Any) -> tuple[list[Array], list[bool]]:
-    """Arrays of a ModelInferRequest, in the order of the model's inputs, and for each output whether it is wanted."""
+def parse_request(model: Endpoint, message: Any) -> tuple[list[Array], list[bool], dict[str, int]]:
+    """Arrays of a ModelInferRequest, in the order of the model's inputs, for each output whether it is wanted, and by
+    output how many classes are wanted in its place."""
     known = {tensor.name: tensor for tensor in model.inputs}
     raw: Sequence[bytes] = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
@@ -195,27 +119,34 @@ def parse_request(model: ServedModel, message: Any) -> tuple[list[Array], list[b
             if other.name != field:
                 raise invalid(f"input '{tensor.name}': {tensor.datatype} stands in {field}, not in {other.name}")
         arrays[tensor.name] = from_list(tensor, sizes, list(getattr(item.contents, field)), infinite=True)
-    return in_order(model.inputs, arrays), _wanted(model, message)
+    return in_order(model.inputs, arrays), *_wanted(model, message)
 
 
-def _wanted(model: ServedModel, message: Any) -> list[bool]:
+def _wanted(model: Endpoint, message: Any) -> tuple[list[bool], dict[str, int]]:
     known = {tensor.name: tensor for tensor in model.outputs}
     asked: set[str] = set()
+    classes: dict[str, int] = {}
     for item in message.outputs:
         tensor = known_tensor(known, item.name, "output")
         if tensor.name in asked:
             raise invalid(f"output '{tensor.name}' is asked for twice")
         _refuse_shared_memory(item)
-        if parameters(item).get("classification"):
-            raise invalid(f"output '{tensor.name}': classification is no extension of this server")
+        count = classes_of(tensor, parameters(item).get("classification"))
+        if count:
+            classes[tensor.name] = count
         asked.add(tensor.name)
-    return [not asked or tensor.name in asked for tensor in model.outputs]
+    return [not asked or tensor.name in asked for tensor in model.outputs], classes
 
 
-def answer(model: ServedModel, message: Any, wanted: Sequence[bool], outputs: Sequence[Array]) -> Any:
+def answer(
+    model: Endpoint, message: Any, tensors: Sequence[ServedTensor], wanted: Sequence[bool], outputs: Sequence[Array]
+) -> Any:
     """The ModelInferResponse to a request; outputs are raw."""
     made = CLASSES["ModelInferResponse"](model_name=model.name, model_version=model.version, id=message.id)
-    for tensor, array, asked in zip(model.outputs, outputs, wanted):
+    if message.parameters:
+        for name in echoed(parameters(message)):
+            made.parameters[name].CopyFrom(message.parameters[name])
+    for tensor, array, asked in zip(tensors, outputs, wanted):
         if asked:
             made.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=array.shape)
             made.raw_output_contents.append(bytes(to_bytes(array)))

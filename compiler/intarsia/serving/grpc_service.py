@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import queue
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import ParseDict
 
 from intarsia.errors import RunError
-from intarsia.serving.app import App, Limits, check_version
-from intarsia.serving.batcher import Job, Result
+from intarsia.serving.app import App
+from intarsia.serving.bodies import Limits
+from intarsia.serving.control import CLIENT, Control, load, unload
 from intarsia.serving.grpc_arrival import Arrival
-from intarsia.serving.grpc_messages import CLASSES, SERVICE, answer, parameters, parse_request, reader
-from intarsia.serving.metrics import Metrics, RequestMetrics
-from intarsia.serving.model import ServedModel
+from intarsia.serving.grpc_call import Call, stream
+from intarsia.serving.grpc_messages import CLASSES, SERVICE, parameters, reader
+from intarsia.serving.grpc_table import DATA_TYPES
+from intarsia.serving.metrics import Metrics
 from intarsia.serving.refusal import Outcome, Refusal
-from intarsia.serving.requests import deadline_of, level_of
+from intarsia.serving.requests import deadline_of
 from intarsia.serving.tls import Tls
 from intarsia.version import __version__
 
-EXTENSIONS = ("parameters", "schedule_policy")
-
-_log = logging.getLogger(__name__)
+EXTENSIONS = (
+    "classification",
+    "parameters",
+    "schedule_policy",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+)
 
 
 class GrpcService:
@@ -39,6 +46,7 @@ class GrpcService:
     requests  at a time; further ones are refused as RESOURCE_EXHAUSTED
     arrival_seconds
               in which the message of a call must arrive
+    control   whether clients load and unload models
 
     Raises RunError where the port cannot be had.
     """
@@ -55,11 +63,11 @@ class GrpcService:
         tls: Tls | None = None,
         requests: int = 256,
         arrival_seconds: float = 30.0,
+        control: Control = Control.NONE,
     ) -> None:
-        self._app, self._limits = app, limits
-        self._counted: dict[str, RequestMetrics] = {
-            name: metrics.of_requests(name, model.version, "grpc") for name, model in app.models.items()
-        }
+        self._repository, self._limits = app.repository, limits
+        self._control = control
+        self._streams = threading.BoundedSemaphore(max(1, requests // 4))
         self._others = metrics.of_requests("", "", "grpc")
         self._arrival = Arrival(arrival_seconds)
         self._server = grpc.server(
@@ -103,69 +111,74 @@ class GrpcService:
         self._arrival.close()
 
     def _handlers(self) -> Any:
-        calls: dict[str, Callable[[Any], dict[str, Any]]] = {
-            "ServerLive": lambda message: {"live": True},
-            "ServerReady": lambda message: {"ready": self._app.ready},
-            "ServerMetadata": lambda message: {
+        handlers = {name: self._handler(name, _telling(name, tell)) for name, tell in self._looks().items()}
+        handlers["ModelInfer"] = self._handler("ModelInfer", self._infer)
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._stream,
+            request_deserializer=CLASSES["ModelInferRequest"].FromString,
+            response_serializer=CLASSES["ModelStreamInferResponse"].SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def _looks(self) -> dict[str, Callable[[Any, Any], dict[str, Any]]]:
+        there = self._repository
+
+        def change(act: Callable[..., None]) -> Callable[[Any, Any], dict[str, Any]]:
+            def changed(message: Any, context: Any) -> dict[str, Any]:
+                client = next((str(value) for key, value in context.invocation_metadata() if key == CLIENT), "")
+                act(there, self._control, message.model_name, client, parameters(message))
+                return {}
+
+            return changed
+
+        return {
+            "ServerLive": lambda message, context: {"live": True},
+            "ServerReady": lambda message, context: {"ready": there.ready},
+            "ServerMetadata": lambda message, context: {
                 "name": "intarsia",
                 "version": __version__,
                 "extensions": list(EXTENSIONS),
             },
-            "ModelReady": lambda message: {
-                "ready": self._model(message.name, message.version).batcher.ready and not self._app.draining
+            "ModelReady": lambda message, context: {"ready": there.is_ready(message.name, message.version)},
+            "ModelMetadata": lambda message, context: there.metadata(message.name, message.version),
+            "ModelConfig": lambda message, context: {
+                "config": _config(there.find(message.name, message.version).config)
             },
-            "ModelMetadata": lambda message: self._model(message.name, message.version).metadata,
+            "ModelStatistics": lambda message, context: {
+                "model_stats": there.statistics(message.name, message.version)
+            },
+            "RepositoryIndex": lambda message, context: {"models": there.index(message.ready)},
+            "RepositoryModelLoad": change(load),
+            "RepositoryModelUnload": change(unload),
         }
-        handlers = {name: self._handler(name, _telling(name, tell)) for name, tell in calls.items()}
-        handlers["ModelInfer"] = self._handler("ModelInfer", self._infer)
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _handler(self, name: str, call: Callable[[Any, Any], Any]) -> Any:
         return self._arrival.handler(call, reader(f"{name}Request"), CLASSES[f"{name}Response"].SerializeToString)
 
-    def _model(self, name: str, version: str) -> ServedModel:
-        model = self._app.model(name)
-        if version:
-            check_version(model, version)
-        return model
+    # ---- inference
 
     def _infer(self, message: Any, context: Any) -> Any:
-        started = time.monotonic()
-        counted = self._counted.get(message.model_name, self._others)
-        outcome, answered = Outcome.FAILED, None
-        refusal: Refusal
+        call = Call(self._repository, self._others, message)
+        if not context.add_callback(call.cancel):
+            _abort(context, Refusal(Outcome.CANCELLED, "the client has gone"))
         try:
-            model = self._model(message.model_name, message.model_version)
-            arrays, wanted = parse_request(model, message)
-            more = parameters(message)
-            deadline = min(deadline_of(more, self._limits.seconds), _deadline(context))
-            outputs = _run(
-                model, Job(arrays, model.rows(arrays), lambda result: None, level_of(more), deadline), context
-            )
-            answered = answer(model, message, wanted, outputs)
-            outcome = Outcome.OK
-            return answered
+            deadline = min(deadline_of(parameters(message), self._limits.seconds), _deadline(context))
         except Refusal as error:
-            outcome, refusal = error.outcome, error
-        except Exception:
-            _log.exception("a request failed")
-            refusal = Refusal(Outcome.FAILED, "a fault of the server; its log says more")
+            call.refuse(error)
+        else:
+            call.begin(deadline)
+        try:
+            return call.answer()
+        except Refusal as error:
+            return _abort(context, error)
+
+    def _stream(self, messages: Any, context: Any) -> Iterator[Any]:
+        if not self._streams.acquire(blocking=False):
+            _abort(context, Refusal(Outcome.FULL, "there are too many streams", 1))
+        try:
+            yield from stream(self._repository, self._others, self._limits.seconds, messages, context)
         finally:
-            sent = 0 if answered is None else answered.ByteSize()
-            counted.ended(outcome, time.monotonic() - started, message.ByteSize(), sent)
-        return _abort(context, refusal)
-
-
-def _run(model: ServedModel, job: Job, context: Any) -> Any:
-    box: queue.SimpleQueue[Result] = queue.SimpleQueue()
-    job.done = box.put
-    if not context.add_callback(lambda: model.batcher.cancel(job)):
-        raise Refusal(Outcome.CANCELLED, "the client has gone")
-    model.batcher.submit(job)
-    result = box.get()
-    if isinstance(result, Refusal):
-        raise result
-    return result
+            self._streams.release()
 
 
 def _deadline(context: Any) -> float:
@@ -173,14 +186,23 @@ def _deadline(context: Any) -> float:
     return float("inf") if left is None else time.monotonic() + left
 
 
-def _telling(name: str, tell: Callable[[Any], dict[str, Any]]) -> Callable[[Any, Any], Any]:
+def _telling(name: str, tell: Callable[[Any, Any], dict[str, Any]]) -> Callable[[Any, Any], Any]:
     def told(message: Any, context: Any) -> Any:
         try:
-            return CLASSES[f"{name}Response"](**tell(message))
+            return ParseDict(tell(message, context), CLASSES[f"{name}Response"]())
         except Refusal as error:
             return _abort(context, error)
 
     return told
+
+
+def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As the message has it: element types by number."""
+    numbered = {
+        kind: [{**item, "data_type": DATA_TYPES[item["data_type"]]} for item in config[kind]]
+        for kind in ("input", "output")
+    }
+    return {**config, **numbered}
 
 
 def _abort(context: Any, error: Refusal) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from intarsia.serving.access import Access, needed_by_path
-from intarsia.serving.app import App, Message, Receive, Send
+from intarsia.serving.app import App, Send
 from intarsia.serving.audit import Audit
+from intarsia.serving.bodies import Message, Receive
 from intarsia.serving.refusal import Outcome, Refusal
 
 _ASKED = (b"authorization", b"host", b"origin")

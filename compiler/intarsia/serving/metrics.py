@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import ProcessCollector as ProcessFigures
@@ -60,13 +60,27 @@ class Metrics:
         self._rows = Histogram(
             "intarsia_batch_rows", "Rows that ran together.", labels, buckets=ROWS, registry=self.registry
         )
+        self._cached = Counter(
+            "intarsia_cache_lookups_total",
+            "Requests that were looked for among the answers that are kept, by result.",
+            (*labels, "result"),
+            registry=self.registry,
+        )
+        self._cache_bytes = Gauge("intarsia_cache_bytes", "Of answers that are kept.", registry=self.registry)
+        self._loads = Counter(
+            "intarsia_loads_total", "Models that were loaded, by result.", ("model", "result"), registry=self.registry
+        )
+        self._watched: dict[tuple[str, str], Callable[[], int]] = {}
         self._queued = Gauge("intarsia_queued_requests", "Requests that wait.", labels, registry=self.registry)
         self._ready = Gauge("intarsia_ready", "Whether requests are taken: 1 or 0.", registry=self.registry)
 
     def of_model(self, model: str, version: str) -> RunMetrics:
         """What hears of a model's runs."""
         return RunMetrics(
-            self._queue.labels(model, version), self._compute.labels(model, version), self._rows.labels(model, version)
+            self._queue.labels(model, version),
+            self._compute.labels(model, version),
+            self._rows.labels(model, version),
+            {hit: self._cached.labels(model, version, "hit" if hit else "miss") for hit in (True, False)},
         )
 
     def of_requests(self, model: str, version: str, protocol: str) -> RequestMetrics:
@@ -81,7 +95,22 @@ class Metrics:
 
     def watch_queue(self, model: str, version: str, queued: Callable[[], int]) -> None:
         """Ask a model's queue for its length whenever somebody reads the metrics."""
+        self._watched[model, version] = queued
         self._queued.labels(model, version).set_function(queued)
+
+    def unwatch_queue(self, model: str, version: str, queued: Callable[[], int]) -> None:
+        """Ask no more, unless another queue has taken its place meanwhile."""
+        if self._watched.get((model, version)) == queued:
+            del self._watched[model, version]
+            self._queued.remove(model, version)
+
+    def watch_cache(self, kept_bytes: Callable[[], int]) -> None:
+        """Ask how much is kept whenever somebody reads the metrics."""
+        self._cache_bytes.set_function(kept_bytes)
+
+    def loaded(self, model: str, ok: bool) -> None:
+        """A model was loaded, or could not be."""
+        self._loads.labels(model, "ok" if ok else "failed").inc()
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Ask whether requests are taken whenever somebody reads the metrics."""
@@ -95,10 +124,10 @@ class Metrics:
 class RunMetrics:
     """The `Watch` of a model's batcher."""
 
-    __slots__ = ("_compute", "_queue", "_rows")
+    __slots__ = ("_compute", "_lookups", "_queue", "_rows")
 
-    def __init__(self, queue: Histogram, compute: Histogram, rows: Histogram) -> None:
-        self._queue, self._compute, self._rows = queue, compute, rows
+    def __init__(self, queue: Histogram, compute: Histogram, rows: Histogram, lookups: Mapping[bool, Counter]) -> None:
+        self._queue, self._compute, self._rows, self._lookups = queue, compute, rows, lookups
 
     def ran(self, rows: int, seconds: float, waits: Sequence[float]) -> None:
         """See `Watch`."""
@@ -106,6 +135,10 @@ class RunMetrics:
         self._rows.observe(rows)
         for wait in waits:
             self._queue.observe(wait)
+
+    def looked_up(self, hit: bool) -> None:
+        """A request was looked for among the answers that are kept."""
+        self._lookups[hit].inc()
 
 
 class RequestMetrics:

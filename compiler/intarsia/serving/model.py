@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from intarsia.artifact.manifest import MANIFEST_NAME
+from intarsia.artifact.parts import whole_graph
 from intarsia.artifact.signatures import TrustedKeys
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
-from intarsia.runtime.session import Session, load
+from intarsia.ir.facts import is_random
+from intarsia.runtime.session import Session
 from intarsia.runtime.vectors import read_vectors, verify_vectors
-from intarsia.serving.batcher import Batcher
+from intarsia.serving.batcher import Batcher, Job, Result
+from intarsia.serving.endpoint import Endpoint
 from intarsia.serving.metrics import Metrics
+from intarsia.serving.model_settings import ModelSettings
 from intarsia.serving.pace import Pace, measure
-from intarsia.serving.refusal import invalid
+from intarsia.serving.refusal import Refusal, invalid
+from intarsia.serving.response_cache import Key, ResponseCache
 from intarsia.serving.tensors import served
-
-PLATFORM = "intarsia"
-VERSION = "1"
-"""Of every model: an artifact has no number of its own."""
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Options:
     verify: bool = True
 
 
-class ServedModel:
+class ServedModel(Endpoint):
     """One artifact, ready to answer. Its session is its own, and closed with it.
 
     batched  whether clients may send any number of rows, which may then run beside those of others. It is for models
@@ -60,24 +56,46 @@ class ServedModel:
              compiled for, and every request runs alone
     """
 
-    def __init__(self, name: str, session: Session, options: Options, metrics: Metrics) -> None:
-        self.name, self.version = name, VERSION
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        session: Session,
+        options: Options,
+        metrics: Metrics,
+        settings: ModelSettings | None = None,
+        cache: ResponseCache | None = None,
+    ) -> None:
+        settings = settings or ModelSettings()
         self.session = session
         self.batched = is_batched(session)
-        self.inputs = tuple(served(info, self.batched) for info in session.inputs)
-        self.outputs = tuple(served(info, self.batched) for info in session.outputs)
+        super().__init__(
+            name,
+            version,
+            [served(info, self.batched) for info in session.inputs],
+            [served(info, self.batched) for info in session.outputs],
+            metrics,
+            settings.labels,
+        )
         if options.verify:
             _verify(name, session)
         pace = self._pace(options.most_rows)
+        self._warm_up(settings.warmup, pace.most_rows)
+        self._metrics = metrics
+        self._cache = cache if cache is not None and settings.cache and not _is_random(session) else None
+        self._cache_owner = 0 if self._cache is None else self._cache.new_owner()
         self.batcher = Batcher(
             self._run,
             workers=options.workers or _processors(),
             most_rows=pace.most_rows,
             most_queued=options.most_queued,
             row_seconds=pace.row_seconds,
-            watch=metrics.of_model(name, self.version),
+            watch=self.statistics,
         )
-        metrics.watch_queue(name, self.version, lambda: self.batcher.queued)
+
+    def serve(self) -> None:
+        """It takes the place that it was loaded for: its queue is the one that metrics tell of."""
+        self._metrics.watch_queue(self.name, self.version, self._queued)
 
     def rows(self, arrays: Sequence[Array]) -> int:
         """How many rows a request has; a Refusal where its inputs differ in that, or have none."""
@@ -91,43 +109,58 @@ class ServedModel:
             raise invalid("the inputs hold no rows")
         return rows
 
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """As the protocol describes a model."""
-        return {
-            "name": self.name,
-            "versions": [self.version],
-            "platform": PLATFORM,
-            "inputs": [{"name": item.name, "datatype": item.datatype, "shape": item.sizes} for item in self.inputs],
-            "outputs": [{"name": item.name, "datatype": item.datatype, "shape": item.sizes} for item in self.outputs],
-        }
+    def submit(self, job: Job) -> None:
+        """Run a request, or answer it at once where its answer is kept."""
+        cache, key = self._cache, None
+        if cache is not None:
+            began = time.monotonic()
+            key = cache.key(self._cache_owner, job.arrays)
+            found = None if key is None else cache.get(key)
+            self.statistics.looked_up(found is not None, time.monotonic() - began)
+            if found is not None and self.batcher.ready and not job.settled:
+                job.settled = True
+                job.done(found)
+                return
+        if cache is not None and key is not None:
+            job.done = _keeping(cache, key, job.done)
+        self.batcher.submit(job)
+
+    def cancel(self, job: Job) -> None:
+        """See `Endpoint`."""
+        self.batcher.cancel(job)
 
     @property
-    def config(self) -> dict[str, Any]:
-        """As Triton's extension describes a model: sizes hold the batch axis, so that no further one is spoken of."""
+    def ready(self) -> bool:
+        """See `Endpoint`."""
+        return self.batcher.ready
 
-        def tensor(name: str, datatype: str, sizes: Sequence[int]) -> dict[str, Any]:
-            kind = "STRING" if datatype == "BYTES" else datatype
-            return {"name": name, "data_type": f"TYPE_{kind}", "dims": list(sizes)}
-
-        return {
-            "name": self.name,
-            "platform": PLATFORM,
-            "backend": PLATFORM,
-            "max_batch_size": 0,
-            "input": [tensor(item.name, item.datatype, item.sizes) for item in self.inputs],
-            "output": [tensor(item.name, item.datatype, item.sizes) for item in self.outputs],
-        }
+    def give_up(self) -> None:
+        """See `Endpoint`."""
+        self.batcher.give_up()
 
     def close(self, seconds: float | None = None) -> bool:
         """Answer what was taken and let go of the devices; False where that takes longer than so many seconds."""
         ended = self.batcher.close(seconds)
         if ended:
             self.session.close()
+            self._metrics.unwatch_queue(self.name, self.version, self._queued)
+            if self._cache is not None:
+                self._cache.forget(self._cache_owner)
         return ended
+
+    def _queued(self) -> int:
+        return self.batcher.queued
 
     def _run(self, arrays: Sequence[Array]) -> Sequence[Array]:
         return self.session.run(*arrays)
+
+    def _warm_up(self, runs: int, most_rows: int) -> None:
+        row = _example(self.session) if runs else None
+        if row is None:
+            return
+        for _ in range(runs):
+            for rows in sorted({1, most_rows}):
+                self._run([np.repeat(array, rows, axis=0) if rows > 1 else array for array in row])
 
     def _pace(self, most_rows: int | None) -> Pace:
         row = _example(self.session)
@@ -149,68 +182,6 @@ def is_batched(session: Session) -> bool:
     )
 
 
-def open_models(paths: Sequence[str], options: Options, metrics: Metrics) -> dict[str, ServedModel]:
-    """The models that the command line names, by name: NAME=PATH or PATH, of an artifact or of a folder of some.
-
-    Raises RunError where one is damaged, fails its own test vectors, or has no name of its own.
-    """
-    models: dict[str, ServedModel] = {}
-    try:
-        for name, path in _named(paths):
-            session = load(
-                path,
-                device=options.device,
-                threads=options.threads,
-                native=options.native,
-                trusted_keys=options.trusted_keys,
-            )
-            models[name] = ServedModel(name, session, options, metrics)
-    except BaseException:
-        for model in models.values():
-            model.close()
-        raise
-    return models
-
-
-def _named(paths: Sequence[str]) -> list[tuple[str, str]]:
-    found: dict[str, str] = {}
-    for given in paths:
-        name, equals, path = given.partition("=")
-        if not equals or os.path.exists(given):
-            name, path = "", given
-        for file in _artifacts(path):
-            called = name or Path(file).resolve().name.removesuffix(".intarsia")
-            if not _NAME.fullmatch(called):
-                raise RunError(
-                    where=f"artifact {file}",
-                    what=f"'{called}' cannot be a model's name in an address: letters, digits, '_', '-' and '.' can",
-                    help=f"give NAME={file}",
-                )
-            if called in found:
-                raise RunError(
-                    where=f"artifact {file}",
-                    what=f"{found[called]} is called '{called}' too",
-                    help=f"give one of them another name: NAME={file}",
-                )
-            found[called] = file
-    return list(found.items())
-
-
-def _artifacts(path: str) -> list[str]:
-    """The path itself, or the artifacts in a folder that is none."""
-    folder = Path(path)
-    if not folder.is_dir() or (folder / MANIFEST_NAME).exists():
-        return [path]
-    files = sorted(str(file) for file in folder.iterdir() if file.name.endswith(".intarsia"))
-    if not files:
-        raise RunError(
-            where=f"folder {path}",
-            what="it is no artifact, and no file in it ends with .intarsia",
-            help="give an artifact that `intarsia compile` wrote, or a folder of some",
-        )
-    return files
-
-
 def _verify(name: str, session: Session) -> None:
     wrong = [result for result in verify_vectors(session) if not result.ok]
     if wrong:
@@ -219,6 +190,20 @@ def _verify(name: str, session: Session) -> None:
             what=f"output '{wrong[0].output}' of its test vector {wrong[0].vector} is not what was recorded",
             help="it would answer wrongly here; `intarsia verify` says more, and --no-verify serves it none the less",
         )
+
+
+def _is_random(session: Session) -> bool:
+    """Whether the same inputs may give other outputs."""
+    return any(is_random(node) for node in whole_graph(session.artifact.files).nodes)
+
+
+def _keeping(cache: ResponseCache, key: Key, done: Callable[[Result], None]) -> Callable[[Result], None]:
+    def keep(result: Result) -> None:
+        if not isinstance(result, Refusal):
+            cache.keep(key, result)
+        done(result)
+
+    return keep
 
 
 def _example(session: Session) -> list[Array] | None:

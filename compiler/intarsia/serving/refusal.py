@@ -14,6 +14,7 @@ class Outcome(Enum):
     FORBIDDEN = "forbidden", 403, "PERMISSION_DENIED"
     UNKNOWN = "unknown", 404, "NOT_FOUND"
     METHOD = "method", 405, "UNIMPLEMENTED"
+    CONFLICT = "conflict", 409, "FAILED_PRECONDITION"
     TOO_LARGE = "too_large", 413, "RESOURCE_EXHAUSTED"
     ENCODED = "encoded", 415, "UNIMPLEMENTED"
     FULL = "full", 429, "RESOURCE_EXHAUSTED"

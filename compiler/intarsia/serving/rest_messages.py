@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from intarsia.dtypes import Array
+from intarsia.serving.classification import classes_of
 from intarsia.serving.refusal import Outcome, Refusal, invalid, quoted
 from intarsia.serving.tensors import Data, ServedTensor, from_bytes, from_list, to_bytes, to_list
 
@@ -19,11 +21,13 @@ class Wish:
     identity    the client's own name of the request, None for none
     outputs     for each output, in order: left out (None), as JSON (False) or in binary (True)
     parameters  of the request as a whole
+    classes     by output, how many classes are wanted in its place
     """
 
     identity: str | None
     outputs: tuple[bool | None, ...]
     parameters: Mapping[str, Any]
+    classes: Mapping[str, int]
 
 
 def parse_request(
@@ -79,18 +83,20 @@ def _wish(outputs: Sequence[ServedTensor], head: Mapping[str, Any]) -> Wish:
     parameters = _parameters(head, "the request")
     default = _flag(parameters.get("binary_data_output"), False, "binary_data_output")
     if head.get("outputs") is None or head["outputs"] == []:
-        return Wish(identity, (default,) * len(outputs), parameters)
+        return Wish(identity, (default,) * len(outputs), parameters, {})
     known = {tensor.name: tensor for tensor in outputs}
     asked: dict[str, bool] = {}
+    classes: dict[str, int] = {}
     for item in _objects(head, "outputs"):
         tensor = known_tensor(known, item.get("name"), "output")
         if tensor.name in asked:
             raise invalid(f"output '{tensor.name}' is asked for twice")
         more = _parameters(item, f"output '{tensor.name}'")
-        if more.get("classification"):
-            raise invalid(f"output '{tensor.name}': classification is no extension of this server")
+        count = classes_of(tensor, more.get("classification"))
+        if count:
+            classes[tensor.name] = count
         asked[tensor.name] = _flag(more.get("binary_data"), default, "binary_data")
-    return Wish(identity, tuple(asked.get(tensor.name) for tensor in outputs), parameters)
+    return Wish(identity, tuple(asked.get(tensor.name) for tensor in outputs), parameters, classes)
 
 
 def answer_parts(
@@ -113,7 +119,23 @@ def answer_parts(
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if wish.identity is not None:
         answer["id"] = wish.identity
+    echo = echoed(wish.parameters)
+    if echo:
+        answer["parameters"] = echo
     return to_json(answer), binary
+
+
+def echoed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a request that its answer repeats: those that say nothing of how it is to be served."""
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in _OURS and isinstance(value, (str, int, float)) and value not in _NO_JSON and value == value
+    }
+
+
+_OURS = ("binary_data_output", "priority", "timeout")
+_NO_JSON = (math.inf, -math.inf)
 
 
 def to_json(data: Any) -> bytes:

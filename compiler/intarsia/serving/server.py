@@ -15,15 +15,20 @@ import uvloop
 
 from intarsia.errors import RunError, warn
 from intarsia.serving.access import Access, is_loopback
-from intarsia.serving.app import App, Limits
+from intarsia.serving.app import App
 from intarsia.serving.audit import Audit
+from intarsia.serving.bodies import Limits
 from intarsia.serving.connection import ConnectionLimits, protocol
+from intarsia.serving.control import Control
 from intarsia.serving.grpc_guard import GrpcGuard
 from intarsia.serving.grpc_service import GrpcService
 from intarsia.serving.guard import Guard
 from intarsia.serving.metrics import Metrics
-from intarsia.serving.model import Options, open_models
+from intarsia.serving.model import Options
+from intarsia.serving.repository import Repository
+from intarsia.serving.response_cache import ResponseCache
 from intarsia.serving.tls import Tls, read_tls
+from intarsia.serving.watcher import Watcher
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread keeps the interpreter while another waits for it. A small model runs in less than Python's 5 ms."""
@@ -51,6 +56,9 @@ class Settings:
     linger_seconds
                   for which it then still answers that it is not ready, before it stops listening: whoever sends
                   requests here needs a moment to see it
+    control       who says which models are served
+    poll_seconds  between two looks into the folders, where they say it
+    cache_bytes   of answers that are kept; 0 for none
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +70,9 @@ class Settings:
     audit_log: str | None = None
     grace_seconds: float = 30.0
     linger_seconds: float = 1.0
+    control: Control = Control.NONE
+    poll_seconds: float = 1.0
+    cache_bytes: int = 0
     limits: Limits = field(default_factory=Limits)
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     models: Options = field(default_factory=Options)
@@ -81,7 +92,7 @@ class Listening:
 def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], None]) -> bool:
     """Load, listen, and serve until SIGTERM or SIGINT; a second one of these ends it without waiting.
 
-    paths    see `intarsia.serving.model.open_models`
+    paths    see `intarsia.serving.sources.find_sources`
     told     called once requests are taken
     returns  whether every request that was taken was answered
 
@@ -93,11 +104,19 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
     with _listen(settings.host, settings.port) as listener:
         access = _access(settings, is_loopback(str(listener.getsockname()[0])))
         audit = None if settings.audit_log is None else Audit(settings.audit_log)
-        models = open_models(paths, settings.models, metrics)
-        app = App(models, settings.limits, metrics)
+        repository = Repository(
+            paths,
+            settings.models,
+            metrics,
+            changing=settings.control is not Control.NONE,
+            cache=ResponseCache(settings.cache_bytes) if settings.cache_bytes else None,
+        )
+        watcher = Watcher(repository, settings.poll_seconds)
+        app = App(repository, settings.limits, metrics, settings.control)
         before = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         try:
+            repository.open(all_of_them=settings.control is not Control.POLL)
+            sys.setswitchinterval(_SWITCH_SECONDS)
             rpc = None
             if settings.grpc_port is not None:
                 rpc = GrpcService(
@@ -109,14 +128,17 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
                     guard=GrpcGuard(access, audit) if settings.tokens is not None or audit is not None else None,
                     tls=tls,
                     arrival_seconds=settings.connections.receive_seconds,
+                    control=settings.control,
                 )
             where = Listening(
                 settings.host,
                 listener.getsockname()[1],
                 None if rpc is None else rpc.port,
                 tls is not None,
-                tuple(models),
+                repository.names,
             )
+            if settings.control is Control.POLL:
+                watcher.start()
             ender = _Server(app, Guard(app, access, audit), rpc, settings, tls, lambda: told(where))
             if audit is not None:
                 audit.event("start", **asdict(where))
@@ -124,11 +146,12 @@ def serve(paths: Sequence[str], settings: Settings, told: Callable[[Listening], 
             in_time = not ender.cut
         finally:
             sys.setswitchinterval(before)
-            closed = [model.close(1.0) for model in models.values()]
+            watcher.stop()
+            closed = repository.close(1.0)
             if audit is not None:
                 audit.event("end")
                 audit.close()
-    return in_time and all(closed)
+    return in_time and closed
 
 
 def _run(main: Any) -> None:
@@ -205,8 +228,7 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             return
         self._app.draining = True
-        for model in self._app.models.values():
-            model.batcher.drain()
+        self._app.repository.drain()
         self._loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
@@ -216,7 +238,7 @@ class _Server(uvicorn.Server):
         start = self._loop.time()
         while not self.cut:
             seconds = self._loop.time() - start
-            busy = self._app.active or any(model.batcher.pending for model in self._app.models.values())
+            busy = self._app.active or self._app.repository.users
             if not busy and seconds >= self._settings.linger_seconds:
                 break
             if seconds >= self._settings.grace_seconds:
@@ -231,8 +253,7 @@ class _Server(uvicorn.Server):
 
     def _cut(self) -> None:
         self.cut = True
-        for model in self._app.models.values():
-            model.batcher.give_up()
+        self._app.repository.give_up()
 
 
 def _listen(host: str, port: int) -> socket.socket:
