@@ -86,9 +86,9 @@ def test_cancelled_before_it_begins(session: Session, adder: Adder) -> None:
     first, second = session.submit(x()), session.submit(x())
     assert gate.reached.wait(SECONDS) and first.running() and not second.running()
     assert second.cancel() and second.cancelled()
+    assert wait([second], SECONDS).done == {second}  # though its turn has not come
     gate.open()
     first.result(SECONDS)
-    assert wait([second], SECONDS).done == {second}
     session.submit(x()).result(SECONDS)
     assert adder.ran.count("0_add") == 2
     assert not first.cancel() and not first.cancelled()
@@ -168,6 +168,29 @@ def test_a_request_may_close_its_session(adder: Adder) -> None:
     future = session.submit(x())
     future.add_done_callback(close)
     assert done.wait(SECONDS) and future.result()[0][0, 0] == 1
+
+
+def test_a_request_that_closes_waits_for_the_others(adder: Adder, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = load(chain(2))
+    monkeypatch.setattr(session._submissions, "workers", 2)
+    inside, go, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def hold_the_first(region: str) -> None:
+        if not inside.is_set():
+            inside.set()
+            assert go.wait(SECONDS)
+
+    def close(future: Any) -> None:
+        session.close()
+        closed.set()
+
+    adder.reached = hold_the_first
+    held = session.submit(x(1))
+    assert inside.wait(SECONDS)
+    session.submit(x(2)).add_done_callback(close)
+    assert not closed.wait(0.05) and not held.done()
+    go.set()
+    assert closed.wait(SECONDS) and held.result(0)[0][0, 0] == 3
 
 
 def test_awaited(session: Session, adder: Adder) -> None:

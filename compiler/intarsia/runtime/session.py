@@ -248,7 +248,7 @@ class Session:
         """Have the model run on a thread of the session's own; a `concurrent.futures.Future` of what `run` gives.
 
         arrays, named          see `run`. They are read when the run begins: leave them as they are until it is done
-        timeout, cancellation  see `run`; the time that the request waits for its turn counts
+        timeout, cancellation  see `run`; the time that the request waits for its turn counts, and is looked at then
 
         `workers` requests run at a time, in the order in which they came, each with its own outputs or its own error.
         While one waits for an overlay, another one's regions have the processor. The future can be cancelled while it

@@ -35,6 +35,8 @@ class RunFuture(Future[Outputs]):
     def __init__(self, token: CancellationToken) -> None:
         super().__init__()
         self._token = token
+        self._ending = threading.Lock()
+        self._told = False
         self.has_begun = False
 
     def cancel(self) -> bool:
@@ -42,7 +44,20 @@ class RunFuture(Future[Outputs]):
         given_up = super().cancel()
         if given_up:
             self._token.cancel()
+            self.settle(None, None)  # who waits for several is told, too
         return given_up
+
+    def settle(self, outputs: Outputs | None, error: BaseException | None) -> None:
+        """Its end: outputs or an error, unless it has ended otherwise."""
+        with self._ending:
+            if self._told or not self.set_running_or_notify_cancel():
+                self._told = True
+                return
+            self._told = True
+        if error is not None:
+            self.set_exception(error)
+        elif outputs is not None:
+            self.set_result(outputs)
 
     def running(self) -> bool:
         """Whether it has begun and is not done."""
@@ -72,6 +87,7 @@ class Submissions:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._executor: ThreadPoolExecutor | None = None
         self._open: set[RunFuture] = set()
         self._process = os.getpid()
@@ -79,7 +95,7 @@ class Submissions:
         self._here = threading.local()
 
     def submit(self, run: Run, timeout: float | None, cancellation: CancellationToken | None) -> RunFuture:
-        """Have it run when its turn comes. The time-out begins now: what waits too long does not begin.
+        """Have it run when its turn comes. The time-out begins now; what has waited too long is told so in its turn.
 
         Raises RunError for what is no time or no token, and when all is closed.
         """
@@ -98,39 +114,36 @@ class Submissions:
         return future
 
     def close(self) -> None:
-        """Wait for what has begun; what has not fails. Called by a request itself, it does not wait for that."""
+        """Wait for what has begun; what has not fails."""
         with self._lock:
             self._closed = True
             executor, self._executor = self._executor, None
             if executor is None or self._process != os.getpid():
                 return
+        # What is called when a request is done runs on its thread, which cannot wait for its own end.
         executor.shutdown(wait=not getattr(self._here, "works", False), cancel_futures=True)
         with self._lock:
-            left = [future for future in self._open if not future.has_begun]
-            self._open.difference_update(left)
+            self._ended.wait_for(lambda: not any(future.has_begun for future in self._open))
+            left, self._open = self._open, set()
         for future in left:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(_closed())
+            future.settle(None, _closed())
 
     def _work(self, future: RunFuture, run: Run, limit: Limit) -> None:
         self._here.works = True
         outputs: Outputs = []
         error: BaseException | None = None
-        if not future.done():
-            future.has_begun = True
-            try:
+        with self._lock:
+            future.has_begun = not future.done()
+        try:
+            if future.has_begun:
                 outputs = run(limit)
-            except BaseException as fault:  # whoever waits for it is told
-                error = fault
+        except BaseException as fault:  # whoever waits for it is told
+            error = fault
         with self._lock:
             self._open.discard(future)
+            self._ended.notify_all()
         # Not before: as long as it is not done, whoever has it may cancel it.
-        if not future.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(outputs)
+        future.settle(outputs, error)
 
 
 def in_order(submit: Callable[[Any], RunFuture], items: Iterable[Any], ahead: int) -> Iterator[Outputs]:
