@@ -8,6 +8,7 @@ from intarsia.passes.calibration import Ranges
 from intarsia.passes.quantize.calibrate import AssumeRanges, Calibrate, assumed_ranges, calibrate
 from intarsia.passes.quantize.lower import Quantize, quantize, require_measured
 from intarsia.passes.quantize.pads import FuseIntegerPad
+from intarsia.passes.quantize.pixels import FusePixels
 from intarsia.passes.quantize.qdq import CalibrateEdges, LowerQdq, is_prequantized, lower_qdq
 from intarsia.passes.quantize.samples import Samples, read_samples
 
@@ -17,6 +18,7 @@ __all__ = [
     "Calibrate",
     "CalibrateEdges",
     "FuseIntegerPad",
+    "FusePixels",
     "ImageOptions",
     "LowerQdq",
     "Outcome",
@@ -33,7 +35,15 @@ __all__ = [
     "require_measured",
 ]
 
-PASSES: tuple[type[Pass], ...] = (Calibrate, AssumeRanges, Quantize, CalibrateEdges, LowerQdq, FuseIntegerPad)
+PASSES: tuple[type[Pass], ...] = (
+    Calibrate,
+    AssumeRanges,
+    Quantize,
+    CalibrateEdges,
+    LowerQdq,
+    FuseIntegerPad,
+    FusePixels,
+)
 
 
 def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass, ...]:
@@ -44,5 +54,5 @@ def passes(prequantized: bool, calibrate: Calibrate | None = None) -> tuple[Pass
     """
     if prequantized:
         measured = () if calibrate is None else (CalibrateEdges(calibrate.method, calibrate.percentile),)
-        return (*measured, LowerQdq(), FuseIntegerPad())
-    return (calibrate or AssumeRanges(), Quantize())
+        return (*measured, LowerQdq(), FuseIntegerPad(), FusePixels())
+    return (calibrate or AssumeRanges(), Quantize(), FusePixels())

@@ -48,7 +48,7 @@ def make_plan(graph: Graph, ranges: Ranges, kept: Collection[str] = ()) -> Plan:
     for node in graph.nodes:
         if not any(value is not None and value.dtype in FLOATING for value in (*node.inputs, *node.outputs)):
             continue  # shapes and indices are integers already
-        if is_narrowing(node):
+        if is_narrowing(node) or node.op == "pixels":  # bytes already: see quantize.pixels
             continue
         form = form_of(node)
         if isinstance(form, Form) and node.name in kept:
