@@ -17,6 +17,7 @@ from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files, stored_constants
 from intarsia.errors import CompileError, warn
 from intarsia.faults import tells_faults
+from intarsia.images.presets import Given, preprocess_of
 from intarsia.importer import Limits, import_model
 from intarsia.ir.facts import needs_onnx
 from intarsia.ir.graph import Graph
@@ -36,6 +37,7 @@ from intarsia.passes.decompose import Decompose, FlattenRows, Kept
 from intarsia.passes.instruments import Compare, Dump, Hooks, Log, VerifyEach, check_dump
 from intarsia.passes.instruments import replay as replay_pass
 from intarsia.passes.pipeline import parse_pipeline
+from intarsia.passes.pixels import take_pixels
 from intarsia.passes.quantize import (
     Calibrate,
     ImageOptions,
@@ -114,6 +116,7 @@ def compile_model(
     percentile: float | None = None,
     keep_float: Sequence[str] = (),
     images: ImageOptions | None = None,
+    preprocess: Given | None = None,
     save_calibration: str | PathLike[str] | None = None,
     pipeline: str | Sequence[Pass] | None = None,
     tune: float | None = None,
@@ -145,6 +148,8 @@ def compile_model(
     percentile        per cent of the numbers that stay inside, for that one; by default 99.99
     keep_float        names of ops, as explanations and tables of noise have them, that stay float beside int8
     images            how a folder of images becomes samples; the artifact keeps it for `intarsia run photo.jpg`
+    preprocess        how the model takes pictures as part of the artifact, whose input is then uint8 [N, H, W, C]: a name
+                      of `images.presets.PRESETS`, a .json file, or ImageOptions in place of `images`
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
     tune              seconds to search for faster code by timing it on this machine, about 3 at least; None takes what
@@ -177,6 +182,7 @@ def compile_model(
         percentile=percentile,
         keep_float=keep_float,
         images=images,
+        preprocess=preprocess,
         save_calibration=save_calibration,
         pipeline=pipeline,
         dump=dump,
@@ -284,6 +290,7 @@ def lower(
     percentile: float | None = None,
     keep_float: Sequence[str] = (),
     images: ImageOptions | None = None,
+    preprocess: Given | None = None,
     save_calibration: str | PathLike[str] | None = None,
     pipeline: str | Sequence[Pass] | None = None,
     dump: str | PathLike[str] | None = None,
@@ -322,6 +329,8 @@ def lower(
         graph = import_model(
             model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes, limits=bounds
         )
+        if preprocess is not None:
+            images = take_pixels(graph, preprocess_of(preprocess)).reading
     public = tuple(value.name for value in graph.outputs)
     passes = _passes(
         graph, chosen, targets, pipeline, None if assume else Calibrate(calibrator, percentile or PERCENTILE), bounds
