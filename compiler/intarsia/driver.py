@@ -148,8 +148,8 @@ def compile_model(
     percentile        per cent of the numbers that stay inside, for that one; by default 99.99
     keep_float        names of ops, as explanations and tables of noise have them, that stay float beside int8
     images            how a folder of images becomes samples; the artifact keeps it for `intarsia run photo.jpg`
-    preprocess        how the model takes pictures as part of the artifact, whose input is then uint8 [N, H, W, C]: a name
-                      of `images.presets.PRESETS`, a .json file, or ImageOptions in place of `images`
+    preprocess        how the model takes pictures as part of the artifact, whose input is then uint8 [N, H, W, C]: a
+                      name of `images.presets.PRESETS`, a .json file, or ImageOptions in place of `images`
     save_calibration  path for the measured ranges: a .json file to give as `calibration` another time
     pipeline          passes to run in place of `default_passes`: as text, or as they are
     tune              seconds to search for faster code by timing it on this machine, about 3 at least; None takes what

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def test_frames_reach_the_overlay_as_integers_with_the_bytes_of_the_cpu() -> Non
     demo, pixels = load_demo(), np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
     found = []
     for target in ("cpu", "pynq-z2"):
-        options = {"host_only": True} if target != "cpu" else {}
+        options: dict[str, Any] = {"host_only": True} if target != "cpu" else {}
         made = compile_model(demo.model_path, target=target, calibration=pixels, preprocess=_GREY, **options)
         assert [row["op"] for row in made.contents.placements if row["op"] in ("pixels", "quantize")] == []
         with load(made) as session:
@@ -36,9 +38,9 @@ def test_frames_reach_the_overlay_as_integers_with_the_bytes_of_the_cpu() -> Non
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_frames_of_a_camera_are_resized_by_code_with_the_bytes_of_the_evaluator(precision: str) -> None:
-    taken = {"like": "imagenet", "frame": [21, 34]}
+    taken: dict[str, Any] = {"like": "imagenet", "frame": [21, 34]}
     frames = np.random.default_rng(1).integers(0, 256, (2, 21, 34, 3), np.uint8)
-    data = {"calibration": frames} if precision == "int8" else {}
+    data: dict[str, Any] = {"calibration": frames} if precision == "int8" else {}
     made = compile_model(_model(3), target="cpu", precision=precision, preprocess=taken, **data)
     assert {row["place"] for row in made.contents.placements} == {"cpu"}
     assert ("pixel_lookup" in {row["op"] for row in made.contents.placements}) == (precision == "int8")

@@ -69,7 +69,7 @@ _OPTIONS = tuple(item.name for item in fields(ImageOptions))
 Given = str | PathLike[str] | Mapping[str, Any] | ImageOptions | Preprocess
 
 
-def preprocess_of(given: Given, changed: Mapping[str, Any] | None = None) -> Preprocess:
+def preprocess_of(given: Given | object, changed: Mapping[str, Any] | None = None) -> Preprocess:
     """What is asked for: the name of a preset, the path of a .json file, what such a file holds, or options.
 
     changed  options in place of those
@@ -135,5 +135,7 @@ def _of_object(data: Any, where: str) -> Preprocess:
                 where=where, what=f"'frame' is {shown(frame)}", help="give [height, width] of the frames"
             )
         frame = (sizes[0], sizes[1])
-    chosen = {name: tuple(item) if isinstance(item, list) else item for name, item in data.items() if name in _OPTIONS}
+    chosen: dict[str, Any] = {
+        name: tuple(item) if isinstance(item, list) else item for name, item in data.items() if name in _OPTIONS
+    }
     return Preprocess(replace(PRESETS[like], **chosen), input, frame)

@@ -11,7 +11,8 @@ import numpy as np
 
 from intarsia.dtypes import ELEMENT_NUMBERS, FLOATING, Array
 from intarsia.errors import CompileError, either
-from intarsia.images import ImageOptions, check_options, fitting
+from intarsia.images import ImageOptions, check_options
+from intarsia.images.fitting import fitting
 from intarsia.images.options import CHANNELS, check_fits, colour_of, layout_of
 from intarsia.images.presets import Preprocess
 from intarsia.ir.graph import Graph, Value
@@ -56,20 +57,20 @@ def _chosen(graph: Graph, name: str) -> Value:
     """The input that takes pictures."""
     where = either(*_WHERE)
     listed = ", ".join(f"'{value.name}' {value.type}" for value in graph.inputs) or "none"
-    fitting = [value for value in graph.inputs if _takes_pictures(value)]
+    found = [value for value in graph.inputs if _takes_pictures(value)]
     if name:
-        fitting = [value for value in fitting if value.name == name]
-        if not fitting:
+        found = [value for value in found if value.name == name]
+        if not found:
             what = f"'{name}' is no input that takes pictures; inputs: {listed}"
             raise CompileError(where=where, what=what, help="name one of shape [N, C, H, W] or [N, H, W, C]")
-    if not fitting:
+    if not found:
         what = f"no input takes pictures: {listed}"
         help = "it is for inputs of shape [N, C, H, W] or [N, H, W, C] with 1 or 3 channels; give sizes with --shape"
         raise CompileError(where=where, what=what, help=help)
-    if len(fitting) > 1:
+    if len(found) > 1:
         help = 'say which one: a .json file, or preprocess={"like": "imagenet", "input": "name"}'
         raise CompileError(where=where, what=f"several inputs take pictures: {listed}", help=help)
-    return fitting[0]
+    return found[0]
 
 
 def _takes_pictures(value: Value) -> bool:
