@@ -15,7 +15,7 @@ from intarsia.arguments import check_path, check_text
 from intarsia.artifact import Artifact
 from intarsia.artifact.assemble import Compilation, CompiledRegion, assemble
 from intarsia.artifact.parts import EVALUATOR, graph_files, stored_constants
-from intarsia.errors import CompileError, warn
+from intarsia.errors import CompileError, either, warn
 from intarsia.faults import tells_faults
 from intarsia.images.presets import Given, preprocess_of
 from intarsia.importer import Limits, import_model
@@ -330,6 +330,12 @@ def lower(
             model, batch=batch, dimensions=dimensions, shapes=shapes, values=values, notes=notes, limits=bounds
         )
         if preprocess is not None:
+            if images is not None:
+                raise CompileError(
+                    where=either("--preprocess", "preprocess"),
+                    what="it says how pixels become numbers, and so does something else",
+                    help=either("leave out --mean, --scale, --colour and --fit", "leave out images"),
+                )
             images = take_pixels(graph, preprocess_of(preprocess)).reading
     public = tuple(value.name for value in graph.outputs)
     passes = _passes(

@@ -160,9 +160,10 @@ def test_demo_tells_the_whole_journey() -> None:
 def test_a_pipeline_is_printed_and_taken(compiled: Path, tmp_path: Path) -> None:
     calibration = ("--calibration", str(compiled / "calibration.npy"))
     printed = call("compile", MODEL, "--target", "pynq-z2", "--calibrator", "percentile", "--pipeline")
-    assert printed.splitlines()[-4:] == [
+    assert printed.splitlines()[-5:] == [
         "calibrate{method='percentile', percentile=99.99},",
         "quantize,",
+        "fuse-pixels,",
         "flatten-rows{targets=('pynq-z2', 'cpu')},",
         "decompose{targets=('pynq-z2', 'cpu')}",
     ]

@@ -30,6 +30,7 @@ from intarsia.artifact.strict_json import parse_json
 from intarsia.dtypes import is_type_name
 from intarsia.errors import RunError
 from intarsia.images import COLOURS, FITS, LAYOUTS
+from intarsia.resampling import FILTERS
 from intarsia.version import __version__
 
 FORMAT_VERSION = 1
@@ -373,6 +374,14 @@ def _check_images(entry: Entry) -> None:
             entry.refuse(f"'{key}' is {repr(found)[:40]}, not a number, or one a channel")
     for key, choices in (("colour", ("", *COLOURS)), ("layout", ("", *LAYOUTS)), ("fit", FITS)):
         entry.choice(key, choices)
+    # Left out where they are as before there was a choice: see `ImageOptions.to_data`.
+    entry.number("share", 1.0, 0.01, 1.0)
+    if "filter" in entry.rest:
+        entry.choice("filter", tuple(FILTERS))
+    if "fill" in entry.rest:
+        entry.whole("fill", 0, 255)
+    if "corner" in entry.rest:
+        entry.flag("corner")
     entry.done()
 
 

@@ -85,12 +85,13 @@ class Scoring:
         options  of `compile_model`
         """
         from intarsia.driver import lower
+        from intarsia.images.presets import preprocess_of
         from intarsia.passes.calibration import Ranges, measured_before
         from intarsia.passes.quantize import read_samples
         from intarsia.runtime.arguments import TensorInfo
 
         self.classes = read_classes(labels)
-        kept = ("target", "precision", "batch", "dimensions", "shapes", "limits")
+        kept = ("target", "precision", "batch", "dimensions", "shapes", "limits", "preprocess")
         self.options = {name: options[name] for name in kept}
         graph = lower(model, **self.options, until="imported").graph
         infos = [TensorInfo(value.name, value.dtype, value.type.shape) for value in graph.outputs]
@@ -102,7 +103,10 @@ class Scoring:
                 what="there are no samples that have these classes",
                 help="give --calibration DATA, or a .npz that holds inputs beside their classes",
             )
-        self.samples = read_samples(graph, source, options["images"] if source is options["calibration"] else None)
+        images = options["images"]
+        if options["preprocess"] is not None:
+            images = preprocess_of(options["preprocess"]).reading
+        self.samples = read_samples(graph, source, images if source is options["calibration"] else None)
         rows = self.samples.total * options["batch"]
         if self.samples.total and not rows - options["batch"] < len(self.classes) <= rows:
             raise RunError(

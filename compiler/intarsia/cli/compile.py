@@ -193,6 +193,12 @@ def model_options(command: Any) -> Any:
 )
 @click.option("--percentile", type=Number(50, 100), help="For that calibrator; by default 99.99.")
 @image_options
+@click.option(
+    "--preprocess",
+    metavar="NAME|FILE",
+    help="Take pictures' bytes, and make the model's numbers of them in the artifact: imagenet, inception, "
+    "efficientnet-lite, unit, bytes, yolo, yolox, or a .json file.",
+)
 @click.option("--dump", type=NamedPath(path_type=Path), metavar="DIR", help="Write the graph after every pass.")
 @click.option("--compare", is_flag=True, help="Evaluate after every pass; fail at the first value that drifts.")
 @click.option(
@@ -234,6 +240,7 @@ def command(
     scale: float | tuple[float, ...] | None,
     colour: str | None,
     fit: str | None,
+    preprocess: str | None,
     dump: Path | None,
     compare: bool,
     tune: float | None,
@@ -258,6 +265,7 @@ def command(
         "keep_float": keep_float,
         "calibrator": calibrator,
         "percentile": percentile,
+        "preprocess": preprocess,
     }
     if pipeline == _PRINT:
         steps = [str(step) for step in lower(model, **options, until="imported").passes]
@@ -273,7 +281,11 @@ def command(
     with progress() as step, unsaid():  # the summary has warnings among its notes
         options |= {
             "calibration": calibration,
-            "images": _images(calibration, {"mean": mean, "scale": scale, "colour": colour, "fit": fit}),
+            "images": _images(
+                calibration,
+                {"mean": mean, "scale": scale, "colour": colour, "fit": fit},
+                has_own=preprocess is not None,
+            ),
             "save_calibration": save_calibration,
             "pipeline": pipeline,
             "dump": dump,
@@ -303,12 +315,17 @@ def command(
         _write_times(rows)
 
 
-def _images(calibration: str | None, given: dict[str, Any]) -> ImageOptions | None:
-    """How pictures become inputs: those for calibration, and those that `intarsia run` is given later."""
+def _images(calibration: str | None, given: dict[str, Any], *, has_own: bool) -> ImageOptions | None:
+    """How pictures become inputs: those for calibration, and those that `intarsia run` is given later.
+
+    has_own  whether the artifact is to say it itself, by --preprocess
+    """
     from intarsia.images import ImageOptions, how_pixels
 
     folder = calibration is not None and Path(calibration).is_dir()
     told = any(item is not None for item in given.values())
+    if has_own:
+        return chosen(ImageOptions(), given) if told else None
     if told and calibration is not None and not folder and Path(calibration).suffix != ".json":
         return chosen(ImageOptions(), given)  # for arrays, and refused as all that would be left aside
     options = chosen(None, given)
