@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
@@ -39,6 +41,15 @@ def to_npy(array: Array) -> bytes:
     padding = -(len(_MAGIC) + 2 + len(description) + 1) % _ALIGNMENT_BYTES
     header = description.encode("ascii") + b" " * padding + b"\n"
     return _MAGIC + struct.pack("<H", len(header)) + header + little.tobytes()
+
+
+def to_npz(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays by name as a .npz file, of the same bytes whenever it is written."""
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            archive.writestr(ZipInfo(f"{name}.npy"), to_npy(array))
+    return content.getvalue()
 
 
 def from_npy(data: bytes, dtype: str, where: str, shape: Sequence[int | None] | None = None) -> Array:

@@ -22,6 +22,7 @@ COMMANDS = {
     "compile": ("intarsia.cli.compile", "Compile an ONNX model to an artifact."),
     "explain": ("intarsia.cli.explain", "Place and reason of every op of a model."),
     "run": ("intarsia.cli.run", "Run an artifact on what is here: a board, else the simulator."),
+    "batch": ("intarsia.cli.batch", "Run an artifact on every file of a folder, on many processors or machines."),
     "serve": ("intarsia.cli.serve", "Serve artifacts over HTTP and gRPC."),
     "token": ("intarsia.cli.token", "Make a token for who may ask a server."),
     "report": ("intarsia.cli.report", "Cost of every layer of an artifact."),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile, ZipFile
 
 from intarsia.cli.pictures import pictures_of, read_pictures
 from intarsia.errors import RunError
@@ -153,11 +152,28 @@ def _holds_outputs(path: Path, infos: Sequence[TensorInfo]) -> bool:
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Put arrays into a .npz file, or the only one into a .npy file."""
-    import numpy as np
-
     from intarsia.artifact.arrays import to_npy
 
     check_output_name(path, list(arrays))
+    if path.suffix == ".npy":
+        check_plain(arrays)
+        write_output(path, "output", to_npy(next(iter(arrays.values()))), error=RunError)
+        return
+    write_output(path, "output", npz(arrays), error=RunError)
+
+
+def npz(arrays: Mapping[str, Array]) -> bytes:
+    """The content of a .npz file for outputs by name."""
+    from intarsia.artifact.arrays import to_npz
+
+    check_plain(arrays)
+    return to_npz(arrays)
+
+
+def check_plain(arrays: Mapping[str, Array]) -> None:
+    """RunError for outputs that files of arrays do not hold."""
+    import numpy as np
+
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind in "OV":
             raise RunError(
@@ -165,11 +181,3 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
                 what="it is no array of plain numbers, which .npy files hold",
                 help="use Python: intarsia.load(path).run(...)",
             )
-    if path.suffix == ".npy":
-        write_output(path, "output", to_npy(next(iter(arrays.values()))), error=RunError)
-        return
-    content = BytesIO()
-    with ZipFile(content, "w") as archive:
-        for name, array in arrays.items():
-            archive.writestr(ZipInfo(f"{name}.npy"), to_npy(array))
-    write_output(path, "output", content.getvalue(), error=RunError)
