@@ -10,9 +10,11 @@ from typing import Any
 
 from ray import serve
 
-from intarsia.serving.app import App, Limits, Message, Receive, Send
+from intarsia.serving.app import App, Send
+from intarsia.serving.bodies import Limits, Message, Receive
 from intarsia.serving.metrics import Metrics
-from intarsia.serving.model import Options, open_models
+from intarsia.serving.model import Options
+from intarsia.serving.repository import Repository
 
 
 class _Lived:
@@ -29,8 +31,7 @@ class _Lived:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._app.draining = True
-        for model in self._app.models.values():
-            model.close(1.0)
+        self._app.repository.close(1.0)
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -49,7 +50,9 @@ def deployment(arguments: Mapping[str, Any]) -> Any:
 
     def application() -> _Lived:
         metrics = Metrics()
-        return _Lived(App(open_models(paths, options, metrics), Limits(), metrics))
+        repository = Repository(paths, options, metrics, changing=False)
+        repository.open()
+        return _Lived(App(repository, Limits(), metrics))
 
     class Replica:
         """Only what Ray holds; the application answers."""
