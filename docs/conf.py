@@ -44,6 +44,10 @@ SHARED = ("intarsia_backends.lowering",)
 """What backends share, beside the compiler's own rooms."""
 
 
+GUESTS = ("intarsia.serving.kserve", "intarsia.serving.ray")
+"""What stands in servers of others, whose packages are too large to be here; docs/serving.md tells of them."""
+
+
 def rooms() -> Iterator[str]:
     """Names of the modules and packages that have a page."""
     for found in pkgutil.iter_modules(intarsia.__path__):
@@ -57,7 +61,8 @@ def modules(room: str) -> Iterator[ModuleType]:
     module = import_module(room)
     yield module
     for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{room}."):
-        yield import_module(found.name)
+        if found.name not in GUESTS:
+            yield import_module(found.name)
 
 
 def write_reference(app: Any) -> None:

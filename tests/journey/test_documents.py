@@ -127,7 +127,7 @@ def stands(name: str, document: str) -> bool:
     The last is how a document names files of the package that it is about: `lower/quads.py`.
     """
     name = name.removeprefix("./")
-    if name.rstrip("/") in OUTPUTS or name in ELSEWHERE or name.startswith(("NAME", "...")):
+    if name.rstrip("/") in OUTPUTS or name in ELSEWHERE or name.startswith(("NAME", "...", "a/", "out/")):
         return True
     beside = (Path(document).parent / name).as_posix()
     if any((ROOT / place).exists() for place in (name, beside) if "*" not in place):
