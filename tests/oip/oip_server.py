@@ -146,6 +146,7 @@ class Target:
         head = request if isinstance(request, bytes) else json.dumps(request).encode()
         if binary is not None:
             headers.setdefault("inference_header_content_length", str(len(head)))
+        headers.setdefault("content_type", "application/json" if binary is None else "application/octet-stream")
         return self.ask(f"{self.path}/infer", head + (binary or b""), **headers)
 
     def raw(self, data: bytes, *, close: bool = False) -> bytes:
