@@ -11,23 +11,15 @@ import numpy as np
 import pytest
 
 import intarsia
-from adders import Adder, Entry
+from adders import Adder
 from artifact_examples import chain, evaluator_artifact, small_graph
 from intarsia.errors import RunError
 from intarsia.ir.graph import Graph
 from intarsia.ir.types import TensorType
-from intarsia.runtime import devices
 from intarsia.runtime.limits import CancellationToken, Limit, RunCancelled, RunStopped, RunTimeout
 from intarsia.runtime.session import Session, load
 
 X = np.zeros((1, 3), np.float32)
-
-
-@pytest.fixture
-def adder(monkeypatch: pytest.MonkeyPatch) -> Adder:
-    device = Adder()
-    monkeypatch.setattr(devices, "entry_points", lambda group: [Entry(device)])
-    return device
 
 
 @pytest.fixture

@@ -47,13 +47,6 @@ class Gate:
 
 
 @pytest.fixture
-def adder(monkeypatch: pytest.MonkeyPatch) -> Adder:
-    device = Adder()
-    monkeypatch.setattr(devices, "entry_points", lambda group: [Entry(device)])
-    return device
-
-
-@pytest.fixture
 def session(adder: Adder) -> Iterator[Session]:
     """Three regions, one request at a time."""
     with load(chain(3), threads=len(os.sched_getaffinity(0))) as opened:

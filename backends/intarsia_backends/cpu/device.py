@@ -19,6 +19,7 @@ import numpy as np
 from intarsia.artifact.schema import Entry
 from intarsia.dtypes import Array
 from intarsia.errors import RunError, either
+from intarsia.processors import usable
 from intarsia.runtime.device import Device, LoadedRegion, Processors, RegionFiles, RegionResult
 from intarsia_backends.cpu.codes import FURTHER, codes_of
 from intarsia_backends.cpu.library import SEVERAL, Facts, LibraryError, library_machine, read_facts
@@ -77,9 +78,7 @@ def _thread_count() -> int:
     wish = os.environ.get("INTARSIA_THREADS", "")
     if wish.isdigit() and int(wish) > 0:
         return int(wish)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable()
 
 
 def _spin_microseconds() -> int:

@@ -174,11 +174,17 @@ _MOST = float(np.finfo(np.float16).max)
 
 def _masked(program: Program) -> set[Buffer]:
     """Buffers that masks of numbers beyond float16 have gone into, element by element."""
+    floats = {
+        buffer_of(operand)
+        for call in program.calls
+        if isinstance(call.kernel, Nest)
+        for operand, access in zip(call.operands, call.kernel.operands)
+        if access.dtype == "float32"
+    }
     masks = {
         buffer
-        for buffer in _weights(program)
-        if any(_reads_float32(call, buffer) for call in program.calls)
-        if _is_beyond(_contents(program, buffer).view(np.float32))
+        for buffer in floats
+        if buffer.kind == "weight" and _is_beyond(_contents(program, buffer).view(np.float32))
     }
     found = set[Buffer]()
     for call in program.calls:
@@ -210,13 +216,6 @@ def _has_beyond(
         case _:
             parts = list(expression.arguments)
     return any(_has_beyond(part, read, masks, found) for part in parts)
-
-
-def _reads_float32(call: Call, buffer: Buffer) -> bool:
-    return isinstance(call.kernel, Nest) and any(
-        buffer_of(operand) is buffer and access.dtype == "float32"
-        for operand, access in zip(call.operands, call.kernel.operands)
-    )
 
 
 def _is_beyond(numbers: Array) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from intarsia.cli.pictures import chosen, image_options
 from intarsia.cli.tables import Column
 from intarsia.cli.trust import native_option, trusted_keys_option
 from intarsia.errors import RunError
+from intarsia.processors import usable
 
 if TYPE_CHECKING:
     from intarsia.dtypes import Array
@@ -83,7 +83,7 @@ def command(
 
     parcel = Parcel(sha256(to_json(opened.manifest)), opened.manifest, opened.files, device, native)
     with Ledger(output, parcel.digest) as ledger:
-        pool = make_pool(executor, parcel, workers or _processors())
+        pool = make_pool(executor, parcel, workers or usable())
         try:
             with progress() as step:
                 outcome = Job(ledger, pool, read, npz, step).run(files)
@@ -99,10 +99,6 @@ def command(
             write_table([Column("file", names=True), Column("reason", prose=True)], list(outcome.failed.items()))
         write(f"{outcome.done:,} files done, {outcome.kept:,} done before, {len(outcome.failed):,} failed; {output}")
     ctx.exit(1 if outcome.failed else 0)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _files(folder: Path, output: Path) -> list[tuple[str, Path]]:

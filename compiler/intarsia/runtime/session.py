@@ -20,6 +20,7 @@ from intarsia.artifact.signatures import TrustedKeys
 from intarsia.dtypes import Array
 from intarsia.errors import RunError, warn
 from intarsia.ir.graph import Graph
+from intarsia.processors import usable
 from intarsia.runtime.arguments import TensorInfo, bind, check_array
 from intarsia.runtime.batches import batch_at, batches_of, check_outputs, join_batches, split_batches
 from intarsia.runtime.counters import add, whole_model
@@ -440,7 +441,7 @@ def _check_listed(where: str, inputs: Any) -> None:
 
 def _workers(devices: Iterable[str], threads: int | None) -> int:
     """Requests that may run at a time: what several devices can do at once, or several runs of a few threads each."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = usable()
     return max(1, len(set(devices)), here // (threads or here))
 
 

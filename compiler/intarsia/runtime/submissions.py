@@ -50,10 +50,9 @@ class RunFuture(Future[Outputs]):
     def settle(self, outputs: Outputs | None, error: BaseException | None) -> None:
         """Its end: outputs or an error, unless it has ended otherwise."""
         with self._ending:
-            if self._told or not self.set_running_or_notify_cancel():
-                self._told = True
+            told, self._told = self._told, True
+            if told or not self.set_running_or_notify_cancel():
                 return
-            self._told = True
         if error is not None:
             self.set_exception(error)
         elif outputs is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from intarsia.artifact.signatures import TrustedKeys
 from intarsia.dtypes import Array
 from intarsia.errors import RunError
 from intarsia.ir.facts import is_random
+from intarsia.processors import usable
 from intarsia.runtime.session import Session
 from intarsia.runtime.vectors import read_vectors, verify_vectors
 from intarsia.serving.batcher import Batcher, Job, Result
@@ -86,7 +86,7 @@ class ServedModel(Endpoint):
         self._cache_owner = 0 if self._cache is None else self._cache.new_owner()
         self.batcher = Batcher(
             self._run,
-            workers=options.workers or _processors(),
+            workers=options.workers or usable(),
             most_rows=pace.most_rows,
             most_queued=options.most_queued,
             row_seconds=pace.row_seconds,
@@ -214,10 +214,3 @@ def _example(session: Session) -> list[Array] | None:
     if any(info.shape is None or None in info.shape or info.dtype == "string" for info in session.inputs):
         return None
     return [np.zeros(info.dims, served(info, False).numpy) for info in session.inputs]
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from intarsia.processors import usable
 from intarsia_backends.cuda.toolchain.compiler import Made, capability_of, file_name, unsound
 from intarsia_backends.cuda.toolchain.find import find_compiler
 from intarsia_backends.cuda.toolchain.kept import Kept
@@ -52,7 +52,7 @@ def compile_text(text: str, names: Sequence[str]) -> Binaries:
             lambda: _looked_at(make(text, capability), compiler.version, name, text),
         )
 
-    with ThreadPoolExecutor(min(len(names), _processors())) as pool:
+    with ThreadPoolExecutor(min(len(names), usable())) as pool:
         results = dict(zip(names, pool.map(made, names)))
     return Binaries(
         {file_name(name): result.data for name, result in results.items()},
@@ -79,7 +79,3 @@ def _looked_at(made: Made, who: str, name: str, text: str) -> Made:
         what = f"without {sorted(lacking)[0]!r}" if is_code else "no machine code"
         raise unsound(who, name, f"{len(made.data)} bytes, {what}, are what it made")
     return made
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
